@@ -38,8 +38,8 @@ impl fmt::Display for Hash {
         let mut text = [0u8; 64];
         for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
             if let [high, low] = pair {
-                *high = DIGITS[usize::from(byte >> 4)];
-                *low = DIGITS[usize::from(byte & 15)];
+                *high = digit(byte >> 4);
+                *low = digit(byte & 15);
             }
         }
         f.write_str(std::str::from_utf8(&text).unwrap_or_default())
@@ -92,4 +92,6 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+fn digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
+}

@@ -1,0 +1,67 @@
+//! What is owed right now, given what is true.
+//!
+//! Recovery after a crash, the end of a task, a kill, an expiry and a retry are the same loop over this list.
+
+use crate::{
+    event::{Actor, End, Process},
+    names::EffectId,
+    node::{Node, Why},
+    request::{Request, Settle, Stop},
+    state::{OpenWhat, State},
+    time::Millis,
+};
+
+/// Something that is owed
+#[derive(Clone, Debug)]
+pub enum Owed {
+    /// A record of what is true already: a time that has passed, an effect that nobody can know the end of
+    Record(Request),
+    /// A call under way whose task or connector is over: stop waiting for it
+    Cancel(EffectId),
+    /// A child process whose task or connector is over, or that an earlier life of ours left behind
+    Reap {
+        /// The effect that started it
+        effect: EffectId,
+        /// The process, unless its start was never settled
+        process: Option<Process>,
+        /// Why it has to go
+        why: Why,
+    },
+}
+
+/// Lists what is owed at `now`; empty once everything that was stopped is cleared
+///
+/// The cost depends on what is open and what has passed, not on how many tasks live.
+#[must_use]
+pub fn due(state: &State, now: Millis) -> Vec<Owed> {
+    let stop = |node, why, at| Owed::Record(Request::Stop(Stop { node, why, by: Actor::System, at }));
+    let passed = state.deadlines.iter().take_while(|(deadline, _)| *deadline <= now).filter_map(|(_, id)| {
+        let (why, at) = state.task(*id)?.passed(now)?;
+        Some(stop(Node::Task(*id), why, Some(at)))
+    });
+    let orphans = state.orphans.iter().map(|id| stop(Node::Task(*id), Why::Ended, None));
+    let effects = state.effects.iter().filter_map(|(id, open)| {
+        let stale = open.boot != state.boot;
+        if !stale && state.effect_lives(open, now) {
+            return None;
+        }
+        Some(match &open.what {
+            OpenWhat::Call(_) if stale => {
+                let end = End::Unknown { why: "Portreeve ended before the answer came".to_owned() };
+                Owed::Record(Request::Settle(Settle { effect: *id, end, result: None }))
+            }
+            OpenWhat::Call(_) => Owed::Cancel(*id),
+            OpenWhat::Child(process) => {
+                let why = if stale { Why::Restarted } else { Why::Ended };
+                Owed::Reap { effect: *id, process: process.clone(), why }
+            }
+        })
+    });
+    passed.chain(orphans).chain(effects).collect()
+}
+
+/// When something will be owed that is not owed yet, if nothing happens before
+#[must_use]
+pub fn wake(state: &State) -> Option<Millis> {
+    state.deadlines.first().map(|(deadline, _)| *deadline)
+}

@@ -1,0 +1,556 @@
+//! The one door: judges in the order of the queue, records, and only then lets anything happen.
+//!
+//! A turn takes many requests, judges each against everything before it, and appends what follows as one
+//! group. Memory runs ahead of the log only inside a turn; if the group does not become durable, memory is
+//! forgotten and folded again, and nothing of the turn happens.
+
+mod refusals;
+
+use crate::{
+    commit::{Committed, Salts},
+    due::{Owed, due, wake},
+    event::{
+        Actor, Admitted, Began, Booted, CallFacts, Changed, End, Event, Given, Noted, Record, Refused, Settled,
+        Stopped, What, decode, encode,
+    },
+    hash::Hash,
+    judge::{self, Admission, Shelf},
+    log::{Append, Log, Read, Space},
+    names::{BootId, EffectId, Name, RunId, TaskId, ToolName},
+    node::Node,
+    policy::{Bundle, Class},
+    reason::{Reason, Word},
+    request::{Call, ChangeWhat, Clock, Open, Request, Settle},
+    state::State,
+    time::Millis,
+    value::Value,
+};
+use refusals::Refusals;
+use std::{fmt::Debug, sync::Arc};
+
+/// Reads versions of the policy back from the log
+pub trait Bundles: Debug {
+    /// The version that `blob` holds
+    ///
+    /// # Errors
+    /// Why it cannot be read; what rests on it is refused then.
+    fn read(&self, digest: Hash, blob: &[u8]) -> Result<Arc<Bundle>, String>;
+}
+
+/// Where folding may begin, so that it need not begin at the start of the log
+pub trait Snapshots: Debug {
+    /// A state that was folded earlier, if one is at hand
+    fn newest(&self) -> Option<State>;
+}
+
+/// The door over a log
+#[derive(Debug)]
+pub struct Engine<L, B, S> {
+    log: L,
+    bundles: B,
+    snapshots: S,
+    state: State,
+    shelf: Shelf,
+    refusals: Refusals,
+    /// Memory does not stand where the log does
+    in_doubt: bool,
+    /// The disk was full at this time; asked again only after a while
+    full_since: Option<Millis>,
+}
+
+/// Leave to do one admitted effect, once
+///
+/// Only the door makes one, and only after the admission is durable.
+#[derive(Debug)]
+#[must_use = "an admitted effect has to be done or settled as not sent"]
+pub struct Permit {
+    effect: EffectId,
+    task: TaskId,
+    run: RunId,
+    class: Class,
+    rests_on: Vec<Node>,
+    deadline: Millis,
+}
+
+impl Permit {
+    /// The effect that is permitted
+    #[must_use]
+    pub fn effect(&self) -> EffectId {
+        self.effect
+    }
+
+    /// The task that it is done for
+    #[must_use]
+    pub fn task(&self) -> TaskId {
+        self.task
+    }
+
+    /// The run that asked
+    #[must_use]
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// The class that was judged
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The nodes whose latches must be open when the first byte leaves
+    #[must_use]
+    pub fn rests_on(&self) -> &[Node] {
+        &self.rests_on
+    }
+
+    /// When it is void, on the steady clock
+    #[must_use]
+    pub fn deadline(&self) -> Millis {
+        self.deadline
+    }
+}
+
+/// How long a permit is good for: leases and connections are made before
+pub const PERMIT_MS: i64 = 2_000;
+
+/// What the door answers
+#[derive(Debug)]
+pub enum Reply {
+    /// It may happen
+    Permit(Permit),
+    /// It would be permitted
+    Clear,
+    /// It is on the record
+    Recorded,
+    /// The task is open until then
+    Opened(Millis),
+    /// It may not happen
+    Refused(Vec<Reason>),
+}
+
+/// Why a log cannot be taken up
+#[derive(Debug, thiserror::Error)]
+pub enum Boot {
+    /// It cannot be read
+    #[error("the log cannot be read")]
+    Read(#[source] Read),
+    /// The start could not be recorded
+    #[error("the start could not be recorded")]
+    Append(#[source] Append),
+}
+
+impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
+    /// Folds the log and records the start of this life of the process
+    ///
+    /// # Errors
+    /// [`Boot`]: the log is broken or cannot be written.
+    pub fn boot(log: L, bundles: B, snapshots: S, boot: BootId, version: &str, clock: Clock) -> Result<Self, Boot> {
+        let mut engine = Self {
+            log,
+            bundles,
+            snapshots,
+            state: State::default(),
+            shelf: Shelf::default(),
+            refusals: Refusals::default(),
+            in_doubt: false,
+            full_since: None,
+        };
+        engine.refold().map_err(Boot::Read)?;
+        let booted = Booted { boot, version: version.to_owned(), after: engine.state.boot };
+        let mut draft = Draft::new([0; 32]);
+        engine.record(&mut draft, Actor::System, judge::now(&engine.state, clock).0, Event::Booted(booted));
+        engine.append(&mut draft, Space::Reserve).map_err(Boot::Append)?;
+        Ok(engine)
+    }
+
+    /// What is true now
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The versions of the policy in use
+    #[must_use]
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    /// The log
+    #[must_use]
+    pub fn log(&self) -> &L {
+        &self.log
+    }
+
+    /// What is owed at this time
+    #[must_use]
+    pub fn due(&self, clock: Clock) -> Vec<Owed> {
+        due(&self.state, judge::now(&self.state, clock).0)
+    }
+
+    /// When something will be owed
+    #[must_use]
+    pub fn wake(&self) -> Option<Millis> {
+        wake(&self.state).into_iter().chain(self.refusals.wake()).min()
+    }
+
+    /// Judges and records `requests` in their order; returns one reply for each, once all of it is durable
+    ///
+    /// `seed` is fresh secret randomness: salts come from it, and it is kept nowhere.
+    pub fn turn(&mut self, requests: Vec<Request>, clock: Clock, seed: [u8; 32]) -> Vec<Reply> {
+        if self.in_doubt && self.refold().is_err() {
+            return requests.iter().map(|_| unavailable(Word::RecordUnavailable)).collect();
+        }
+        let now = judge::now(&self.state, clock).0;
+        let full = self.full_since.is_some_and(|since| now.since(since) < FULL_RETRY_MS);
+        let mut draft = Draft::new(seed);
+        for refused in self.refusals.overdue(now) {
+            let event = self.refused(&mut draft, refused);
+            self.record(&mut draft, Actor::System, now, event);
+        }
+        let mut replies: Vec<Reply> = requests
+            .iter()
+            .map(|request| match request {
+                request if full && !may_use_reserve(request) => unavailable(Word::RecordFull),
+                request => self.judge(request, clock, &mut draft),
+            })
+            .collect();
+        if draft.records.is_empty() {
+            return replies;
+        }
+        let space = if full { Space::Reserve } else { Space::Ordinary };
+        match self.append(&mut draft, space) {
+            Ok(()) => {
+                if space == Space::Ordinary {
+                    self.full_since = None;
+                }
+                replies
+            }
+            Err(Append::Full) if space == Space::Ordinary => {
+                self.full_since = Some(now);
+                self.in_doubt = true;
+                self.turn(requests, clock, seed)
+            }
+            Err(error) => {
+                let word = if error == Append::Full { Word::RecordFull } else { Word::RecordUnavailable };
+                let landed = draft.head.is_some_and(|head| self.log.recover().is_ok_and(|found| found == head));
+                self.in_doubt = true;
+                let folded = self.refold().is_ok();
+                if !(landed && folded && self.state.head() == draft.head.unwrap_or_default()) {
+                    replies.iter_mut().for_each(|reply| *reply = unavailable(word));
+                }
+                replies
+            }
+        }
+    }
+
+    /// The tools of a connector that the task of a run could use
+    ///
+    /// # Errors
+    /// Why the task may not act at all.
+    pub fn listed(&self, run: RunId, connector: &Name, clock: Clock) -> Result<Vec<(ToolName, Hash)>, Vec<Reason>> {
+        judge::listed(&self.state, &self.shelf, run, connector, clock)
+    }
+
+    fn judge(&mut self, request: &Request, clock: Clock, draft: &mut Draft) -> Reply {
+        match request {
+            Request::Call(call) => match judge::judge_call(&self.state, &self.shelf, call, clock) {
+                Ok(admission) => Reply::Permit(self.admit(call, admission, clock, draft)),
+                Err(reasons) => self.refuse(Some(call.run), call.tool.to_string(), reasons, clock, draft),
+            },
+            Request::Ask(call) => match judge::judge_call(&self.state, &self.shelf, call, clock) {
+                Ok(_) => Reply::Clear,
+                Err(reasons) => self.refuse(Some(call.run), call.tool.to_string(), reasons, clock, draft),
+            },
+            Request::Open(open) => match judge::judge_open(&self.state, &self.shelf, open, clock) {
+                Ok(opened) => self.open(open, opened, draft),
+                Err(reasons) => {
+                    let run = match open.by {
+                        Actor::Run(run) => Some(run),
+                        Actor::Owner { .. } | Actor::System => None,
+                    };
+                    self.refuse(run, format!("purpose:{}", open.purpose), reasons, clock, draft)
+                }
+            },
+            Request::Start(start) => match judge::judge_start(&self.state, &self.shelf, start, clock) {
+                Ok((task, now)) => {
+                    let what = What::Child { connector: start.connector.clone() };
+                    let bundle = self.state.bundle.unwrap_or_default();
+                    let admitted = Admitted { effect: start.effect, task, bundle, now, what };
+                    self.record(draft, Actor::Run(start.run), now, Event::Admitted(Box::new(admitted)));
+                    Reply::Permit(self.permit(start.effect, task, start.run, Class::Read, &start.connector, clock))
+                }
+                Err(reasons) => {
+                    self.refuse(Some(start.run), format!("connector:{}", start.connector), reasons, clock, draft)
+                }
+            },
+            Request::Stop(stop) => {
+                let reasons = judge::judge_stop(&self.state, stop);
+                if !reasons.is_empty() {
+                    return Reply::Refused(reasons);
+                }
+                let now = judge::now(&self.state, clock).0;
+                let stopped = Stopped { node: stop.node.clone(), why: stop.why, at: stop.at.unwrap_or(now) };
+                self.record(draft, stop.by.clone(), now, Event::Stopped(stopped));
+                Reply::Recorded
+            }
+            Request::Change(change) => {
+                let reasons = judge::judge_change(change);
+                if !reasons.is_empty() {
+                    return Reply::Refused(reasons);
+                }
+                let now = judge::now(&self.state, clock).0;
+                let event = self.change(&change.what, draft);
+                self.record(draft, change.by.clone(), now, Event::Changed(event));
+                Reply::Recorded
+            }
+            Request::Settle(settle) => self.settle(settle, clock, draft),
+            Request::Saw(saw) => {
+                let differs =
+                    self.state.pins_of(&saw.connector).any(|(name, pin)| pin.seen != saw.tools.get(name).copied());
+                if differs {
+                    let now = judge::now(&self.state, clock).0;
+                    let noted = Noted::Discovered { connector: saw.connector.clone(), tools: saw.tools.clone() };
+                    self.record(draft, Actor::System, now, Event::Noted(noted));
+                }
+                Reply::Recorded
+            }
+            Request::Refused(refusal) => {
+                self.refuse(Some(refusal.run), refusal.what.clone(), vec![refusal.reason.clone()], clock, draft)
+            }
+        }
+    }
+
+    fn admit(&mut self, call: &Call, admission: Admission, clock: Clock, draft: &mut Draft) -> Permit {
+        let permit = self.permit(call.effect, admission.task, call.run, admission.class, &call.tool.connector, clock);
+        let (agent, user, purpose) = self.state.task(admission.task).map_or_else(
+            || (call.tool.connector.clone(), None, call.tool.connector.clone()),
+            |task| (task.agent.clone(), task.user.clone(), task.purpose.clone()),
+        );
+        let given = |(name, value): (&String, &Value)| {
+            let by = admission.chosen_by.get(name).copied().unwrap_or(crate::event::ChosenBy::Model);
+            (name.clone(), Given { value: Committed::new(value, draft.salts.draw()), by })
+        };
+        let facts = CallFacts {
+            agent,
+            user,
+            purpose,
+            tool: call.tool.clone(),
+            class: admission.class,
+            pin: call.fit.pin,
+            arguments: call.arguments.iter().map(given).collect(),
+            variants: admission.variants,
+            charges: admission.charges,
+        };
+        let admitted = Admitted {
+            effect: call.effect,
+            task: admission.task,
+            bundle: admission.bundle,
+            now: admission.now,
+            what: What::Call(facts),
+        };
+        self.record(draft, Actor::Run(call.run), admission.now, Event::Admitted(Box::new(admitted)));
+        permit
+    }
+
+    fn permit(
+        &self,
+        effect: EffectId,
+        task: TaskId,
+        run: RunId,
+        class: Class,
+        connector: &Name,
+        clock: Clock,
+    ) -> Permit {
+        let mut rests_on = vec![Node::Tenant, Node::Run(run), Node::Connector(connector.clone())];
+        let mut next = Some(task);
+        while let Some((id, task)) = next.and_then(|id| Some((id, self.state.task(id)?))) {
+            rests_on.push(Node::Task(id));
+            for node in [Node::Agent(task.agent.clone()), Node::Purpose(task.purpose.clone())] {
+                if !rests_on.contains(&node) {
+                    rests_on.push(node);
+                }
+            }
+            rests_on.extend(task.user.clone().map(Node::User).filter(|node| !rests_on.contains(node)));
+            next = task.parent;
+        }
+        let lives_until = self.state.task(task).map_or(clock.steady, |task| task.expires);
+        Permit { effect, task, run, class, rests_on, deadline: clock.steady.plus(PERMIT_MS).min(lives_until) }
+    }
+
+    fn open(&mut self, open: &Open, opened: judge::Opened, draft: &mut Draft) -> Reply {
+        let mut commit = |value: &Value| Committed::new(value, draft.salts.draw());
+        let parameters = opened
+            .parameters
+            .iter()
+            .map(|(name, (value, by))| (name.clone(), Given { value: commit(value), by: *by }))
+            .collect();
+        let by = match open.by {
+            Actor::Run(_) => crate::event::ChosenBy::Model,
+            Actor::Owner { .. } | Actor::System => crate::event::ChosenBy::Parameter,
+        };
+        let objective = open.objective.as_ref().map(|text| Given { value: commit(&Value::String(text.clone())), by });
+        let began = Began {
+            task: open.task,
+            run: open.run,
+            memory: open.memory,
+            agent: open.agent.clone(),
+            user: open.user.clone(),
+            purpose: open.purpose.clone(),
+            bundle: opened.bundle,
+            parent: open.parent,
+            parameters,
+            objective,
+            expires: opened.expires,
+            idle_ms: opened.idle_ms,
+        };
+        self.record(draft, open.by.clone(), opened.now, Event::Began(Box::new(began)));
+        Reply::Opened(opened.expires)
+    }
+
+    fn settle(&mut self, settle: &Settle, clock: Clock, draft: &mut Draft) -> Reply {
+        // Settled already, by recovery or by a stop: the first word stands.
+        if !self.state.effects.contains_key(&settle.effect) {
+            return Reply::Recorded;
+        }
+        let mut end = settle.end.clone();
+        if let (End::Done { result, .. }, Some(digest)) = (&mut end, settle.result) {
+            *result = Some(Committed::new(&Value::String(digest.to_string()), draft.salts.draw()));
+        }
+        let now = judge::now(&self.state, clock).0;
+        self.record(draft, Actor::System, now, Event::Settled(Settled { effect: settle.effect, end }));
+        Reply::Recorded
+    }
+
+    fn change(&mut self, what: &ChangeWhat, draft: &mut Draft) -> Changed {
+        match what {
+            ChangeWhat::Bundle { bundle, blob } => {
+                draft.blobs.push((bundle.digest, blob.clone()));
+                self.shelf.0.insert(bundle.digest, Arc::clone(bundle));
+                Changed::Bundle { digest: bundle.digest, nodes: bundle.nodes() }
+            }
+            ChangeWhat::Pins { connector, definitions } => {
+                draft.blobs.extend(definitions.values().cloned());
+                let accepted = definitions.iter().map(|(name, (digest, _))| (name.clone(), *digest)).collect();
+                Changed::Pins { connector: connector.clone(), accepted }
+            }
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        run: Option<RunId>,
+        what: String,
+        reasons: Vec<Reason>,
+        clock: Clock,
+        draft: &mut Draft,
+    ) -> Reply {
+        let now = judge::now(&self.state, clock).0;
+        let task = run.and_then(|run| self.state.task_of(run));
+        if let Some(refused) = self.refusals.count(run, task, what, &reasons, now) {
+            let event = self.refused(draft, refused);
+            self.record(draft, run.map_or(Actor::System, Actor::Run), now, event);
+        }
+        Reply::Refused(reasons)
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as one of the door's events")]
+    fn refused(&self, draft: &mut Draft, refused: refusals::Counted) -> Event {
+        let texts = refused.reasons.iter().map(|reason| Value::String(format!("{}: {reason}", reason.word)));
+        Event::Refused(Refused {
+            task: refused.task,
+            what: refused.what,
+            words: refused.reasons.iter().map(|reason| reason.word).collect(),
+            count: refused.count,
+            reasons: Committed::new(&Value::Array(texts.collect()), draft.salts.draw()),
+        })
+    }
+
+    fn record(&mut self, draft: &mut Draft, actor: Actor, now: Millis, event: Event) {
+        let record = Record { time: now.max(self.state.time), actor, event };
+        self.state.apply(&record);
+        draft.records.push(record);
+    }
+
+    fn append(&mut self, draft: &mut Draft, space: Space) -> Result<(), Append> {
+        let expected = self.state.head();
+        let blobs = std::mem::take(&mut draft.blobs);
+        let group = encode(expected, &mut draft.records, blobs).map_err(|error| Append::Unknown(error.to_string()))?;
+        draft.head = Some(group.head());
+        let head = self.log.append(expected, &group, space)?;
+        self.state.closed(head);
+        Ok(())
+    }
+
+    /// Forgets memory and folds it again from the log
+    fn refold(&mut self) -> Result<(), Read> {
+        let end = self.log.recover()?;
+        let mut state = self.snapshots.newest().filter(|state| state.head().n <= end.n).unwrap_or_default();
+        while state.head() != end {
+            let groups = self.log.read(state.head().n, FOLD_GROUPS)?;
+            if groups.is_empty() {
+                let why = "the log ends before its head".to_owned();
+                return Err(Read::Broken { n: state.head().n + 1, why });
+            }
+            for group in groups {
+                let broken = |error: crate::event::Form| Read::Broken { n: group.n, why: chain_of(&error) };
+                for record in decode(state.head(), &group).map_err(broken)? {
+                    state.apply(&record);
+                }
+                state.closed(group.head());
+            }
+        }
+        self.state = state;
+        self.shelve()?;
+        self.in_doubt = false;
+        Ok(())
+    }
+
+    /// Puts the versions of the policy that something rests on onto the shelf, and takes the others off
+    fn shelve(&mut self) -> Result<(), Read> {
+        let wanted = self.state.bundles_in_use();
+        self.shelf.0.retain(|digest, _| wanted.contains(digest));
+        for digest in wanted {
+            if self.shelf.get(digest).is_some() {
+                continue;
+            }
+            // A version that cannot be read any more is missing from the shelf: what rests on it is refused.
+            if let Some(bundle) = self.log.blob(digest)?.and_then(|blob| self.bundles.read(digest, &blob).ok()) {
+                self.shelf.0.insert(digest, bundle);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Groups that are read at a time while folding
+const FOLD_GROUPS: usize = 512;
+/// After a full disk, how long ordinary requests are refused without trying again
+const FULL_RETRY_MS: i64 = 1_000;
+
+fn may_use_reserve(request: &Request) -> bool {
+    matches!(request, Request::Stop(_) | Request::Settle(_))
+}
+
+fn unavailable(word: Word) -> Reply {
+    Reply::Refused(vec![Reason::new(word, "record")])
+}
+
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// What a turn is about to record
+#[derive(Debug)]
+struct Draft {
+    records: Vec<Record>,
+    blobs: Vec<(Hash, Vec<u8>)>,
+    salts: Salts,
+    head: Option<crate::log::Head>,
+}
+
+impl Draft {
+    fn new(seed: [u8; 32]) -> Self {
+        Self { records: Vec::new(), blobs: Vec::new(), salts: Salts::new(seed), head: None }
+    }
+}

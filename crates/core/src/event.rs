@@ -1,0 +1,409 @@
+//! What happened: the events of the log and how they are written.
+//!
+//! Events are JSON that an auditor can read. Values that people or agents wrote stand as
+//! [`Committed`]; everything else is plain.
+
+use crate::{
+    commit::{Committed, OpeningLine},
+    hash::Hash,
+    log::{Group, Head},
+    names::{BootId, EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
+    node::{Node, Why},
+    policy::Class,
+    reason::Word,
+    time::Millis,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One line of a group: when, by whom, what
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When it was recorded; never before the record in front of it
+    pub time: Millis,
+    /// Who caused it
+    pub actor: Actor,
+    /// What happened
+    pub event: Event,
+}
+
+/// Who causes events
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// Portreeve itself: expiry, recovery
+    System,
+    /// The account that owns the data folder, at the socket
+    Owner {
+        /// Its name in the policy, if it has one
+        user: Option<Name>,
+    },
+    /// A run of an agent
+    Run(RunId),
+}
+
+/// What happened
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A process took the data folder
+    Booted(Booted),
+    /// A run and its task began
+    Began(Box<Began>),
+    /// A node is over
+    Stopped(Stopped),
+    /// Requests were refused; several alike are one event
+    Refused(Refused),
+    /// An effect may happen from now on, and is charged at its worst
+    Admitted(Box<Admitted>),
+    /// The end of an effect is known
+    Settled(Settled),
+    /// The registry changed
+    Changed(Changed),
+    /// Something was seen
+    Noted(Noted),
+}
+
+/// A process took the data folder
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Booted {
+    /// This life of the process
+    pub boot: BootId,
+    /// The version of Portreeve
+    pub version: String,
+    /// The life before it
+    pub after: Option<BootId>,
+}
+
+/// A run and its task began
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Began {
+    /// The task
+    pub task: TaskId,
+    /// The run that works on it
+    pub run: RunId,
+    /// What it may remember from
+    pub memory: MemoryId,
+    /// Who works
+    pub agent: Name,
+    /// On whose behalf
+    pub user: Option<Name>,
+    /// Under which purpose
+    pub purpose: Name,
+    /// In which version
+    pub bundle: Hash,
+    /// The task that delegated it
+    pub parent: Option<TaskId>,
+    /// With which values
+    pub parameters: BTreeMap<Name, Given>,
+    /// What for, in the words of whoever opened it
+    pub objective: Option<Given>,
+    /// When it is over at the latest
+    pub expires: Millis,
+    /// Milliseconds without a call after which it is over
+    pub idle_ms: Option<i64>,
+}
+
+/// A value and who chose it
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// The value
+    pub value: Committed,
+    /// Who chose it
+    pub by: ChosenBy,
+}
+
+/// Who chose a value, best first
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChosenBy {
+    /// A person or an authenticated caller that is no agent
+    Parameter,
+    /// An agent, or nobody knows
+    Model,
+}
+
+/// A node is over
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Which
+    pub node: Node,
+    /// Why
+    pub why: Why,
+    /// Since when; an expiry is recorded after it happened
+    pub at: Millis,
+}
+
+/// Requests were refused
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// In which task, if one was known
+    pub task: Option<TaskId>,
+    /// What was asked for: a tool, a purpose
+    pub what: String,
+    /// Why, each word once
+    pub words: BTreeSet<Word>,
+    /// How often since the last such event
+    pub count: u64,
+    /// The first one's reasons in full, which may quote arguments
+    pub reasons: Committed,
+}
+
+/// An effect may happen from now on
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admitted {
+    /// Its id
+    pub effect: EffectId,
+    /// The task that it is done for
+    pub task: TaskId,
+    /// The version of the policy that was current
+    pub bundle: Hash,
+    /// The time that was judged with
+    pub now: Millis,
+    /// What it is
+    pub what: What,
+}
+
+/// What an effect is
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A tool call
+    Call(CallFacts),
+    /// The start of a connector's child process
+    Child {
+        /// Of which connector
+        connector: Name,
+    },
+}
+
+/// The facts of an admitted call
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallFacts {
+    /// Who acts
+    pub agent: Name,
+    /// On whose behalf
+    pub user: Option<Name>,
+    /// Under which purpose
+    pub purpose: Name,
+    /// What is called
+    pub tool: Tool,
+    /// Which of its variants the call fits
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<Name>,
+    /// Of which class it is
+    pub class: Class,
+    /// The accepted definition
+    pub pin: Hash,
+    /// With which arguments
+    pub arguments: BTreeMap<String, Given>,
+    /// What it is charged to: this task and every ancestor
+    pub charges: Vec<Charge>,
+}
+
+/// What a call uses up in one task
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// The task
+    pub task: TaskId,
+    /// Every entry that matches
+    pub entries: BTreeSet<Name>,
+}
+
+/// The end of an effect is known
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// Which
+    pub effect: EffectId,
+    /// How it ended
+    pub end: End,
+}
+
+/// How an effect ended
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// No byte of it left: its use returns
+    NotSent {
+        /// What kept it
+        why: String,
+    },
+    /// It happened
+    Done {
+        /// Whether the connector says that it succeeded
+        ok: bool,
+        /// Length of the answer
+        bytes: u64,
+        /// SHA-256 of the answer under a salt
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Committed>,
+        /// The process that was started
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<Process>,
+    },
+    /// Nobody can know: spent, and never repeated by us
+    Unknown {
+        /// What kept the answer
+        why: String,
+    },
+}
+
+/// A child process in a way that a reused pid cannot imitate
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id
+    pub pid: u32,
+    /// Start time in clock ticks since the machine booted
+    pub start: u64,
+    /// The machine's boot id
+    pub machine_boot: String,
+}
+
+/// The registry changed
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Changed {
+    /// Another version of the policy is current
+    Bundle {
+        /// Its digest; the content is a blob of the group
+        digest: Hash,
+        /// Every node that stands in it
+        nodes: BTreeSet<Node>,
+    },
+    /// Definitions of a connector's tools were accepted, and those not listed are accepted no longer
+    Pins {
+        /// Which connector
+        connector: Name,
+        /// Digests by tool; the definitions are blobs
+        accepted: BTreeMap<ToolName, Hash>,
+    },
+}
+
+/// Something was seen
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Noted {
+    /// A connector was asked what it offers, and the answer differs from the last one
+    Discovered {
+        /// Which connector
+        connector: Name,
+        /// Digests by tool
+        tools: BTreeMap<ToolName, Hash>,
+    },
+}
+
+impl Record {
+    /// The commitments in the record, by field
+    pub fn committed(&mut self) -> Vec<(String, &mut Committed)> {
+        match &mut self.event {
+            Event::Began(began) => {
+                let parameters =
+                    began.parameters.iter_mut().map(|(name, given)| (format!("parameters.{name}"), &mut given.value));
+                let objective = began.objective.iter_mut().map(|given| ("objective".to_owned(), &mut given.value));
+                parameters.chain(objective).collect()
+            }
+            Event::Admitted(admitted) => match &mut admitted.what {
+                What::Call(call) => call
+                    .arguments
+                    .iter_mut()
+                    .map(|(name, given)| (format!("arguments.{name}"), &mut given.value))
+                    .collect(),
+                What::Child { .. } => Vec::new(),
+            },
+            Event::Refused(refused) => vec![("reasons".to_owned(), &mut refused.reasons)],
+            Event::Settled(Settled { end: End::Done { result: Some(result), .. }, .. }) => {
+                vec![("result".to_owned(), result)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The first line of a group's body
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    v: u32,
+    n: u64,
+    prev: Hash,
+}
+
+/// The version of the form of groups and events
+pub const FORMAT: u32 = 1;
+
+/// A group could not be written or read
+#[derive(Debug, thiserror::Error)]
+pub enum Form {
+    /// It is no JSON of the expected form
+    #[error("line {line} is not a record of this version")]
+    Line {
+        /// Counted from 1
+        line: usize,
+        /// What the reader said
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It is of another version
+    #[error("the group is of form {0}, this version reads form {FORMAT}")]
+    Version(u32),
+    /// It does not say where it stands, or says something else
+    #[error("the group does not follow the one before it")]
+    Order,
+}
+
+/// Writes `records` as the group that follows `head`
+///
+/// # Errors
+/// [`Form::Line`] if a record cannot be written as JSON, which no record of this version does.
+pub fn encode(head: Head, records: &mut [Record], blobs: Vec<(Hash, Vec<u8>)>) -> Result<Group, Form> {
+    let line = |line: usize| move |source| Form::Line { line, source };
+    let n = head.n + 1;
+    let mut body = serde_json::to_vec(&Header { v: FORMAT, n, prev: head.hash }).map_err(line(1))?;
+    let mut openings = Vec::new();
+    for (i, record) in records.iter_mut().enumerate() {
+        body.push(b'\n');
+        serde_json::to_writer(&mut body, record).map_err(line(i + 2))?;
+        for (field, committed) in record.committed() {
+            if let Some(opening) = OpeningLine::new(i, field, committed) {
+                serde_json::to_writer(&mut openings, &opening).map_err(line(i + 2))?;
+                openings.push(b'\n');
+            }
+        }
+    }
+    Ok(Group { n, body, openings, blobs })
+}
+
+/// Reads the group that follows `head`, with its openings put back
+///
+/// # Errors
+/// [`Form`]: the group is broken, foreign or out of order.
+pub fn decode(head: Head, group: &Group) -> Result<Vec<Record>, Form> {
+    let mut lines = group.body.split(|byte| *byte == b'\n').enumerate();
+    let line = |line: usize| move |source| Form::Line { line: line + 1, source };
+    let (_, first) = lines.next().ok_or(Form::Order)?;
+    let header: Header = serde_json::from_slice(first).map_err(line(0))?;
+    if header.v != FORMAT {
+        return Err(Form::Version(header.v));
+    }
+    if header.n != head.n + 1 || header.n != group.n || header.prev != head.hash {
+        return Err(Form::Order);
+    }
+    let mut records =
+        lines.map(|(at, text)| serde_json::from_slice(text).map_err(line(at))).collect::<Result<Vec<Record>, _>>()?;
+    let mut openings: BTreeMap<usize, Vec<OpeningLine>> = BTreeMap::new();
+    for text in group.openings.split(|byte| *byte == b'\n').filter(|text| !text.is_empty()) {
+        // An opening that cannot be read is as good as erased: whatever needs it refuses.
+        if let Ok(opening) = serde_json::from_slice::<OpeningLine>(text) {
+            openings.entry(opening.i).or_default().push(opening);
+        }
+    }
+    for (i, lines) in openings {
+        let Some(record) = records.get_mut(i) else { continue };
+        let mut fields: BTreeMap<String, &mut Committed> = record.committed().into_iter().collect();
+        for line in lines {
+            if let Some(committed) = fields.get_mut(&line.field) {
+                committed.open(line.opening());
+            }
+        }
+    }
+    Ok(records)
+}

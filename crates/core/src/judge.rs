@@ -1,0 +1,110 @@
+//! May this happen? One pure function over the state, the policy, the request and the time.
+//!
+//! The answer is the set of unmet reasons. Purposes, ancestors, versions and rules compose by set union, so
+//! adding a rule can only add reasons, and order never matters. "No purpose allows it" is itself a reason:
+//! the empty set is earned.
+
+mod call;
+mod open;
+
+pub use call::{Admission, judge_call, judge_start, listed};
+pub use open::{Opened, judge_open};
+
+use crate::{
+    event::Actor,
+    hash::Hash,
+    node::Node,
+    policy::Bundle,
+    reason::{Reason, Word},
+    request::{Change, Clock, Stop},
+    state::State,
+    time::Millis,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The versions of the policy that something rests on, ready to judge with
+///
+/// A version that is missing here could not be read: what rests on it is refused.
+#[derive(Clone, Debug, Default)]
+pub struct Shelf(pub BTreeMap<Hash, Arc<Bundle>>);
+
+impl Shelf {
+    /// A version by its digest
+    #[must_use]
+    pub fn get(&self, digest: Hash) -> Option<&Arc<Bundle>> {
+        self.0.get(&digest)
+    }
+
+    /// The current version
+    #[must_use]
+    pub fn current(&self, state: &State) -> Option<&Arc<Bundle>> {
+        state.bundle.and_then(|digest| self.get(digest))
+    }
+}
+
+/// The time to judge with, and what is wrong with the clock
+///
+/// Time never goes back behind the record, so that nothing that was over lives again.
+#[must_use]
+pub fn now(state: &State, clock: Clock) -> (Millis, Option<Reason>) {
+    let now = clock.steady.max(state.time);
+    let apart = clock.wall.since(clock.steady).abs();
+    let behind = state.time.since(clock.steady);
+    let reason = if apart > CLOCK_APART_MS_MAX {
+        Some(Reason::new(Word::ClockUnreliable, "clock").with("apart_ms", apart))
+    } else if behind > CLOCK_BEHIND_MS_MAX {
+        Some(Reason::new(Word::ClockUnreliable, "clock").with("behind_record_ms", behind))
+    } else {
+        None
+    };
+    (now, reason)
+}
+
+/// How far the wall clock may drift from the steady one: a step, not a correction
+const CLOCK_APART_MS_MAX: i64 = 60_000;
+/// How far the clock may be behind the last record: more than a small correction between two starts
+const CLOCK_BEHIND_MS_MAX: i64 = 5_000;
+
+/// May this node be stopped? Judged by role and life alone, never by rules
+#[must_use]
+pub fn judge_stop(state: &State, stop: &Stop) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if let Actor::Run(run) = stop.by {
+        let own = match stop.node {
+            Node::Run(node) => node == run,
+            Node::Task(task) => state.task_of(run) == Some(task),
+            _ => false,
+        };
+        if !own {
+            reasons.push(Reason::new(Word::NotYours, &stop.node));
+        }
+    }
+    let known = match &stop.node {
+        Node::Tenant => true,
+        Node::Task(id) => state.tasks.contains_key(id),
+        Node::Run(run) => state.task_of(*run).is_some_and(|task| state.tasks.contains_key(&task)),
+        Node::Child(id) => state.effects.contains_key(id),
+        node => state.registry.contains_key(node),
+    };
+    if !known {
+        let ended = match &stop.node {
+            Node::Task(id) => state.over.get(id),
+            Node::Run(run) => state.task_of(*run).and_then(|task| state.over.get(&task)),
+            _ => None,
+        };
+        reasons.push(ended.map_or_else(
+            || Reason::new(Word::TaskUnknown, &stop.node),
+            |over| Reason::new(Word::TaskOver, &stop.node).with("why", over.why),
+        ));
+    }
+    reasons
+}
+
+/// May the registry be changed so? A run is no principal of it
+#[must_use]
+pub fn judge_change(change: &Change) -> Vec<Reason> {
+    match change.by {
+        Actor::Owner { .. } | Actor::System => Vec::new(),
+        Actor::Run(run) => vec![Reason::new(Word::NotYours, run)],
+    }
+}

@@ -1,0 +1,339 @@
+//! May this call happen?
+
+use super::{Shelf, now};
+use crate::{
+    event::{Charge, ChosenBy},
+    hash::Hash,
+    names::{Name, RunId, TaskId, Tool, ToolName},
+    node::Node,
+    pattern::Scope,
+    policy::{Bundle, Class, Entry, Profile, Purpose},
+    reason::{Reason, Word},
+    request::{Call, Clock, Start},
+    rules::Question,
+    state::{State, Task},
+    time::Millis,
+    value::Value,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// What a call is, and what it is charged to, once no reason is left
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// The task that it is done for
+    pub task: TaskId,
+    /// The current version of the policy
+    pub bundle: Hash,
+    /// The strictest class that a version of the policy gives it
+    pub class: Class,
+    /// The variants that it fits
+    pub variants: Vec<Name>,
+    /// The task and every ancestor
+    pub charges: Vec<Charge>,
+    /// The time that was judged with
+    pub now: Millis,
+    /// Who chose each argument, as far as that is known
+    pub chosen_by: BTreeMap<String, ChosenBy>,
+}
+
+/// The unmet reasons why `call` may not happen; none: what admitting it means
+///
+/// # Errors
+/// The reasons, sorted so that the most useful one comes first.
+pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Result<Admission, Vec<Reason>> {
+    let (now, clock_reason) = now(state, clock);
+    let mut reasons = BTreeSet::from_iter(clock_reason);
+    let Some(task_id) = state.task_of(call.run) else {
+        reasons.insert(Reason::new(Word::TaskUnknown, call.run));
+        return Err(reasons.into_iter().collect());
+    };
+    reasons.extend(state.life(task_id, now));
+    reasons.extend(state.connector_life(&call.tool.connector));
+    let (Some(task), Some(current)) = (state.task(task_id), shelf.current(state)) else {
+        if state.task(task_id).is_some() {
+            reasons.insert(Reason::new(Word::PolicyUnavailable, "policy"));
+        }
+        return Err(reasons.into_iter().collect());
+    };
+    if task.open >= OPEN_MAX {
+        reasons.insert(Reason::new(Word::TooManyOpen, task_id).with("limit", OPEN_MAX));
+    }
+    reasons.extend(pin(state, call));
+    if let Some(error) = &call.fit.error {
+        reasons.insert(Reason::new(Word::ArgumentsInvalid, &call.tool).with("schema", error));
+    }
+
+    let mut class = Class::Read;
+    let mut variants = BTreeSet::new();
+    let mut charges = Vec::new();
+    for (link, link_task) in chain(state, task_id, task) {
+        let mut entries = BTreeSet::new();
+        for bundle in versions(shelf, link_task.bundle, current) {
+            let Some(bundle) = bundle else {
+                reasons.insert(Reason::new(Word::PolicyUnavailable, link));
+                continue;
+            };
+            let Some(facts) = Facts::of(bundle, call) else { continue };
+            match envelope(bundle, link_task, &facts) {
+                Ok(matching) => entries.extend(matching),
+                Err(unmet) => reasons.extend(unmet),
+            }
+            if link == task_id {
+                class = class.max(facts.class);
+                variants.extend(facts.variants.iter().map(|name| (*name).clone()));
+                reasons.extend(bundle.rules.judge(&facts.question(link, task, now)));
+            }
+        }
+        charges.push(Charge { task: link, entries });
+    }
+    if reasons.is_empty() {
+        Ok(Admission {
+            task: task_id,
+            bundle: current.digest,
+            class,
+            variants: variants.into_iter().collect(),
+            charges,
+            now,
+            chosen_by: chosen_by(task, &call.arguments),
+        })
+    } else {
+        Err(reasons.into_iter().collect())
+    }
+}
+
+/// Calls of one run that may be under way at once
+const OPEN_MAX: u32 = 64;
+
+/// The unmet reasons why a connector's child may not be started for a task
+///
+/// # Errors
+/// The reasons, sorted.
+pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) -> Result<(TaskId, Millis), Vec<Reason>> {
+    let (now, clock_reason) = now(state, clock);
+    let mut reasons = BTreeSet::from_iter(clock_reason);
+    let Some(task_id) = state.task_of(start.run) else {
+        return Err(vec![Reason::new(Word::TaskUnknown, start.run)]);
+    };
+    reasons.extend(state.life(task_id, now));
+    reasons.extend(state.connector_life(&start.connector));
+    if let (Some(task), Some(current)) = (state.task(task_id), shelf.current(state)) {
+        for (link, link_task) in chain(state, task_id, task) {
+            for bundle in versions(shelf, link_task.bundle, current) {
+                let purpose = bundle.and_then(|bundle| bundle.purposes.get(&link_task.purpose));
+                if !purpose.is_some_and(|purpose| purpose.tools().any(|tool| tool.connector == start.connector)) {
+                    reasons.insert(Reason::new(Word::ToolOutsidePurpose, link).with("connector", &start.connector));
+                }
+            }
+        }
+    }
+    if reasons.is_empty() { Ok((task_id, now)) } else { Err(reasons.into_iter().collect()) }
+}
+
+/// The tools of a connector that the task of `run` could use, with the digests of their definitions
+///
+/// Order, counts, classes, budgets and questions never hide a tool; a rule that forbids it outright does.
+///
+/// # Errors
+/// Why the task may not act at all.
+pub fn listed(
+    state: &State,
+    shelf: &Shelf,
+    run: RunId,
+    connector: &Name,
+    clock: Clock,
+) -> Result<Vec<(ToolName, Hash)>, Vec<Reason>> {
+    let (now, clock_reason) = now(state, clock);
+    let task_id = state.task_of(run).ok_or_else(|| vec![Reason::new(Word::TaskUnknown, run)])?;
+    let mut reasons = BTreeSet::from_iter(clock_reason);
+    reasons.extend(state.life(task_id, now));
+    reasons.extend(state.connector_life(connector));
+    if !reasons.is_empty() {
+        return Err(reasons.into_iter().collect());
+    }
+    let (Some(task), Some(current)) = (state.task(task_id), shelf.current(state)) else {
+        return Err(vec![Reason::new(Word::PolicyUnavailable, "policy")]);
+    };
+    let mut tools: Option<BTreeSet<&Tool>> = None;
+    for (_, link_task) in chain(state, task_id, task) {
+        for bundle in versions(shelf, link_task.bundle, current) {
+            let visible = |tool: &&Tool| {
+                let class =
+                    bundle.and_then(|bundle| bundle.profile(tool)).map_or(Class::Escalate, |profile| profile.class);
+                tool.connector == *connector && bundle.is_some_and(|bundle| !bundle.rules.hides(tool, class))
+            };
+            let purpose = bundle.and_then(|bundle| bundle.purposes.get(&link_task.purpose));
+            let here: BTreeSet<&Tool> = purpose.into_iter().flat_map(Purpose::tools).filter(visible).collect();
+            tools = Some(match tools {
+                None => here,
+                Some(before) => before.intersection(&here).copied().collect(),
+            });
+        }
+    }
+    let live = |tool: &Tool| state.pins.get(tool).filter(|pin| pin.seen == Some(pin.accepted)).map(|pin| pin.accepted);
+    Ok(tools.into_iter().flatten().filter_map(|tool| Some((tool.name.clone(), live(tool)?))).collect())
+}
+
+/// The task and its ancestors
+fn chain<'a>(state: &'a State, id: TaskId, task: &'a Task) -> impl Iterator<Item = (TaskId, &'a Task)> {
+    std::iter::successors(Some((id, task)), |(_, task)| {
+        let parent = task.parent?;
+        Some((parent, state.task(parent)?))
+    })
+}
+
+/// The version that a task was opened under and the current one: policy narrows running tasks, never widens them
+fn versions<'a>(
+    shelf: &'a Shelf,
+    pinned: Hash,
+    current: &'a Arc<Bundle>,
+) -> impl Iterator<Item = Option<&'a Arc<Bundle>>> {
+    let pinned = (pinned != current.digest).then(|| shelf.get(pinned));
+    std::iter::once(Some(current)).chain(pinned)
+}
+
+fn pin(state: &State, call: &Call) -> Option<Reason> {
+    let Some(pin) = state.pins.get(&call.tool) else {
+        return Some(Reason::new(Word::ToolOutsidePurpose, "pins").with("tool", &call.tool));
+    };
+    match pin.seen {
+        None => Some(Reason::new(Word::DefinitionMissing, &call.tool)),
+        // Held against another definition than the accepted one is no better than a changed one.
+        Some(seen) if seen != pin.accepted || call.fit.pin != pin.accepted => {
+            Some(Reason::new(Word::DefinitionChanged, &call.tool))
+        }
+        Some(_) => None,
+    }
+}
+
+/// What one version of the policy says of a call
+struct Facts<'a> {
+    call: &'a Call,
+    profile: &'a Profile,
+    matching: Vec<&'a crate::policy::Variant>,
+    variants: Vec<&'a Name>,
+    class: Class,
+}
+
+impl<'a> Facts<'a> {
+    fn of(bundle: &'a Bundle, call: &'a Call) -> Option<Self> {
+        let profile = bundle.profile(&call.tool)?;
+        let matching = profile.fits(&call.arguments);
+        let variants = matching.iter().map(|variant| &variant.name).collect();
+        let class = profile.class_of(&matching);
+        Some(Self { call, profile, matching, variants, class })
+    }
+
+    fn question<'q>(&'q self, id: TaskId, task: &'q Task, now: Millis) -> Question<'q> {
+        Question {
+            agent: &task.agent,
+            user: task.user.as_ref(),
+            purpose: &task.purpose,
+            task: id,
+            tool: &self.call.tool,
+            variants: &self.variants,
+            class: self.class,
+            arguments: &self.call.arguments,
+            now,
+        }
+    }
+}
+
+/// The entries of a task's purpose that the call is charged to, or why none lets it through
+fn envelope<'a>(bundle: &'a Bundle, task: &Task, facts: &Facts<'_>) -> Result<Vec<Name>, Vec<Reason>> {
+    let tool = &facts.call.tool;
+    let Some(purpose) = bundle.purposes.get(&task.purpose) else {
+        return Err(vec![Reason::new(Word::PurposeStopped, Node::Purpose(task.purpose.clone()))]);
+    };
+    let source = || format!("purpose:{}", task.purpose);
+    let covering: Vec<&'a Entry> =
+        purpose.entries_of(tool).filter(|entry| entry.covers(tool, &facts.matching)).collect();
+    if covering.is_empty() {
+        return Err(vec![Reason::new(Word::ToolOutsidePurpose, source()).with("tool", tool)]);
+    }
+    let nothing = BTreeMap::new();
+    let scope = Scope { parameters: &task.values, attributes: &nothing };
+    let mut reasons = Vec::new();
+    let mut closest: Option<Vec<Reason>> = None;
+    let mut matching = Vec::new();
+    for entry in covering {
+        let unmet = arguments(entry, facts, scope, &source);
+        if unmet.is_empty() {
+            matching.push(entry);
+        } else if closest.as_ref().is_none_or(|closest| unmet.len() < closest.len()) {
+            closest = Some(unmet);
+        }
+    }
+    if matching.is_empty() {
+        reasons.extend(closest.into_iter().flatten());
+    } else {
+        reasons.extend(spent(&matching, task, &source));
+        reasons.extend(questions(&matching, &facts.call.arguments, scope, &source));
+    }
+    if !purpose.limits.standing.contains(&facts.class) {
+        reasons.push(Reason::new(Word::ClassNotOpen, source()).with("class", facts.class));
+    }
+    if let Some(calls) = purpose.limits.calls.filter(|calls| task.calls >= *calls) {
+        reasons.push(Reason::new(Word::CallsSpent, source()).with("limit", calls));
+    }
+    if reasons.is_empty() { Ok(matching.iter().map(|entry| entry.name.clone()).collect()) } else { Err(reasons) }
+}
+
+/// Arguments are closed by default: each is named by the entry, or free by the profile, or must be absent
+fn arguments(entry: &Entry, facts: &Facts<'_>, scope: Scope<'_>, source: &impl Fn() -> String) -> Vec<Reason> {
+    let given = &facts.call.arguments;
+    let outside = entry.arguments.iter().filter(|(name, pattern)| !pattern.matches(given.get(*name), scope)).map(
+        |(name, pattern)| {
+            Reason::new(Word::ArgumentOutsideTask, source())
+                .with("step", &entry.name)
+                .with("argument", name)
+                .with("expected", pattern.in_words(scope))
+        },
+    );
+    let unnamed = given
+        .keys()
+        .filter(|name| !entry.arguments.contains_key(*name) && !facts.profile.is_free(name))
+        .map(|name| Reason::new(Word::ArgumentNotNamed, source()).with("step", &entry.name).with("argument", name));
+    outside.chain(unnamed).collect()
+}
+
+/// One of the matching entries must have order and count left
+fn spent(matching: &[&Entry], task: &Task, source: &impl Fn() -> String) -> Vec<Reason> {
+    let step = |name: &Name| task.steps.get(name).copied().unwrap_or_default();
+    let mut reasons = Vec::new();
+    for entry in matching {
+        if let Some(before) = entry.after.as_ref().filter(|before| !step(before).succeeded) {
+            reasons.push(Reason::new(Word::OutOfOrder, source()).with("step", &entry.name).with("first", before));
+        } else if let Some(times) = entry.times.filter(|times| step(&entry.name).used >= *times) {
+            reasons.push(Reason::new(Word::CountSpent, source()).with("step", &entry.name).with("limit", times));
+        } else {
+            return Vec::new();
+        }
+    }
+    reasons
+}
+
+/// Every matching entry's question must be met, so an easier entry never hides a stricter one
+fn questions<'a>(
+    matching: &'a [&Entry],
+    given: &'a BTreeMap<String, Value>,
+    scope: Scope<'a>,
+    source: &'a impl Fn() -> String,
+) -> impl Iterator<Item = Reason> + 'a {
+    matching.iter().filter_map(move |entry| {
+        let ask = entry.ask.as_ref()?;
+        let asks = ask.when.iter().all(|(name, pattern)| pattern.matches(given.get(name), scope));
+        asks.then(|| Reason::new(Word::ApprovalNeeded, source()).with("step", &entry.name).with("who", &ask.who))
+    })
+}
+
+/// An argument that equals a parameter was chosen by whoever chose that; anything else by the agent
+fn chosen_by(task: &Task, arguments: &BTreeMap<String, Value>) -> BTreeMap<String, ChosenBy> {
+    let best = |value: &Value| {
+        let same = task.values.iter().filter(|(_, known)| *known == value);
+        same.filter_map(|(name, _)| task.chosen.get(name).copied()).min().unwrap_or(ChosenBy::Model)
+    };
+    arguments.iter().map(|(name, value)| (name.clone(), best(value))).collect()
+}

@@ -1,0 +1,192 @@
+//! May this task be opened? An agent never chooses its own authority.
+
+use super::{Shelf, now};
+use crate::{
+    event::{Actor, ChosenBy},
+    hash::Hash,
+    names::Name,
+    node::Node,
+    pattern::Scope,
+    policy::{Bundle, Purpose, Users},
+    reason::{Reason, Word},
+    request::{Clock, Open},
+    state::State,
+    time::Millis,
+    value::Value,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What opening a task means, once no reason is left
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The current version of the policy
+    pub bundle: Hash,
+    /// Every parameter, read as its kind, with defaults, and who chose it
+    pub parameters: BTreeMap<Name, (Value, ChosenBy)>,
+    /// When the task is over at the latest; never later than its parent
+    pub expires: Millis,
+    /// Milliseconds without a call after which it is over
+    pub idle_ms: Option<i64>,
+    /// The time that was judged with
+    pub now: Millis,
+}
+
+/// The unmet reasons why a task may not be opened; none: what opening it means
+///
+/// # Errors
+/// The reasons, sorted so that the most useful one comes first.
+pub fn judge_open(state: &State, shelf: &Shelf, open: &Open, clock: Clock) -> Result<Opened, Vec<Reason>> {
+    let (now, clock_reason) = now(state, clock);
+    let mut reasons = BTreeSet::from_iter(clock_reason);
+    let Some(bundle) = shelf.current(state) else {
+        reasons.insert(Reason::new(Word::PolicyUnavailable, "policy"));
+        return Err(reasons.into_iter().collect());
+    };
+    reasons.extend(places(state, open, now));
+    reasons.extend(principals(state, bundle, open));
+    let Some(purpose) = bundle.purposes.get(&open.purpose) else {
+        reasons.insert(Reason::new(Word::PurposeUnknown, Node::Purpose(open.purpose.clone())));
+        return Err(reasons.into_iter().collect());
+    };
+    reasons.extend(entitlement(purpose, bundle, open, now));
+    let (parameters, unmet) = parameters(purpose, bundle, open);
+    reasons.extend(unmet);
+    if !reasons.is_empty() {
+        return Err(reasons.into_iter().collect());
+    }
+    let expires = now.plus(purpose.limits.expires_after_ms);
+    let parent = open.parent.and_then(|parent| state.task(parent));
+    Ok(Opened {
+        bundle: bundle.digest,
+        parameters,
+        expires: parent.map_or(expires, |parent| expires.min(parent.expires)),
+        idle_ms: purpose.limits.idle_after_ms,
+        now,
+    })
+}
+
+/// Tasks that may be open at once in one data folder
+const TASKS_MAX: usize = 200_000;
+/// Tasks above a task
+const DEPTH_MAX: u8 = 3;
+
+fn places(state: &State, open: &Open, now: Millis) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if state.task_of(open.run).is_some() || state.task(open.task).is_some() {
+        reasons.push(Reason::new(Word::RunHasTask, open.run));
+    }
+    if state.tasks.len() >= TASKS_MAX {
+        reasons.push(Reason::new(Word::TooManyTasks, Node::Tenant).with("limit", TASKS_MAX));
+    }
+    if let Some(over) = state.registry.get(&Node::Tenant).and_then(|standing| standing.over) {
+        reasons.push(Reason::new(Word::TenantStopped, Node::Tenant).with("why", over));
+    }
+    if let Some(parent) = open.parent {
+        reasons.extend(state.life(parent, now));
+        if state.task(parent).is_some_and(|parent| parent.depth >= DEPTH_MAX) {
+            reasons.push(Reason::new(Word::TooDeep, parent).with("limit", DEPTH_MAX));
+        }
+    }
+    match (&open.by, open.parent) {
+        // Only delegation makes children, and only out of the task that the run works on.
+        (Actor::Run(run), Some(parent)) if state.task_of(*run) == Some(parent) => {}
+        (Actor::Owner { .. }, None) => {}
+        _ => reasons.push(Reason::new(Word::NotYours, &open.purpose)),
+    }
+    reasons
+}
+
+fn principals(state: &State, bundle: &Bundle, open: &Open) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let over = |node: &Node| state.registry.get(node).and_then(|standing| standing.over);
+    let mut stopped = |word, node: Node| {
+        if let Some(why) = over(&node) {
+            reasons.push(Reason::new(word, node).with("why", why));
+        }
+    };
+    stopped(Word::AgentStopped, Node::Agent(open.agent.clone()));
+    stopped(Word::PurposeStopped, Node::Purpose(open.purpose.clone()));
+    if let Some(user) = &open.user {
+        stopped(Word::UserStopped, Node::User(user.clone()));
+    }
+    if !bundle.agents.contains_key(&open.agent) {
+        reasons.push(Reason::new(Word::AgentUnknown, Node::Agent(open.agent.clone())));
+    }
+    if let Some(user) = open.user.as_ref().filter(|user| !bundle.users.contains_key(*user)) {
+        reasons.push(Reason::new(Word::UserUnknown, Node::User(user.clone())));
+    }
+    reasons
+}
+
+fn entitlement(purpose: &Purpose, bundle: &Bundle, open: &Open, now: Millis) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let source = Node::Purpose(open.purpose.clone());
+    if !purpose.open.agents.contains(&open.agent) {
+        reasons.push(Reason::new(Word::PurposeNotOpen, &source).with("agent", &open.agent));
+    }
+    let groups = open.user.as_ref().and_then(|user| bundle.users.get(user)).map(|user| &user.groups);
+    let entitled = match &purpose.open.users {
+        // A purpose for runs without a user is not for runs with one: their rights would not count.
+        Users::None => open.user.is_none(),
+        Users::Group(group) => groups.is_some_and(|groups| groups.contains(group)),
+        Users::Named(names) => open.user.as_ref().is_some_and(|user| names.contains(user)),
+    };
+    if !entitled {
+        let user = open.user.as_ref().map_or("none", Name::as_str);
+        reasons.push(Reason::new(Word::PurposeNotOpen, &source).with("user", user));
+    }
+    if let Some(review_by) = purpose.review_by.filter(|review_by| *review_by <= now) {
+        reasons.push(Reason::new(Word::PurposeOverdue, &source).with("review_by", review_by));
+    }
+    reasons
+}
+
+type Chosen = BTreeMap<Name, (Value, ChosenBy)>;
+
+fn parameters(purpose: &Purpose, bundle: &Bundle, open: &Open) -> (Chosen, Vec<Reason>) {
+    let source = Node::Purpose(open.purpose.clone());
+    let mut reasons = Vec::new();
+    let mut chosen = Chosen::new();
+    for name in open.parameters.keys().filter(|name| !purpose.parameters.contains_key(*name)) {
+        reasons.push(Reason::new(Word::ParameterUnknown, &source).with("parameter", name));
+    }
+    for (name, parameter) in &purpose.parameters {
+        let given = open.parameters.get(name).map(|(value, by)| (value, source_of(&open.by, *by)));
+        // A default stands in the purpose, so its owner chose it.
+        let default = parameter.default.as_ref().map(|value| (value, ChosenBy::Parameter));
+        let Some((value, by)) = given.or(default) else {
+            reasons.push(Reason::new(Word::ParameterMissing, &source).with("parameter", name));
+            continue;
+        };
+        match parameter.kind.read(value) {
+            Ok(value) => {
+                chosen.insert(name.clone(), (value, by));
+            }
+            Err(expected) => reasons.push(
+                Reason::new(Word::ParameterOutsidePurpose, &source).with("parameter", name).with("expected", expected),
+            ),
+        }
+    }
+    let values: BTreeMap<Name, Value> = chosen.iter().map(|(name, (value, _))| (name.clone(), value.clone())).collect();
+    let nothing = BTreeMap::new();
+    let user = open.user.as_ref().and_then(|user| bundle.users.get(user));
+    let scope = Scope { parameters: &values, attributes: user.map_or(&nothing, |user| &user.attributes) };
+    for (name, pattern) in &purpose.open.bounds {
+        if values.contains_key(name) && !pattern.matches(values.get(name), scope) {
+            reasons.push(
+                Reason::new(Word::ParameterOutsidePurpose, &source)
+                    .with("parameter", name)
+                    .with("expected", pattern.in_words(scope)),
+            );
+        }
+    }
+    (chosen, reasons)
+}
+
+/// A value chosen by an agent stays chosen by an agent, whatever the caller says of it
+fn source_of(by: &Actor, claimed: ChosenBy) -> ChosenBy {
+    match by {
+        Actor::Owner { .. } | Actor::System => claimed,
+        Actor::Run(_) => ChosenBy::Model,
+    }
+}

@@ -1,0 +1,138 @@
+//! The life of one call, as steps without I/O.
+//!
+//! The shell does what a step says and reports what happened; it makes no choices of its own. The gateway
+//! and the simulation run the same steps.
+
+use crate::{
+    engine::Permit,
+    event::End,
+    hash::Hash,
+    names::EffectId,
+    reason::{Reason, Word},
+    request::{Call, Settle},
+};
+
+/// Where a call stands
+#[derive(Debug)]
+pub struct Life {
+    call: Call,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Asking,
+    Preparing,
+    Admitting,
+    Forwarding,
+    Over,
+}
+
+/// What the shell has to do next
+#[derive(Debug)]
+pub enum Do {
+    /// Ask the door whether the call would be permitted; nothing is reserved meanwhile
+    Ask(Call),
+    /// Make what must exist first: a session, a child process
+    Prepare,
+    /// Have the call admitted
+    Admit(Call),
+    /// Send what was judged, if the latch lets it through
+    Forward(Permit),
+    /// Record how the effect ended; the reply does not wait for that
+    Settle(Settle),
+    /// Tell the agent
+    Reply(Answer),
+}
+
+/// What happened
+#[derive(Debug)]
+pub enum Happened {
+    /// The door would permit the call
+    Clear,
+    /// Everything that must exist first exists
+    Prepared,
+    /// It could not be made
+    NotPrepared(String),
+    /// The call is admitted, durably
+    Admitted(Permit),
+    /// The door refuses it
+    Refused(Vec<Reason>),
+    /// No byte left: the latch was closed, the deadline had passed, the connection failed before
+    NotSent(String),
+    /// The connector answered
+    Answered {
+        /// Whether it says that the call succeeded
+        ok: bool,
+        /// Length of the answer
+        bytes: u64,
+        /// SHA-256 of the answer
+        digest: Hash,
+    },
+    /// Bytes may have left, and no answer came
+    Lost(String),
+}
+
+/// What the agent is told
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// What the connector answered
+    Result,
+    /// Why not
+    Refusal(Vec<Reason>),
+    /// The connector could not be made ready; nothing was sent
+    Unreachable(String),
+    /// Whether it happened is not known; it must not be repeated blindly
+    Unknown(String),
+}
+
+impl Life {
+    /// A call that has just been read; `prepared` if everything that it needs exists already
+    #[must_use]
+    pub fn start(call: Call, prepared: bool) -> (Self, Do) {
+        let (phase, step) =
+            if prepared { (Phase::Admitting, Do::Admit(call.clone())) } else { (Phase::Asking, Do::Ask(call.clone())) };
+        (Self { call, phase }, step)
+    }
+
+    /// The effect that the call will be
+    #[must_use]
+    pub fn effect(&self) -> EffectId {
+        self.call.effect
+    }
+
+    /// What to do after `happened`, in order; nothing once the agent has been told
+    pub fn next(&mut self, happened: Happened) -> Vec<Do> {
+        let refusal = |reasons| vec![Do::Reply(Answer::Refusal(reasons))];
+        let (phase, steps) = match (self.phase, happened) {
+            (Phase::Asking, Happened::Clear) => (Phase::Preparing, vec![Do::Prepare]),
+            (Phase::Preparing, Happened::Prepared) => (Phase::Admitting, vec![Do::Admit(self.call.clone())]),
+            (Phase::Preparing, Happened::NotPrepared(why)) => (Phase::Over, vec![Do::Reply(Answer::Unreachable(why))]),
+            (Phase::Admitting, Happened::Admitted(permit)) => (Phase::Forwarding, vec![Do::Forward(permit)]),
+            (Phase::Asking | Phase::Preparing | Phase::Admitting, Happened::Refused(reasons)) => {
+                (Phase::Over, refusal(reasons))
+            }
+            (Phase::Forwarding, Happened::NotSent(why)) => {
+                let reason = Reason::new(Word::Withheld, &self.call.tool).with("why", &why);
+                let reply = Do::Reply(Answer::Refusal(vec![reason]));
+                (Phase::Over, vec![self.settle(End::NotSent { why }, None), reply])
+            }
+            (Phase::Forwarding, Happened::Answered { ok, bytes, digest }) => {
+                let end = End::Done { ok, bytes, result: None, process: None };
+                (Phase::Over, vec![self.settle(end, Some(digest)), Do::Reply(Answer::Result)])
+            }
+            (Phase::Forwarding, Happened::Lost(why)) => {
+                let settle = self.settle(End::Unknown { why: why.clone() }, None);
+                (Phase::Over, vec![settle, Do::Reply(Answer::Unknown(why))])
+            }
+            // Whatever else is reported changes nothing: never a second effect, never a second answer.
+            (phase, _) => (phase, Vec::new()),
+        };
+        self.phase = phase;
+        steps
+    }
+
+    fn settle(&self, end: End, result: Option<Hash>) -> Do {
+        Do::Settle(Settle { effect: self.call.effect, end, result })
+    }
+}

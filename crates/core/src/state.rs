@@ -1,0 +1,538 @@
+//! What is true now: a fold over the log.
+//!
+//! Memory may differ from the log only by refusing more. Ended tasks leave it; what stays of them for a
+//! while is why they are over, so that the end can be said.
+
+use crate::{
+    event::{Admitted, Began, Booted, Changed, ChosenBy, End, Event, Noted, Process, Record, Settled, Stopped, What},
+    hash::Hash,
+    log::Head,
+    names::{BootId, EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
+    node::{Node, Why},
+    reason::{Reason, Word},
+    time::Millis,
+    value::Value,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The fold over the log up to [`State::head`]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    #[serde(with = "head")]
+    pub(crate) head: Head,
+    pub(crate) time: Millis,
+    pub(crate) boot: Option<BootId>,
+    pub(crate) bundle: Option<Hash>,
+    #[serde(with = "pairs")]
+    pub(crate) registry: BTreeMap<Node, Standing>,
+    #[serde(with = "pairs")]
+    pub(crate) pins: BTreeMap<Tool, Pin>,
+    #[serde(with = "pairs")]
+    pub(crate) tasks: BTreeMap<TaskId, Task>,
+    #[serde(with = "pairs")]
+    pub(crate) runs: BTreeMap<RunId, TaskId>,
+    #[serde(with = "pairs")]
+    pub(crate) effects: BTreeMap<EffectId, Open>,
+    /// When the time of each task passes
+    pub(crate) deadlines: BTreeSet<(Millis, TaskId)>,
+    /// Children of ended tasks, which are to end too
+    pub(crate) orphans: BTreeSet<TaskId>,
+    #[serde(with = "pairs")]
+    pub(crate) over: BTreeMap<TaskId, Over>,
+    forget: BTreeSet<(Millis, TaskId)>,
+}
+
+/// A node of the registry; a name that is used again is a new generation
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Counted in groups of the log
+    pub generation: u64,
+    /// Why it is over, if it is
+    pub over: Option<Why>,
+}
+
+/// The accepted definition of a tool, and the one that was seen last
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The definition that was accepted
+    pub accepted: Hash,
+    /// The definition that the connector showed last; `None` if it no longer offers the tool
+    pub seen: Option<Hash>,
+}
+
+/// A live task
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// The run that works on it
+    pub run: RunId,
+    /// What it may remember from
+    pub memory: MemoryId,
+    /// Who works
+    pub agent: Name,
+    /// On whose behalf
+    pub user: Option<Name>,
+    /// Under which purpose
+    pub purpose: Name,
+    /// In which version of the policy it was opened
+    pub bundle: Hash,
+    /// The task that delegated it
+    pub parent: Option<TaskId>,
+    /// Tasks above it
+    pub depth: u8,
+    /// The values that placeholders stand for; one whose opening was erased is missing, and what needs it refuses
+    pub values: BTreeMap<Name, Value>,
+    /// Who chose each parameter
+    pub chosen: BTreeMap<Name, ChosenBy>,
+    /// When it was opened
+    pub opened: Millis,
+    /// When it is over at the latest
+    pub expires: Millis,
+    /// Milliseconds without an admitted or open call after which it is over
+    pub idle_ms: Option<i64>,
+    /// When something was last admitted or settled
+    pub active: Millis,
+    /// Calls admitted in it and below, without those that were not sent
+    pub calls: u32,
+    /// Use of the entries of its purpose, in it and below
+    pub steps: BTreeMap<Name, Step>,
+    /// Effects in it that are not settled
+    pub open: u32,
+    children: BTreeSet<TaskId>,
+    generations: Vec<(Node, u64)>,
+}
+
+/// How often an entry was used
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Permits, unknown outcomes too
+    pub used: u32,
+    /// Whether one of them was settled as a success
+    pub succeeded: bool,
+}
+
+/// An effect that is admitted and not over
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// The task that it is done for
+    pub task: TaskId,
+    /// The connector that it goes to
+    pub connector: Name,
+    /// The life of our process that admitted it
+    pub boot: Option<BootId>,
+    /// What it is
+    pub what: OpenWhat,
+}
+
+/// What an open effect is
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenWhat {
+    /// A call, and what it is charged to
+    Call(Vec<crate::event::Charge>),
+    /// A child process; known once its start is settled
+    Child(Option<Process>),
+}
+
+/// What stays of an ended task
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Over {
+    /// Why it is over
+    pub why: Why,
+    /// Since when
+    pub at: Millis,
+    /// The run that worked on it
+    pub run: RunId,
+}
+
+/// How long an ended task is remembered: longer than any token lives
+pub const REMEMBERED_MS: i64 = 10 * 60 * 1000;
+
+impl State {
+    /// Where in the log this state stands
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The time of the last record
+    #[must_use]
+    pub fn time(&self) -> Millis {
+        self.time
+    }
+
+    /// The life of the process that wrote last
+    #[must_use]
+    pub fn boot(&self) -> Option<BootId> {
+        self.boot
+    }
+
+    /// The digest of the current policy
+    #[must_use]
+    pub fn bundle(&self) -> Option<Hash> {
+        self.bundle
+    }
+
+    /// The digests of every version of the policy that something rests on
+    #[must_use]
+    pub fn bundles_in_use(&self) -> BTreeSet<Hash> {
+        self.tasks.values().map(|task| task.bundle).chain(self.bundle).collect()
+    }
+
+    /// A live task; it may still be over by what it rests on, see [`State::life`]
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Option<&Task> {
+        self.tasks.get(&id)
+    }
+
+    /// The task of a run
+    #[must_use]
+    pub fn task_of(&self, run: RunId) -> Option<TaskId> {
+        self.runs.get(&run).copied()
+    }
+
+    /// Tasks in the order of their ids, from `after` on
+    pub fn tasks(&self) -> impl Iterator<Item = (TaskId, &Task)> {
+        self.tasks.iter().map(|(id, task)| (*id, task))
+    }
+
+    /// Tasks that ended lately
+    pub fn ended(&self) -> impl Iterator<Item = (TaskId, &Over)> {
+        self.over.iter().map(|(id, over)| (*id, over))
+    }
+
+    /// Effects that are not over
+    pub fn effects(&self) -> impl Iterator<Item = (EffectId, &Open)> {
+        self.effects.iter().map(|(id, open)| (*id, open))
+    }
+
+    /// The pins of a connector
+    pub fn pins_of(&self, connector: &Name) -> impl Iterator<Item = (&ToolName, &Pin)> {
+        let connector = connector.clone();
+        self.pins.iter().filter(move |(tool, _)| tool.connector == connector).map(|(tool, pin)| (&tool.name, pin))
+    }
+
+    /// Why a task may not act at `now`; empty if everything that it rests on is live
+    ///
+    /// Whatever it rests on is over in the moment that it is stopped or its time has passed, recorded or not.
+    #[must_use]
+    pub fn life(&self, id: TaskId, now: Millis) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        if let Some(Standing { over: Some(why), .. }) = self.registry.get(&Node::Tenant) {
+            reasons.push(Reason::new(Word::TenantStopped, Node::Tenant).with("why", why));
+        }
+        let mut next = Some(id);
+        while let Some(id) = next {
+            let Some(task) = self.tasks.get(&id) else {
+                let over = |over: &Over| Reason::new(Word::TaskOver, id).with("why", over.why);
+                reasons.push(self.over.get(&id).map_or_else(|| Reason::new(Word::TaskUnknown, id), over));
+                return reasons;
+            };
+            if let Some((why, _)) = task.passed(now) {
+                reasons.push(Reason::new(Word::TaskOver, id).with("why", why));
+            }
+            for (node, generation) in &task.generations {
+                if let Some(why) = self.gone(node, *generation) {
+                    let word = match node {
+                        Node::Agent(_) => Word::AgentStopped,
+                        Node::User(_) => Word::UserStopped,
+                        _ => Word::PurposeStopped,
+                    };
+                    reasons.push(Reason::new(word, node).with("why", why));
+                }
+            }
+            next = task.parent;
+        }
+        reasons
+    }
+
+    /// Why a connector may not be used
+    #[must_use]
+    pub fn connector_life(&self, connector: &Name) -> Option<Reason> {
+        let node = Node::Connector(connector.clone());
+        let why = match self.registry.get(&node) {
+            Some(standing) => standing.over?.to_string(),
+            None => "not in the policy".to_owned(),
+        };
+        Some(Reason::new(Word::ConnectorStopped, node).with("why", why))
+    }
+
+    /// Whether everything that an effect rests on is live
+    #[must_use]
+    pub fn effect_lives(&self, open: &Open, now: Millis) -> bool {
+        self.life(open.task, now).is_empty() && self.connector_life(&open.connector).is_none()
+    }
+
+    fn gone(&self, node: &Node, generation: u64) -> Option<String> {
+        match self.registry.get(node) {
+            Some(standing) if standing.generation == generation => standing.over.map(|why| why.to_string()),
+            _ => Some("taken out of the policy".to_owned()),
+        }
+    }
+
+    /// Folds one record in
+    ///
+    /// Total: a record that does not fit changes nothing that could permit more.
+    pub fn apply(&mut self, record: &Record) {
+        self.time = self.time.max(record.time);
+        self.forget(record.time);
+        match &record.event {
+            Event::Booted(booted) => self.booted(booted),
+            Event::Began(began) => self.began(began, record.time),
+            Event::Stopped(stopped) => self.stopped(stopped, record.time),
+            Event::Admitted(admitted) => self.admitted(admitted),
+            Event::Settled(settled) => self.settled(settled, record.time),
+            Event::Changed(changed) => self.changed(changed),
+            Event::Noted(Noted::Discovered { connector, tools }) => self.discovered(connector, tools),
+            Event::Refused(_) => {}
+        }
+    }
+
+    /// Moves the head on, after all records of a group were applied
+    pub fn closed(&mut self, head: Head) {
+        self.head = head;
+    }
+
+    fn forget(&mut self, now: Millis) {
+        while let Some((until, id)) = self.forget.first().copied().filter(|(until, _)| *until < now) {
+            self.forget.remove(&(until, id));
+            if let Some(over) = self.over.remove(&id) {
+                self.runs.remove(&over.run);
+            }
+        }
+    }
+
+    fn booted(&mut self, booted: &Booted) {
+        self.boot = Some(booted.boot);
+    }
+
+    fn began(&mut self, began: &Began, time: Millis) {
+        let depth = match began.parent {
+            None => 0,
+            Some(parent) => {
+                let Some(parent) = self.tasks.get_mut(&parent) else { return };
+                parent.children.insert(began.task);
+                parent.depth.saturating_add(1)
+            }
+        };
+        let nodes = [Some(Node::Agent(began.agent.clone())), Some(Node::Purpose(began.purpose.clone()))]
+            .into_iter()
+            .chain([began.user.clone().map(Node::User)])
+            .flatten();
+        // Generation 0 never exists, so a task of an unknown node is over from the start.
+        let generation = |node: &Node| self.registry.get(node).map_or(0, |standing| standing.generation);
+        let task = Task {
+            run: began.run,
+            memory: began.memory,
+            agent: began.agent.clone(),
+            user: began.user.clone(),
+            purpose: began.purpose.clone(),
+            bundle: began.bundle,
+            parent: began.parent,
+            depth,
+            values: began
+                .parameters
+                .iter()
+                .filter_map(|(name, given)| Some((name.clone(), given.value.value()?)))
+                .collect(),
+            chosen: began.parameters.iter().map(|(name, given)| (name.clone(), given.by)).collect(),
+            opened: time,
+            expires: began.expires,
+            idle_ms: began.idle_ms,
+            active: time,
+            calls: 0,
+            steps: BTreeMap::new(),
+            open: 0,
+            children: BTreeSet::new(),
+            generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
+        };
+        self.deadlines.insert((task.deadline(), began.task));
+        self.runs.insert(began.run, began.task);
+        self.tasks.insert(began.task, task);
+    }
+
+    fn stopped(&mut self, stopped: &Stopped, time: Millis) {
+        match &stopped.node {
+            Node::Task(id) => self.end(*id, stopped, time),
+            Node::Run(run) => {
+                if let Some(id) = self.runs.get(run).copied() {
+                    self.end(id, stopped, time);
+                }
+            }
+            Node::Child(id) => {
+                if let Some(open) = self.effects.remove(id) {
+                    self.touch(open.task, time, |task| task.open = task.open.saturating_sub(1));
+                }
+            }
+            Node::Tenant => {
+                self.registry.insert(Node::Tenant, Standing { generation: 0, over: Some(stopped.why) });
+            }
+            node => {
+                if let Some(standing) = self.registry.get_mut(node) {
+                    standing.over.get_or_insert(stopped.why);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, id: TaskId, stopped: &Stopped, time: Millis) {
+        self.orphans.remove(&id);
+        let Some(task) = self.tasks.remove(&id) else { return };
+        self.deadlines.remove(&(task.deadline(), id));
+        self.orphans.extend(task.children.iter().filter(|child| self.tasks.contains_key(child)));
+        if let Some(parent) = task.parent.and_then(|parent| self.tasks.get_mut(&parent)) {
+            parent.children.remove(&id);
+        }
+        self.over.insert(id, Over { why: stopped.why, at: stopped.at, run: task.run });
+        self.forget.insert((time.plus(REMEMBERED_MS), id));
+    }
+
+    fn admitted(&mut self, admitted: &Admitted) {
+        let (connector, what) = match &admitted.what {
+            What::Call(call) => {
+                for charge in &call.charges {
+                    self.charge(charge, |count| count.saturating_add(1));
+                }
+                (call.tool.connector.clone(), OpenWhat::Call(call.charges.clone()))
+            }
+            What::Child { connector } => (connector.clone(), OpenWhat::Child(None)),
+        };
+        self.touch(admitted.task, admitted.now, |task| task.open = task.open.saturating_add(1));
+        self.effects.insert(admitted.effect, Open { task: admitted.task, connector, boot: self.boot, what });
+    }
+
+    fn settled(&mut self, settled: &Settled, time: Millis) {
+        let Some(open) = self.effects.get_mut(&settled.effect) else { return };
+        let task = open.task;
+        if let (OpenWhat::Child(process), End::Done { process: Some(started), .. }) = (&mut open.what, &settled.end) {
+            // A child lives on after its start is settled, until it is stopped.
+            *process = Some(started.clone());
+            return;
+        }
+        let Some(open) = self.effects.remove(&settled.effect) else { return };
+        if let OpenWhat::Call(charges) = &open.what {
+            for charge in charges {
+                match &settled.end {
+                    End::NotSent { .. } => self.charge(charge, |count| count.saturating_sub(1)),
+                    End::Done { ok: true, .. } => self.succeed(charge),
+                    End::Done { .. } | End::Unknown { .. } => {}
+                }
+            }
+        }
+        self.touch(task, time, |task| task.open = task.open.saturating_sub(1));
+    }
+
+    fn changed(&mut self, changed: &Changed) {
+        match changed {
+            Changed::Bundle { digest, nodes } => {
+                self.bundle = Some(*digest);
+                // A change of policy is the way back from a stop of everything.
+                self.registry.retain(|node, _| nodes.contains(node));
+                let generation = self.head.n + 1;
+                for node in nodes {
+                    self.registry.entry(node.clone()).or_insert(Standing { generation, over: None });
+                }
+            }
+            Changed::Pins { connector, accepted } => {
+                self.pins.retain(|tool, _| tool.connector != *connector);
+                for (name, digest) in accepted {
+                    let tool = Tool { connector: connector.clone(), name: name.clone() };
+                    self.pins.insert(tool, Pin { accepted: *digest, seen: Some(*digest) });
+                }
+            }
+        }
+    }
+
+    fn discovered(&mut self, connector: &Name, tools: &BTreeMap<ToolName, Hash>) {
+        for (tool, pin) in self.pins.iter_mut().filter(|(tool, _)| tool.connector == *connector) {
+            pin.seen = tools.get(&tool.name).copied();
+        }
+    }
+
+    fn charge(&mut self, charge: &crate::event::Charge, count: impl Fn(u32) -> u32) {
+        let Some(task) = self.tasks.get_mut(&charge.task) else { return };
+        task.calls = count(task.calls);
+        for entry in &charge.entries {
+            let step = task.steps.entry(entry.clone()).or_default();
+            step.used = count(step.used);
+        }
+    }
+
+    fn succeed(&mut self, charge: &crate::event::Charge) {
+        let Some(task) = self.tasks.get_mut(&charge.task) else { return };
+        for entry in &charge.entries {
+            task.steps.entry(entry.clone()).or_default().succeeded = true;
+        }
+    }
+
+    /// Changes a task and its ancestors' idleness with it
+    fn touch(&mut self, id: TaskId, time: Millis, change: impl Fn(&mut Task)) {
+        let mut next = Some(id);
+        while let Some(id) = next {
+            let Some(task) = self.tasks.get_mut(&id) else { return };
+            let before = task.deadline();
+            change(task);
+            task.active = task.active.max(time);
+            let after = task.deadline();
+            if before != after {
+                self.deadlines.remove(&(before, id));
+                self.deadlines.insert((after, id));
+            }
+            next = task.parent;
+        }
+    }
+}
+
+impl Task {
+    /// When its time passes if nothing happens
+    #[must_use]
+    pub fn deadline(&self) -> Millis {
+        match self.idle_ms {
+            Some(idle) if self.open == 0 => self.expires.min(self.active.plus(idle)),
+            _ => self.expires,
+        }
+    }
+
+    /// Why and since when its time has passed, at `now`
+    #[must_use]
+    pub fn passed(&self, now: Millis) -> Option<(Why, Millis)> {
+        let deadline = self.deadline();
+        (deadline <= now).then_some((if deadline == self.expires { Why::Expired } else { Why::Idle }, deadline))
+    }
+}
+
+mod head {
+    use crate::{hash::Hash, log::Head};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(head: &Head, serializer: S) -> Result<S::Ok, S::Error> {
+        (head.n, head.hash).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Head, D::Error> {
+        let (n, hash) = <(u64, Hash)>::deserialize(deserializer)?;
+        Ok(Head { n, hash })
+    }
+}
+
+/// Maps as lists of pairs, for keys that JSON would not take
+mod pairs {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
