@@ -13,8 +13,8 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
-    // INVARIANT: the lock lives as long as this descriptor; it is never handed out.
-    _lock: File,
+    // INVARIANT: locked as long as this value lives; the descriptor is never handed out.
+    lock: File,
 }
 
 impl Folder {
@@ -23,7 +23,7 @@ impl Folder {
         create(path)?;
         private(path)?;
         local(path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock(&path.join("lock"))? })
+        Ok(Self { path: path.to_owned(), lock: lock(&path.join("lock"))? })
     }
 
     pub(crate) fn join(&self, name: &str) -> PathBuf {
@@ -44,6 +44,13 @@ impl Folder {
             Err(source) => return Err(failed("create", source)),
         }
         Ok(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Closing is not enough: a child of another thread may hold a copy between its fork and its exec.
+        let _free = flock(&self.lock, FlockOperation::Unlock);
     }
 }
 

@@ -28,10 +28,9 @@ pub(crate) fn follows(group: &Group, head: Head) -> Result<(), String> {
     Ok(())
 }
 
-/// The lines of a body or of openings; the last one may end with a line feed or not
-pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+/// The lines of a body; the last one may end with a line feed or not
+pub(crate) fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    body.strip_suffix(b"\n").unwrap_or(body).split(|byte| *byte == b'\n')
 }
 
 #[derive(Deserialize)]

@@ -117,7 +117,7 @@ fn check(log: &Reader, mut chain: Chain) -> Result<Verified, Read> {
 
 /// Whether each opening opens a commitment in the event that it names
 fn openings(group: &Group) -> Result<(), String> {
-    for line in lines(&group.openings) {
+    for line in lines(&group.openings).filter(|line| !line.is_empty()) {
         let opening: Opening =
             serde_json::from_slice(line).map_err(|error| format!("an opening cannot be read: {error}"))?;
         let Opening { i, field, .. } = &opening;

@@ -5,7 +5,7 @@ use crate::{
     verify::verify,
 };
 use rusqlite::ffi;
-use std::fs;
+use std::{fs, os::unix::fs::FileExt as _};
 
 mod durability;
 mod full_disk;
@@ -136,6 +136,32 @@ fn a_conflicting_row_is_doubt_not_success() {
     other.execute("INSERT INTO groups VALUES (2, ?1, ?2)", (intruder.hash().0, &intruder.body)).unwrap();
     assert!(matches!(append(&mut log, Space::Ordinary), Err(Append::Unknown(_))));
     assert_eq!(log.recover().unwrap(), intruder.head(), "whatever stands there");
+}
+
+/// What a failed fsync leaves: frames of a whole group in the file, and an index that does not count them
+#[test]
+fn what_recovery_answers_outlives_a_crash() {
+    let root = crate::scratch();
+    let mut log = Sqlite::open(root.path(), ROOMY).unwrap();
+    let first = append(&mut log, Space::Ordinary).unwrap();
+    let index = root.path().join("log.db-shm");
+    let before = fs::read(&index).unwrap();
+    log.hook = Some(fail_once(Step::Committed, ffi::SQLITE_IOERR_FSYNC));
+    assert!(matches!(append(&mut log, Space::Ordinary), Err(Append::Unknown(_))));
+    fs::OpenOptions::new().write(true).open(&index).unwrap().write_all_at(&before, 0).unwrap();
+
+    let crashed = || {
+        let copy = crate::scratch();
+        for file in [schema::FILE, "log.db-wal"] {
+            fs::copy(root.path().join(file), copy.path().join(file)).unwrap();
+        }
+        Sqlite::open(copy.path(), ROOMY).unwrap().head()
+    };
+    assert_eq!(crashed().n, 2, "a crash would bring the frames back");
+    assert_eq!(log.recover().unwrap(), first);
+    assert_eq!(crashed(), first, "and cannot any more");
+    append(&mut log, Space::Ordinary).unwrap();
+    assert_eq!(crashed(), log.head());
 }
 
 #[test]
