@@ -74,7 +74,8 @@ impl Figures {
     /// Which core was full in the closed loop
     pub(crate) fn saturated(&self) -> Saturated {
         // The whole core counts: the disk's interrupts and kernel threads run where the proxy runs.
-        let proxy_core = self.proxy_share + self.foreign_on_proxy_core;
+        // Without a proxy nothing of the run is on that core.
+        let proxy_core = if self.proxy_share > 0.0 { self.proxy_share + self.foreign_on_proxy_core } else { 0.0 };
         let load_core = self.load_share + self.foreign_on_load_core;
         match (proxy_core >= FULL, load_core >= FULL) {
             (true, true) => Saturated::Both,
