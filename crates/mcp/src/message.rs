@@ -47,6 +47,12 @@ impl<'a> Id<'a> {
     pub fn raw(&self) -> &'a str {
         self.raw
     }
+
+    /// Where it stands in the message
+    #[must_use]
+    pub fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
 }
 
 /// Why bytes are no message, with the code that JSON-RPC wants
@@ -164,10 +170,10 @@ fn read_id<'a>(id: &Json<'a>) -> Result<Option<Id<'a>>, Error> {
 /// Bytes of a string id at most
 const ID_BYTES_MAX: usize = 256;
 
-/// The message with another id in the place of its own, every other byte as it was
+/// The message with another id in the place where its own stands, every other byte as it was
 #[must_use]
-pub fn with_id(bytes: &[u8], own: &Id<'_>, id: &str) -> Vec<u8> {
-    let (before, after) = (bytes.get(..own.span.start), bytes.get(own.span.end..));
+pub fn with_id(bytes: &[u8], span: Range<usize>, id: &str) -> Vec<u8> {
+    let (before, after) = (bytes.get(..span.start), bytes.get(span.end..));
     let mut out = Vec::with_capacity(bytes.len() + id.len());
     out.extend_from_slice(before.unwrap_or_default());
     out.extend_from_slice(id.as_bytes());

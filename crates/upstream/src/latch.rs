@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::Notify;
@@ -37,6 +37,9 @@ pub enum Closed {
     /// The permit is too old
     #[error("it took too long before anything was sent")]
     Late,
+    /// It was taken back, or used before
+    #[error("it was taken back before anything was sent")]
+    Withdrawn,
 }
 
 impl Latches {
@@ -51,7 +54,7 @@ impl Latches {
             let latch = Arc::clone(nodes.entry(node.clone()).or_default());
             (node.clone(), latch)
         });
-        Pass { latches: latches.collect(), deadline: permit.deadline() }
+        Pass { latches: latches.collect(), deadline: permit.deadline(), state: Arc::default() }
     }
 
     /// Closes the latch of a node: nothing that rests on it begins to leave from now on
@@ -59,9 +62,12 @@ impl Latches {
         self.latch(node).closed.store(true, Ordering::SeqCst);
     }
 
-    /// Opens the latch of a node again, when its name begins a new life
-    pub fn open(&self, node: &Node) {
-        self.latch(node).closed.store(false, Ordering::SeqCst);
+    /// Gives nodes whose names have begun a new life a new latch
+    ///
+    /// What was permitted in the old life keeps the closed one.
+    pub fn renew(&self, lives: impl Fn(&Node) -> bool) {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.retain(|node, latch| !(latch.closed.load(Ordering::SeqCst) && lives(node)));
     }
 
     /// Returns once nothing that rests on the node and began to leave before can leave any more
@@ -100,6 +106,26 @@ impl Latches {
 pub struct Pass {
     latches: Vec<(Node, Arc<Latch>)>,
     deadline: Millis,
+    state: Arc<AtomicU8>,
+}
+
+const WAITING: u8 = 0;
+const PASSED: u8 = 1;
+const WITHDRAWN: u8 = 2;
+
+/// The way to take a pass back while nothing has left through it
+#[derive(Clone, Debug)]
+pub struct Withdrawal {
+    state: Arc<AtomicU8>,
+}
+
+impl Withdrawal {
+    /// Takes the pass back; true if nothing left through it and nothing ever will
+    #[must_use]
+    pub fn withdraw(&self) -> bool {
+        let before = self.state.compare_exchange(WAITING, WITHDRAWN, Ordering::SeqCst, Ordering::SeqCst);
+        before != Err(PASSED)
+    }
 }
 
 impl Pass {
@@ -119,7 +145,16 @@ impl Pass {
         if now >= self.deadline {
             return Err(Closed::Late);
         }
-        Ok(inside)
+        match self.state.compare_exchange(WAITING, PASSED, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => Ok(inside),
+            Err(_) => Err(Closed::Withdrawn),
+        }
+    }
+
+    /// The way to take it back
+    #[must_use]
+    pub fn withdrawal(&self) -> Withdrawal {
+        Withdrawal { state: Arc::clone(&self.state) }
     }
 }
 

@@ -4,23 +4,22 @@
 //! admitted for it, and it never does anything at the connector.
 
 use crate::{
-    child::{Child, Launch},
-    clock::SteadyClock,
+    child::Child,
     http::{Address, Answer, Failure, Http, Session},
     latch::Pass,
 };
 use http::StatusCode;
 use portreeve_core::{
-    event::Process,
+    hash::Hash,
     json::{Json, Limits},
 };
 use portreeve_mcp::{
     client,
-    message::{Id, Message, Shape, with_id},
+    message::{Message, Shape, with_id},
 };
 use std::{
     collections::BTreeMap,
-    io,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -51,9 +50,6 @@ pub enum Unready {
     /// The address is none
     #[error("{0}")]
     Address(#[source] Address),
-    /// The child could not be started
-    #[error("its process could not be started: {0}")]
-    Start(#[source] io::Error),
     /// No answer came
     #[error("{0}")]
     Failure(#[source] Failure),
@@ -74,12 +70,22 @@ pub enum Unready {
 /// What a connector answered to a call
 #[derive(Debug)]
 pub struct Called {
-    /// The answer, with our id in it
-    pub message: Vec<u8>,
-    /// That id
-    pub id: u64,
+    message: Vec<u8>,
+    id: Range<usize>,
     /// Whether the connector says that it succeeded
     pub ok: bool,
+    /// Length of the result or error
+    pub bytes: u64,
+    /// SHA-256 of the result or error, as it was written
+    pub digest: Hash,
+}
+
+impl Called {
+    /// The answer as the agent gets it: the connector's own bytes with the agent's id
+    #[must_use]
+    pub fn into_reply(self, id: &str) -> Vec<u8> {
+        with_id(&self.message, self.id, id)
+    }
 }
 
 /// How long the handshake and each page of the list may take; packages are fetched on a first start
@@ -106,12 +112,11 @@ impl Link {
         Ok((link, offer))
     }
 
-    /// Starts a child and opens a session with it
+    /// Opens a session with a child
     ///
     /// # Errors
     /// [`Unready`]; the child is gone then.
-    pub async fn over_child(launch: &Launch, clock: SteadyClock) -> Result<(Self, Offer), Unready> {
-        let child = Child::start(launch, clock).map_err(Unready::Start)?;
+    pub async fn over_child(child: Arc<Child>) -> Result<(Self, Offer), Unready> {
         match Self::shake_hands(&child).await {
             Ok(ready) => Ok(ready),
             Err(unready) => {
@@ -171,11 +176,17 @@ impl Link {
         }
     }
 
-    /// Sends a call: the client's own bytes with only the id exchanged
+    /// Sends a call: the client's own bytes with only the id, which stands at `own`, exchanged
     ///
     /// # Errors
     /// [`Failure`]: whether anything was sent.
-    pub async fn call(&self, message: &[u8], own: &Id<'_>, pass: Pass, within: Duration) -> Result<Called, Failure> {
+    pub async fn call(
+        &self,
+        message: &[u8],
+        own: Range<usize>,
+        pass: Pass,
+        within: Duration,
+    ) -> Result<Called, Failure> {
         let id = self.id();
         let mut under_way = UnderWay { link: self, id, answered: false };
         let sent = with_id(message, own, &id.to_string());
@@ -227,15 +238,6 @@ impl Link {
         match &self.carrier {
             Carrier::Http { .. } => false,
             Carrier::Child(child) => child.take_changed(),
-        }
-    }
-
-    /// The process behind it, if it is a child's
-    #[must_use]
-    pub fn process(&self) -> Option<&Process> {
-        match &self.carrier {
-            Carrier::Http { .. } => None,
-            Carrier::Child(child) => Some(child.process()),
         }
     }
 
@@ -294,7 +296,7 @@ fn is_message(bytes: &[u8]) -> bool {
 
 fn called(message: Vec<u8>, id: u64) -> Result<Called, Failure> {
     let lost = |why: &str| Failure::Lost(why.to_owned());
-    let ok = {
+    let (own, ok, bytes, digest) = {
         let read = Message::read_answer(&message, &limits())
             .map_err(|error| Failure::Lost(format!("the server's answer is no valid message: {error}")))?;
         let Shape::Response { id: Some(answered), error } = read.shape() else {
@@ -304,7 +306,8 @@ fn called(message: Vec<u8>, id: u64) -> Result<Called, Failure> {
             return Err(lost("the server answered another request"));
         }
         let failed = read.result().and_then(|result| result.get("isError")).and_then(Json::as_bool);
-        !error && failed != Some(true)
+        let content = read.result().or(read.error()).map_or("", Json::raw).as_bytes();
+        (answered.span(), !error && failed != Some(true), content.len() as u64, Hash::of(content))
     };
-    Ok(Called { message, id, ok })
+    Ok(Called { message, id: own, ok, bytes, digest })
 }

@@ -52,7 +52,7 @@ fn another_id_changes_nothing_else() {
     let text = " {\"jsonrpc\" : \"2.0\",\"id\":\t\"x\\u0031\" ,\"method\":\"a\",\"future\":1.50}\n";
     let message = Message::read(text.as_bytes(), &Limits::DEFAULT).unwrap();
     let Shape::Request { id, .. } = message.shape() else { panic!() };
-    let sent = with_id(text.as_bytes(), id, "42");
+    let sent = with_id(text.as_bytes(), id.span(), "42");
     assert_eq!(String::from_utf8(sent).unwrap(), text.replace("\"x\\u0031\"", "42"));
 }
 
