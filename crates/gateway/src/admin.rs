@@ -4,7 +4,7 @@ use crate::{
     catalogue::Catalogue,
     door::Door,
     endpoint::Endpoints,
-    links::{Links, Unready},
+    links::{Links, Unready, digest},
     listen::{self, Caller},
     settings::Settings,
     tasks::{OpenTask, Peer, Tasks},
@@ -27,9 +27,7 @@ use portreeve_core::{
     reason::Reason,
     request::{Change, ChangeWhat, Request, Stop},
     state::Task,
-    time::Millis,
 };
-use portreeve_rules::definition;
 use portreeve_upstream::{clock::SteadyClock, latch::Latches, link::Offer};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -405,7 +403,6 @@ async fn offered(admin: &Admin, reach: &Reach) -> Result<Offer, Failure> {
 }
 
 fn described(offer: &Offer) -> Vec<Value> {
-    let digest = |raw: &str| definition::digest(raw.as_bytes()).unwrap_or_default();
     offer.iter().map(|(name, raw)| json!({ "name": name, "digest": digest(raw), "definition": raw })).collect()
 }
 
@@ -452,11 +449,9 @@ async fn accept(
     let offer = offered(&admin, &reach).await?;
     let mut definitions = BTreeMap::new();
     for (tool, shown) in &ask.tools {
-        let raw = offer.get(tool.as_str()).map(|raw| raw.as_bytes().to_vec());
-        let digest = raw.as_ref().and_then(|raw| definition::digest(raw).ok());
-        match (raw, digest) {
-            (Some(raw), Some(digest)) if digest == *shown => {
-                definitions.insert(tool.clone(), (digest, raw));
+        match offer.get(tool.as_str()).map(|raw| (digest(raw), raw)) {
+            Some((Some(digest), raw)) if digest == *shown => {
+                definitions.insert(tool.clone(), (digest, raw.as_bytes().to_vec()));
             }
             _ => {
                 let message = format!("{name}.{tool} is not what was shown any more.");
@@ -477,7 +472,12 @@ fn reach_of(admin: &Admin, connector: &str) -> Result<(Name, Reach), Failure> {
     let found = view.bundle.as_ref().and_then(|bundle| bundle.connectors.get(&name));
     let reach = found.map(|connector| connector.reach.clone()).ok_or_else(|| {
         let message = format!("No connector {name} is in the policy.");
-        Failure::new(StatusCode::NOT_FOUND, "connector_unknown", message, "Add it: `portreeve connector add NAME -- COMMAND…`.")
+        Failure::new(
+            StatusCode::NOT_FOUND,
+            "connector_unknown",
+            message,
+            "Add it: `portreeve connector add NAME -- COMMAND…`.",
+        )
     })?;
     Ok((name, reach))
 }
@@ -500,4 +500,3 @@ pub fn account_name(uid: u32) -> Option<String> {
         (number.parse() == Ok(uid)).then(|| name.to_owned())
     })
 }
-

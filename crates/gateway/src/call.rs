@@ -3,7 +3,11 @@
 //! A call runs in a task of its own, so that an agent that hangs up does not leave it half done; only a
 //! cancellation, a stop or its time ends it early.
 
-use crate::{catalogue::Catalogue, door::Door, links::{Links, Unready}};
+use crate::{
+    catalogue::Catalogue,
+    door::Door,
+    links::{Links, Unready},
+};
 use bytes::Bytes;
 use portreeve_core::{
     engine::{Permit, Reply},
@@ -14,11 +18,7 @@ use portreeve_core::{
     request::{Call, Request},
 };
 use portreeve_mcp::{message::Id, reply};
-use portreeve_upstream::{
-    http::Failure,
-    latch::Latches,
-    link::Called,
-};
+use portreeve_upstream::{http::Failure, latch::Latches, link::Called};
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
@@ -253,9 +253,7 @@ fn told(id: &str, tool: &str, answer: Answer, answered: Option<Vec<u8>>) -> Vec<
     match answer {
         Answer::Result => answered.unwrap_or_else(|| reply::unknown_outcome(id, "the answer was lost")),
         // Hidden and unknown give the same answer.
-        Answer::Refusal(reasons)
-            if reasons.first().is_some_and(|reason| reason.word == Word::ToolOutsidePurpose) =>
-        {
+        Answer::Refusal(reasons) if reasons.first().is_some_and(|reason| reason.word == Word::ToolOutsidePurpose) => {
             reply::unknown_tool(id, tool)
         }
         Answer::Refusal(reasons) => reply::refused_call(id, &reasons),

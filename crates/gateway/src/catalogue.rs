@@ -8,7 +8,7 @@ use portreeve_core::{
     request::Fit,
     value::Value,
 };
-use portreeve_rules::definition::Validator;
+use portreeve_rules::{Definition as Described, Validator};
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
@@ -96,11 +96,7 @@ impl View {
     }
 
     /// The definitions of these tools, each exactly as its connector wrote it
-    pub fn raw<'a>(
-        &'a self,
-        connector: &'a Name,
-        tools: &'a [(ToolName, Hash)],
-    ) -> impl Iterator<Item = &'a str> + 'a {
+    pub fn raw<'a>(&'a self, connector: &'a Name, tools: &'a [(ToolName, Hash)]) -> impl Iterator<Item = &'a str> + 'a {
         tools.iter().filter_map(|(name, digest)| {
             let definition = self.definition(&Tool { connector: connector.clone(), name: name.clone() })?;
             (definition.digest == *digest).then_some(definition.raw.as_str())
@@ -113,7 +109,8 @@ impl Definition {
         use portreeve_core::log::Log as _;
         let blob = engine.log().blob(digest).ok().flatten()?;
         let raw = String::from_utf8(blob).ok()?;
-        let validator = Validator::new(raw.as_bytes()).map_err(|error| error.to_string());
+        let validator = Described::read(raw.as_bytes()).and_then(|described| Validator::new(&described));
+        let validator = validator.map_err(|refused| refused.to_string());
         Some(Self { digest, raw, validator })
     }
 }

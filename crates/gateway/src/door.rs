@@ -224,12 +224,12 @@ impl Keeper {
 
     fn gather(&self, shared: &Shared, may_wait: bool) -> (VecDeque<Item>, Vec<Question>, bool) {
         let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        while may_wait {
+        loop {
             let later = queue.later_since.map(|since| LATER.saturating_sub(since.elapsed()));
             let ready = !queue.urgent.is_empty() || !queue.ordinary.is_empty() || !queue.questions.is_empty();
             let wake = self.engine.wake().map(|wake| wake.since(self.clock.now()).max(0).unsigned_abs());
             let wait = later.into_iter().chain(wake.map(Duration::from_millis)).min();
-            if ready || queue.closing || wait == Some(Duration::ZERO) {
+            if !may_wait || ready || queue.closing || wait == Some(Duration::ZERO) {
                 break;
             }
             queue = match wait {
@@ -311,7 +311,6 @@ impl Keeper {
 
 /// Whether something may be owed because of a request
 fn matters(request: &Request) -> bool {
-    let child_started =
-        matches!(request, Request::Settle(Settle { end: End::Done { process: Some(_), .. }, .. }));
+    let child_started = matches!(request, Request::Settle(Settle { end: End::Done { process: Some(_), .. }, .. }));
     child_started || matches!(request, Request::Stop(_) | Request::Change(_))
 }

@@ -18,7 +18,7 @@ use portreeve_core::{
     json::{Json, Limits},
     names::{EffectId, Name, RunId, Tool, ToolName},
     reason::{Reason, Word},
-    request::{Call, Refusal},
+    request::{Call, Refusal, Request as Asking},
     value::Value,
 };
 use portreeve_identity::token::{Invalid, Issuer, bearer};
@@ -56,6 +56,20 @@ pub enum Via {
 
 type Reply = Response<Full<Bytes>>;
 
+/// What a message asks for
+enum Asked {
+    /// Nothing that has an answer
+    Nothing(StatusCode),
+    /// Something that is answered already
+    Answered(Vec<u8>),
+    /// The handshake, in this version
+    Initialize(OwnId, String),
+    /// A tool call
+    Call(OwnId, Call),
+    /// Another method
+    Other(OwnId, String),
+}
+
 impl Endpoints {
     /// Endpoints at this address
     #[must_use]
@@ -83,12 +97,14 @@ impl Endpoints {
             Some(Ok(connector)) => connector,
             _ => return empty(StatusCode::NOT_FOUND),
         };
-        if via == Via::Tcp && let Err(status) = self.same_origin(&head.headers) {
+        if via == Via::Tcp
+            && let Err(status) = self.same_origin(&head.headers)
+        {
             return empty(status);
         }
         let run = match self.authenticate(&head.headers, &head.uri, &connector) {
             Ok(run) => run,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         if head.method != Method::POST {
             let mut reply = empty(StatusCode::METHOD_NOT_ALLOWED);
@@ -111,57 +127,51 @@ impl Endpoints {
 
     async fn message(&self, run: RunId, connector: Name, session: Option<String>, body: Bytes) -> Reply {
         let limits = Limits { bytes_max: REQUEST_BYTES_MAX, ..Limits::DEFAULT };
-        let (id, method, incoming) = {
-            let message = match Message::read(&body, &limits) {
-                Ok(message) => message,
-                Err(error) => {
-                    return json_reply(StatusCode::BAD_REQUEST, reply::error(None, error.code(), &error.to_string(), None));
-                }
-            };
-            match message.shape() {
-                Shape::Notification { method } => {
-                    if method == "notifications/cancelled" && let Some(id) = cancelled_id(&message) {
-                        self.calls.cancel_request(&(run, session, id));
-                    }
-                    return empty(StatusCode::ACCEPTED);
-                }
-                // We ask clients nothing, so there is nothing to answer.
-                Shape::Response { .. } => return empty(StatusCode::BAD_REQUEST),
-                Shape::Request { id, method } => {
-                    let incoming = (method == "tools/call").then(|| self.call(run, &connector, &message, id));
-                    let protocol = (method == "initialize").then(|| wanted_version(&message));
-                    (OwnId::from(id), method.clone(), incoming.map(Ok).or(protocol.map(Err)))
-                }
+        let asked = match Message::read(&body, &limits) {
+            Ok(message) => self.asked(run, &connector, session.as_deref(), &message),
+            Err(error) => {
+                let text = reply::error(None, error.code(), &error.to_string(), None);
+                return json_reply(StatusCode::BAD_REQUEST, text);
             }
         };
-        let text = match incoming {
-            Some(Ok(Ok((call, refusal)))) => {
-                if let Some(reason) = refusal {
-                    let what = call.tool.to_string();
-                    let refusal = Refusal { run, what, reason: reason.clone() };
-                    self.door.later(portreeve_core::request::Request::Refused(refusal));
-                    reply::refused_call(&id.raw, &[reason])
-                } else {
-                    let key = (run, session, id.raw.clone());
-                    let incoming = Incoming { call, message: body, id, key };
-                    self.calls.run(incoming, REQUESTS_PER_RUN_MAX).await
-                }
+        let text = match asked {
+            Asked::Nothing(status) => return empty(status),
+            Asked::Answered(text) => text,
+            Asked::Initialize(id, version) => return self.initialize(&id.raw, &connector, &version),
+            Asked::Call(id, call) => {
+                let key = (run, session, id.raw.clone());
+                self.calls.run(Incoming { call, message: body, id, key }, REQUESTS_PER_RUN_MAX).await
             }
-            Some(Ok(Err(message))) => message,
-            Some(Err(version)) => return self.initialize(&id.raw, &connector, version),
-            None => self.other(run, &connector, &id.raw, &method).await,
+            Asked::Other(id, method) => self.other(run, &connector, &id.raw, &method).await,
         };
         json_reply(StatusCode::OK, text)
     }
 
+    fn asked(&self, run: RunId, connector: &Name, session: Option<&str>, message: &Message<'_>) -> Asked {
+        match message.shape() {
+            Shape::Notification { method } => {
+                if method == "notifications/cancelled"
+                    && let Some(id) = cancelled_id(message)
+                {
+                    self.calls.cancel_request(&(run, session.map(str::to_owned), id));
+                }
+                Asked::Nothing(StatusCode::ACCEPTED)
+            }
+            // We ask clients nothing, so there is nothing to answer.
+            Shape::Response { .. } => Asked::Nothing(StatusCode::BAD_REQUEST),
+            Shape::Request { id, method } => match method.as_str() {
+                "initialize" => Asked::Initialize(id.into(), wanted_version(message)),
+                "tools/call" => match self.call(run, connector, message, id) {
+                    Ok(call) => Asked::Call(id.into(), call),
+                    Err(text) => Asked::Answered(text),
+                },
+                _ => Asked::Other(id.into(), method.clone()),
+            },
+        }
+    }
+
     /// Reads a call; what cannot be one is answered by the protocol's own error
-    fn call(
-        &self,
-        run: RunId,
-        connector: &Name,
-        message: &Message<'_>,
-        id: &Id<'_>,
-    ) -> Result<(Call, Option<Reason>), Vec<u8>> {
+    fn call(&self, run: RunId, connector: &Name, message: &Message<'_>, id: &Id<'_>) -> Result<Call, Vec<u8>> {
         let invalid = |text: &str| reply::error(Some(id.raw()), -32602, text, None);
         let call = ToolCall::read(message.params()).map_err(invalid)?;
         let Ok(name) = call.name.parse::<ToolName>() else { return Err(reply::unknown_tool(id.raw(), call.name)) };
@@ -175,16 +185,18 @@ impl Endpoints {
             Value::Object(arguments) => arguments,
             _ => return Err(invalid("params.arguments must be an object")),
         };
-        let refusal = call
-            .as_task
-            .then(|| Reason::new(Word::MethodNotEnforced, &tool).with("field", "params.task"));
+        if call.as_task {
+            let reason = Reason::new(Word::MethodNotEnforced, &tool).with("field", "params.task");
+            self.refused(run, tool.to_string(), &reason);
+            return Err(reply::refused_call(id.raw(), &[reason]));
+        }
         let effect = draw().map_err(|why| reply::unreachable(id.raw(), &why))?;
-        Ok((Call { effect: EffectId(effect), run, tool, arguments, fit }, refusal))
+        Ok(Call { effect: EffectId(effect), run, tool, arguments, fit })
     }
 
-    fn initialize(&self, id: &str, connector: &Name, wanted: String) -> Reply {
+    fn initialize(&self, id: &str, connector: &Name, wanted: &str) -> Reply {
         let result = json!({
-            "protocolVersion": Version::negotiate(&wanted).as_str(),
+            "protocolVersion": Version::negotiate(wanted).as_str(),
             "capabilities": { "tools": {} },
             "serverInfo": {
                 "name": format!("portreeve/{connector}"),
@@ -194,7 +206,9 @@ impl Endpoints {
             "instructions": INSTRUCTIONS,
         });
         let mut answer = json_reply(StatusCode::OK, reply::result(id, &result));
-        if let Ok(session) = draw().map(|id| HeaderValue::from_str(&format!("{id:016x}"))) && let Ok(session) = session {
+        if let Ok(session) = draw().map(|id| HeaderValue::from_str(&format!("{id:016x}")))
+            && let Ok(session) = session
+        {
             answer.headers_mut().insert(SESSION, session);
         }
         answer
@@ -206,12 +220,16 @@ impl Endpoints {
             "tools/list" => self.list(run, connector, id).await,
             known if NOT_ENFORCED.contains(&known) => {
                 let reason = Reason::new(Word::MethodNotEnforced, connector).with("method", known);
-                let refusal = Refusal { run, what: format!("{connector}/{known}"), reason: reason.clone() };
-                self.door.later(portreeve_core::request::Request::Refused(refusal));
+                self.refused(run, format!("{connector}/{known}"), &reason);
                 reply::refused(id, &[reason])
             }
             _ => reply::error(Some(id), -32601, "Method not found", None),
         }
+    }
+
+    /// Has a refusal recorded that never came to a judgement
+    fn refused(&self, run: RunId, what: String, reason: &Reason) {
+        self.door.later(Asking::Refused(Refusal { run, what, reason: reason.clone() }));
     }
 
     /// Private to this task: the tools that it could use, each exactly as its server wrote it
@@ -229,19 +247,21 @@ impl Endpoints {
         }
     }
 
-    fn authenticate(&self, headers: &HeaderMap, uri: &Uri, connector: &Name) -> Result<RunId, Reply> {
+    fn authenticate(&self, headers: &HeaderMap, uri: &Uri, connector: &Name) -> Result<RunId, Box<Reply>> {
         // RFC 6750, 2: one way to present a token, and never the query string.
         let mut presented = headers.get_all(header::AUTHORIZATION).iter();
         let header = presented.next();
         let in_query = uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("access_token=")));
         if presented.next().is_some() || (in_query && header.is_some()) {
-            return Err(challenge(StatusCode::BAD_REQUEST, "invalid_request", "a token is presented in one way only"));
+            let description = "a token is presented in one way only";
+            return Err(Box::new(challenge(StatusCode::BAD_REQUEST, "invalid_request", description)));
         }
-        let unauthorised = |invalid: Invalid| challenge(StatusCode::UNAUTHORIZED, "invalid_token", &invalid.to_string());
+        let unauthorised =
+            |invalid: Invalid| Box::new(challenge(StatusCode::UNAUTHORIZED, "invalid_token", &invalid.to_string()));
         let Some(header) = header else {
             let mut reply = empty(StatusCode::UNAUTHORIZED);
             reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return Err(reply);
+            return Err(Box::new(reply));
         };
         let token = header.to_str().ok().and_then(bearer).ok_or_else(|| unauthorised(Invalid::Malformed))?;
         self.issuer.check(token, &self.url(connector), self.clock.now()).map_err(unauthorised)
@@ -309,8 +329,10 @@ fn acceptable(headers: &HeaderMap) -> Result<(), StatusCode> {
     if !known || versions.next().is_some() {
         return Err(StatusCode::BAD_REQUEST);
     }
-    let accepts = headers.get_all(header::ACCEPT).iter().flat_map(|value| value.to_str().unwrap_or_default().split(','));
-    let mut accepts = accepts.map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()).peekable();
+    let accepts =
+        headers.get_all(header::ACCEPT).iter().flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    let mut accepts =
+        accepts.map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()).peekable();
     let any = accepts.peek().is_none();
     if any || accepts.any(|range| matches!(range.as_str(), "application/json" | "application/*" | "*/*")) {
         Ok(())

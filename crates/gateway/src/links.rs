@@ -3,11 +3,7 @@
 //! A link is made when the first call that is permitted needs it, and ends with its run. It is never shared
 //! between runs.
 
-use crate::{
-    catalogue::Catalogue,
-    door::Door,
-    settings::Settings,
-};
+use crate::{catalogue::Catalogue, door::Door, settings::Settings};
 use portreeve_core::{
     engine::Reply,
     event::{Actor, End},
@@ -19,7 +15,7 @@ use portreeve_core::{
     request::{Request, Saw, Settle, Start, Stop},
     time::Millis,
 };
-use portreeve_rules::definition;
+use portreeve_rules::Definition;
 use portreeve_upstream::{
     child::{Child, Launch},
     clock::SteadyClock,
@@ -200,7 +196,8 @@ impl Links {
             Reach::Stdio { command, env } => {
                 let child = Child::start(&self.launch(command, env), self.clock)
                     .map_err(|error| unreachable(error.to_string()))?;
-                let (link, offer) = Link::over_child(child).await.map_err(|unready| unreachable(unready.to_string()))?;
+                let (link, offer) =
+                    Link::over_child(child).await.map_err(|unready| unreachable(unready.to_string()))?;
                 link.end().await;
                 Ok(offer)
             }
@@ -209,9 +206,9 @@ impl Links {
 
     /// Tells the door what a connector offers now
     pub async fn saw(&self, connector: &Name, offer: &Offer) {
-        let tools = offer.iter().filter_map(|(name, raw)| {
-            Some((name.parse::<ToolName>().ok()?, definition::digest(raw.as_bytes()).unwrap_or_default()))
-        });
+        let tools = offer
+            .iter()
+            .filter_map(|(name, raw)| Some((name.parse::<ToolName>().ok()?, digest(raw).unwrap_or_default())));
         let tools: BTreeMap<ToolName, Hash> = tools.collect();
         // Waited for: the call that comes next is judged with it.
         self.door.submit(Request::Saw(Saw { connector: connector.clone(), tools })).await;
@@ -274,6 +271,12 @@ impl Links {
     fn children(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, Arc<Child>>> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The canonical digest of a definition; none if it is none
+#[must_use]
+pub fn digest(raw: &str) -> Option<Hash> {
+    Definition::read(raw.as_bytes()).ok().map(|definition| definition.digest)
 }
 
 impl Slot {

@@ -8,7 +8,6 @@ use crate::{
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use portreeve_core::names::RunId;
@@ -74,9 +73,7 @@ pub async fn admin(listener: UnixListener, router: Router, tasks: Arc<Tasks>) {
                 let allowed = caller.uid == owner && caller.pid.is_some_and(|pid| !tasks.is_agent(pid));
                 request.extensions_mut().insert(caller);
                 let router = router.clone();
-                async move {
-                    if allowed { router.oneshot(request.map(Body::new)).await } else { Ok(forbidden()) }
-                }
+                async move { if allowed { router.oneshot(request.map(Body::new)).await } else { Ok(forbidden()) } }
             };
             connection(stream, answer).await;
         });
@@ -170,4 +167,3 @@ fn short<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result
     let folder = fs::File::open(folder)?;
     act(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
 }
-

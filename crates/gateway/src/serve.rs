@@ -125,18 +125,11 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
     let (door, thread) = Door::open(engine, clock, Arc::clone(&latches), notices, snapshot).map_err(folder)?;
     let catalogue = Arc::new(Catalogue::default());
     catalogue.refresh(&door).await;
-    let links =
-        Arc::new(Links::new(door.clone(), Arc::clone(&latches), clock, Arc::clone(&catalogue), &settings));
+    let links = Arc::new(Links::new(door.clone(), Arc::clone(&latches), clock, Arc::clone(&catalogue), &settings));
     let calls = Calls::new(door.clone(), Arc::clone(&latches), Arc::clone(&links), Arc::clone(&catalogue));
     let tasks = Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone());
-    let endpoints = Arc::new(Endpoints::new(
-        door.clone(),
-        Arc::clone(&calls),
-        Arc::clone(&catalogue),
-        issuer,
-        clock,
-        address,
-    ));
+    let endpoints =
+        Arc::new(Endpoints::new(door.clone(), Arc::clone(&calls), Arc::clone(&catalogue), issuer, clock, address));
     let admin = Arc::new(Admin {
         door: door.clone(),
         latches,

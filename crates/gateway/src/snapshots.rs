@@ -2,11 +2,7 @@
 //!
 //! They are made by a reader of the log that folds by itself, off the path of every call.
 
-use portreeve_core::{
-    event::decode,
-    log::Read,
-    state::State,
-};
+use portreeve_core::{event::decode, log::Read, state::State};
 use portreeve_log::{Reader, Snapshots};
 use std::{path::Path, sync::mpsc, thread::JoinHandle};
 

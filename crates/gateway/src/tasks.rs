@@ -107,9 +107,9 @@ impl Tasks {
         let user = if self.runs_without_user(&ask.purpose) { None } else { user };
         let (task, run) = (TaskId(draw().map_err(unavailable)?), RunId(draw().map_err(unavailable)?));
         // A run that we start afresh begins a memory; any other joins that of its agent and user.
-        let memory = if ask.exec { MemoryId(draw().map_err(unavailable)?) } else { shared_memory(&agent, user.as_ref()) };
-        let parameters =
-            ask.parameters.into_iter().map(|(name, value)| (name, (value, ChosenBy::Parameter))).collect();
+        let memory =
+            if ask.exec { MemoryId(draw().map_err(unavailable)?) } else { shared_memory(&agent, user.as_ref()) };
+        let parameters = ask.parameters.into_iter().map(|(name, value)| (name, (value, ChosenBy::Parameter))).collect();
         let open = Open {
             task,
             run,
@@ -144,7 +144,8 @@ impl Tasks {
         let found = found.await.ok_or_else(unknown)??;
         let view = self.catalogue.view();
         let purpose = view.bundle.as_ref().and_then(|bundle| bundle.purposes.get(&found.purpose));
-        let connectors: BTreeSet<&Name> = purpose.iter().flat_map(|purpose| purpose.tools()).map(|tool| &tool.connector).collect();
+        let connectors: BTreeSet<&Name> =
+            purpose.iter().flat_map(|purpose| purpose.tools()).map(|tool| &tool.connector).collect();
         let endpoints: BTreeMap<Name, String> =
             connectors.into_iter().map(|name| (name.clone(), format!("{}/mcp/{name}", self.base))).collect();
         let subject = Subject {
