@@ -355,6 +355,7 @@ async fn apply(State(admin): Shared, Extension(caller): Extension<Caller>) -> An
             "word": "policy_broken",
             "message": "The policy has errors; the one in force stays.",
             "remedy": "Mend what `portreeve policy check` shows.",
+            "shown": findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "findings": findings,
         }}),
     })?;
