@@ -120,7 +120,7 @@ fn nearly() -> impl Strategy<Value = String> {
     let noise = prop_oneof!["\\PC{0,12}", "[\\[\\]{}=\"'#.,\n a-z0-9-]{0,24}", Just("9e99999".to_owned())];
     (0..PURPOSE.len(), 0..40usize, noise).prop_map(|(at, cut, noise)| {
         let end = (at + cut).min(PURPOSE.len());
-        format!("{}{noise}{}", &PURPOSE[..at], &PURPOSE[end..])
+        format!("{}{noise}{}", PURPOSE.get(..at).unwrap(), PURPOSE.get(end..).unwrap())
     })
 }
 
