@@ -201,6 +201,15 @@ impl State {
         self.over.iter().map(|(id, over)| (*id, over))
     }
 
+    /// Whether a node of the registry is in the policy and not stopped
+    #[must_use]
+    pub fn is_live(&self, node: &Node) -> bool {
+        match node {
+            Node::Tenant => !self.registry.contains_key(node),
+            node => self.registry.get(node).is_some_and(|standing| standing.over.is_none()),
+        }
+    }
+
     /// Effects that are not over
     pub fn effects(&self) -> impl Iterator<Item = (EffectId, &Open)> {
         self.effects.iter().map(|(id, open)| (*id, open))

@@ -1,1 +1,12 @@
-//! placeholder
+//! MCP on the wire, without I/O: messages, versions, framing.
+//!
+//! What was judged is what is sent: a message is read once, strictly, and its own bytes are forwarded; only
+//! the id is spliced. Start with [`Message`](message::Message).
+//!
+//! Architecture Invariant: no sockets, no clock, no policy. Nothing here re-serialises what it forwards.
+
+pub mod client;
+pub mod message;
+pub mod reply;
+pub mod sse;
+pub mod version;

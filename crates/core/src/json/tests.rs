@@ -221,7 +221,8 @@ fn escapes() -> Tested {
 
 #[test]
 fn special_bytes_are_found_at_any_place() {
-    for byte in 0..=u8::MAX {
+    let bytes = b"\0\x01\x1f !\"#[\\]a\x7f\x80\x9f\xa0\xa2\xdc\xff";
+    for byte in bytes.iter().copied() {
         let special = byte < 0x20 || byte == b'"' || byte == b'\\';
         for length in 1..20 {
             for at in 0..length {
