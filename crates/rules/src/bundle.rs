@@ -145,7 +145,8 @@ fn document<T>(
 ) -> Option<T> {
     let doc = Document::new(file.path, file.text);
     let root = doc.parse();
-    let value = root.as_ref().and_then(|root| read(&doc, Table::new(&doc, root.get_ref(), root.span(), "the file")));
+    let value =
+        root.as_ref().and_then(|root| read(&doc, Table::new(&doc, root.get_ref(), 0..file.text.len(), "the file")));
     drop(root);
     let found = doc.findings();
     let broken = found.iter().any(Finding::is_error);

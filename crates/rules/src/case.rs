@@ -120,10 +120,14 @@ impl Case {
             reasons.iter().map(|reason| format!("{} from {}: {reason}", reason.word, reason.source)).collect();
         let (found, remedy) = match reasons.first() {
             None => ("a permit".to_owned(), "the policy allows this call".to_owned()),
-            Some(first) if first.word == Word::OutOfOrder => {
-                (first.word.to_string(), format!("{}\n  = steps that came before: `done = [...]`", told.join("\n  = ")))
+            Some(first) => {
+                let hint = match first.word {
+                    Word::OutOfOrder => "\n  = steps that came before: `done = [...]`",
+                    Word::RuleFailed => RULE_HINT,
+                    _ => "",
+                };
+                (first.word.to_string(), told.join("\n  = ") + hint)
             }
-            Some(first) => (first.word.to_string(), told.join("\n  = ")),
         };
         let message = format!("`{}` was expected to give {expected}, and gives {found}", self.tool);
         Some(Finding::error(self.place.clone(), message, remedy))
@@ -232,6 +236,8 @@ impl Case {
     }
 }
 
+const RULE_HINT: &str = "\n  = a rule asks `context.input has amount &&` first; a number with a fraction is a \
+    decimal, and fails where a whole one is compared";
 /// Noon of Monday, 5 January 2026 in UTC: a case gives the same answer on every day
 const NOW: Millis = Millis(1_767_614_400_000);
 const TASK: TaskId = TaskId(1);

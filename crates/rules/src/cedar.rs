@@ -46,8 +46,9 @@ impl CedarRules {
     /// Reads every rule of the bundle
     pub(crate) fn read(files: &[File<'_>], facts: &Facts, findings: &mut Vec<Finding>) -> Result<Self, String> {
         let mut rules = Vec::new();
+        let mut ids = BTreeMap::new();
         for file in files.iter().filter(|file| file.folder == Folder::Rules) {
-            rules.extend(rule::rules(file, facts, findings));
+            rules.extend(rule::rules(file, facts, &mut ids, findings));
         }
         Ok(Self::new(rules, Types::new()?))
     }

@@ -49,8 +49,7 @@ impl<'t> Document<'t> {
 
     pub(crate) fn place(&self, span: &Range<usize>) -> Place {
         // The whole file: a place in it would mislead.
-        let whole = span.start == 0 && span.end >= self.text.trim_end().len();
-        if whole { Place::file(self.file) } else { Place::span(self.file, self.text, span) }
+        if *span == (0..self.text.len()) { Place::file(self.file) } else { Place::span(self.file, self.text, span) }
     }
 
     pub(crate) fn error(&self, span: &Range<usize>, message: impl Into<String>, remedy: impl Into<String>) {
@@ -63,7 +62,7 @@ impl<'t> Document<'t> {
 
     pub(crate) fn later(&self, span: &Range<usize>, what: &str) {
         let remedy = "take it out; a version that enforces it will say so in its notes";
-        self.error(span, format!("`{what}` is not enforced by this version yet"), remedy);
+        self.error(span, format!("not enforced by this version yet: {what}"), remedy);
     }
 
     fn expected(&self, cell: &Cell<'_>, what: &str, example: &str) {
@@ -155,8 +154,7 @@ impl<'t> Document<'t> {
                 format!("for example: {example}"),
             );
         } else if ms.is_some_and(|ms| ms > most_ms) {
-            let most = format!("{} minutes", most_ms / 60_000);
-            self.error(&cell.span(), format!("longer than {most}"), format!("for example: {example}"));
+            self.error(&cell.span(), format!("longer than {}", in_words(most_ms)), format!("for example: {example}"));
         }
         ms.filter(|ms| *ms <= most_ms)
     }
@@ -290,6 +288,12 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 /// The digits as JSON spells them: TOML also has a leading plus and `_`
 fn plain(text: &str) -> String {
     text.strip_prefix('+').unwrap_or(text).replace('_', "")
+}
+
+fn in_words(ms: i64) -> String {
+    let units = [(86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes")];
+    let unit = units.into_iter().find(|(unit, _)| ms >= *unit);
+    unit.map_or_else(|| format!("{ms} ms"), |(unit, name)| format!("{} {name}", ms / unit))
 }
 
 fn duration_ms(text: &str) -> Option<i64> {

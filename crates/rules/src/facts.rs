@@ -49,17 +49,14 @@ impl Facts {
     /// A tool or variant such as `shop.refund` or `shop.actions#purge`, if the facts know it
     pub(crate) fn usage(&self, doc: &Document<'_>, cell: &Cell<'_>) -> Option<Usage> {
         const EXAMPLE: &str = "use = [\"shop.refund\", \"shop.actions#purge\"]";
-        let text = cell.get_ref().as_str();
-        if text.is_some_and(|text| text.contains(':'))
-            && text.is_some_and(|text| !text.contains('.') || text.find(':') < text.find('.'))
-        {
-            doc.later(&cell.span(), "toolsets");
-            return None;
-        }
-        let Some(text) = text else {
+        let Some(text) = cell.get_ref().as_str() else {
             doc.error(&cell.span(), "expected the name of a tool", format!("for example: {EXAMPLE}"));
             return None;
         };
+        if text.split_once(':').is_some_and(|(connector, _)| !connector.contains('.')) {
+            doc.later(&cell.span(), "toolsets");
+            return None;
+        }
         let (tool, variant) = text.split_once('#').map_or((text, None), |(tool, variant)| (tool, Some(variant)));
         let tool = tool.parse::<Tool>().map_err(|error| error.to_string());
         let variant = variant.map(|variant| variant.parse::<Name>().map_err(|error| error.to_string())).transpose();

@@ -62,7 +62,7 @@ pub(crate) fn arguments<'t>(
 pub(crate) fn is_argument(doc: &Document<'_>, name: &str, span: &Range<usize>) -> bool {
     let path = name.contains(['.', '[', ']']);
     if path {
-        doc.later(span, &format!("{name}: a path into an argument"));
+        doc.later(span, "paths into arguments");
     }
     !path
 }

@@ -370,8 +370,8 @@ fn standing(doc: &Document<'_>, limits: &Limits, facts: &Facts, entry: &Entry, s
 fn unused(doc: &Document<'_>, declared: Option<&Cell<'_>>, placeholders: &Placeholders) {
     let Some(table) = declared.and_then(|cell| doc.table(cell, "[parameters]", "")) else { return };
     for (name, (span, _)) in table.entries() {
-        let unused = placeholders.parameters.keys().any(|known| known.as_str() == *name)
-            && !placeholders.used.borrow().iter().any(|used| used.as_str() == *name);
+        let declared = placeholders.parameters.get(*name).is_some_and(Option::is_some);
+        let unused = declared && !placeholders.used.borrow().iter().any(|used| used.as_str() == *name);
         if unused {
             let remedy = format!("use it: `where = {{ id = \"{{{name}}}\" }}`, or take it out");
             doc.warn(span, format!("the parameter `{name}` limits nothing"), remedy);

@@ -1,6 +1,7 @@
 //! One rule as it is written: Cedar that refuses or asks.
 
 use crate::{
+    bounds,
     facts::Facts,
     files::File,
     finding::{Finding, Place},
@@ -13,7 +14,10 @@ use portreeve_core::{
     policy::Class,
     reason::{Reason, Word},
 };
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 /// A rule that can only take away
 #[derive(Clone, Debug)]
@@ -49,7 +53,7 @@ impl Rule {
     pub(crate) fn is_outright(&self) -> bool {
         let everyone = match self.policy.principal_constraint() {
             PrincipalConstraint::Any => true,
-            PrincipalConstraint::Is(kind) => kind.basename() == "Agent",
+            PrincipalConstraint::Is(kind) => kind.to_string() == "Agent",
             PrincipalConstraint::In(_) | PrincipalConstraint::Eq(_) | PrincipalConstraint::IsIn(..) => false,
         };
         self.ask.is_none() && everyone && !self.policy.has_non_scope_constraint()
@@ -66,7 +70,21 @@ impl Rule {
 }
 
 /// Reads the rules of one file
-pub(crate) fn rules(file: &File<'_>, facts: &Facts, findings: &mut Vec<Finding>) -> Vec<Rule> {
+///
+/// `ids` are those of the files before it.
+pub(crate) fn rules(
+    file: &File<'_>,
+    facts: &Facts,
+    ids: &mut BTreeMap<String, String>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Rule> {
+    if let Some(span) = bounds::too_deep(file.text) {
+        let message =
+            format!("more than {} brackets or {} operators in one rule", bounds::DEPTH_MAX, bounds::CHAIN_MAX);
+        let place = Place::span(file.path, file.text, &span);
+        findings.push(Finding::error(place, message, "split the rule into several: each refuses by itself"));
+        return Vec::new();
+    }
     let set = match file.text.parse::<PolicySet>() {
         Ok(set) => set,
         Err(errors) => {
@@ -92,7 +110,7 @@ pub(crate) fn rules(file: &File<'_>, facts: &Facts, findings: &mut Vec<Finding>)
         let text = policy.to_cedar().unwrap_or_default();
         let start = file.text.get(from..).and_then(|rest| rest.find(&text)).map_or(from, |at| from + at);
         from = start + text.len();
-        let mut reader = Reader { file, facts, span: start..from, findings };
+        let mut reader = Reader { file, facts, ids, span: start..from, findings };
         rules.extend(reader.rule(number + 1, policy));
     }
     rules
@@ -112,6 +130,7 @@ fn syntax(file: &File<'_>, error: &cedar_policy::ParseError) -> Finding {
 struct Reader<'a> {
     file: &'a File<'a>,
     facts: &'a Facts,
+    ids: &'a mut BTreeMap<String, String>,
     span: Range<usize>,
     findings: &'a mut Vec<Finding>,
 }
@@ -128,6 +147,12 @@ impl Reader<'_> {
             && let Err(error) = id.parse::<Name>()
         {
             self.error("@id", &error.to_string(), "for example: @id(\"no-large-refunds\")");
+        }
+        if let Some(id) = &id
+            && let Some(other) = self.ids.insert(id.clone(), self.file.path.to_owned())
+        {
+            let message = format!("two rules are called `{id}`, the other in {other}");
+            self.error("@id", &message, "give one of them another name");
         }
         let ask = policy.annotation("ask").map(str::parse::<Name>);
         let ask = match ask {
@@ -167,6 +192,14 @@ impl Reader<'_> {
 
     /// A rule about something that does not exist would never refuse anything
     fn names(&mut self, policy: &Policy) {
+        let mut types = BTreeSet::new();
+        match policy.to_json() {
+            Ok(json) => tested_types(&json, &mut types),
+            Err(error) => self.error("forbid", &error.to_string(), ""),
+        }
+        for kind in types.iter().filter(|kind| !TYPES.contains(&kind.as_str())) {
+            self.error(&format!("is {kind}"), &format!("nothing here is a `{kind}`"), &suggest(kind, TYPES));
+        }
         for uid in policy.entity_literals() {
             let kind = uid.type_name().to_string();
             let id = uid.id().unescaped().to_owned();
@@ -182,8 +215,7 @@ impl Reader<'_> {
                 "Action" => self.action(&uid, &id, policy),
                 "Unreadable" => {}
                 _ => {
-                    let near = suggest(&kind, ["Agent", "Action", "Tool", "Connector"]);
-                    self.error(&uid.to_string(), &format!("nothing here is a `{kind}`"), &near);
+                    self.error(&uid.to_string(), &format!("nothing here is a `{kind}`"), &suggest(&kind, TYPES));
                 }
             }
         }
@@ -258,3 +290,17 @@ impl Reader<'_> {
 }
 
 const ANNOTATIONS: [&str; 3] = ["id", "ask", "reason"];
+/// What an entity can be; the last is an argument's value that Cedar cannot hold
+const TYPES: [&str; 5] = ["Agent", "Action", "Tool", "Connector", "Unreadable"];
+
+/// The types that a rule tests for with `is`
+fn tested_types(json: &serde_json::Value, types: &mut BTreeSet<String>) {
+    match json {
+        serde_json::Value::Object(members) => {
+            types.extend(members.get("entity_type").and_then(|kind| kind.as_str()).map(ToOwned::to_owned));
+            members.values().for_each(|member| tested_types(member, types));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| tested_types(item, types)),
+        _ => {}
+    }
+}
