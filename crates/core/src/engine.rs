@@ -10,8 +10,8 @@ use crate::{
     commit::{Committed, Salts},
     due::{Owed, due, wake},
     event::{
-        Actor, Admitted, Began, Booted, CallFacts, Changed, End, Event, Given, Noted, Record, Refused, Settled,
-        Stopped, What, decode, encode,
+        Accepted, Actor, Admitted, Began, Booted, CallFacts, Changed, End, Event, Given, Noted, Record, Refused,
+        Settled, Stopped, What, decode, encode,
     },
     hash::Hash,
     judge::{self, Admission, Shelf},
@@ -429,8 +429,14 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Changed::Bundle { digest: bundle.digest, nodes: bundle.nodes() }
             }
             ChangeWhat::Pins { connector, definitions } => {
-                draft.blobs.extend(definitions.values().cloned());
-                let accepted = definitions.iter().map(|(name, (digest, _))| (name.clone(), *digest)).collect();
+                let accepted = definitions
+                    .iter()
+                    .map(|(name, (digest, raw))| {
+                        let blob = Hash::of(raw);
+                        draft.blobs.push((blob, raw.clone()));
+                        (name.clone(), Accepted { digest: *digest, blob })
+                    })
+                    .collect();
                 Changed::Pins { connector: connector.clone(), accepted }
             }
         }

@@ -55,8 +55,10 @@ pub struct Standing {
 /// The accepted definition of a tool, and the one that was seen last
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
-    /// The definition that was accepted
+    /// The definition that was accepted, by the digest of its canonical form
     pub accepted: Hash,
+    /// The blob that holds it as the connector wrote it
+    pub blob: Hash,
     /// The definition that the connector showed last; `None` if it no longer offers the tool
     pub seen: Option<Hash>,
 }
@@ -444,9 +446,10 @@ impl State {
             }
             Changed::Pins { connector, accepted } => {
                 self.pins.retain(|tool, _| tool.connector != *connector);
-                for (name, digest) in accepted {
+                for (name, definition) in accepted {
                     let tool = Tool { connector: connector.clone(), name: name.clone() };
-                    self.pins.insert(tool, Pin { accepted: *digest, seen: Some(*digest) });
+                    let (accepted, blob) = (definition.digest, definition.blob);
+                    self.pins.insert(tool, Pin { accepted, blob, seen: Some(accepted) });
                 }
             }
         }

@@ -418,7 +418,7 @@ async fn connector(State(admin): Shared, Path(connector): Path<String>) -> Answe
     let accepted = admin.door.ask(move |engine| {
         let pins = engine.state().pins_of(&of);
         pins.map(|(tool, pin)| {
-            let accepted = engine.log().blob(pin.accepted).ok().flatten();
+            let accepted = engine.log().blob(pin.blob).ok().flatten();
             let definition = accepted.and_then(|raw| String::from_utf8(raw).ok());
             json!({ "name": tool, "accepted": pin.accepted, "seen": pin.seen, "definition": definition })
         })

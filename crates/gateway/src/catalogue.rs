@@ -6,6 +6,7 @@ use portreeve_core::{
     names::{Name, Tool, ToolName},
     policy::Bundle,
     request::Fit,
+    state::Pin,
     value::Value,
 };
 use portreeve_rules::{Definition as Described, Validator};
@@ -63,7 +64,7 @@ impl View {
             for (name, pin) in engine.state().pins_of(connector) {
                 let tool = Tool { connector: connector.clone(), name: name.clone() };
                 let known = before.tools.get(&tool).filter(|known| known.digest == pin.accepted).cloned();
-                if let Some(definition) = known.or_else(|| Definition::read(engine, pin.accepted).map(Arc::new)) {
+                if let Some(definition) = known.or_else(|| Definition::read(engine, *pin).map(Arc::new)) {
                     tools.insert(tool, definition);
                 }
             }
@@ -105,12 +106,12 @@ impl View {
 }
 
 impl Definition {
-    fn read(engine: &TheEngine, digest: Hash) -> Option<Self> {
+    fn read(engine: &TheEngine, pin: Pin) -> Option<Self> {
         use portreeve_core::log::Log as _;
-        let blob = engine.log().blob(digest).ok().flatten()?;
+        let blob = engine.log().blob(pin.blob).ok().flatten()?;
         let raw = String::from_utf8(blob).ok()?;
         let validator = Described::read(raw.as_bytes()).and_then(|described| Validator::new(&described));
         let validator = validator.map_err(|refused| refused.to_string());
-        Some(Self { digest, raw, validator })
+        Some(Self { digest: pin.accepted, raw, validator })
     }
 }

@@ -109,7 +109,10 @@ impl Door {
         let keeper = Keeper { engine, clock, latches: Arc::clone(&latches), notices, turned, snapshots, kept };
         let thread = {
             let shared = Arc::clone(&shared);
-            std::thread::Builder::new().name("door".to_owned()).spawn(move || keeper.run(&shared))?
+            std::thread::Builder::new().name("door".to_owned()).spawn(move || {
+                let _shut = Shut(&shared);
+                keeper.run(&shared)
+            })?
         };
         Ok((Self { shared, latches, turns }, thread))
     }
@@ -137,8 +140,10 @@ impl Door {
     /// Has something recorded with the next group, without waiting for it
     pub fn later(&self, request: Request) {
         self.put(|queue| {
-            queue.later_since.get_or_insert_with(Instant::now);
-            queue.later.push_back(Item { request, reply: None });
+            if !queue.closing {
+                queue.later_since.get_or_insert_with(Instant::now);
+                queue.later.push_back(Item { request, reply: None });
+            }
         });
     }
 
@@ -181,6 +186,16 @@ impl Door {
     fn put(&self, change: impl FnOnce(&mut Queue)) {
         change(&mut self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner));
         self.shared.bell.notify_one();
+    }
+}
+
+/// Tells everybody who waits, when the thread ends for whatever reason, that nothing is judged any more
+struct Shut<'a>(&'a Shared);
+
+impl Drop for Shut<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        *queue = Queue { closing: true, ..Queue::default() };
     }
 }
 

@@ -9,7 +9,10 @@ use crate::{
 };
 use portreeve_core::{
     commit::Committed,
-    event::{Actor, Admitted, Began, CallFacts, Changed, Charge, ChosenBy, End, Event, Given, Record, Settled, What},
+    event::{
+        Accepted, Actor, Admitted, Began, CallFacts, Changed, Charge, ChosenBy, End, Event, Given, Record, Settled,
+        What,
+    },
     hash::Hash,
     judge::{Shelf, judge_call, judge_open},
     names::{EffectId, MemoryId, Name, RunId, TaskId, Tool},
@@ -140,7 +143,7 @@ impl Case {
         let mut state = State::default();
         let mut apply = |event| state.apply(&Record { time: NOW, actor: Actor::System, event });
         apply(Event::Changed(Changed::Bundle { digest: bundle.digest, nodes: bundle.nodes() }));
-        let pins = [(self.tool.name.clone(), PIN)].into();
+        let pins = [(self.tool.name.clone(), Accepted { digest: PIN, blob: PIN })].into();
         apply(Event::Changed(Changed::Pins { connector: self.tool.connector.clone(), accepted: pins }));
 
         let open = self.open(bundle, purpose)?;
