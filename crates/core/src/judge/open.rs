@@ -10,7 +10,7 @@ use crate::{
     policy::{Bundle, Purpose, Users},
     reason::{Reason, Word},
     request::{Clock, Open},
-    state::State,
+    state::{State, Task},
     time::Millis,
     value::Value,
 };
@@ -83,6 +83,11 @@ fn places(state: &State, open: &Open, now: Millis) -> Vec<Reason> {
     }
     if let Some(parent) = open.parent {
         reasons.extend(state.life(parent, now));
+        // What is delegated stays in the memory that it comes from, and acts for the same user.
+        let same = |parent: &Task| parent.memory == open.memory && parent.user == open.user;
+        if state.task(parent).is_some_and(|parent| !same(parent)) {
+            reasons.push(Reason::new(Word::NotYours, parent));
+        }
         if state.task(parent).is_some_and(|parent| parent.depth >= DEPTH_MAX) {
             reasons.push(Reason::new(Word::TooDeep, parent).with("limit", DEPTH_MAX));
         }
