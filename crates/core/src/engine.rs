@@ -383,10 +383,10 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         connector: &Name,
         clock: Clock,
     ) -> Permit {
-        let mut rests_on = vec![Node::Tenant, Node::Run(run), Node::Connector(connector.clone())];
+        let mut rests_on = vec![Node::Tenant, Node::Connector(connector.clone())];
         let mut next = Some(task);
         while let Some((id, task)) = next.and_then(|id| Some((id, self.state.task(id)?))) {
-            rests_on.push(Node::Task(id));
+            rests_on.extend([Node::Task(id), Node::Run(task.run)]);
             for node in [Node::Agent(task.agent.clone()), Node::Purpose(task.purpose.clone())] {
                 if !rests_on.contains(&node) {
                     rests_on.push(node);
