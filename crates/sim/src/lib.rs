@@ -8,7 +8,7 @@
 //! Architecture Invariant: one seed is one history. No clock, no randomness, no thread, no I/O; what a
 //! run does follows from its seed and its [`Options`] alone. The model never repairs what the core got wrong.
 
-mod disk;
+pub mod disk;
 mod gateway;
 mod host;
 mod latch;
@@ -18,7 +18,7 @@ mod oracle;
 mod quiet;
 mod random;
 mod report;
-// pub mod scenario;
+pub mod scenario;
 mod upstream;
 mod versions;
 mod world;
