@@ -72,7 +72,8 @@ const DEPTH_MAX: u8 = 3;
 
 fn places(state: &State, open: &Open, now: Millis) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    if state.task_of(open.run).is_some() || state.task(open.task).is_some() {
+    let used = state.task(open.task).is_some() || state.over.contains_key(&open.task);
+    if used || state.task_of(open.run).is_some() {
         reasons.push(Reason::new(Word::RunHasTask, open.run));
     }
     if state.tasks.len() >= TASKS_MAX {
