@@ -50,10 +50,13 @@ struct Inner {
 const RESERVE_GROUPS: u32 = 64;
 
 impl Disk {
+    /// An empty log; one that lies calls groups durable that a crash will lose
+    #[must_use]
     pub fn new(lies: bool) -> Self {
         Self(Rc::new(RefCell::new(Inner { lies, reserve: RESERVE_GROUPS, ..Inner::default() })))
     }
 
+    /// Lets the next append go wrong
     pub fn arm(&self, fault: Fault) {
         let mut inner = self.0.borrow_mut();
         inner.fault = Some(fault);
@@ -65,6 +68,7 @@ impl Disk {
         self.0.borrow().disturbed
     }
 
+    /// From now on only the reserve is left
     pub fn fill(&self) {
         self.0.borrow_mut().full = true;
     }
@@ -75,6 +79,7 @@ impl Disk {
         inner.full && inner.reserve > 1
     }
 
+    /// Lets so many reads fail
     pub fn hide(&self, reads: u32) {
         self.0.borrow_mut().unreadable = reads;
     }

@@ -18,7 +18,7 @@ use portreeve_core::{
     life::{Do, Happened, Life},
     names::{BootId, EffectId, Name, RunId, TaskId, Tool},
     node::{Node, Why},
-    request::{Call, Request, Stop},
+    request::{Call, Request, Start, Stop},
     time::Millis,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -76,6 +76,8 @@ enum Who {
         by_run: bool,
     },
     Change(BTreeSet<Node>),
+    /// Wanted a child, and wants it no longer
+    Idle(EffectId),
     Nobody,
 }
 
@@ -125,6 +127,11 @@ impl Gateway {
     /// Puts the opening of a task into the queue
     pub(crate) fn open(&mut self, task: TaskId, by_run: bool, request: Request) {
         self.queue.push_back(Item { who: Who::Open { task, by_run }, request });
+    }
+
+    /// Asks for a child that is not needed any more once it may start
+    pub(crate) fn start(&mut self, start: Start) {
+        self.queue.push_back(Item { who: Who::Idle(start.effect), request: Request::Start(start) });
     }
 
     /// Puts something into the queue whose reply nobody waits for

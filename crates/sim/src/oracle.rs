@@ -218,9 +218,12 @@ impl Oracle {
         self.chain(task).iter().any(|link| self.tasks.get(link).is_none_or(|task| task.ended.is_some()))
     }
 
-    /// The task of an effect, if it was admitted
-    pub(crate) fn task_of(&self, effect: EffectId) -> Option<String> {
-        self.effects.get(&effect.to_string()).map(|effect| effect.task.clone())
+    /// Whether what an effect was admitted for is over: its task, or the connector as it was then
+    pub(crate) fn outlived(&self, effect: EffectId) -> bool {
+        self.effects.get(&effect.to_string()).is_none_or(|effect| {
+            let connector = self.standing.get(&format!("connector:{}", effect.connector())).copied().flatten();
+            self.over(&effect.task) || connector.is_none_or(|since| since > effect.seq)
+        })
     }
 
     /// Tasks that are not over although their time has passed

@@ -38,7 +38,7 @@ impl World {
         let alive = self.env.host.alive();
         let orphans = alive.filter(|(effect, _)| {
             let open = state.effects().any(|(id, open)| id == *effect && matches!(open.what, OpenWhat::Child(_)));
-            !open || self.env.oracle.task_of(*effect).is_none_or(|task| self.env.oracle.over(&task))
+            !open || self.env.oracle.outlived(*effect)
         });
         orphans.map(|(effect, child)| ("I5", format!("the child {effect} of {} lives on", child.connector))).collect()
     }

@@ -62,6 +62,7 @@ pub(crate) struct Known {
     pub(crate) task: TaskId,
     pub(crate) run: RunId,
     pub(crate) memory: MemoryId,
+    pub(crate) parent: Option<TaskId>,
     pub(crate) order: String,
 }
 

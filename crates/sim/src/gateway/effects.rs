@@ -50,7 +50,7 @@ impl Gateway {
         }
     }
 
-    fn settle(&mut self, settle: Settle) {
+    pub(super) fn settle(&mut self, settle: Settle) {
         self.queue.push_back(Item { who: Who::Settle(settle.effect), request: Request::Settle(settle) });
     }
 

@@ -4,9 +4,11 @@ use super::{Gateway, Item, Todo, Who};
 use crate::{options::Sabotage, world::Env};
 use portreeve_core::{
     engine::Reply,
+    event::End,
     life::Happened,
     node::Node,
     reason::{Reason, Word},
+    request::Settle,
 };
 use std::collections::BTreeSet;
 
@@ -45,6 +47,11 @@ impl Gateway {
             (Who::Flight(id), Reply::Clear) => self.happened(id, Happened::Clear),
             (Who::Flight(id), Reply::Refused(reasons)) => {
                 env.report.refusals += 1;
+                // Most agents that are told that their task is over stop.
+                let over = reasons.iter().any(|reason| matches!(reason.word, Word::TaskOver | Word::TaskUnknown));
+                if let Some(run) = self.flights.get(&id).map(|flight| flight.run).filter(|_| over) {
+                    env.known.retain(|known| known.run != run);
+                }
                 self.happened(id, Happened::Refused(reasons));
             }
             (Who::Start(id, connector), Reply::Permit(permit)) => {
@@ -53,6 +60,10 @@ impl Gateway {
                 }
             }
             (Who::Start(id, _), Reply::Refused(reasons)) => self.happened(id, Happened::Refused(reasons)),
+            (Who::Idle(effect), Reply::Permit(_)) => {
+                let end = End::NotSent { why: "not needed any more".to_owned() };
+                self.settle(Settle { effect, end, result: None });
+            }
             (Who::Settle(effect), Reply::Recorded) => env.oracle.settled(effect),
             (Who::Stop(node) | Who::OwedStop(node), Reply::Recorded) => self.stopped(&node, env),
             (Who::Open { task, by_run }, Reply::Opened(_)) => {
@@ -69,7 +80,7 @@ impl Gateway {
                     self.queue.push_back(Item { who, request: item.request });
                 }
             }
-            (Who::Owed | Who::OwedStop(_) | Who::Nobody, _) => {}
+            (Who::Idle(_), Reply::Refused(_)) | (Who::Owed | Who::OwedStop(_) | Who::Nobody, _) => {}
             (who, reply) => env.violated("S1", format!("{who:?} was answered {}", in_words(&reply))),
         }
     }

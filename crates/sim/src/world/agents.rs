@@ -7,7 +7,7 @@ use portreeve_core::{
     hash::Hash,
     names::{EffectId, MemoryId, Name, RunId, TaskId, Tool},
     node::{Node, Why},
-    request::{Call, Change, ChangeWhat, Fit, Open, Request, Saw},
+    request::{Call, Change, ChangeWhat, Fit, Open, Request, Saw, Start},
     value::Value,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -43,7 +43,9 @@ impl World {
     }
 
     pub(super) fn agent_acts(&mut self) {
-        if self.env.known.is_empty() || self.env.random.chance(16) {
+        if self.env.random.chance(3) {
+            self.agent_wants_a_child();
+        } else if self.env.known.is_empty() || self.env.random.chance(16) {
             self.someone_opens();
         } else {
             self.agent_calls();
@@ -87,7 +89,8 @@ impl World {
         };
         let (task, run) = (TaskId(env.id()), RunId(env.id()));
         env.trace(|| format!("open {task} of {run}: {purpose} {agent} {user:?} {order} {limit} below {parent:?}"));
-        let known = Known { task, run, memory, order: order.to_owned() };
+        let known =
+            Known { task, run, memory, parent: parent.as_ref().map(|parent| parent.task), order: order.to_owned() };
         env.wanted.push(known);
         let limit: Value = limit.to_string().parse().unwrap_or(Value::Null);
         let parameters = [("order", text(order)), ("limit", limit)];
@@ -105,6 +108,14 @@ impl World {
         let below = below.filter(|_| matches!(by, Actor::Run(_)));
         let open = Open { task, run, memory, by, agent, user, purpose, parameters, objective, parent: below };
         gateway.open(task, by_run, Request::Open(open));
+    }
+
+    fn agent_wants_a_child(&mut self) {
+        let (Some(known), Some(gateway)) = (self.env.random.pick(&self.env.known), &mut self.gateway) else { return };
+        let (run, connector) = (known.run, self.env.random.pick(&["files", "files", "shop", "mail"]));
+        if let Some(connector) = connector.and_then(|name| name.parse().ok()) {
+            gateway.start(Start { effect: EffectId(self.env.id()), run, connector });
+        }
     }
 
     fn agent_calls(&mut self) {
@@ -137,9 +148,10 @@ impl World {
         let env = &mut self.env;
         let known = env.random.pick(&env.known).cloned();
         let named = |kind: fn(Name) -> Node, name: &str| name.parse().ok().map(kind);
-        let (node, by) = match (env.random.below(24), known) {
-            (0..12, Some(known)) => (Some(Node::Task(known.task)), owner()),
-            (12..14, Some(known)) => (Some(Node::Run(known.run)), Actor::Run(known.run)),
+        let (node, by) = match (env.random.below(36), known) {
+            (0..8, Some(Known { parent: Some(parent), .. })) => (Some(Node::Task(parent)), owner()),
+            (0..10, Some(known)) => (Some(Node::Task(known.task)), owner()),
+            (10..12, Some(known)) => (Some(Node::Run(known.run)), Actor::Run(known.run)),
             (14, _) => (named(Node::Agent, "bot"), owner()),
             (15, _) => (named(Node::Agent, "helper"), owner()),
             (16, _) => (named(Node::User, "ana"), owner()),

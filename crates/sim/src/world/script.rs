@@ -13,7 +13,7 @@ impl World {
         self.rest();
         self.calls(0, &[("shop.get_order", 0), ("files.read", 0)]);
         self.rest();
-        let parent = self.env.known.first().cloned();
+        let parent = self.env.wanted.first().cloned();
         self.open(("refund-order", "bot", ana), ("ord_1", 80), parent);
         self.rest();
         self.calls(1, &[("shop.get_order", 0)]);
@@ -30,7 +30,7 @@ impl World {
         self.rest();
         // The parent is stopped while the child has a call under way.
         self.calls(1, &[("shop.get_order", 0)]);
-        if let Some(known) = self.env.known.first().cloned() {
+        if let Some(known) = self.env.wanted.first().cloned() {
             self.stop(Node::Task(known.task), owner());
         }
         self.rest();
@@ -43,9 +43,9 @@ impl World {
         self.rest();
     }
 
-    /// Calls of one of the tasks that were opened, if the crash did not eat it
+    /// Calls of one of the tasks that were opened, whether or not the crash ate it
     fn calls(&mut self, index: usize, calls: &[(&str, u64)]) {
-        let Some(known) = self.env.known.get(index).cloned() else { return };
+        let Some(known) = self.env.wanted.get(index).cloned() else { return };
         for (tool, amount) in calls {
             let order = known.order.clone();
             self.call(&known, tool, arguments(tool, &order, *amount));
