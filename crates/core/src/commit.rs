@@ -37,7 +37,7 @@ impl Committed {
     /// The value, unless its opening was erased
     #[must_use]
     pub fn value(&self) -> Option<Value> {
-        self.opening.as_ref().and_then(|opening| opening.text.parse().ok())
+        self.opening.as_ref().and_then(|opening| Value::from_canonical(&opening.text).ok())
     }
 
     /// The salted hash that the record holds

@@ -26,7 +26,7 @@ use crate::{
     value::Value,
 };
 use refusals::Refusals;
-use std::{fmt::Debug, sync::Arc};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
 /// Reads versions of the policy back from the log
 pub trait Bundles: Debug {
@@ -52,6 +52,10 @@ pub struct Engine<L, B, S> {
     state: State,
     shelf: Shelf,
     refusals: Refusals,
+    /// This life of the process
+    boot: BootId,
+    /// Admissions that may have landed although nobody was given the permit
+    unclaimed: BTreeSet<EffectId>,
     /// Memory does not stand where the log does
     in_doubt: bool,
     /// The disk was full at this time; asked again only after a while
@@ -152,6 +156,8 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             state: State::default(),
             shelf: Shelf::default(),
             refusals: Refusals::default(),
+            boot,
+            unclaimed: BTreeSet::new(),
             in_doubt: false,
             full_since: None,
         };
@@ -184,13 +190,18 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     /// What is owed at this time
     #[must_use]
     pub fn due(&self, clock: Clock) -> Vec<Owed> {
-        due(&self.state, judge::now(&self.state, clock).0)
+        let unclaimed = self.unclaimed.iter().filter(|effect| self.state.effects.contains_key(effect)).map(|effect| {
+            let end = End::NotSent { why: "the record was in doubt, so no permit was given".to_owned() };
+            Owed::Record(Request::Settle(Settle { effect: *effect, end, result: None }))
+        });
+        unclaimed.chain(due(&self.state, judge::now(&self.state, clock).0)).collect()
     }
 
     /// When something will be owed
     #[must_use]
     pub fn wake(&self) -> Option<Millis> {
-        wake(&self.state).into_iter().chain(self.refusals.wake()).min()
+        let now = (!self.unclaimed.is_empty()).then_some(self.state.time);
+        wake(&self.state).into_iter().chain(self.refusals.wake()).chain(now).min()
     }
 
     /// Judges and records `requests` in their order; returns one reply for each, once all of it is durable
@@ -200,10 +211,16 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         if self.in_doubt && self.refold().is_err() {
             return requests.iter().map(|_| unavailable(Word::RecordUnavailable)).collect();
         }
+        // Another life has taken the folder: this one decides nothing any more.
+        if self.state.boot != Some(self.boot) {
+            return requests.iter().map(|_| unavailable(Word::RecordUnavailable)).collect();
+        }
         let now = judge::now(&self.state, clock).0;
         let full = self.full_since.is_some_and(|since| now.since(since) < FULL_RETRY_MS);
         let mut draft = Draft::new(seed);
-        for refused in self.refusals.overdue(now) {
+        // The space kept back is for stops and settlements.
+        let overdue = if full { Vec::new() } else { self.refusals.overdue(now) };
+        for refused in overdue {
             let event = self.refused(&mut draft, refused);
             self.record(&mut draft, Actor::System, now, event);
         }
@@ -220,6 +237,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         let space = if full { Space::Reserve } else { Space::Ordinary };
         match self.append(&mut draft, space) {
             Ok(()) => {
+                self.unclaimed.retain(|effect| self.state.effects.contains_key(effect));
                 if space == Space::Ordinary {
                     self.full_since = None;
                 }
@@ -236,6 +254,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 self.in_doubt = true;
                 let folded = self.refold().is_ok();
                 if !(landed && folded && self.state.head() == draft.head.unwrap_or_default()) {
+                    self.unclaimed.extend(draft.admitted());
                     replies.iter_mut().for_each(|reply| *reply = unavailable(word));
                 }
                 replies
@@ -248,6 +267,9 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     /// # Errors
     /// Why the task may not act at all.
     pub fn listed(&self, run: RunId, connector: &Name, clock: Clock) -> Result<Vec<(ToolName, Hash)>, Vec<Reason>> {
+        if self.in_doubt {
+            return Err(vec![Reason::new(Word::RecordUnavailable, "record")]);
+        }
         judge::listed(&self.state, &self.shelf, run, connector, clock)
     }
 
@@ -361,10 +383,10 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         connector: &Name,
         clock: Clock,
     ) -> Permit {
-        let mut rests_on = vec![Node::Tenant, Node::Run(run), Node::Connector(connector.clone())];
+        let mut rests_on = vec![Node::Tenant, Node::Connector(connector.clone())];
         let mut next = Some(task);
         while let Some((id, task)) = next.and_then(|id| Some((id, self.state.task(id)?))) {
-            rests_on.push(Node::Task(id));
+            rests_on.extend([Node::Task(id), Node::Run(task.run)]);
             for node in [Node::Agent(task.agent.clone()), Node::Purpose(task.purpose.clone())] {
                 if !rests_on.contains(&node) {
                     rests_on.push(node);
@@ -569,5 +591,12 @@ struct Draft {
 impl Draft {
     fn new(seed: [u8; 32]) -> Self {
         Self { records: Vec::new(), blobs: Vec::new(), salts: Salts::new(seed), head: None }
+    }
+
+    fn admitted(&self) -> impl Iterator<Item = EffectId> {
+        self.records.iter().filter_map(|record| match &record.event {
+            Event::Admitted(admitted) => Some(admitted.effect),
+            _ => None,
+        })
     }
 }

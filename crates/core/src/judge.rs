@@ -17,7 +17,7 @@ use crate::{
     policy::Bundle,
     reason::{Reason, Word},
     request::{Change, Clock, Stop},
-    state::State,
+    state::{OpenWhat, State},
     time::Millis,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -79,11 +79,15 @@ pub fn judge_stop(state: &State, stop: &Stop) -> Vec<Reason> {
             reasons.push(Reason::new(Word::NotYours, &stop.node));
         }
     }
+    // For a child this records that it is gone, which only whoever has looked can say.
+    if matches!(stop.node, Node::Child(_)) && stop.by != Actor::System {
+        reasons.push(Reason::new(Word::NotYours, &stop.node));
+    }
     let known = match &stop.node {
         Node::Tenant => true,
         Node::Task(id) => state.tasks.contains_key(id),
         Node::Run(run) => state.task_of(*run).is_some_and(|task| state.tasks.contains_key(&task)),
-        Node::Child(id) => state.effects.contains_key(id),
+        Node::Child(id) => state.effects.get(id).is_some_and(|open| matches!(open.what, OpenWhat::Child(_))),
         node => state.registry.contains_key(node),
     };
     if !known {

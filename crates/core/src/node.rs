@@ -55,7 +55,8 @@ impl FromStr for Node {
             Some(("connector", name)) => name.parse().map(Self::Connector),
             Some(("purpose", name)) => name.parse().map(Self::Purpose),
             Some(("child", id)) => id.parse().map(Self::Child),
-            Some((_, rest)) => rest.parse::<TaskId>().map(Self::Task),
+            // No id has a colon, so this says what was expected.
+            Some(_) => text.parse().map(Self::Task),
         }
     }
 }

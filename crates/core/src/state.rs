@@ -24,6 +24,8 @@ pub struct State {
     pub(crate) time: Millis,
     pub(crate) boot: Option<BootId>,
     pub(crate) bundle: Option<Hash>,
+    /// Changes of the policy so far
+    generation: u64,
     #[serde(with = "pairs")]
     pub(crate) registry: BTreeMap<Node, Standing>,
     #[serde(with = "pairs")]
@@ -46,7 +48,7 @@ pub struct State {
 /// A node of the registry; a name that is used again is a new generation
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
-    /// Counted in groups of the log
+    /// Counted in changes of the policy
     pub generation: u64,
     /// Why it is over, if it is
     pub over: Option<Why>,
@@ -98,7 +100,7 @@ pub struct Task {
     pub calls: u32,
     /// Use of the entries of its purpose, in it and below
     pub steps: BTreeMap<Name, Step>,
-    /// Effects in it that are not settled
+    /// Calls in it and below that are not settled
     pub open: u32,
     children: BTreeSet<TaskId>,
     generations: Vec<(Node, u64)>,
@@ -120,6 +122,8 @@ pub struct Open {
     pub task: TaskId,
     /// The connector that it goes to
     pub connector: Name,
+    /// Which bearer of the connector's name
+    pub generation: u64,
     /// The life of our process that admitted it
     pub boot: Option<BootId>,
     /// What it is
@@ -245,6 +249,11 @@ impl State {
             for (node, generation) in &task.generations {
                 if let Some(why) = self.gone(node, *generation) {
                     let word = match node {
+                        // A change of policy is the way back for new tasks, not for those that were stopped.
+                        Node::Tenant => {
+                            reasons.push(Reason::new(Word::TaskOver, id).with("why", Why::Killed));
+                            continue;
+                        }
                         Node::Agent(_) => Word::AgentStopped,
                         Node::User(_) => Word::UserStopped,
                         _ => Word::PurposeStopped,
@@ -271,7 +280,8 @@ impl State {
     /// Whether everything that an effect rests on is live
     #[must_use]
     pub fn effect_lives(&self, open: &Open, now: Millis) -> bool {
-        self.life(open.task, now).is_empty() && self.connector_life(&open.connector).is_none()
+        let connector = Node::Connector(open.connector.clone());
+        self.life(open.task, now).is_empty() && self.gone(&connector, open.generation).is_none()
     }
 
     fn gone(&self, node: &Node, generation: u64) -> Option<String> {
@@ -328,7 +338,7 @@ impl State {
         };
         let nodes = [Some(Node::Agent(began.agent.clone())), Some(Node::Purpose(began.purpose.clone()))]
             .into_iter()
-            .chain([began.user.clone().map(Node::User)])
+            .chain([began.user.clone().map(Node::User), Some(Node::Tenant)])
             .flatten();
         // Generation 0 never exists, so a task of an unknown node is over from the start.
         let generation = |node: &Node| self.registry.get(node).map_or(0, |standing| standing.generation);
@@ -371,12 +381,13 @@ impl State {
                 }
             }
             Node::Child(id) => {
-                if let Some(open) = self.effects.remove(id) {
-                    self.touch(open.task, time, |task| task.open = task.open.saturating_sub(1));
+                if self.effects.get(id).is_some_and(|open| matches!(open.what, OpenWhat::Child(_))) {
+                    self.effects.remove(id);
                 }
             }
             Node::Tenant => {
-                self.registry.insert(Node::Tenant, Standing { generation: 0, over: Some(stopped.why) });
+                let unknown = Standing { generation: 0, over: None };
+                self.registry.entry(Node::Tenant).or_insert(unknown).over.get_or_insert(stopped.why);
             }
             node => {
                 if let Some(standing) = self.registry.get_mut(node) {
@@ -391,34 +402,47 @@ impl State {
         let Some(task) = self.tasks.remove(&id) else { return };
         self.deadlines.remove(&(task.deadline(), id));
         self.orphans.extend(task.children.iter().filter(|child| self.tasks.contains_key(child)));
-        if let Some(parent) = task.parent.and_then(|parent| self.tasks.get_mut(&parent)) {
-            parent.children.remove(&id);
+        if let Some(parent) = task.parent {
+            if let Some(parent) = self.tasks.get_mut(&parent) {
+                parent.children.remove(&id);
+            }
+            // Its calls no longer reach its ancestors when they are settled.
+            self.touch(parent, Millis(i64::MIN), |above| above.open = above.open.saturating_sub(task.open));
         }
         self.over.insert(id, Over { why: stopped.why, at: stopped.at, run: task.run });
         self.forget.insert((time.plus(REMEMBERED_MS), id));
     }
 
     fn admitted(&mut self, admitted: &Admitted) {
-        let (connector, what) = match &admitted.what {
+        let (connector, what, calls) = match &admitted.what {
             What::Call(call) => {
                 for charge in &call.charges {
                     self.charge(charge, |count| count.saturating_add(1));
                 }
-                (call.tool.connector.clone(), OpenWhat::Call(call.charges.clone()))
+                (call.tool.connector.clone(), OpenWhat::Call(call.charges.clone()), 1)
             }
-            What::Child { connector } => (connector.clone(), OpenWhat::Child(None)),
+            // A child that only waits keeps no task busy.
+            What::Child { connector } => (connector.clone(), OpenWhat::Child(None), 0),
         };
-        self.touch(admitted.task, admitted.now, |task| task.open = task.open.saturating_add(1));
-        self.effects.insert(admitted.effect, Open { task: admitted.task, connector, boot: self.boot, what });
+        self.touch(admitted.task, admitted.now, |task| task.open = task.open.saturating_add(calls));
+        let node = Node::Connector(connector.clone());
+        let generation = self.registry.get(&node).map_or(0, |standing| standing.generation);
+        let open = Open { task: admitted.task, connector, generation, boot: self.boot, what };
+        self.effects.insert(admitted.effect, open);
     }
 
     fn settled(&mut self, settled: &Settled, time: Millis) {
         let Some(open) = self.effects.get_mut(&settled.effect) else { return };
         let task = open.task;
-        if let (OpenWhat::Child(process), End::Done { process: Some(started), .. }) = (&mut open.what, &settled.end) {
-            // A child lives on after its start is settled, until it is stopped.
-            *process = Some(started.clone());
-            return;
+        match (&mut open.what, &settled.end) {
+            (OpenWhat::Child(process), End::Done { process: Some(started), .. }) => {
+                // A child lives on after its start is settled, until it is stopped.
+                *process = Some(started.clone());
+                return;
+            }
+            // It may live: it stays owed until it has been looked for and is gone.
+            (OpenWhat::Child(_), End::Unknown { .. }) => return,
+            _ => {}
         }
         let Some(open) = self.effects.remove(&settled.effect) else { return };
         if let OpenWhat::Call(charges) = &open.what {
@@ -429,18 +453,23 @@ impl State {
                     End::Done { .. } | End::Unknown { .. } => {}
                 }
             }
+            self.touch(task, time, |task| task.open = task.open.saturating_sub(1));
         }
-        self.touch(task, time, |task| task.open = task.open.saturating_sub(1));
     }
 
     fn changed(&mut self, changed: &Changed) {
         match changed {
             Changed::Bundle { digest, nodes } => {
                 self.bundle = Some(*digest);
+                self.generation = self.generation.saturating_add(1);
                 // A change of policy is the way back from a stop of everything.
-                self.registry.retain(|node, _| nodes.contains(node));
-                let generation = self.head.n + 1;
-                for node in nodes {
+                let tenant_lives = |standing: &Standing| standing.over.is_none();
+                self.registry.retain(|node, standing| match node {
+                    Node::Tenant => tenant_lives(standing),
+                    node => nodes.contains(node),
+                });
+                let generation = self.generation;
+                for node in nodes.iter().chain([&Node::Tenant]) {
                     self.registry.entry(node.clone()).or_insert(Standing { generation, over: None });
                 }
             }

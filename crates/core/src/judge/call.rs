@@ -76,15 +76,21 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
                 reasons.insert(Reason::new(Word::PolicyUnavailable, link));
                 continue;
             };
-            let Some(facts) = Facts::of(bundle, call) else { continue };
+            let Some(facts) = Facts::of(bundle, call) else {
+                // A version that does not know the connector allows nothing there, however wide a later one is.
+                let source = format!("purpose:{}", link_task.purpose);
+                reasons.insert(Reason::new(Word::ToolOutsidePurpose, source).with("tool", &call.tool));
+                continue;
+            };
             match envelope(bundle, link_task, &facts) {
                 Ok(matching) => entries.extend(matching),
                 Err(unmet) => reasons.extend(unmet),
             }
+            // A rule about an ancestor binds what the ancestor delegated.
+            reasons.extend(bundle.rules.judge(&facts.question(link, link_task, now)));
             if link == task_id {
                 class = class.max(facts.class);
                 variants.extend(facts.variants.iter().map(|name| (*name).clone()));
-                reasons.extend(bundle.rules.judge(&facts.question(link, task, now)));
             }
         }
         charges.push(Charge { task: link, entries });
@@ -119,13 +125,15 @@ pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) ->
     };
     reasons.extend(state.life(task_id, now));
     reasons.extend(state.connector_life(&start.connector));
-    if let (Some(task), Some(current)) = (state.task(task_id), shelf.current(state)) {
-        for (link, link_task) in chain(state, task_id, task) {
-            for bundle in versions(shelf, link_task.bundle, current) {
-                let purpose = bundle.and_then(|bundle| bundle.purposes.get(&link_task.purpose));
-                if !purpose.is_some_and(|purpose| purpose.tools().any(|tool| tool.connector == start.connector)) {
-                    reasons.insert(Reason::new(Word::ToolOutsidePurpose, link).with("connector", &start.connector));
-                }
+    let (Some(task), Some(current)) = (state.task(task_id), shelf.current(state)) else {
+        reasons.insert(Reason::new(Word::PolicyUnavailable, "policy"));
+        return Err(reasons.into_iter().collect());
+    };
+    for (link, link_task) in chain(state, task_id, task) {
+        for bundle in versions(shelf, link_task.bundle, current) {
+            let purpose = bundle.and_then(|bundle| bundle.purposes.get(&link_task.purpose));
+            if !purpose.is_some_and(|purpose| purpose.tools().any(|tool| tool.connector == start.connector)) {
+                reasons.insert(Reason::new(Word::ToolOutsidePurpose, link).with("connector", &start.connector));
             }
         }
     }

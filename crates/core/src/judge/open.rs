@@ -10,7 +10,7 @@ use crate::{
     policy::{Bundle, Purpose, Users},
     reason::{Reason, Word},
     request::{Clock, Open},
-    state::State,
+    state::{State, Task},
     time::Millis,
     value::Value,
 };
@@ -72,7 +72,8 @@ const DEPTH_MAX: u8 = 3;
 
 fn places(state: &State, open: &Open, now: Millis) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    if state.task_of(open.run).is_some() || state.task(open.task).is_some() {
+    let used = state.task(open.task).is_some() || state.over.contains_key(&open.task);
+    if used || state.task_of(open.run).is_some() {
         reasons.push(Reason::new(Word::RunHasTask, open.run));
     }
     if state.tasks.len() >= TASKS_MAX {
@@ -83,6 +84,11 @@ fn places(state: &State, open: &Open, now: Millis) -> Vec<Reason> {
     }
     if let Some(parent) = open.parent {
         reasons.extend(state.life(parent, now));
+        // What is delegated stays in the memory that it comes from, and acts for the same user.
+        let same = |parent: &Task| parent.memory == open.memory && parent.user == open.user;
+        if state.task(parent).is_some_and(|parent| !same(parent)) {
+            reasons.push(Reason::new(Word::NotYours, parent));
+        }
         if state.task(parent).is_some_and(|parent| parent.depth >= DEPTH_MAX) {
             reasons.push(Reason::new(Word::TooDeep, parent).with("limit", DEPTH_MAX));
         }

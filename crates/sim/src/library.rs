@@ -1,0 +1,93 @@
+//! Versions by digest, and snapshots: what the core reads back after a crash.
+
+use crate::versions::{self, Version};
+use portreeve_core::{
+    engine::{Bundles, Snapshots},
+    hash::Hash,
+    node::Node,
+    policy::Bundle,
+    state::State,
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    rc::Rc,
+    sync::Arc,
+};
+
+/// Every version of the policy, and which of them can be read at the moment
+#[derive(Clone, Debug)]
+pub(crate) struct Library(Rc<Shelves>);
+
+#[derive(Debug)]
+struct Shelves {
+    versions: Vec<(Version, Arc<Bundle>)>,
+    broken: Cell<bool>,
+}
+
+impl Library {
+    pub(crate) fn new() -> Self {
+        let versions = versions::all().into_iter();
+        let versions = versions.filter_map(|version| Some((version.clone(), Arc::new(version.bundle()?)))).collect();
+        Self(Rc::new(Shelves { versions, broken: Cell::new(false) }))
+    }
+
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &Version> {
+        self.0.versions.iter().map(|(version, _)| version)
+    }
+
+    pub(crate) fn version(&self, digest: &str) -> Option<&Version> {
+        self.versions().find(|version| version.digest().to_string() == digest)
+    }
+
+    pub(crate) fn bundle(&self, digest: Hash) -> Option<&Arc<Bundle>> {
+        self.0.versions.iter().find(|(_, bundle)| bundle.digest == digest).map(|(_, bundle)| bundle)
+    }
+
+    pub(crate) fn at(&self, index: u64) -> Option<(&Version, &Arc<Bundle>)> {
+        let index = usize::try_from(index).ok()?.checked_rem(self.0.versions.len())?;
+        self.0.versions.get(index).map(|(version, bundle)| (version, bundle))
+    }
+
+    pub(crate) fn nodes(&self, digest: Option<Hash>) -> BTreeSet<Node> {
+        digest.and_then(|digest| self.bundle(digest)).map(|bundle| bundle.nodes()).unwrap_or_default()
+    }
+
+    /// From now on no version can be read back, or all of them again
+    pub(crate) fn set_broken(&self, broken: bool) {
+        self.0.broken.set(broken);
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.0.broken.get()
+    }
+}
+
+impl Bundles for Library {
+    fn read(&self, digest: Hash, _: &[u8]) -> Result<Arc<Bundle>, String> {
+        if self.is_broken() {
+            return Err("broken".to_owned());
+        }
+        self.bundle(digest).cloned().ok_or_else(|| "unknown".to_owned())
+    }
+}
+
+/// The newest snapshot, as text
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cache(Rc<RefCell<Option<String>>>);
+
+impl Cache {
+    pub(crate) fn keep(&self, state: &State) {
+        *self.0.borrow_mut() = serde_json::to_string(state).ok();
+    }
+
+    pub(crate) fn forget(&self) {
+        *self.0.borrow_mut() = None;
+    }
+}
+
+impl Snapshots for Cache {
+    fn newest(&self) -> Option<State> {
+        self.0.borrow().as_deref().and_then(|text| serde_json::from_str(text).ok())
+    }
+}

@@ -1,0 +1,252 @@
+//! The record as plain JSON.
+
+use super::Oracle;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A task as its record tells it
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub(super) run: String,
+    pub(super) by_run: Option<String>,
+    pub(super) memory: String,
+    pub(super) agent: String,
+    pub(super) user: Option<String>,
+    pub(super) purpose: String,
+    pub(super) bundle: String,
+    pub(super) parent: Option<String>,
+    pub(super) parameters: BTreeMap<String, Value>,
+    pub(super) expires: i64,
+    pub(super) idle_ms: Option<i64>,
+    pub(super) began: u64,
+    pub(super) active: i64,
+    pub(super) ended: Option<u64>,
+}
+
+impl Task {
+    /// What of the registry it rests on
+    pub(super) fn nodes(&self) -> Vec<String> {
+        let user = self.user.iter().map(|user| format!("user:{user}"));
+        [format!("agent:{}", self.agent), format!("purpose:{}", self.purpose)].into_iter().chain(user).collect()
+    }
+}
+
+/// An effect as its records tell it
+#[derive(Clone, Debug)]
+pub(super) struct Effect {
+    pub(super) task: String,
+    pub(super) seq: u64,
+    pub(super) now: i64,
+    pub(super) kind: Kind,
+    /// Steps that it matches in each task of its chain, counted again
+    pub(super) charged: BTreeMap<String, BTreeSet<String>>,
+    pub(super) settled: Option<End>,
+    pub(super) stopped: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Call { tool: String, arguments: BTreeMap<String, Value> },
+    Child { connector: String },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    pub(super) end: String,
+    pub(super) ok: bool,
+}
+
+impl Effect {
+    pub(super) fn connector(&self) -> &str {
+        match &self.kind {
+            Kind::Call { tool, .. } => tool.split_once('.').map_or("", |(connector, _)| connector),
+            Kind::Child { connector } => connector,
+        }
+    }
+
+    pub(super) fn never_started(&self) -> bool {
+        self.settled.as_ref().is_some_and(|settled| settled.end == "not_sent")
+    }
+
+    pub(super) fn counts(&self) -> bool {
+        !self.never_started()
+    }
+
+    pub(super) fn succeeded(&self) -> bool {
+        self.settled.as_ref().is_some_and(|settled| settled.end == "done" && settled.ok)
+    }
+}
+
+/// What the commitments of each record stand for, by record and field
+pub(super) fn openings(lines: &[u8]) -> BTreeMap<usize, BTreeMap<String, Value>> {
+    let mut openings: BTreeMap<usize, BTreeMap<String, Value>> = BTreeMap::new();
+    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let Ok(line) = serde_json::from_slice::<Value>(line) else { continue };
+        let index = line.get("i").and_then(Value::as_u64).and_then(|index| usize::try_from(index).ok());
+        let value = line.get("value").and_then(Value::as_str).and_then(|text| serde_json::from_str(text).ok());
+        if let (Some(index), Some(field), Some(value)) = (index, string(&line, "field"), value) {
+            openings.entry(index).or_default().insert(field, value);
+        }
+    }
+    openings
+}
+
+fn string(value: &Value, key: &str) -> Option<String> {
+    value.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn number(value: &Value, key: &str) -> i64 {
+    value.get(key).and_then(Value::as_i64).unwrap_or_default()
+}
+
+impl Oracle {
+    /// Takes one record
+    pub(super) fn read(&mut self, record: &Value, openings: Option<&BTreeMap<String, Value>>) {
+        let time = number(record, "time");
+        if time < self.time {
+            self.violated("I13", format!("a record of {time} follows one of {}", self.time));
+        }
+        self.time = time;
+        let by_run = record.get("actor").and_then(|actor| string(actor, "run"));
+        let Some((kind, event)) = record.get("event").and_then(Value::as_object).and_then(|event| event.iter().next())
+        else {
+            return self.violated("I13", "a record without an event".to_owned());
+        };
+        match kind.as_str() {
+            "began" => self.began(event, by_run, openings, time),
+            "stopped" => self.stopped(event),
+            "admitted" => self.admitted(event, by_run.as_deref(), openings),
+            "settled" => self.end(event, time),
+            "changed" => self.changed(event),
+            _ => {}
+        }
+    }
+
+    fn began(&mut self, event: &Value, by_run: Option<String>, openings: Option<&BTreeMap<String, Value>>, time: i64) {
+        let text = |key| string(event, key).unwrap_or_default();
+        let id = text("task");
+        let mut parameters = BTreeMap::new();
+        for (name, given) in event.get("parameters").and_then(Value::as_object).into_iter().flatten() {
+            if by_run.is_some() && string(given, "by").as_deref() != Some("model") {
+                self.violated("I11", format!("{name} of {id} was chosen by a run and vouches as a parameter"));
+            }
+            if let Some(value) = openings.and_then(|openings| openings.get(&format!("parameters.{name}"))) {
+                parameters.insert(name.clone(), value.clone());
+            }
+        }
+        let objective = event.get("objective").and_then(|objective| string(objective, "by"));
+        if by_run.is_some() && objective.is_some_and(|by| by != "model") {
+            self.violated("I11", format!("the objective of {id} was chosen by a run and vouches"));
+        }
+        let task = Task {
+            run: text("run"),
+            by_run,
+            memory: text("memory"),
+            agent: text("agent"),
+            user: string(event, "user"),
+            purpose: text("purpose"),
+            bundle: text("bundle"),
+            parent: string(event, "parent"),
+            parameters,
+            expires: number(event, "expires"),
+            idle_ms: event.get("idle_ms").and_then(Value::as_i64),
+            began: self.seq,
+            active: time,
+            ended: None,
+        };
+        self.check_opening(&id, &task, time);
+        self.tasks.insert(id, task);
+    }
+
+    fn stopped(&mut self, event: &Value) {
+        let node = string(event, "node").unwrap_or_default();
+        self.stops.insert(node.clone(), self.seq);
+        if let Some(effect) = node.strip_prefix("child:").and_then(|id| self.effects.get_mut(id)) {
+            effect.stopped = Some(self.seq);
+        }
+        let seq = self.seq;
+        for (id, task) in &mut self.tasks {
+            if *id == node || task.run == node {
+                task.ended.get_or_insert(seq);
+            }
+        }
+        if self.nodes.contains(&node) || node == "all" {
+            self.standing.insert(node, None);
+        }
+    }
+
+    fn admitted(&mut self, event: &Value, run: Option<&str>, openings: Option<&BTreeMap<String, Value>>) {
+        let id = string(event, "effect").unwrap_or_default();
+        let task = string(event, "task").unwrap_or_default();
+        let what = event.get("what").and_then(Value::as_object).and_then(|what| what.iter().next());
+        let kind = match what {
+            Some((kind, call)) if kind == "call" => {
+                let names = call.get("arguments").and_then(Value::as_object).into_iter().flatten();
+                let value = |name: &String| openings?.get(&format!("arguments.{name}")).cloned();
+                let arguments = names.map(|(name, _)| (name.clone(), value(name).unwrap_or(Value::Null))).collect();
+                Kind::Call { tool: string(call, "tool").unwrap_or_default(), arguments }
+            }
+            Some((_, child)) => Kind::Child { connector: string(child, "connector").unwrap_or_default() },
+            None => return self.violated("I13", format!("{id} is admitted as nothing")),
+        };
+        let now = number(event, "now");
+        let mut effect =
+            Effect { task, seq: self.seq, now, kind, charged: BTreeMap::new(), settled: None, stopped: None };
+        if self.effects.contains_key(&id) {
+            self.violated("I12", format!("{id} was admitted twice"));
+        }
+        self.check_admission(&id, &mut effect, run);
+        let task = effect.task.clone();
+        self.effects.insert(id, effect);
+        for link in self.chain(&task) {
+            if let Some(task) = self.tasks.get_mut(&link) {
+                task.active = task.active.max(now);
+            }
+        }
+    }
+
+    fn end(&mut self, event: &Value, time: i64) {
+        let id = string(event, "effect").unwrap_or_default();
+        let how = event.get("end").and_then(Value::as_object).and_then(|end| end.iter().next());
+        let Some((end, data)) = how else { return };
+        let ok = data.get("ok").and_then(Value::as_bool).unwrap_or(false);
+        let Some(effect) = self.effects.get_mut(&id) else {
+            return self.violated("I12", format!("{id} was settled and never admitted"));
+        };
+        let end = End { end: end.clone(), ok };
+        let before = effect.settled.replace(end);
+        let (task, call) = (effect.task.clone(), matches!(effect.kind, Kind::Call { .. }));
+        if call && let Some(before) = before {
+            self.violated("I12", format!("{id} was settled again, after {}", before.end));
+        }
+        if call {
+            for link in self.chain(&task) {
+                let Some(task) = self.tasks.get_mut(&link).filter(|task| task.ended.is_none()) else { break };
+                task.active = task.active.max(time);
+            }
+        }
+    }
+
+    fn changed(&mut self, event: &Value) {
+        let Some(bundle) = event.get("bundle") else { return };
+        self.bundle = string(bundle, "digest").unwrap_or_default();
+        let nodes = bundle.get("nodes").and_then(Value::as_array).into_iter().flatten();
+        let nodes: BTreeSet<String> = nodes.filter_map(Value::as_str).map(str::to_owned).collect();
+        if self.library.version(&self.bundle).is_none_or(|version| version.nodes() != nodes) {
+            self.violated("I13", format!("the nodes of bundle {} are not those of its files", self.bundle));
+        }
+        self.standing.retain(|node, _| node == "all" || nodes.contains(node));
+        let seq = self.seq;
+        for node in nodes.difference(&self.nodes) {
+            self.standing.insert(node.clone(), Some(seq));
+            self.asked.retain(|asked| asked != node);
+        }
+        if self.standing.get("all").is_none_or(Option::is_none) {
+            if self.standing.contains_key("all") {
+                self.asked.retain(|asked| asked != "all");
+            }
+            self.standing.insert("all".to_owned(), Some(seq));
+        }
+        self.nodes = nodes;
+    }
+}

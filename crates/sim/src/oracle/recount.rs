@@ -1,0 +1,182 @@
+//! Whether an opening or an admission was right, counted again from the first record on.
+
+use super::{
+    Oracle,
+    facts::{Effect, Kind, Task},
+};
+use crate::versions::{Spec, TOOLS, Version};
+use portreeve_core::policy::Class;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Oracle {
+    pub(super) fn check_opening(&mut self, id: &str, task: &Task, now: i64) {
+        let mut wrong = Vec::new();
+        let version = self.library.version(&self.bundle);
+        let spec = version.and_then(|version| version.purpose(&task.purpose));
+        if task.bundle != self.bundle || spec.is_none() {
+            wrong.push(("I6", "was opened under a policy that is not current".to_owned()));
+        }
+        if spec.is_some_and(|spec| !spec.agents.contains(&task.agent.as_str())) {
+            wrong.push(("I16", format!("was opened by {}, who may not", task.agent)));
+        }
+        if spec.is_some_and(|spec| spec.user != task.user.as_deref()) {
+            wrong.push(("I16", format!("was opened for {:?}", task.user)));
+        }
+        if self.tasks.values().any(|other| other.run == task.run && other.ended.is_none()) {
+            wrong.push(("I3", "is the second task of its run".to_owned()));
+        }
+        for node in task.nodes().into_iter().chain(["all".to_owned()]) {
+            if self.standing.get(&node).copied().flatten().is_none() {
+                wrong.push(("I2", format!("was opened after {node} was stopped")));
+            }
+        }
+        if let Some(parent) = task.parent.as_ref().and_then(|parent| self.tasks.get(parent).map(|task| (parent, task)))
+        {
+            if task.by_run.as_ref() != Some(&parent.1.run) {
+                wrong.push(("I3", "was delegated by a run that does not work on its parent".to_owned()));
+            }
+            if task.memory != parent.1.memory {
+                wrong.push(("I11", "left the memory of its parent".to_owned()));
+            }
+            if task.user != parent.1.user {
+                wrong.push(("I3", "acts for another user than its parent".to_owned()));
+            }
+            if task.expires > parent.1.expires {
+                wrong.push(("I3", "outlives its parent".to_owned()));
+            }
+            wrong.extend(self.not_live(parent.0, now).into_iter().map(|why| ("I2", format!("was opened under {why}"))));
+        } else if task.by_run.is_some() || task.parent.is_some() {
+            wrong.push(("I3", "was opened by a run, and not below its own task".to_owned()));
+        }
+        for (invariant, what) in wrong {
+            self.violated(invariant, format!("{id} {what}"));
+        }
+    }
+
+    pub(super) fn check_admission(&mut self, id: &str, effect: &mut Effect, run: Option<&str>) {
+        let mut wrong = Vec::new();
+        if self.tasks.get(&effect.task).is_none_or(|task| Some(task.run.as_str()) != run) {
+            wrong.push(("I3", "was admitted for a run that does not work on the task".to_owned()));
+        }
+        wrong.extend(
+            self.not_live(&effect.task, effect.now).into_iter().map(|why| ("I2", format!("was admitted under {why}"))),
+        );
+        let connector = format!("connector:{}", effect.connector());
+        if self.standing.get(&connector).copied().flatten().is_none() {
+            wrong.push(("I2", format!("was admitted under {connector}, which is stopped")));
+        }
+        let mut charged = BTreeMap::new();
+        for link in self.chain(&effect.task) {
+            let Some(task) = self.tasks.get(&link) else { continue };
+            let mut steps = BTreeSet::new();
+            for digest in BTreeSet::from([task.bundle.clone(), self.bundle.clone()]) {
+                let Some(version) = self.library.version(&digest) else { continue };
+                match self.envelope(version, &link, task, effect) {
+                    Ok(fitting) => steps.extend(fitting),
+                    Err(why) => {
+                        wrong.push(("I3", format!("was admitted against version {} of {link}: {why}", version.name)));
+                    }
+                }
+            }
+            charged.insert(link, steps);
+        }
+        effect.charged = charged;
+        for (invariant, what) in wrong {
+            self.violated(invariant, format!("{id} ({:?}) {what}", effect.kind));
+        }
+    }
+
+    /// What of a task and those above it is over
+    fn not_live(&self, task: &str, now: i64) -> Vec<String> {
+        let mut over = Vec::new();
+        for link in self.chain(task) {
+            let Some(task) = self.tasks.get(&link) else {
+                over.push(format!("{link}, which never began"));
+                continue;
+            };
+            if task.ended.is_some() {
+                over.push(format!("{link}, which is over"));
+            } else if let Some(why) = self.passed(&link, task, now) {
+                over.push(format!("{link}, which is {why}"));
+            }
+            for node in task.nodes().into_iter().chain(["all".to_owned()]) {
+                match self.standing.get(&node).copied().flatten() {
+                    Some(since) if since < task.began => {}
+                    Some(_) => over.push(format!("{node}, which is not the one that {link} rests on")),
+                    None => over.push(format!("{node}, which is stopped")),
+                }
+            }
+        }
+        over
+    }
+
+    /// Why the time of a task has passed
+    pub(super) fn passed(&self, id: &str, task: &Task, now: i64) -> Option<&'static str> {
+        let idle = task.idle_ms.is_some_and(|idle| task.active + idle <= now) && self.open_below(id) == 0;
+        if task.expires <= now { Some("expired") } else { idle.then_some("idle") }
+    }
+
+    /// Calls of a task and of the live tasks below it that are not settled
+    pub(crate) fn open_below(&self, id: &str) -> u32 {
+        let below = |task: &str| {
+            let chain = self.chain(task);
+            let path = chain.iter().take_while(|link| *link != id).collect::<Vec<_>>();
+            path.len() < chain.len()
+                && path.iter().all(|link| self.tasks.get(*link).is_some_and(|task| task.ended.is_none()))
+        };
+        let open = self.effects.values().filter(|effect| effect.settled.is_none());
+        let open = open.filter(|effect| matches!(effect.kind, Kind::Call { .. }) && below(&effect.task));
+        u32::try_from(open.count()).unwrap_or(u32::MAX)
+    }
+
+    /// The steps that an effect fits in one task, or why none has room for it
+    fn envelope(&self, version: &Version, id: &str, task: &Task, effect: &Effect) -> Result<BTreeSet<String>, String> {
+        let spec = version.purpose(&task.purpose).ok_or("the purpose is gone")?;
+        let (tool, arguments) = match &effect.kind {
+            Kind::Call { tool, arguments } => (tool, arguments),
+            Kind::Child { connector } => {
+                let named = spec.steps.iter().any(|step| step.tool.split('.').next() == Some(connector.as_str()));
+                return if named { Ok(BTreeSet::new()) } else { Err("no step names the connector".to_owned()) };
+            }
+        };
+        if version.forbidden.contains(&(spec.name, tool.as_str())) {
+            return Err("a rule forbids it".to_owned());
+        }
+        if TOOLS.iter().any(|(known, class)| known == tool && *class == Class::Escalate) {
+            return Err("its class is not open".to_owned());
+        }
+        let earlier: Vec<&Effect> = self.effects.values().filter(|other| other.charged.contains_key(id)).collect();
+        let calls = earlier.iter().filter(|other| other.counts() && matches!(other.kind, Kind::Call { .. })).count();
+        if spec.calls.is_some_and(|most| calls >= usize::try_from(most).unwrap_or(usize::MAX)) {
+            return Err(format!("{calls} calls were made already"));
+        }
+        Self::fitting(spec, tool, arguments, &task.parameters, |name, succeeded| {
+            let used = earlier.iter().filter(|other| other.charged.get(id).is_some_and(|steps| steps.contains(name)));
+            used.filter(|other| if succeeded { other.succeeded() } else { other.counts() }).count()
+        })
+    }
+
+    fn fitting(
+        spec: &Spec,
+        tool: &str,
+        arguments: &BTreeMap<String, Value>,
+        parameters: &BTreeMap<String, Value>,
+        used: impl Fn(&str, bool) -> usize,
+    ) -> Result<BTreeSet<String>, String> {
+        let fits: Vec<_> =
+            spec.steps.iter().filter(|step| step.tool == tool && step.fits(arguments, parameters)).collect();
+        if fits.is_empty() {
+            return Err("no step fits".to_owned());
+        }
+        let room = fits.iter().any(|step| {
+            let count = step.times.is_none_or(|times| used(step.name, false) < usize::try_from(times).unwrap_or(0));
+            count && step.after.is_none_or(|first| used(first, true) > 0)
+        });
+        if room {
+            Ok(fits.iter().map(|step| step.name.to_owned()).collect())
+        } else {
+            Err("no fitting step has order and count left".to_owned())
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A scenario on the pure core: no process, no network, no disk.
+
+use super::{Opening, Saw, Stage, World};
+use crate::disk::Disk;
+use portreeve_core::{
+    engine::{Boot, Bundles, Engine, Reply, Snapshots},
+    event::{Actor, ChosenBy},
+    hash::Hash,
+    life::{Do, Happened, Life},
+    names::{BootId, EffectId, MemoryId, Name, RunId, TaskId, Tool},
+    node::{Node, Why},
+    policy::Bundle,
+    reason::{Reason, Word},
+    request::{Call, Change, ChangeWhat, Clock, Fit, Open, Refusal, Request, Stop},
+    state::State,
+    value::Value,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The core with a policy and servers that answer at once
+#[derive(Debug)]
+pub struct Pure {
+    engine: Engine<Disk, Only, Only>,
+    world: World,
+    tasks: BTreeMap<String, (TaskId, RunId)>,
+    ids: u64,
+    now: i64,
+}
+
+impl Pure {
+    /// A stage with this world's policy applied and its tools accepted
+    ///
+    /// # Errors
+    /// [`Boot`]: the log could not be taken up, which a log in memory always can.
+    pub fn new(world: World) -> Result<Self, Boot> {
+        let only = Only(Arc::clone(&world.bundle));
+        let clock = Clock::at(START);
+        let engine = Engine::boot(Disk::default(), only.clone(), only, BootId(1), "pure", clock)?;
+        let mut stage = Self { engine, world, tasks: BTreeMap::new(), ids: 1, now: START };
+        let bundle = ChangeWhat::Bundle { bundle: Arc::clone(&stage.world.bundle), blob: Vec::new() };
+        stage.turn(Request::Change(Change { by: OWNER, what: bundle }));
+        for connector in stage.world.bundle.connectors.keys().cloned().collect::<Vec<_>>() {
+            let tools = stage.world.tools.iter().filter(|tool| tool.connector == connector);
+            let definitions = tools.map(|tool| (tool.name.clone(), (definition(tool), Vec::new()))).collect();
+            stage.turn(Request::Change(Change { by: OWNER, what: ChangeWhat::Pins { connector, definitions } }));
+        }
+        Ok(stage)
+    }
+
+    fn turn(&mut self, request: Request) -> Reply {
+        self.now += 10;
+        let seed = Hash::of(&self.id().to_be_bytes()).0;
+        let reply = self.engine.turn(vec![request], Clock::at(self.now), seed).pop();
+        reply.unwrap_or_else(|| Reply::Refused(vec![Reason::new(Word::RecordUnavailable, "door")]))
+    }
+
+    fn id(&mut self) -> u64 {
+        self.ids += 1;
+        self.ids
+    }
+
+    fn clock(&self) -> Clock {
+        Clock::at(self.now)
+    }
+
+    /// Walks a call through its life
+    fn live(&mut self, call: Call) -> Saw {
+        let (tool, arguments) = (call.tool.clone(), call.arguments.clone());
+        let (mut life, mut step) = Life::start(call, true);
+        let mut saw = Saw::Unsupported;
+        loop {
+            let happened = match step {
+                Do::Ask(call) => self.judged(Request::Ask(call)),
+                Do::Admit(call) => self.judged(Request::Call(call)),
+                Do::Prepare => Happened::Prepared,
+                Do::Forward(_) => {
+                    let ok = (self.world.answers)(&tool, &arguments);
+                    saw = if ok { Saw::Ok } else { Saw::Failed };
+                    Happened::Answered { ok, bytes: 2, digest: Hash::of(b"{}") }
+                }
+                Do::Settle(_) | Do::Reply(_) => return saw,
+            };
+            if let Happened::Refused(reasons) = &happened {
+                saw = Saw::refused(reasons);
+            }
+            let mut steps = life.next(happened).into_iter();
+            let Some(next) = steps.next() else { return saw };
+            step = match next {
+                Do::Settle(settle) => {
+                    self.turn(Request::Settle(settle));
+                    return saw;
+                }
+                next => next,
+            };
+        }
+    }
+
+    fn judged(&mut self, request: Request) -> Happened {
+        match self.turn(request) {
+            Reply::Permit(permit) => Happened::Admitted(permit),
+            Reply::Refused(reasons) => Happened::Refused(reasons),
+            _ => Happened::Clear,
+        }
+    }
+}
+
+impl Stage for Pure {
+    fn open(&mut self, name: &str, opening: &Opening) -> Saw {
+        let (task, run, memory) = (TaskId(self.id()), RunId(self.id()), MemoryId(self.id()));
+        let (Ok(agent), Ok(purpose)) = (opening.agent.parse(), opening.purpose.parse()) else {
+            return Saw::Unsupported;
+        };
+        let parameters = opening.parameters.iter();
+        let parameters = parameters
+            .filter_map(|(name, value)| Some((name.parse().ok()?, (value.clone(), ChosenBy::Parameter))))
+            .collect();
+        let user = opening.user.as_ref().and_then(|user| user.parse::<Name>().ok());
+        let open =
+            Open { task, run, memory, by: OWNER, agent, user, purpose, parameters, objective: None, parent: None };
+        self.tasks.insert(name.to_owned(), (task, run));
+        match self.turn(Request::Open(open)) {
+            Reply::Opened(_) => Saw::Open,
+            Reply::Refused(reasons) => Saw::refused(&reasons),
+            _ => Saw::Unsupported,
+        }
+    }
+
+    fn list(&mut self, task: &str, connector: &str) -> Saw {
+        let (Some((_, run)), Ok(connector)) = (self.tasks.get(task), connector.parse()) else {
+            return Saw::Unsupported;
+        };
+        match self.engine.listed(*run, &connector, self.clock()) {
+            Ok(tools) => Saw::Listed(tools.into_iter().map(|(name, _)| name.to_string()).collect()),
+            Err(reasons) => Saw::refused(&reasons),
+        }
+    }
+
+    fn call(&mut self, task: &str, tool: &str, arguments: &BTreeMap<String, Value>) -> Saw {
+        let (Some((_, run)), Ok(tool)) = (self.tasks.get(task).copied(), tool.parse::<Tool>()) else {
+            return Saw::Unsupported;
+        };
+        // What is not listed is not there: the answer is the protocol's own.
+        if let Ok(tools) = self.engine.listed(run, &tool.connector, self.clock())
+            && !tools.iter().any(|(name, _)| *name == tool.name)
+        {
+            let reason = Reason::new(Word::ToolOutsidePurpose, &tool);
+            self.turn(Request::Refused(Refusal { run, what: tool.to_string(), reason }));
+            return Saw::UnknownTool;
+        }
+        let effect = EffectId(self.id());
+        let fit = Fit { pin: definition(&tool), error: None };
+        self.live(Call { effect, run, tool, arguments: arguments.clone(), fit })
+    }
+
+    fn stop(&mut self, task: &str) -> Saw {
+        let Some((task, _)) = self.tasks.get(task).copied() else { return Saw::Unsupported };
+        let stop = Stop { node: Node::Task(task), why: Why::Killed, by: OWNER, at: None };
+        match self.turn(Request::Stop(stop)) {
+            Reply::Refused(reasons) => Saw::refused(&reasons),
+            _ => Saw::Stopped,
+        }
+    }
+}
+
+/// The one version of the policy
+#[derive(Clone, Debug)]
+struct Only(Arc<Bundle>);
+
+impl Bundles for Only {
+    fn read(&self, digest: Hash, _: &[u8]) -> Result<Arc<Bundle>, String> {
+        if digest == self.0.digest { Ok(Arc::clone(&self.0)) } else { Err("unknown".to_owned()) }
+    }
+}
+
+impl Snapshots for Only {
+    fn newest(&self) -> Option<State> {
+        None
+    }
+}
+
+fn definition(tool: &Tool) -> Hash {
+    Hash::of(tool.to_string().as_bytes())
+}
+
+const OWNER: Actor = Actor::Owner { user: None };
+const START: i64 = 1_800_000_000_000;

@@ -1,0 +1,54 @@
+//! A fixed short story that passes through every kind of step, to crash at each of them.
+
+use super::{
+    World,
+    agents::{arguments, owner},
+};
+use portreeve_core::node::Node;
+
+impl World {
+    pub(super) fn script(&mut self) {
+        let ana = Some("ana");
+        self.open(("support", "bot", ana), ("ord_1", 50), None);
+        self.rest();
+        self.calls(0, &[("shop.get_order", 0), ("files.read", 0)]);
+        self.rest();
+        let parent = self.env.wanted.first().cloned();
+        self.open(("refund-order", "bot", ana), ("ord_1", 80), parent);
+        self.rest();
+        self.calls(1, &[("shop.get_order", 0)]);
+        self.rest();
+        // Two at once, of which the parent's bound and the child's count let one through.
+        self.calls(1, &[("shop.refund", 70), ("shop.refund", 20), ("shop.refund", 30)]);
+        self.rest();
+        self.calls(1, &[("files.read", 0)]);
+        self.rest();
+        self.calls(0, &[("shop.refund", 40), ("shop.cancel_refund", 0), ("shop.export_customers", 0)]);
+        self.rest();
+        self.change_to(1);
+        self.calls(0, &[("shop.get_order", 0), ("files.read", 0)]);
+        self.rest();
+        // The parent is stopped while the child has a call under way.
+        self.calls(1, &[("shop.get_order", 0)]);
+        if let Some(known) = self.env.wanted.first().cloned() {
+            self.stop(Node::Task(known.task), owner());
+        }
+        self.rest();
+        self.calls(1, &[("shop.get_order", 0)]);
+        self.rest();
+        self.change_to(0);
+        self.open(("look-only", "helper", ana), ("ord_2", 10), None);
+        self.rest();
+        self.calls(2, &[("shop.get_order", 0), ("files.read", 0)]);
+        self.rest();
+    }
+
+    /// Calls of one of the tasks that were opened, whether or not the crash ate it
+    fn calls(&mut self, index: usize, calls: &[(&str, u64)]) {
+        let Some(known) = self.env.wanted.get(index).cloned() else { return };
+        for (tool, amount) in calls {
+            let order = known.order.clone();
+            self.call(&known, tool, arguments(tool, &order, *amount));
+        }
+    }
+}
