@@ -211,7 +211,7 @@ impl State {
     #[must_use]
     pub fn is_live(&self, node: &Node) -> bool {
         match node {
-            Node::Tenant => !self.registry.contains_key(node),
+            Node::Tenant => self.registry.get(node).is_none_or(|standing| standing.over.is_none()),
             node => self.registry.get(node).is_some_and(|standing| standing.over.is_none()),
         }
     }
