@@ -59,6 +59,16 @@ impl Reader {
         rows::blob(&self.db, digest)
     }
 
+    /// Writes a consistent copy of the log, whole and alone, into `folder`, whether or not a writer is at work
+    ///
+    /// # Errors
+    /// [`Read::Storage`]: also when there is a log in `folder` already.
+    pub fn copy_to(&self, folder: &Path) -> Result<(), Read> {
+        let path = folder.join(schema::FILE);
+        let target = path.to_str().ok_or_else(|| Read::Storage("the folder's path is not UTF-8".to_owned()))?;
+        self.db.execute("VACUUM INTO ?1", [target]).map(drop).map_err(|error| unreadable(&error, 0))
+    }
+
     pub(crate) fn each(
         &self,
         after: u64,
@@ -75,6 +85,10 @@ impl Reader {
             Stop::At(error) => error,
             Stop::Sqlite(error) => unreadable(&error, last),
         })
+    }
+
+    pub(crate) fn damaged_blob(&self) -> Result<Option<Hash>, Read> {
+        rows::damaged_blob(&self.db).map_err(|error| unreadable(&error, 0))
     }
 
     pub(crate) fn orphan(&self) -> Result<Option<u64>, Read> {

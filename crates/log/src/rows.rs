@@ -75,6 +75,19 @@ pub(crate) fn blob(db: &Connection, digest: Hash) -> Result<Option<Vec<u8>>, Rea
     }
 }
 
+/// A blob whose content is not what its digest says
+pub(crate) fn damaged_blob(db: &Connection) -> rusqlite::Result<Option<Hash>> {
+    let mut statement = db.prepare("SELECT digest, body FROM blobs")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (digest, body): ([u8; 32], Vec<u8>) = (row.get(0)?, row.get(1)?);
+        if Hash::of(&body) != Hash(digest) {
+            return Ok(Some(Hash(digest)));
+        }
+    }
+    Ok(None)
+}
+
 fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let openings: Option<Vec<u8>> = row.get(3)?;
     let group =

@@ -112,6 +112,10 @@ fn check(log: &Reader, mut chain: Chain) -> Result<Verified, Read> {
     if let Some(n) = log.orphan()? {
         return Err(Read::Broken { n, why: "it is missing; its openings are there".to_owned() });
     }
+    if let Some(digest) = log.damaged_blob()? {
+        let why = format!("what it or a group before it kept under the digest {} was changed", digest.short());
+        return Err(Read::Broken { n: chain.head.n, why });
+    }
     chain.end()
 }
 

@@ -14,6 +14,7 @@ use portreeve_gateway::{
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// The way to a socket of Portreeve
 #[derive(Clone, Debug)]
@@ -57,27 +58,36 @@ impl Client {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let unreachable = |what: String| {
-            Failure::new(exit::UNREACHABLE, "not_served", what).fix("See whether `portreeve serve` still runs.")
-        };
         let stream = listen::connect(&self.socket)
             .await
             .map_err(|error| unreachable(format!("{} does not answer: {error}", self.socket.display())))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
-        let driver = tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header("host", "portreeve");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| unreachable(error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(|error| unreachable(error.to_string()))?;
-        let status = response.status();
-        let bytes = response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
-        driver.abort();
-        Ok((status, bytes))
+        exchange(stream, request).await
     }
+}
+
+/// One request over a connection of its own
+pub(crate) async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let unreachable = |error: hyper::Error| unreachable(error.to_string());
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
+    let driver = tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(unreachable)?;
+    let status = response.status();
+    let bytes = response.into_body().collect().await.map_err(unreachable)?.to_bytes();
+    driver.abort();
+    Ok((status, bytes))
+}
+
+fn unreachable(what: String) -> Failure {
+    Failure::new(exit::UNREACHABLE, "not_served", what).fix("See whether `portreeve serve` still runs.")
 }
 
 /// A data folder that is being served, by somebody else or for this command only

@@ -6,7 +6,7 @@ mod bridge;
 mod connector;
 mod exec;
 mod explain;
-mod init;
+pub(crate) mod init;
 mod policy;
 mod serve;
 mod sim;

@@ -4,18 +4,17 @@
 //! Architecture Invariant: they know nothing of Portreeve, check nobody's authority and keep nothing on disk;
 //! what an agent may do with them is decided in front of them.
 
-#![expect(clippy::print_stdout, reason = "whoever starts the mail box reads from standard output where it listens")]
-
 mod mail;
+mod play;
 mod shop;
 
-use std::io::Write as _;
-
+use crate::output;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
-pub(crate) use self::mail::serve_mail;
-pub(crate) use self::shop::serve_shop;
+use self::{mail::serve_mail, shop::serve_shop};
+
+pub(crate) use self::play::run;
 
 /// A demo server by its name
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -34,13 +33,8 @@ pub(crate) async fn serve(server: Server) -> anyhow::Result<()> {
         Server::Shop => serve_shop().await,
         Server::Mail => {
             let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no free port for the mail box")?;
-            println!("listening {}", listener.local_addr()?);
-            std::io::stdout().flush()?;
+            output::line(&format!("listening {}", listener.local_addr()?));
             serve_mail(listener).await
         }
     }
-}
-
-pub(crate) async fn run(_demo: &crate::cli::Demo, _json: bool) -> Result<u8, crate::failure::Failure> {
-    Ok(0)
 }

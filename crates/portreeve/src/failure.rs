@@ -68,6 +68,11 @@ impl Failure {
         }
     }
 
+    /// Word, what, and what to do
+    pub(crate) fn parts(&self) -> (String, String, String) {
+        (self.word.clone(), self.what.clone(), self.fix.clone().unwrap_or_default())
+    }
+
     /// Prints it
     pub(crate) fn show(&self, as_json: bool) {
         if as_json {

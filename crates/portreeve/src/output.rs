@@ -1,5 +1,4 @@
 //! The one place that prints. Data goes to standard output, everything else to standard error.
-#![expect(clippy::print_stdout, reason = "the one place that prints")]
 
 use portreeve_core::time::Millis;
 use serde_json::Value;
@@ -73,9 +72,4 @@ fn is_invisible(c: char) -> bool {
 /// A point in time as RFC 3339
 pub(crate) fn time(at: Millis) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.to_string(), |at| format!("{at:.0}"))
-}
-
-/// Whether standard output is a terminal that wants colour
-pub(crate) fn colour() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }

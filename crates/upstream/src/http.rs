@@ -350,6 +350,10 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 fn is_response(event: &[u8]) -> bool {
+    // A server that offers to resume a stream begins it with an empty event (2025-11-25, Streamable HTTP).
+    if event.is_empty() {
+        return false;
+    }
     let limits = Limits { bytes_max: ANSWER_BYTES_MAX, ..Limits::DEFAULT };
     match Message::read_answer(event, &limits) {
         Ok(message) => matches!(message.shape(), Shape::Response { .. }),

@@ -38,11 +38,7 @@ pub(crate) fn run(init: &Init) -> Result<u8, Failure> {
 
 /// Makes a data folder and a policy below `here`; files of a policy that is there already are left alone
 pub(crate) fn make(here: &Path, account: &str) -> Result<PathBuf, Failure> {
-    let data = here.join(FOLDER);
-    fs::create_dir_all(here)?;
-    fs::DirBuilder::new().mode(0o700).create(&data)?;
-    fs::write(data.join(CONFIG), CONFIGURATION)?;
-    fs::write(data.join(".gitignore"), "*\n")?;
+    let data = make_folder(here)?;
     for (path, text) in portreeve_rules::init(account) {
         let path = here.join("policy").join(path);
         if let Some(folder) = path.parent() {
@@ -52,5 +48,15 @@ pub(crate) fn make(here: &Path, account: &str) -> Result<PathBuf, Failure> {
             fs::write(path, text)?;
         }
     }
+    Ok(data)
+}
+
+/// Makes a data folder below `here` that only its owner can enter
+pub(crate) fn make_folder(here: &Path) -> Result<PathBuf, Failure> {
+    let data = here.join(FOLDER);
+    fs::create_dir_all(here)?;
+    fs::DirBuilder::new().mode(0o700).create(&data)?;
+    fs::write(data.join(CONFIG), CONFIGURATION)?;
+    fs::write(data.join(".gitignore"), "*\n")?;
     Ok(data)
 }
