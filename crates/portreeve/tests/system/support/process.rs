@@ -40,7 +40,7 @@ impl Watched {
 
     /// Sends a signal; a process that is over takes none
     pub(crate) fn signal(&self, signal: Signal) {
-        drop(pidfd_send_signal(&self.handle, signal));
+        let _ = pidfd_send_signal(&self.handle, signal);
     }
 }
 
