@@ -11,7 +11,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// What a test wants to happen with a message; false: what a good server does
@@ -22,6 +22,7 @@ pub(crate) struct Upstream {
     shared: Arc<Shared>,
     address: SocketAddr,
     relay: Option<String>,
+    door: TcpListener,
 }
 
 struct Shared {
@@ -40,6 +41,7 @@ struct State {
     open: usize,
     children: Vec<Vec<u32>>,
     sessions: usize,
+    door_closed: bool,
     over: bool,
 }
 
@@ -112,9 +114,13 @@ impl Upstream {
         let (state, bell) = (Mutex::new(state), Condvar::new());
         let shared = Arc::new(Shared { script, http: relay.is_none(), state, bell });
         let accepting = Arc::clone(&shared);
+        let door = listener.try_clone().unwrap();
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let shared = Arc::clone(&accepting);
+                let closed = shared.state();
+                let waits = |state: &mut State| state.door_closed && !state.over;
+                drop(shared.bell.wait_timeout_while(closed, PATIENCE, waits).unwrap());
                 if shared.state().over {
                     return;
                 }
@@ -130,7 +136,7 @@ impl Upstream {
                 });
             }
         });
-        Self { shared, address, relay }
+        Self { shared, address, relay, door }
     }
 
     /// The first lines of a connector's file
@@ -206,6 +212,20 @@ impl Upstream {
         self.wait("everybody was let in", |state| state.peers.contains(&peer).then_some(()));
         drop(last);
         self.wait("everybody has left", |state| (state.open == 0).then_some(()));
+    }
+
+    /// Lets nobody in until [`Upstream::open_door`]: whoever knocks waits for the system's answer
+    pub(crate) fn close_door(&self) {
+        self.shared.change(|state| state.door_closed = true);
+        rustix::net::listen(&self.door, 0).unwrap();
+        let knock = || TcpStream::connect_timeout(&self.address, Duration::from_millis(200));
+        // Once the queue is full the system answers nobody.
+        while knock().is_ok() {}
+    }
+
+    /// Lets everybody in again
+    pub(crate) fn open_door(&self) {
+        self.shared.change(|state| state.door_closed = false);
     }
 
     #[track_caller]
