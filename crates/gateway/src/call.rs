@@ -5,7 +5,7 @@
 
 use crate::{
     catalogue::Catalogue,
-    door::Door,
+    door::{Door, TheEngine},
     links::{Links, Unready},
 };
 use bytes::Bytes;
@@ -13,9 +13,10 @@ use portreeve_core::{
     engine::{Permit, Reply},
     hash::Hash,
     life::{Answer, Do, Happened, Life},
-    names::{EffectId, RunId, Tool},
+    names::{EffectId, Name, RunId, Tool},
     reason::{Reason, Word},
     request::{Call, Request},
+    time::Millis,
 };
 use portreeve_mcp::{message::Id, reply};
 use portreeve_upstream::{http::Failure, latch::Latches, link::Called};
@@ -43,6 +44,9 @@ struct UnderWay {
     by_request: HashMap<RequestKey, EffectId>,
     per_run: HashMap<RunId, usize>,
 }
+
+/// Bounds a wait that each turn of the door ends anyway
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// How a client names one of its requests: run, the session that it was told, id
 pub type RequestKey = (RunId, Option<String>, String);
@@ -113,11 +117,7 @@ impl Calls {
             let happened = match step {
                 Do::Ask(call) => self.asked(Request::Ask(call)).await,
                 Do::Admit(call) => self.asked(Request::Call(call)).await,
-                Do::Prepare => match self.links.prepare(run, &tool.connector).await {
-                    Ok(()) => Happened::Prepared,
-                    Err(Unready::Refused(reasons)) => Happened::Refused(reasons),
-                    Err(Unready::Unreachable(why)) => Happened::NotPrepared(why),
-                },
+                Do::Prepare => self.prepare(run, &tool.connector, &mut entered.cancelled).await,
                 Do::Forward(permit) => {
                     let sent = self.forward(&permit, &tool, &message, &id, &mut entered.cancelled).await;
                     answered = sent.reply;
@@ -141,6 +141,44 @@ impl Calls {
             Reply::Refused(reasons) => Happened::Refused(reasons),
             Reply::Recorded | Reply::Opened(_) => {
                 Happened::Refused(vec![Reason::new(Word::RecordUnavailable, "record")])
+            }
+        }
+    }
+
+    /// Has the link made ready, and waits for it no longer than the task and the client do
+    async fn prepare(&self, run: RunId, connector: &Name, cancelled: &mut oneshot::Receiver<String>) -> Happened {
+        let (links, of) = (Arc::clone(&self.links), connector.clone());
+        // In a task of its own: what has begun to be made is finished, or reaped, whoever waits for it.
+        let preparing = tokio::spawn(async move { links.prepare(run, &of).await });
+        tokio::select! {
+            prepared = preparing => match prepared {
+                Ok(Ok(())) => Happened::Prepared,
+                Ok(Err(Unready::Refused(reasons))) => Happened::Refused(reasons),
+                Ok(Err(Unready::Unreachable(why))) => Happened::NotPrepared(why),
+                Err(_) => Happened::NotPrepared("Portreeve failed on the way".to_owned()),
+            },
+            reasons = self.over(run, connector) => Happened::Refused(reasons),
+            why = cancelled => Happened::NotPrepared(why.unwrap_or_else(|_| "Portreeve is ending".to_owned())),
+        }
+    }
+
+    /// Waits until the task of a run or a connector is recorded as over, and says why
+    async fn over(&self, run: RunId, connector: &Name) -> Vec<Reason> {
+        let over = {
+            let connector = connector.clone();
+            move |engine: &TheEngine| {
+                let state = engine.state();
+                let task = state.task_of(run).map(|task| state.life(task, Millis(i64::MIN))).unwrap_or_default();
+                task.into_iter().chain(state.connector_life(&connector)).collect::<Vec<_>>()
+            }
+        };
+        loop {
+            let is_over = over.clone();
+            self.door.until(LOOK_AGAIN, move |engine| !is_over(engine).is_empty()).await;
+            match self.door.ask(over.clone()).await {
+                Some(reasons) if reasons.is_empty() => {}
+                Some(reasons) => return reasons,
+                None => return vec![Reason::new(Word::RecordUnavailable, "record")],
             }
         }
     }
