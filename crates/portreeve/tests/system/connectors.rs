@@ -22,7 +22,7 @@ fn once(upstream: &Upstream) -> Once {
     let serve = place.serve(&["shop"]);
     let task = serve.open("work");
     let answer = task.call("shop", "act", &json!({ "value": "v" }));
-    serve.settled();
+    serve.calls_settled(&task);
     // Whatever came of it, it is spent, and nobody repeats it.
     let ends = place.record().call("v").ends;
     assert_eq!(ends.len(), 1, "{ends:?}");
@@ -58,7 +58,12 @@ fn act(act: impl Fn(&mut Wire) + Send + Sync + 'static) -> Act {
 fn is_unknown(carrier: &str, what: &str, answer: impl Fn(&mut Wire) + Send + Sync + 'static) {
     let upstream = over(carrier, answer);
     let once = once(&upstream);
-    assert_eq!((word(&once.answer).as_str(), once.end.as_str()), ("outcome_unknown", "unknown"), "{what}: {}", once.answer);
+    assert_eq!(
+        (word(&once.answer).as_str(), once.end.as_str()),
+        ("outcome_unknown", "unknown"),
+        "{what}: {}",
+        once.answer
+    );
     assert_eq!(once.answer["id"], 1);
     assert_eq!(once.answer["result"]["_meta"]["dev.portreeve/refusal"]["retry"], false, "{what}");
 }
@@ -68,45 +73,83 @@ fn an_http_server_that_gives_no_answer_leaves_the_outcome_unknown() {
     let cases: Vec<(&str, Act)> = vec![
         ("hangs", act(|_| {})),
         ("dies", act(Wire::close)),
-        ("dies within the head", act(|wire| {
-            wire.raw(b"HTTP/1.1 200 OK\r\ncontent-ty");
-            wire.close();
-        })),
-        ("answers nonsense", act(|wire| {
-            wire.raw(b"220 mail.example ESMTP\r\n");
-            wire.close();
-        })),
-        ("answers half", act(|wire| {
-            wire.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"jsonrpc\":");
-            wire.close();
-        })),
-        ("hangs within the body", act(|wire| {
-            wire.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"jsonrpc\":");
-        })),
-        ("promises more than it sends", act(|wire| {
-            let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}", wire.id);
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len() + 9);
-            wire.raw(&[head.as_bytes(), answer.as_bytes()].concat());
-            wire.close();
-        })),
-        ("sends more than it promises", act(|wire| {
-            let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}", wire.id);
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len() - 9);
-            wire.raw(&[head.as_bytes(), answer.as_bytes()].concat());
-        })),
-        ("promises two lengths", act(|wire| {
-            wire.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\ncontent-length: 100\r\n\r\n{}");
-        })),
+        (
+            "dies within the head",
+            act(|wire| {
+                wire.raw(b"HTTP/1.1 200 OK\r\ncontent-ty");
+                wire.close();
+            }),
+        ),
+        (
+            "answers nonsense",
+            act(|wire| {
+                wire.raw(b"220 mail.example ESMTP\r\n");
+                wire.close();
+            }),
+        ),
+        (
+            "answers half",
+            act(|wire| {
+                wire.raw(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"jsonrpc\":",
+                );
+                wire.close();
+            }),
+        ),
+        (
+            "hangs within the body",
+            act(|wire| {
+                wire.raw(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"jsonrpc\":",
+                );
+            }),
+        ),
+        (
+            "promises more than it sends",
+            act(|wire| {
+                let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}", wire.id);
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                    answer.len() + 9
+                );
+                wire.raw(&[head.as_bytes(), answer.as_bytes()].concat());
+                wire.close();
+            }),
+        ),
+        (
+            "sends more than it promises",
+            act(|wire| {
+                let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}", wire.id);
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                    answer.len() - 9
+                );
+                wire.raw(&[head.as_bytes(), answer.as_bytes()].concat());
+            }),
+        ),
+        (
+            "promises two lengths",
+            act(|wire| {
+                wire.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\ncontent-length: 100\r\n\r\n{}");
+            }),
+        ),
         ("an empty success", act(|wire| wire.respond("200 OK", "application/json", b""))),
-        ("accepted", act(|wire| {
-            wire.raw(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n");
-        })),
+        (
+            "accepted",
+            act(|wire| {
+                wire.raw(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n");
+            }),
+        ),
         ("fails", act(|wire| wire.respond("500 Internal Server Error", "text/plain", b"oops"))),
-        ("fails in JSON", act(|wire| {
-            let id = wire.id.clone();
-            let error = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32603,\"message\":\"no\"}}}}");
-            wire.respond("503 Service Unavailable", "application/json", error.as_bytes());
-        })),
+        (
+            "fails in JSON",
+            act(|wire| {
+                let id = wire.id.clone();
+                let error =
+                    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32603,\"message\":\"no\"}}}}");
+                wire.respond("503 Service Unavailable", "application/json", error.as_bytes());
+            }),
+        ),
     ];
     together("http", cases);
 }
@@ -114,16 +157,21 @@ fn an_http_server_that_gives_no_answer_leaves_the_outcome_unknown() {
 #[test]
 fn an_http_server_that_answers_something_else_leaves_the_outcome_unknown() {
     let message = |text: &'static str| act(move |wire: &mut Wire| wire.message(text.as_bytes()));
-    let with_id = |text: &'static str| act(move |wire: &mut Wire| {
-        let text = text.replace("ID", &wire.id);
-        wire.message(text.as_bytes());
-    });
+    let with_id = |text: &'static str| {
+        act(move |wire: &mut Wire| {
+            let text = text.replace("ID", &wire.id);
+            wire.message(text.as_bytes());
+        })
+    };
     let cases: Vec<(&str, Act)> = vec![
         ("another id", message(r#"{"jsonrpc":"2.0","id":999,"result":{"content":[]}}"#)),
-        ("its id as text", act(|wire| {
-            let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{}\",\"result\":{{}}}}", wire.id);
-            wire.message(text.as_bytes());
-        })),
+        (
+            "its id as text",
+            act(|wire| {
+                let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{}\",\"result\":{{}}}}", wire.id);
+                wire.message(text.as_bytes());
+            }),
+        ),
         ("no id", message(r#"{"jsonrpc":"2.0","error":{"code":1,"message":"no"}}"#)),
         ("a batch", with_id(r#"[{"jsonrpc":"2.0","id":ID,"result":{"content":[]}}]"#)),
         ("two messages", with_id(r#"{"jsonrpc":"2.0","id":ID,"result":{}}{"jsonrpc":"2.0","id":ID,"result":{}}"#)),
@@ -141,27 +189,44 @@ fn an_http_server_that_answers_something_else_leaves_the_outcome_unknown() {
 #[test]
 fn an_http_server_that_floods_leaves_the_outcome_unknown() {
     let cases: Vec<(&str, Act)> = vec![
-        ("an endless body", act(|wire| {
-            wire.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{\"jsonrpc\":\"");
-            wire.flood(&[b'x'; 1 << 16]);
-        })),
-        ("a body as long as it promised", act(|wire| {
-            wire.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n\"");
-            wire.flood(&[b'x'; 1 << 16]);
-        })),
-        ("an endless head", act(|wire| {
-            wire.raw(b"HTTP/1.1 200 OK\r\n");
-            wire.flood(b"x-more: and more and more and more\r\n");
-        })),
-        ("an endless event", act(|wire| {
-            wire.stream();
-            wire.raw(b"data: ");
-            wire.flood(&[b'x'; 1 << 16]);
-        })),
-        ("an event of endless lines", act(|wire| {
-            wire.stream();
-            wire.flood(&b"data: x\n".repeat(1 << 13));
-        })),
+        (
+            "an endless body",
+            act(|wire| {
+                wire.raw(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{\"jsonrpc\":\"",
+                );
+                wire.flood(&[b'x'; 1 << 16]);
+            }),
+        ),
+        (
+            "a body as long as it promised",
+            act(|wire| {
+                wire.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n\"");
+                wire.flood(&[b'x'; 1 << 16]);
+            }),
+        ),
+        (
+            "an endless head",
+            act(|wire| {
+                wire.raw(b"HTTP/1.1 200 OK\r\n");
+                wire.flood(b"x-more: and more and more and more\r\n");
+            }),
+        ),
+        (
+            "an endless event",
+            act(|wire| {
+                wire.stream();
+                wire.raw(b"data: ");
+                wire.flood(&[b'x'; 1 << 16]);
+            }),
+        ),
+        (
+            "an event of endless lines",
+            act(|wire| {
+                wire.stream();
+                wire.flood(&b"data: x\n".repeat(1 << 13));
+            }),
+        ),
     ];
     together("http", cases);
 }
@@ -169,39 +234,60 @@ fn an_http_server_that_floods_leaves_the_outcome_unknown() {
 #[test]
 fn a_stream_without_an_answer_leaves_the_outcome_unknown() {
     let cases: Vec<(&str, Act)> = vec![
-        ("ends at once", act(|wire| {
-            wire.stream();
-            wire.close();
-        })),
-        ("only tells", act(|wire| {
-            wire.stream();
-            wire.raw(b"id: 1\ndata:\n\n: keep-alive\n\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n");
-            wire.close();
-        })),
-        ("tells without end", act(|wire| {
-            wire.stream();
-            wire.flood(&b"data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n".repeat(100));
-        })),
-        ("bare JSON instead of events", act(|wire| {
-            wire.stream();
-            let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}\n\n", wire.id);
-            wire.raw(text.as_bytes());
-            wire.close();
-        })),
-        ("an event of no JSON", act(|wire| {
-            wire.stream();
-            wire.raw(b"data: done\n\n");
-        })),
-        ("an answer to something else", act(|wire| {
-            wire.stream();
-            wire.raw(b"data: {\"jsonrpc\":\"2.0\",\"id\":999,\"result\":{}}\n\n");
-        })),
-        ("an answer without its end", act(|wire| {
-            wire.stream();
-            let text = format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}\n", wire.id);
-            wire.raw(text.as_bytes());
-            wire.close();
-        })),
+        (
+            "ends at once",
+            act(|wire| {
+                wire.stream();
+                wire.close();
+            }),
+        ),
+        (
+            "only tells",
+            act(|wire| {
+                wire.stream();
+                wire.raw(b"id: 1\ndata:\n\n: keep-alive\n\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n");
+                wire.close();
+            }),
+        ),
+        (
+            "tells without end",
+            act(|wire| {
+                wire.stream();
+                wire.flood(&b"data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\n\n".repeat(100));
+            }),
+        ),
+        (
+            "bare JSON instead of events",
+            act(|wire| {
+                wire.stream();
+                let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}\n\n", wire.id);
+                wire.raw(text.as_bytes());
+                wire.close();
+            }),
+        ),
+        (
+            "an event of no JSON",
+            act(|wire| {
+                wire.stream();
+                wire.raw(b"data: done\n\n");
+            }),
+        ),
+        (
+            "an answer to something else",
+            act(|wire| {
+                wire.stream();
+                wire.raw(b"data: {\"jsonrpc\":\"2.0\",\"id\":999,\"result\":{}}\n\n");
+            }),
+        ),
+        (
+            "an answer without its end",
+            act(|wire| {
+                wire.stream();
+                let text = format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}\n", wire.id);
+                wire.raw(text.as_bytes());
+                wire.close();
+            }),
+        ),
     ];
     together("http", cases);
 }
@@ -211,35 +297,49 @@ fn a_child_that_gives_no_answer_leaves_the_outcome_unknown() {
     let cases: Vec<(&str, Act)> = vec![
         ("hangs", act(|_| {})),
         ("dies", act(Wire::close)),
-        ("dies within the line", act(|wire| {
-            wire.raw(b"{\"jsonrpc\":\"2.0\",");
-            wire.close();
-        })),
+        (
+            "dies within the line",
+            act(|wire| {
+                wire.raw(b"{\"jsonrpc\":\"2.0\",");
+                wire.close();
+            }),
+        ),
         ("another id", act(|wire| wire.message(br#"{"jsonrpc":"2.0","id":999,"result":{}}"#))),
-        ("its id as text", act(|wire| {
-            let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{}\",\"result\":{{}}}}", wire.id);
-            wire.message(text.as_bytes());
-        })),
-        ("only noise", act(|wire| {
-            wire.raw(b"Server ready!\n\n\0\xff\xfe\n[]\n{}\n\"done\"\n");
-        })),
-        ("an endless line", act(|wire| {
-            wire.flood(&[b'x'; 1 << 16]);
-        })),
-        ("endless noise", act(|wire| {
-            wire.flood(&b"noise\n".repeat(1 << 12));
-        })),
+        (
+            "its id as text",
+            act(|wire| {
+                let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{}\",\"result\":{{}}}}", wire.id);
+                wire.message(text.as_bytes());
+            }),
+        ),
+        (
+            "only noise",
+            act(|wire| {
+                wire.raw(b"Server ready!\n\n\0\xff\xfe\n[]\n{}\n\"done\"\n");
+            }),
+        ),
+        (
+            "an endless line",
+            act(|wire| {
+                wire.flood(&[b'x'; 1 << 16]);
+            }),
+        ),
+        (
+            "endless noise",
+            act(|wire| {
+                wire.flood(&b"noise\n".repeat(1 << 12));
+            }),
+        ),
     ];
     together("stdio", cases);
 }
 
 /// Plays all cases at once; most of their time is waiting
 fn together(carrier: &'static str, cases: Vec<(&'static str, Act)>) {
-    let running: Vec<_> = cases
-        .into_iter()
-        .map(|(what, act)| (what, thread::spawn(move || is_unknown(carrier, what, act))))
-        .collect();
-    let failed: Vec<&str> = running.into_iter().filter_map(|(what, case)| case.join().is_err().then_some(what)).collect();
+    let running: Vec<_> =
+        cases.into_iter().map(|(what, act)| (what, thread::spawn(move || is_unknown(carrier, what, act)))).collect();
+    let failed: Vec<&str> =
+        running.into_iter().filter_map(|(what, case)| case.join().is_err().then_some(what)).collect();
     assert!(failed.is_empty(), "{carrier}: {failed:?}");
 }
 
@@ -254,66 +354,93 @@ fn at_work(upstream: &Upstream) -> (Place, Serve, Task) {
 #[test]
 fn an_answer_is_taken_once_however_it_comes() {
     let cases: Vec<(&str, Act)> = vec![
-        ("after events of other kinds", act(|wire| {
-            wire.stream();
-            let events = format!(
-                ": hello\n\nid: 1\ndata:\n\nretry: 10\nevent: message\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{{}}}}\n\n\
+        (
+            "after events of other kinds",
+            act(|wire| {
+                wire.stream();
+                let events = format!(
+                    ": hello\n\nid: 1\ndata:\n\nretry: 10\nevent: message\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{{}}}}\n\n\
                  data: {{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}}\r\n\r\n\
                  data: {{\"jsonrpc\":\"2.0\",\ndata: \"id\":{},\"result\":{DONE}}}\n\n",
-                wire.id
-            );
-            for byte in events.as_bytes() {
-                wire.raw(&[*byte]);
-            }
-            wire.close();
-        })),
-        ("twice in a stream", act(|wire| {
-            wire.stream();
-            let (id, other) = (wire.id.clone(), r#"{"content":[],"isError":true}"#);
-            wire.raw(format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{DONE}}}\n\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{other}}}\n\n").as_bytes());
-            wire.close();
-        })),
-        ("before a stream that never ends", act(|wire| {
-            wire.stream();
-            let id = wire.id.clone();
-            wire.raw(format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{DONE}}}\n\n").as_bytes());
-        })),
-        ("in chunks", act(|wire| {
-            wire.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n");
-            let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}", wire.id);
-            for byte in answer.bytes() {
-                wire.raw(&[b'1', b'\r', b'\n', byte, b'\r', b'\n']);
-            }
-            wire.raw(b"0\r\n\r\n");
-        })),
-        ("with status 201", act(|wire| {
-            let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}", wire.id);
-            wire.respond("201 Created", "application/json", answer.as_bytes());
-        })),
+                    wire.id
+                );
+                for byte in events.as_bytes() {
+                    wire.raw(&[*byte]);
+                }
+                wire.close();
+            }),
+        ),
+        (
+            "twice in a stream",
+            act(|wire| {
+                wire.stream();
+                let (id, other) = (wire.id.clone(), r#"{"content":[],"isError":true}"#);
+                wire.raw(format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{DONE}}}\n\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{other}}}\n\n").as_bytes());
+                wire.close();
+            }),
+        ),
+        (
+            "before a stream that never ends",
+            act(|wire| {
+                wire.stream();
+                let id = wire.id.clone();
+                wire.raw(format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{DONE}}}\n\n").as_bytes());
+            }),
+        ),
+        (
+            "in chunks",
+            act(|wire| {
+                wire.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n");
+                let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}", wire.id);
+                for byte in answer.bytes() {
+                    wire.raw(&[b'1', b'\r', b'\n', byte, b'\r', b'\n']);
+                }
+                wire.raw(b"0\r\n\r\n");
+            }),
+        ),
+        (
+            "with status 201",
+            act(|wire| {
+                let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}", wire.id);
+                wire.respond("201 Created", "application/json", answer.as_bytes());
+            }),
+        ),
     ];
     for (what, case) in cases {
         let once = once(&over("http", case));
         assert_eq!((word(&once.answer).as_str(), once.end.as_str()), ("ok", "ok"), "{what}: {}", once.answer);
     }
     let cases: Vec<(&str, Act)> = vec![
-        ("after noise", act(|wire| {
-            wire.raw(b"Starting...\r\n\n{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n");
-            wire.answer(DONE);
-        })),
-        ("twice", act(|wire| {
-            wire.answer(DONE);
-            wire.answer(r#"{"content":[],"isError":true}"#);
-        })),
-        ("after an answer to something else", act(|wire| {
-            wire.message(br#"{"jsonrpc":"2.0","id":999,"result":{"content":[],"isError":true}}"#);
-            wire.answer(DONE);
-        })),
-        ("in pieces, with a carriage return", act(|wire| {
-            let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}\r\n", wire.id);
-            for byte in answer.as_bytes() {
-                wire.raw(&[*byte]);
-            }
-        })),
+        (
+            "after noise",
+            act(|wire| {
+                wire.raw(b"Starting...\r\n\n{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n");
+                wire.answer(DONE);
+            }),
+        ),
+        (
+            "twice",
+            act(|wire| {
+                wire.answer(DONE);
+                wire.answer(r#"{"content":[],"isError":true}"#);
+            }),
+        ),
+        (
+            "after an answer to something else",
+            act(|wire| {
+                wire.message(br#"{"jsonrpc":"2.0","id":999,"result":{"content":[],"isError":true}}"#);
+                wire.answer(DONE);
+            }),
+        ),
+        (
+            "in pieces, with a carriage return",
+            act(|wire| {
+                let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{DONE}}}\r\n", wire.id);
+                for byte in answer.as_bytes() {
+                    wire.raw(&[*byte]);
+                }
+            }),
+        ),
     ];
     for (what, case) in cases {
         let once = once(&over("stdio", case));
@@ -324,15 +451,36 @@ fn an_answer_is_taken_once_however_it_comes() {
 #[test]
 fn an_error_of_the_server_is_passed_on_and_spent() {
     let cases: Vec<(&str, Act)> = vec![
-        ("a result that says so", act(|wire| wire.answer(r#"{"content":[{"type":"text","text":"no stock"}],"isError":true}"#))),
-        ("an error", act(|wire| {
-            let id = wire.id.clone();
-            wire.message(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32050,\"message\":\"no stock\"}}}}").as_bytes());
-        })),
-        ("an error with status 400", act(|wire| {
-            let id = wire.id.clone();
-            wire.respond("400 Bad Request", "application/json", format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32050,\"message\":\"no stock\"}}}}").as_bytes());
-        })),
+        (
+            "a result that says so",
+            act(|wire| wire.answer(r#"{"content":[{"type":"text","text":"no stock"}],"isError":true}"#)),
+        ),
+        (
+            "an error",
+            act(|wire| {
+                let id = wire.id.clone();
+                wire.message(
+                    format!(
+                        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32050,\"message\":\"no stock\"}}}}"
+                    )
+                    .as_bytes(),
+                );
+            }),
+        ),
+        (
+            "an error with status 400",
+            act(|wire| {
+                let id = wire.id.clone();
+                wire.respond(
+                    "400 Bad Request",
+                    "application/json",
+                    format!(
+                        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32050,\"message\":\"no stock\"}}}}"
+                    )
+                    .as_bytes(),
+                );
+            }),
+        ),
     ];
     for (what, case) in cases {
         let once = once(&over("http", case));
@@ -354,7 +502,9 @@ fn a_rejected_call_is_not_said_to_be_unsent() {
 
 #[test]
 fn redirects_are_never_followed() {
-    for status in ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"] {
+    for status in
+        ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
+    {
         let elsewhere = Upstream::http(&["act"], |_, _| false);
         let location = elsewhere.url();
         let redirects = over("http", move |wire| {
@@ -368,27 +518,27 @@ fn redirects_are_never_followed() {
 
 #[test]
 fn a_session_that_is_over_is_opened_again() {
-    let expired = Gate::default();
-    let upstream = Upstream::http(&["act"], {
-        let expired = expired.clone();
-        move |received, wire| {
-            let ended = received.method == "tools/call" && received.header("mcp-session-id") == Some("session-EXPIRED");
-            let _ = &expired;
-            if ended {
-                wire.respond("404 Not Found", "text/plain", b"");
-            }
-            ended
+    let upstream = Upstream::http(&["act"], |received, wire| {
+        let session = received.header("mcp-session-id").unwrap_or_default();
+        // Each session is good for one call.
+        let used = received.value.strip_prefix("again ").is_some_and(|before| before == session);
+        if used {
+            wire.respond("404 Not Found", "text/plain", b"");
         }
+        used
     });
-    drop(expired);
-    let place = Place::with(&[("shop", &upstream)], "", "");
-    let serve = place.serve(&["shop"]);
-    let task = serve.open("work");
+    let (place, serve, task) = at_work(&upstream);
     assert_eq!(task.word("shop", "act", "first"), "ok");
-    let session = upstream.calls()[0].header("mcp-session-id").unwrap().to_owned();
+    let session = |at: usize| upstream.calls()[at].header("mcp-session-id").unwrap().to_owned();
     assert_eq!(upstream.calls()[0].header("mcp-protocol-version"), Some("2025-11-25"));
-    drop(serve);
-    drop(session);
+    let value = format!("again {}", session(0));
+    let refused = task.call("shop", "act", &json!({ "value": value }));
+    assert_eq!(refused["result"]["isError"], true, "{refused}");
+    serve.calls_settled(&task);
+    assert_eq!(place.record().call(&value).ends, ["failed"], "arrived, and refused");
+    // We repeat nothing; the next call has a session of its own.
+    assert_eq!(task.word("shop", "act", "next"), "ok");
+    assert_eq!((session(0) == session(1), session(1) == session(2)), (true, false));
 }
 
 #[test]
@@ -403,26 +553,53 @@ fn what_cannot_be_reached_is_not_admitted() {
 
     let no_server = Place::new();
     no_server.write("policy/connectors/shop.toml", "command = [\"/no/such/program\"]\n[tools.act]\nclass = \"read\"\n");
-    let ran = no_server.run(&["connector", "show", "shop"]);
-    assert_eq!(ran.code, 1, "{ran:?}");
+    let shown = no_server.run(&["connector", "show", "shop"]).good();
+    assert!(shown.out.contains("cannot be asked what it offers now"), "{shown:?}");
+    let accepted = no_server.run(&["connector", "accept", "shop", "--yes"]);
+    assert_eq!(accepted.code, 7, "{accepted:?}");
+}
+
+/// A server whose handshake waits for the gate
+fn slow(stdio: bool) -> (Upstream, Gate) {
+    let gate = Gate::default();
+    gate.open();
+    let waits = gate.clone();
+    let script = move |received: &Received, _: &mut Wire| {
+        if received.method == "initialize" {
+            waits.wait();
+        }
+        false
+    };
+    (if stdio { Upstream::stdio(&["act"], script) } else { Upstream::http(&["act"], script) }, gate)
 }
 
 #[test]
-fn a_slow_handshake_is_waited_for() {
-    let gate = Gate::default();
+fn a_slow_handshake_is_waited_for_but_not_by_what_is_over() {
     for stdio in [false, true] {
-        let slow = gate.clone();
-        let script = move |received: &Received, _: &mut Wire| {
-            if received.method == "initialize" {
-                slow.wait();
-            }
-            false
+        let (upstream, gate) = slow(stdio);
+        let (place, serve, task) = at_work(&upstream);
+        let hellos = upstream.count("initialize");
+        gate.shut();
+        let calling = |task: &Task, id: u64| {
+            let task = task.clone();
+            let message = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "act", "arguments": { "value": format!("v{id}") } } });
+            thread::spawn(move || word(&task.post("shop", message.to_string().as_bytes()).json()))
         };
+        let (stopped, killed) = (serve.open("work"), serve.open("work"));
+        let (patient, early, over) = (calling(&task, 1), calling(&stopped, 2), calling(&killed, 3));
+        upstream.wait_for_count("initialize", hellos + 3);
+        // One client thinks better of it, one task is stopped: both are told at once, though the server is silent.
+        let cancel = br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#;
+        assert_eq!(stopped.post("shop", cancel).status, 202);
+        assert_eq!(early.join().unwrap(), "connector_unreachable");
+        assert!(serve.stop(&killed.id)["cleared_us"].is_u64());
+        assert_eq!(over.join().unwrap(), "task_over");
         gate.open();
-        let upstream = if stdio { Upstream::stdio(&["act"], script) } else { Upstream::http(&["act"], script) };
-        let (_place, serve, task) = at_work(&upstream);
-        assert_eq!(task.word("shop", "act", "v"), "ok");
-        drop(serve);
+        assert_eq!(patient.join().unwrap(), "ok");
+        assert_eq!(upstream.values(), ["v1"]);
+        assert_eq!(place.record().calls().len(), 1, "nothing else was admitted");
+        // And the one that was cancelled goes on with the same child.
+        assert_eq!(stopped.word("shop", "act", "next"), "ok");
     }
 }
 
@@ -437,8 +614,11 @@ fn definitions_that_change_are_refused_until_they_are_accepted() {
             }
             changes
         };
-        let upstream =
-            if stdio { Upstream::stdio(&["act", "other"], tells) } else { Upstream::http(&["act", "other"], |_, _| false) };
+        let upstream = if stdio {
+            Upstream::stdio(&["act", "other"], tells)
+        } else {
+            Upstream::http(&["act", "other"], |_, _| false)
+        };
         let (place, serve, task) = at_work(&upstream);
         assert_eq!(task.word("shop", "act", "before"), "ok");
         let mut changed = tool("act");
@@ -457,7 +637,9 @@ fn definitions_that_change_are_refused_until_they_are_accepted() {
 
         // What was shown is what is accepted, or nothing.
         let shown = place.json(&["connector", "show", "shop"]);
-        let digest = |shown: &Value| shown["offered"].as_array().unwrap().iter().find(|tool| tool["name"] == "act").unwrap()["digest"].clone();
+        let digest = |shown: &Value| {
+            shown["offered"].as_array().unwrap().iter().find(|tool| tool["name"] == "act").unwrap()["digest"].clone()
+        };
         let mut again = changed.clone();
         again["description"] = json!("And once more");
         upstream.offer(vec![again, tool("other")]);
@@ -526,18 +708,32 @@ fn a_request_and_its_result_arrive_as_they_were_written() {
 fn a_connector_asks_the_agent_nothing() {
     let upstream = over("stdio", |wire| {
         for method in ["ping", "sampling/createMessage", "elicitation/create", "roots/list"] {
-            wire.message(format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{method}\",\"method\":\"{method}\",\"params\":{{}}}}").as_bytes());
+            wire.message(
+                format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{method}\",\"method\":\"{method}\",\"params\":{{}}}}")
+                    .as_bytes(),
+            );
         }
         wire.answer(DONE);
     });
     let (_place, serve, task) = at_work(&upstream);
-    let body = String::from_utf8(task.post("shop", br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"act","arguments":{"value":"v"}}}"#).body).unwrap();
+    let body = String::from_utf8(
+        task.post(
+            "shop",
+            br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"act","arguments":{"value":"v"}}}"#,
+        )
+        .body,
+    )
+    .unwrap();
     assert_eq!(body, format!(r#"{{"jsonrpc":"2.0","id":1,"result":{DONE}}}"#));
     crate::support::until("all four are answered", || {
         upstream.received().iter().filter(|received| received.json()["id"].is_string()).count() == 4
     });
     for received in upstream.received().iter().map(Received::json).filter(|message| message["id"].is_string()) {
-        let expected = if received["id"] == "ping" { &received["result"] == &json!({}) } else { received["error"]["code"] == -32601 };
+        let expected = if received["id"] == "ping" {
+            &received["result"] == &json!({})
+        } else {
+            received["error"]["code"] == -32601
+        };
         assert!(expected, "{received}");
     }
     drop(serve);
@@ -546,12 +742,7 @@ fn a_connector_asks_the_agent_nothing() {
 #[test]
 fn a_child_that_does_not_read_is_no_way_around_a_stop() {
     // It reads the handshake, and then nothing more, so that a long call is stuck half way.
-    let upstream = Upstream::stdio_with(
-        &["act"],
-        "",
-        "kill $(jobs -p)",
-        |received, _| received.method == "tools/call",
-    );
+    let upstream = Upstream::stdio_with(&["act"], "", "kill $(jobs -p)", |received, _| received.method == "tools/call");
     let (place, serve, task) = at_work(&upstream);
     assert_eq!(below(serve.pid()).len(), 0);
     let first = {
@@ -560,7 +751,8 @@ fn a_child_that_does_not_read_is_no_way_around_a_stop() {
     };
     upstream.wait_for_calls(1);
     // The relay's reader is stopped: what is written now stays in the pipe.
-    let relay: Vec<Watched> = below(upstream.children().pop().unwrap()[0]).into_iter().filter_map(Watched::of).collect();
+    let relay: Vec<Watched> =
+        below(upstream.children().pop().unwrap()[0]).into_iter().filter_map(Watched::of).collect();
     for process in &relay {
         process.signal(rustix::process::Signal::STOP);
     }
@@ -580,21 +772,22 @@ fn a_child_that_does_not_read_is_no_way_around_a_stop() {
 
 #[test]
 fn a_stop_overtakes_a_call_that_is_still_connecting() {
-    // Every answer closes its connection, so that the next message needs a new one.
+    // Its answers close their connections, so that the next message needs a new one.
     let upstream = Upstream::http(&["act"], |received, wire| {
-        let list = received.method == "tools/list";
-        if list {
-            let tools = json!({ "tools": [tool("act")] });
-            let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{tools}}}", wire.id);
-            wire.raw(format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{text}", text.len()).as_bytes());
-            wire.close();
-        }
-        list
+        let result = match received.method.as_str() {
+            "tools/list" => json!({ "tools": [tool("act")] }).to_string(),
+            "tools/call" => DONE.to_owned(),
+            _ => return false,
+        };
+        let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{result}}}", wire.id);
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+        wire.raw(format!("{head}content-length: {}\r\n\r\n{text}", text.len()).as_bytes());
+        wire.close();
+        true
     });
     let (place, serve, task) = at_work(&upstream);
     assert_eq!(task.word("shop", "act", "before"), "ok");
-    // The connection of that call is idle now; it goes with its server's patience.
-    crate::support::until("no connection is idle", || upstream.connections() == 0);
+    upstream.quiet();
     upstream.close_door();
     let call = {
         let task = task.clone();

@@ -316,7 +316,16 @@ impl Serve {
         answer
     }
 
-    /// Returns once every effect that was open is settled
+    /// Returns once every call of a live task is settled on the record
+    #[track_caller]
+    pub(crate) fn calls_settled(&self, task: &Task) {
+        super::until("every call is settled", || {
+            let (_, shown) = self.admin("GET", &format!("/v1/tasks/{}", task.id), &Value::Null);
+            shown["open"] == 0
+        });
+    }
+
+    /// Returns once every effect is settled and every child is gone
     #[track_caller]
     pub(crate) fn settled(&self) {
         super::until("every effect is settled", || {

@@ -38,11 +38,18 @@ struct State {
     tools: Vec<Value>,
     received: Vec<Received>,
     peers: HashSet<SocketAddr>,
+    streams: Vec<TcpStream>,
     open: usize,
     children: Vec<Vec<u32>>,
     sessions: usize,
     door_closed: bool,
     over: bool,
+}
+
+impl State {
+    fn count(&self, method: &str) -> usize {
+        self.received.iter().filter(|received| received.method == method).count()
+    }
 }
 
 /// A message as it arrived
@@ -128,6 +135,7 @@ impl Upstream {
                 let Ok(peer) = stream.peer_addr() else { continue };
                 shared.change(|state| {
                     state.open += 1;
+                    state.streams.extend(stream.try_clone());
                     state.peers.insert(peer)
                 });
                 thread::spawn(move || {
@@ -182,25 +190,21 @@ impl Upstream {
         self.shared.state().children.clone()
     }
 
-    /// Waits for the first child
-    #[track_caller]
-    pub(crate) fn child(&self) -> Vec<u32> {
-        self.wait("a child is there", |state| state.children.first().cloned())
+    /// How many messages of this method have arrived
+    pub(crate) fn count(&self, method: &str) -> usize {
+        self.shared.state().count(method)
     }
 
     /// Waits until this many calls have arrived
     #[track_caller]
     pub(crate) fn wait_for_calls(&self, count: usize) {
-        self.wait(&format!("{count} calls have arrived"), |state| {
-            let calls = state.received.iter().filter(|received| received.method == "tools/call").count();
-            (calls >= count).then_some(())
-        });
+        self.wait_for_count("tools/call", count);
     }
 
-    /// Waits until a message of this method has arrived
+    /// Waits until this many messages of a method have arrived
     #[track_caller]
-    pub(crate) fn wait_for(&self, method: &str) -> Received {
-        self.wait(method, |state| state.received.iter().find(|received| received.method == method).cloned())
+    pub(crate) fn wait_for_count(&self, method: &str, count: usize) {
+        self.wait(&format!("{count} of {method} have arrived"), |state| (state.count(method) >= count).then_some(()));
     }
 
     /// Waits until nobody is connected, and all that they sent is in the ledger
@@ -246,7 +250,12 @@ impl Upstream {
 impl Drop for Upstream {
     fn drop(&mut self) {
         // The thread that lets in is woken by a last connection.
-        self.shared.change(|state| state.over = true);
+        self.shared.change(|state| {
+            state.over = true;
+            for stream in &state.streams {
+                drop(stream.shutdown(std::net::Shutdown::Both));
+            }
+        });
         drop(TcpStream::connect(self.address));
     }
 }
@@ -443,6 +452,11 @@ impl Gate {
     pub(crate) fn open(&self) {
         *self.0.0.lock().unwrap() = true;
         self.0.1.notify_all();
+    }
+
+    /// Holds back whoever comes from now on
+    pub(crate) fn shut(&self) {
+        *self.0.0.lock().unwrap() = false;
     }
 
     /// Waits, though not for ever
