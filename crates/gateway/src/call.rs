@@ -215,7 +215,7 @@ impl Calls {
             Err(Failure::NotSent(why)) => none(Happened::NotSent(why)),
             Err(Failure::Rejected(why)) => Sent {
                 happened: Happened::Answered { ok: false, bytes: 0, digest: Hash::of(b"") },
-                reply: Some(reply::unreachable(&id.raw, &why)),
+                reply: Some(reply::rejected(&id.raw, &why)),
             },
             Err(Failure::Lost(why)) => none(Happened::Lost(why)),
         }
