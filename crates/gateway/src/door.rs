@@ -89,7 +89,7 @@ const TURN_MAX: usize = 256;
 /// Requests that may wait
 const WAITING_MAX: usize = 16_384;
 /// How long a settlement waits for company
-const LATER: Duration = Duration::from_millis(10);
+const LATER: Duration = Duration::from_millis(20);
 
 impl Door {
     /// Starts the door's thread over an engine
