@@ -243,6 +243,9 @@ pub(crate) struct Sim {
     /// How many seeds
     #[arg(long, default_value_t = 1)]
     pub(crate) runs: u64,
+    /// Print every step
+    #[arg(long)]
+    pub(crate) trace: bool,
 }
 
 #[derive(Debug, Args)]
