@@ -22,7 +22,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// What is asked for; ids come from a handful, so that they are used again
 #[derive(Clone, Debug)]
-pub enum Want {
+pub(crate) enum Want {
     /// Open a task for a run, below the task of another one
     Open {
         task: u8,
@@ -43,14 +43,14 @@ pub enum Want {
 
 /// A call of one of three tools
 #[derive(Clone, Debug)]
-pub struct Called {
+pub(crate) struct Called {
     run: u8,
     tool: usize,
     arguments: BTreeMap<String, Value>,
 }
 
 impl Called {
-    pub fn request(self, effect: EffectId) -> Call {
+    pub(crate) fn request(self, effect: EffectId) -> Call {
         let tool = tool(self.tool);
         let fit = Fit { pin: Hash::of(tool.to_string().as_bytes()), error: None };
         Call { effect, run: RunId(u64::from(self.run)), tool, arguments: self.arguments, fit }
@@ -63,17 +63,17 @@ fn tool(index: usize) -> Tool {
 
 const TOOLS: [&str; 3] = ["shop.look", "shop.refund", "mail.send"];
 
-pub struct Door {
-    pub engine: Engine<Disk, Only, Only>,
-    pub disk: Disk,
-    pub now: i64,
+pub(crate) struct Door {
+    pub(crate) engine: Engine<Disk, Only, Only>,
+    pub(crate) disk: Disk,
+    pub(crate) now: i64,
     bundle: Arc<Bundle>,
     effects: u64,
 }
 
 impl Door {
     /// A door with this policy, and one open task (1) of run 1
-    pub fn new(bundle: Arc<Bundle>) -> Self {
+    pub(crate) fn new(bundle: Arc<Bundle>) -> Self {
         let disk = Disk::default();
         let only = Only(Arc::clone(&bundle));
         let engine = Engine::boot(disk.clone(), only.clone(), only, BootId(1), "test", Clock::at(START)).unwrap();
@@ -90,7 +90,7 @@ impl Door {
         door
     }
 
-    pub fn play(&mut self, wants: &[Want]) -> Vec<(Want, Reply)> {
+    pub(crate) fn play(&mut self, wants: &[Want]) -> Vec<(Want, Reply)> {
         wants.iter().filter_map(|want| Some((want.clone(), self.ask(want.clone())?))).collect()
     }
 
@@ -158,7 +158,7 @@ const OWNER: Actor = Actor::Owner { user: None };
 const START: i64 = 1_800_000_000_000;
 
 /// A policy with these entries and the rules of these numbers; its digest does not tell them apart
-pub fn bundle(entries: &[Entry], rules: &[usize]) -> Arc<Bundle> {
+pub(crate) fn bundle(entries: &[Entry], rules: &[usize]) -> Arc<Bundle> {
     let connector = |connector: &str| {
         let tools = (0..TOOLS.len()).map(tool).filter(|tool| tool.connector.as_str() == connector);
         let profile = Profile { class: Class::Read, variants: Vec::new(), arguments: BTreeMap::new() };
@@ -204,7 +204,7 @@ impl Rules for Forbids {
 }
 
 #[derive(Clone, Debug)]
-pub struct Only(Arc<Bundle>);
+pub(crate) struct Only(Arc<Bundle>);
 
 impl Bundles for Only {
     fn read(&self, _: Hash, _: &[u8]) -> Result<Arc<Bundle>, String> {
@@ -219,7 +219,7 @@ impl Snapshots for Only {
 }
 
 /// One to four entries; the later ones may come after the first
-pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
+pub(crate) fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let entry = (0..TOOLS.len(), prop::option::of(pattern()), prop::option::of(pattern()), prop::option::of(1..3u32));
     let entry = (entry, any::<bool>());
     prop::collection::vec(entry, 1..5).prop_map(|entries| {
@@ -238,7 +238,7 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
     })
 }
 
-pub fn pattern() -> impl Strategy<Value = Pattern> {
+pub(crate) fn pattern() -> impl Strategy<Value = Pattern> {
     let operand = prop_oneof![
         value().prop_map(Operand::Literal),
         Just(Operand::Parameter(name("p"))),
@@ -261,13 +261,13 @@ fn value() -> impl Strategy<Value = Value> {
         .prop_map(|text| text.parse().unwrap())
 }
 
-pub fn call() -> impl Strategy<Value = Called> {
+pub(crate) fn call() -> impl Strategy<Value = Called> {
     let arguments =
         prop::collection::btree_map(prop::sample::select(vec!["a".to_owned(), "b".to_owned()]), value(), 0..3);
     (1..4u8, 0..TOOLS.len(), arguments).prop_map(|(run, tool, arguments)| Called { run, tool, arguments })
 }
 
-pub fn history() -> impl Strategy<Value = Vec<Want>> {
+pub(crate) fn history() -> impl Strategy<Value = Vec<Want>> {
     let parent = prop::option::of((1..4u8, 1..4u8));
     let want = prop_oneof![
         8 => call().prop_map(Want::Call),
