@@ -38,6 +38,8 @@ pub(crate) enum Want {
     Stop(u8),
     StopAgent,
     Policy,
+    /// A version of the policy without the agent
+    WithoutAgent,
     Pass(u16),
 }
 
@@ -50,6 +52,11 @@ pub(crate) struct Called {
 }
 
 impl Called {
+    /// A call without arguments
+    pub(crate) fn plain(run: u8, tool: usize) -> Self {
+        Self { run, tool, arguments: BTreeMap::new() }
+    }
+
     pub(crate) fn request(self, effect: EffectId) -> Call {
         let tool = tool(self.tool);
         let fit = Fit { pin: Hash::of(tool.to_string().as_bytes()), error: None };
@@ -95,7 +102,19 @@ impl Door {
     }
 
     fn ask(&mut self, want: Want) -> Option<Reply> {
-        let request = match want {
+        let request = self.request(want)?;
+        self.turn(request)
+    }
+
+    /// Puts everything through the door in one turn, and so into one group
+    pub(crate) fn at_once(&mut self, wants: Vec<Want>) -> Vec<Reply> {
+        let requests = wants.into_iter().filter_map(|want| self.request(want)).collect();
+        self.now += 1;
+        self.engine.turn(requests, Clock::at(self.now), [7; 32])
+    }
+
+    fn request(&mut self, want: Want) -> Option<Request> {
+        Some(match want {
             Want::Pass(ms) => {
                 self.now += i64::from(ms);
                 return None;
@@ -131,12 +150,13 @@ impl Door {
             }
             Want::Stop(task) => stop(Node::Task(TaskId(u64::from(task)))),
             Want::StopAgent => stop(Node::Agent(name("bot"))),
-            Want::Policy => {
-                let what = ChangeWhat::Bundle { bundle: Arc::clone(&self.bundle), blob: Vec::new() };
-                Request::Change(Change { by: OWNER, what })
+            Want::Policy => applied(Arc::clone(&self.bundle)),
+            Want::WithoutAgent => {
+                let agents = BTreeMap::new();
+                let bundle = Arc::into_inner(bundle(&[], &[])).unwrap();
+                applied(Arc::new(Bundle { agents, digest: Hash::of(b"without"), ..bundle }))
             }
-        };
-        self.turn(request)
+        })
     }
 
     fn turn(&mut self, request: Request) -> Option<Reply> {
@@ -144,6 +164,10 @@ impl Door {
         let seed = Hash::of(&self.now.to_be_bytes()).0;
         self.engine.turn(vec![request], Clock::at(self.now), seed).pop()
     }
+}
+
+fn applied(bundle: Arc<Bundle>) -> Request {
+    Request::Change(Change { by: OWNER, what: ChangeWhat::Bundle { bundle, blob: Vec::new() } })
 }
 
 fn stop(node: Node) -> Request {
@@ -216,6 +240,12 @@ impl Snapshots for Only {
     fn newest(&self) -> Option<State> {
         None
     }
+}
+
+/// An entry that lets every call of a tool without arguments through
+pub(crate) fn entry(at: usize) -> Entry {
+    let uses = vec![Usage { tool: tool(at), variant: None }];
+    Entry { name: name("e0"), uses, arguments: BTreeMap::new(), times: None, after: None, ask: None }
 }
 
 /// One to four entries; the later ones may come after the first
