@@ -10,8 +10,8 @@ use crate::{
     commit::{Committed, Salts},
     due::{Owed, due, wake},
     event::{
-        Actor, Admitted, Began, Booted, CallFacts, Changed, End, Event, Given, Noted, Record, Refused, Settled,
-        Stopped, What, decode, encode,
+        Accepted, Actor, Admitted, Began, Booted, CallFacts, Changed, End, Event, Given, Noted, Record, Refused,
+        Settled, Stopped, What, decode, encode,
     },
     hash::Hash,
     judge::{self, Admission, Shelf},
@@ -451,8 +451,14 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Changed::Bundle { digest: bundle.digest, nodes: bundle.nodes() }
             }
             ChangeWhat::Pins { connector, definitions } => {
-                draft.blobs.extend(definitions.values().cloned());
-                let accepted = definitions.iter().map(|(name, (digest, _))| (name.clone(), *digest)).collect();
+                let accepted = definitions
+                    .iter()
+                    .map(|(name, (digest, raw))| {
+                        let blob = Hash::of(raw);
+                        draft.blobs.push((blob, raw.clone()));
+                        (name.clone(), Accepted { digest: *digest, blob })
+                    })
+                    .collect();
                 Changed::Pins { connector: connector.clone(), accepted }
             }
         }
@@ -506,7 +512,10 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     /// Forgets memory and folds it again from the log
     fn refold(&mut self) -> Result<(), Read> {
         let end = self.log.recover()?;
-        let mut state = self.snapshots.newest().filter(|state| state.head().n <= end.n).unwrap_or_default();
+        let mut state = match self.snapshots.newest() {
+            Some(state) if self.is_on_chain(state.head(), end)? => state,
+            _ => State::default(),
+        };
         while state.head() != end {
             let groups = self.log.read(state.head().n, FOLD_GROUPS)?;
             if groups.is_empty() {
@@ -525,6 +534,14 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         self.shelve()?;
         self.in_doubt = false;
         Ok(())
+    }
+
+    /// Whether `head` is a group of this very log; a snapshot of another one is as good as none
+    fn is_on_chain(&self, head: crate::log::Head, end: crate::log::Head) -> Result<bool, Read> {
+        if head.n == 0 || head.n > end.n {
+            return Ok(false);
+        }
+        Ok(self.log.read(head.n - 1, 1)?.first().is_some_and(|group| group.head() == head))
     }
 
     /// Puts the versions of the policy that something rests on onto the shelf, and takes the others off

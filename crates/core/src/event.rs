@@ -274,9 +274,18 @@ pub enum Changed {
     Pins {
         /// Which connector
         connector: Name,
-        /// Digests by tool; the definitions are blobs
-        accepted: BTreeMap<ToolName, Hash>,
+        /// What was accepted, by tool
+        accepted: BTreeMap<ToolName, Accepted>,
     },
+}
+
+/// An accepted definition
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The digest of its canonical form, which is what it is compared by
+    pub digest: Hash,
+    /// The blob that holds it exactly as the connector wrote it
+    pub blob: Hash,
 }
 
 /// Something was seen

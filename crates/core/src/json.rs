@@ -26,8 +26,10 @@ pub fn scan<'a>(input: &'a [u8], limits: &Limits) -> Result<Json<'a>, Error> {
     Scanner::new(input, limits, Keys::Unmistakable)?.document()
 }
 
-/// As [`scan`], for text that Portreeve wrote: keys need only be distinct
-pub(crate) fn scan_own<'a>(input: &'a [u8], limits: &Limits) -> Result<Json<'a>, Error> {
+/// As [`scan`], for text in which nothing is decided by the name of a member: keys need only be distinct
+///
+/// What Portreeve wrote itself, and what connectors answer: their data may well have both `ID` and `id`.
+pub fn scan_distinct<'a>(input: &'a [u8], limits: &Limits) -> Result<Json<'a>, Error> {
     Scanner::new(input, limits, Keys::Distinct)?.document()
 }
 

@@ -106,10 +106,13 @@ impl Pattern {
         }
     }
 
-    /// The pattern in words, with the values that the placeholders stand for
+    /// The pattern in words, with the values that the placeholders stand for in `scope`, or as they are written
     #[must_use]
-    pub fn in_words(&self, scope: Scope<'_>) -> String {
-        let show = |operand: &Operand| scope.resolve(operand).map_or_else(|| "nothing".to_owned(), Value::canonical);
+    pub fn in_words(&self, scope: Option<Scope<'_>>) -> String {
+        let show = |operand: &Operand| match scope {
+            Some(scope) => scope.resolve(operand).map_or_else(|| "nothing".to_owned(), Value::canonical),
+            None => operand.to_string(),
+        };
         match self {
             Self::Is(operand) => show(operand),
             Self::In(operands) => format!("one of {}", operands.iter().map(show).collect::<Vec<_>>().join(", ")),

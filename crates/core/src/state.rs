@@ -57,8 +57,10 @@ pub struct Standing {
 /// The accepted definition of a tool, and the one that was seen last
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
-    /// The definition that was accepted
+    /// The definition that was accepted, by the digest of its canonical form
     pub accepted: Hash,
+    /// The blob that holds it as the connector wrote it
+    pub blob: Hash,
     /// The definition that the connector showed last; `None` if it no longer offers the tool
     pub seen: Option<Hash>,
 }
@@ -203,6 +205,15 @@ impl State {
     /// Tasks that ended lately
     pub fn ended(&self) -> impl Iterator<Item = (TaskId, &Over)> {
         self.over.iter().map(|(id, over)| (*id, over))
+    }
+
+    /// Whether a node of the registry is in the policy and not stopped
+    #[must_use]
+    pub fn is_live(&self, node: &Node) -> bool {
+        match node {
+            Node::Tenant => self.registry.get(node).is_none_or(|standing| standing.over.is_none()),
+            node => self.registry.get(node).is_some_and(|standing| standing.over.is_none()),
+        }
     }
 
     /// Effects that are not over
@@ -464,9 +475,10 @@ impl State {
             }
             Changed::Pins { connector, accepted } => {
                 self.pins.retain(|tool, _| tool.connector != *connector);
-                for (name, digest) in accepted {
+                for (name, definition) in accepted {
                     let tool = Tool { connector: connector.clone(), name: name.clone() };
-                    self.pins.insert(tool, Pin { accepted: *digest, seen: Some(*digest) });
+                    let (accepted, blob) = (definition.digest, definition.blob);
+                    self.pins.insert(tool, Pin { accepted, blob, seen: Some(accepted) });
                 }
             }
         }

@@ -196,7 +196,7 @@ pub enum Error {
 }
 
 fn read_own(text: &str) -> Result<Value, json::Error> {
-    json::scan_own(text.as_bytes(), &OWN)?.to_value()
+    json::scan_distinct(text.as_bytes(), &OWN)?.to_value()
 }
 
 /// The members by the UTF-16 code units of their keys, as RFC 8785 demands

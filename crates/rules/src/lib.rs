@@ -1,1 +1,32 @@
-//! placeholder
+//! The bundle of policy: a folder of TOML and Cedar, read into the types of the core.
+//!
+//! Start at [`load`]. [`Files`] is the folder as text, [`compile`] turns it into a
+//! [`Bundle`](portreeve_core::policy::Bundle) or into [`Finding`]s that say where and what to do, [`check`]
+//! also runs the `[[case]]`s. Cedar stands behind the port [`Rules`](portreeve_core::rules::Rules) and can
+//! only take away. [`Definition`] is what a server says of a tool, [`Validator`] holds arguments against it.
+//!
+//! Architecture Invariant: the files of a folder are read once; everything after that is a pure function of
+//! their text, so that a digest names exactly one policy. No clock, no network, no async. What is not
+//! understood is an error, never ignored: a key, a file or a rule that is skipped would be one that nobody
+//! enforces.
+
+mod bounds;
+mod bundle;
+mod case;
+mod cedar;
+mod definition;
+mod document;
+mod facts;
+mod files;
+mod finding;
+mod pattern;
+mod purpose;
+mod rule;
+mod starter;
+mod words;
+
+pub use bundle::{Checked, Loaded, Reader, check, compile, load};
+pub use definition::{Definition, Hints, Refused, Validator};
+pub use files::Files;
+pub use finding::{Finding, Place, Severity};
+pub use starter::{init, starter};

@@ -22,7 +22,7 @@ mod worlds;
 pub use pure::Pure;
 pub use stage::{Refusal, Saw, Stage};
 pub use transcript::{Line, Transcript};
-pub use worlds::{World, world};
+pub use worlds::{DEMO_POLICY, World, world};
 
 use portreeve_core::value::Value;
 use serde::Deserialize;
@@ -145,6 +145,11 @@ impl Scenario {
 
     /// Plays the steps in order on one stage
     pub fn play(&self, stage: &mut impl Stage) -> Transcript {
+        self.play_with(stage, |_| {})
+    }
+
+    /// Plays the steps in order on one stage, and shows each line as soon as it is known
+    pub fn play_with(&self, stage: &mut impl Stage, mut show: impl FnMut(&Line)) -> Transcript {
         let mut last = String::new();
         let mut lines = Vec::new();
         for (index, step) in self.steps.iter().enumerate() {
@@ -160,7 +165,9 @@ impl Scenario {
                 Action::Verify => stage.verify(),
                 Action::Tamper => stage.tamper(),
             };
-            lines.push(Line::new(index + 1, step, saw));
+            let line = Line::new(index + 1, step, saw);
+            show(&line);
+            lines.push(line);
         }
         Transcript { title: self.title.clone(), lines }
     }

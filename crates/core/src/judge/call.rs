@@ -297,7 +297,7 @@ fn arguments(entry: &Entry, facts: &Facts<'_>, scope: Scope<'_>, source: &impl F
             Reason::new(Word::ArgumentOutsideTask, source())
                 .with("step", &entry.name)
                 .with("argument", name)
-                .with("expected", pattern.in_words(scope))
+                .with("expected", pattern.in_words(Some(scope)))
         },
     );
     let unnamed = given

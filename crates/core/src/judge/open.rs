@@ -182,7 +182,7 @@ fn parameters(purpose: &Purpose, bundle: &Bundle, open: &Open) -> (Chosen, Vec<R
             reasons.push(
                 Reason::new(Word::ParameterOutsidePurpose, &source)
                     .with("parameter", name)
-                    .with("expected", pattern.in_words(scope)),
+                    .with("expected", pattern.in_words(Some(scope))),
             );
         }
     }

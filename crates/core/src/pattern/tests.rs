@@ -82,7 +82,7 @@ fn a_placeholder_is_a_value_of_its_type() {
         assert!(limit.matches(Some(&"50".parse().unwrap()), scope));
         assert!(!limit.matches(Some(&"\"50\"".parse().unwrap()), scope));
         assert!(!unknown.matches(Some(&Value::Null), scope), "a placeholder for nothing matches nothing");
-        assert_eq!(limit.in_words(scope), "a number of at most 50");
+        assert_eq!(limit.in_words(Some(scope)), "a number of at most 50");
     });
 }
 

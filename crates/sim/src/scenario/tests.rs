@@ -37,7 +37,7 @@ fn the_refund_holds_on_the_pure_core() {
 fn what_is_seen_and_not_expected_is_told() {
     let text = r#"
         title = "t"
-        world = "refund"
+        world = "demo"
         [[step]]
         say = "s"
         open = { purpose = "monthly-report", agent = "support-bot" }

@@ -1,0 +1,503 @@
+//! The administration: `/v1/…` over the sockets.
+
+use crate::{
+    catalogue::Catalogue,
+    door::Door,
+    endpoint::Endpoints,
+    links::{Links, Unready, digest},
+    listen::{self, Caller},
+    settings::Settings,
+    tasks::{OpenTask, Peer, Tasks},
+};
+use axum::{
+    Extension, Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use portreeve_core::{
+    engine::Reply,
+    event::Actor,
+    hash::Hash,
+    log::Log as _,
+    names::{Name, TaskId, ToolName},
+    node::{Node, Why},
+    policy::Reach,
+    reason::Reason,
+    request::{Change, ChangeWhat, Request, Stop},
+    state::Task,
+};
+use portreeve_upstream::{clock::SteadyClock, latch::Latches, link::Offer};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Everything that the administration reaches
+#[derive(Debug)]
+pub struct Admin {
+    /// The door
+    pub door: Door,
+    /// The latches
+    pub latches: Arc<Latches>,
+    /// The catalogue
+    pub catalogue: Arc<Catalogue>,
+    /// The links
+    pub links: Arc<Links>,
+    /// The tasks
+    pub tasks: Arc<Tasks>,
+    /// The endpoints
+    pub endpoints: Arc<Endpoints>,
+    /// The clock
+    pub clock: SteadyClock,
+    /// The settings
+    pub settings: Settings,
+    /// Where agents reach it
+    pub base: String,
+}
+
+type Shared = State<Arc<Admin>>;
+
+/// The routes of the administrator
+pub fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/tasks", get(tasks).post(open))
+        .route("/v1/tasks/{task}", get(task))
+        .route("/v1/tasks/{task}/token", post(token))
+        .route("/v1/stop", post(stop))
+        .route("/v1/policy/apply", post(apply))
+        .route("/v1/discover", post(discover))
+        .route("/v1/connectors/{connector}", get(connector))
+        .route("/v1/connectors/{connector}/accept", post(accept))
+        .with_state(admin)
+}
+
+/// The routes of a private socket: a token for this very run, and what its task is
+pub fn private_router(admin: Arc<Admin>, task: TaskId) -> Router {
+    let (of_token, of_task) = (Arc::clone(&admin), admin);
+    Router::new()
+        .route("/v1/token", post(move || token(State(of_token), Path(task.to_string()))))
+        .route("/v1/task", get(move || self::task(State(of_task), Path(task.to_string()))))
+}
+
+/// An error that a command can show: word, what, remedy
+#[derive(Debug)]
+pub struct Failure {
+    status: StatusCode,
+    body: Value,
+}
+
+impl Failure {
+    fn new(status: StatusCode, word: &str, message: impl Into<String>, remedy: &str) -> Self {
+        let message = message.into();
+        Self { status, body: json!({ "error": { "word": word, "message": message, "remedy": remedy } }) }
+    }
+
+    fn refused(reasons: &[Reason]) -> Self {
+        let first = reasons.first();
+        let body = json!({ "error": {
+            "word": first.map(|reason| reason.word),
+            "message": first.map(ToString::to_string),
+            "remedy": first.map(|reason| reason.word.remedy()),
+            "reasons": reasons,
+        }});
+        Self { status: StatusCode::FORBIDDEN, body }
+    }
+
+    fn unavailable() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Portreeve is ending.", "Start it again.")
+    }
+
+    fn malformed(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", message, "See `portreeve --help`.")
+    }
+
+    fn unreachable(why: impl Into<String>) -> Self {
+        let remedy = "Try its command or address by itself; its own messages are in the log of `portreeve serve`.";
+        Self::new(StatusCode::BAD_GATEWAY, "connector_unreachable", why, remedy)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.body)).into_response()
+    }
+}
+
+type Answer = Result<Json<Value>, Failure>;
+
+async fn status(State(admin): Shared) -> Answer {
+    let now = admin.clock.now();
+    let asked = admin.door.ask(move |engine| {
+        let state = engine.state();
+        json!({
+            "head": { "n": state.head().n, "hash": state.head().hash },
+            "boot": state.boot(),
+            "bundle": state.bundle(),
+            "tasks": state.tasks().filter(|(id, _)| state.life(*id, now).is_empty()).count(),
+            "open_effects": state.effects().count(),
+        })
+    });
+    let mut status = asked.await.ok_or_else(Failure::unavailable)?;
+    if let Some(members) = status.as_object_mut() {
+        members.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
+        members.insert("url".to_owned(), json!(admin.base));
+        members.insert("data".to_owned(), json!(admin.settings.data));
+        members.insert("policy".to_owned(), json!(admin.settings.policy));
+        members.insert("pid".to_owned(), json!(std::process::id()));
+    }
+    Ok(Json(status))
+}
+
+async fn tasks(State(admin): Shared) -> Answer {
+    let now = admin.clock.now();
+    let asked = admin.door.ask(move |engine| {
+        let state = engine.state();
+        let live = state.tasks().take(TASKS_SHOWN_MAX).map(|(id, task)| shown(id, task, &state.life(id, now)));
+        let ended = state
+            .ended()
+            .map(|(id, over)| json!({ "task": id, "run": over.run, "state": "over", "why": over.why, "at": over.at }));
+        live.chain(ended).collect::<Vec<_>>()
+    });
+    Ok(Json(json!({ "tasks": asked.await.ok_or_else(Failure::unavailable)? })))
+}
+
+/// Tasks in one list at most
+const TASKS_SHOWN_MAX: usize = 10_000;
+
+async fn task(State(admin): Shared, Path(task): Path<String>) -> Answer {
+    let id: TaskId = task.parse().map_err(|error| Failure::malformed(format!("{error}")))?;
+    let now = admin.clock.now();
+    let asked = admin.door.ask(move |engine| {
+        let state = engine.state();
+        state.task(id).map(|task| shown(id, task, &state.life(id, now))).ok_or_else(|| state.life(id, now))
+    });
+    let shown = asked.await.ok_or_else(Failure::unavailable)?;
+    shown.map(Json).map_err(|reasons| Failure { status: StatusCode::NOT_FOUND, ..Failure::refused(&reasons) })
+}
+
+fn shown(id: TaskId, task: &Task, reasons: &[Reason]) -> Value {
+    json!({
+        "task": id,
+        "run": task.run,
+        "state": if reasons.is_empty() { "live" } else { "over" },
+        "reasons": reasons,
+        "agent": task.agent,
+        "user": task.user,
+        "purpose": task.purpose,
+        "bundle": task.bundle,
+        "parameters": task.values.iter().map(|(name, value)| {
+            (name.to_string(), json!({ "value": value, "by": task.chosen.get(name) }))
+        }).collect::<BTreeMap<_, _>>(),
+        "opened": task.opened,
+        "expires": task.expires,
+        "over_at": task.deadline(),
+        "calls": task.calls,
+        "open": task.open,
+        "steps": task.steps.iter().map(|(name, step)| {
+            (name.to_string(), json!({ "used": step.used, "succeeded": step.succeeded }))
+        }).collect::<BTreeMap<_, _>>(),
+    })
+}
+
+async fn open(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<OpenTask>) -> Answer {
+    let user = user_of(&admin, caller.uid);
+    let process = if ask.exec {
+        let process = caller.pid.and_then(Peer::of);
+        Some(process.ok_or_else(|| Failure::malformed("the kernel does not say which process asks"))?)
+    } else {
+        None
+    };
+    let opened = admin.tasks.open(user.clone(), ask).await.map_err(|reasons| Failure::refused(&reasons))?;
+    let mut answer = json!({
+        "task": opened.task,
+        "run": opened.run,
+        "agent": opened.agent,
+        "user": user,
+        "expires": opened.expires,
+    });
+    if let Some(process) = process {
+        match private_socket(&admin, &opened, process) {
+            Ok(path) => {
+                if let Some(members) = answer.as_object_mut() {
+                    members.insert("socket".to_owned(), json!(path));
+                }
+            }
+            Err(error) => {
+                let stop = Stop { node: Node::Task(opened.task), why: Why::Gone, by: Actor::System, at: None };
+                admin.door.stop(stop).await;
+                return Err(Failure::malformed(format!("the process cannot be watched: {error}")));
+            }
+        }
+    }
+    let (token, endpoints) = admin.tasks.token(opened.task).await.map_err(|reasons| Failure::refused(&reasons))?;
+    if let Some(members) = answer.as_object_mut() {
+        members.insert("token".to_owned(), json!(token.text));
+        members.insert("token_expires".to_owned(), json!(token.expires));
+        members.insert("endpoints".to_owned(), json!(endpoints));
+    }
+    Ok(Json(answer))
+}
+
+fn private_socket(
+    admin: &Arc<Admin>,
+    opened: &crate::tasks::Opened,
+    process: Peer,
+) -> std::io::Result<std::path::PathBuf> {
+    let folder = admin.settings.data.join("run");
+    std::fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("{}.sock", opened.task));
+    let listener = listen::bind(&path)?;
+    admin.tasks.bind(opened.run, process)?;
+    let router = private_router(Arc::clone(admin), opened.task);
+    let (endpoints, tasks) = (Arc::clone(&admin.endpoints), Arc::clone(&admin.tasks));
+    let run = opened.run;
+    let served = Served { path: path.clone() };
+    let listening = tokio::spawn(async move {
+        let _served = served;
+        listen::private(listener, run, router, endpoints, tasks).await;
+    });
+    admin.tasks.listening(run, listening.abort_handle());
+    Ok(path)
+}
+
+/// A socket that is being served; its file goes with it
+struct Served {
+    path: std::path::PathBuf,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn token(State(admin): Shared, Path(task): Path<String>) -> Answer {
+    let id: TaskId = task.parse().map_err(|error| Failure::malformed(format!("{error}")))?;
+    let (token, endpoints) = admin.tasks.token(id).await.map_err(|reasons| Failure::refused(&reasons))?;
+    Ok(Json(json!({
+        "task": id, "token": token.text, "token_expires": token.expires, "endpoints": endpoints, "base": admin.base,
+    })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StopNode {
+    node: Node,
+    #[serde(default)]
+    ended: bool,
+}
+
+/// Recorded, then settled, then cleared; the answer shows all three, and names what is not
+async fn stop(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<StopNode>) -> Answer {
+    let begun = Instant::now();
+    let by = Actor::Owner { user: user_of(&admin, caller.uid) };
+    let why = if ask.ended { Why::Ended } else { Why::Killed };
+    let known_task = known_task(&admin, &ask.node).await;
+    let reply = admin.door.stop(Stop { node: ask.node.clone(), why, by, at: None }).await;
+    let micros = |since: Instant| u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+    match reply {
+        Reply::Recorded => {}
+        Reply::Refused(reasons) => return Err(Failure::refused(&reasons)),
+        _ => return Err(Failure::unavailable()),
+    }
+    let recorded = micros(begun);
+    let settled = tokio::time::timeout(SETTLE, admin.latches.settled(&ask.node)).await.is_ok();
+    let settled_after = settled.then(|| micros(begun));
+    let left = admin.latches.under_way(&ask.node);
+    let (node, now) = (ask.node.clone(), admin.clock.now());
+    let clear = move |engine: &crate::door::TheEngine| {
+        let state = engine.state();
+        !state.effects().any(|(_, open)| match &node {
+            Node::Connector(name) => open.connector == *name,
+            Node::Task(_) | Node::Run(_) => Some(open.task) == known_task,
+            _ => !state.effect_lives(open, now),
+        })
+    };
+    let cleared = admin.door.until(CLEAR, clear).await;
+    Ok(Json(json!({
+        "node": ask.node,
+        "why": why,
+        "recorded_us": recorded,
+        "settled_us": settled_after,
+        "cleared_us": cleared.then(|| micros(begun)),
+        "not_settled": left,
+    })))
+}
+
+/// How long the answer to a stop waits for what is under way
+const SETTLE: Duration = Duration::from_secs(5);
+/// How long it waits for calls to be cancelled and children to be dead
+const CLEAR: Duration = Duration::from_secs(8);
+
+async fn known_task(admin: &Admin, node: &Node) -> Option<TaskId> {
+    match node {
+        Node::Task(task) => Some(*task),
+        Node::Run(run) => {
+            let run = *run;
+            admin.door.ask(move |engine| engine.state().task_of(run)).await.flatten()
+        }
+        _ => None,
+    }
+}
+
+async fn apply(State(admin): Shared, Extension(caller): Extension<Caller>) -> Answer {
+    let policy = admin.settings.policy.clone();
+    let loaded = tokio::task::spawn_blocking(move || portreeve_rules::load(&policy)).await;
+    let loaded = loaded.map_err(|_| Failure::unavailable())?.map_err(|findings| Failure {
+        status: StatusCode::UNPROCESSABLE_ENTITY,
+        body: json!({ "error": {
+            "word": "policy_broken",
+            "message": "The policy has errors; the one in force stays.",
+            "remedy": "Mend what `portreeve policy check` shows.",
+            "shown": findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "findings": findings,
+        }}),
+    })?;
+    let digest = loaded.bundle.digest;
+    let what = ChangeWhat::Bundle { bundle: Arc::clone(&loaded.bundle), blob: loaded.blob };
+    change(&admin, caller.uid, what).await?;
+    Ok(Json(json!({ "bundle": digest, "warnings": loaded.warnings })))
+}
+
+async fn change(admin: &Admin, uid: u32, what: ChangeWhat) -> Result<(), Failure> {
+    let by = Actor::Owner { user: user_of(admin, uid) };
+    match admin.door.submit(Request::Change(Change { by, what })).await {
+        Reply::Recorded => {
+            admin.catalogue.refresh(&admin.door).await;
+            Ok(())
+        }
+        Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
+        _ => Err(Failure::unavailable()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Discover {
+    command: Option<Vec<String>>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    url: Option<String>,
+}
+
+async fn discover(State(admin): Shared, Json(ask): Json<Discover>) -> Answer {
+    let reach = match (ask.command, ask.url) {
+        (Some(command), None) if !command.is_empty() => Reach::Stdio { command, env: ask.env },
+        (None, Some(url)) => Reach::Http { url },
+        _ => return Err(Failure::malformed("a connector has a command or a url")),
+    };
+    let offer = offered(&admin, &reach).await?;
+    Ok(Json(json!({ "tools": described(&offer) })))
+}
+
+async fn offered(admin: &Admin, reach: &Reach) -> Result<Offer, Failure> {
+    admin.links.discover(reach).await.map_err(|unready| match unready {
+        Unready::Unreachable(why) => Failure::unreachable(why),
+        Unready::Refused(reasons) => Failure::refused(&reasons),
+    })
+}
+
+fn described(offer: &Offer) -> Vec<Value> {
+    offer.iter().map(|(name, raw)| json!({ "name": name, "digest": digest(raw), "definition": raw })).collect()
+}
+
+/// What was accepted of a connector, and what it offers now
+async fn connector(State(admin): Shared, Path(connector): Path<String>) -> Answer {
+    let (name, reach) = reach_of(&admin, &connector)?;
+    let offer = offered(&admin, &reach).await;
+    if let Ok(offer) = &offer {
+        admin.links.saw(&name, offer).await;
+    }
+    let of = name.clone();
+    let accepted = admin.door.ask(move |engine| {
+        let pins = engine.state().pins_of(&of);
+        pins.map(|(tool, pin)| {
+            let accepted = engine.log().blob(pin.blob).ok().flatten();
+            let definition = accepted.and_then(|raw| String::from_utf8(raw).ok());
+            json!({ "name": tool, "accepted": pin.accepted, "seen": pin.seen, "definition": definition })
+        })
+        .collect::<Vec<_>>()
+    });
+    let accepted = accepted.await.ok_or_else(Failure::unavailable)?;
+    let (offered, unreachable) = match offer {
+        Ok(offer) => (Some(described(&offer)), None),
+        Err(failure) => (None, failure.body.pointer("/error/message").cloned()),
+    };
+    Ok(Json(json!({ "connector": name, "accepted": accepted, "offered": offered, "unreachable": unreachable })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Accept {
+    /// Exactly the digests that were shown, by tool
+    tools: BTreeMap<ToolName, Hash>,
+}
+
+/// Accepts definitions: those whose digests the operator was shown, if the connector still offers just these
+async fn accept(
+    State(admin): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(connector): Path<String>,
+    Json(ask): Json<Accept>,
+) -> Answer {
+    let (name, reach) = reach_of(&admin, &connector)?;
+    let offer = offered(&admin, &reach).await?;
+    let mut definitions = BTreeMap::new();
+    for (tool, shown) in &ask.tools {
+        match offer.get(tool.as_str()).map(|raw| (digest(raw), raw)) {
+            Some((Some(digest), raw)) if digest == *shown => {
+                definitions.insert(tool.clone(), (digest, raw.as_bytes().to_vec()));
+            }
+            _ => {
+                let message = format!("{name}.{tool} is not what was shown any more.");
+                let remedy = "Look at it again: `portreeve connector show NAME`.";
+                return Err(Failure::new(StatusCode::CONFLICT, "definition_changed", message, remedy));
+            }
+        }
+    }
+    let count = definitions.len();
+    change(&admin, caller.uid, ChangeWhat::Pins { connector: name.clone(), definitions }).await?;
+    admin.links.saw(&name, &offer).await;
+    Ok(Json(json!({ "connector": name, "accepted": count })))
+}
+
+fn reach_of(admin: &Admin, connector: &str) -> Result<(Name, Reach), Failure> {
+    let name: Name = connector.parse().map_err(|error| Failure::malformed(format!("{error}")))?;
+    let view = admin.catalogue.view();
+    let found = view.bundle.as_ref().and_then(|bundle| bundle.connectors.get(&name));
+    let reach = found.map(|connector| connector.reach.clone()).ok_or_else(|| {
+        let message = format!("No connector {name} is in the policy.");
+        Failure::new(
+            StatusCode::NOT_FOUND,
+            "connector_unknown",
+            message,
+            "Add it: `portreeve connector add NAME -- COMMAND…`.",
+        )
+    })?;
+    Ok((name, reach))
+}
+
+/// The user whose account speaks
+fn user_of(admin: &Admin, uid: u32) -> Option<Name> {
+    let account = account_name(uid)?;
+    let view = admin.catalogue.view();
+    let users = &view.bundle.as_ref()?.users;
+    users.iter().find(|(_, user)| user.accounts.contains(&account)).map(|(name, _)| name.clone())
+}
+
+/// The name of an account, from the system's own list
+#[must_use]
+pub fn account_name(uid: u32) -> Option<String> {
+    let accounts = std::fs::read_to_string("/etc/passwd").ok()?;
+    accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}

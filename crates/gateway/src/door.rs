@@ -1,0 +1,331 @@
+//! The door's thread: the one writer of the log.
+//!
+//! Whatever has gathered while a group was being made durable becomes the next group, so many calls share one
+//! sync of the disk. Stops go first. Settlements and sightings ride with whatever comes next, or after a
+//! short while.
+
+use crate::snapshots::{EVERY, Store};
+use portreeve_core::{
+    due::Owed,
+    engine::{Engine, Reply},
+    event::{End, Process},
+    names::{EffectId, RunId},
+    node::{Node, Why},
+    reason::{Reason, Word},
+    request::{Request, Settle, Stop},
+};
+use portreeve_log::Sqlite;
+use portreeve_rules::Reader;
+use portreeve_upstream::{clock::SteadyClock, latch::Latches};
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// The engine over the parts that are used here
+pub type TheEngine = Engine<Sqlite, Reader, Store>;
+
+/// The way to the door
+#[derive(Clone, Debug)]
+pub struct Door {
+    shared: Arc<Shared>,
+    latches: Arc<Latches>,
+    turns: watch::Receiver<u64>,
+}
+
+/// Something that the shell owes because of what was recorded
+#[derive(Debug)]
+pub enum Notice {
+    /// Stop waiting for a call
+    Cancel(EffectId),
+    /// End a child process
+    Reap {
+        /// The effect that started it
+        effect: EffectId,
+        /// The process, if it was recorded
+        process: Option<Process>,
+        /// Why
+        why: Why,
+    },
+    /// A run's task is over
+    Ended(RunId),
+}
+
+struct Shared {
+    // Held only to put something in or take it out.
+    queue: Mutex<Queue>,
+    bell: Condvar,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    urgent: VecDeque<Item>,
+    ordinary: VecDeque<Item>,
+    later: VecDeque<Item>,
+    later_since: Option<Instant>,
+    questions: Vec<Question>,
+    closing: bool,
+}
+
+struct Item {
+    request: Request,
+    reply: Option<oneshot::Sender<Reply>>,
+}
+
+type Question = Box<dyn FnOnce(&TheEngine) + Send>;
+
+/// Requests judged in one turn at most, so that a stop never waits for long
+const TURN_MAX: usize = 256;
+/// Requests that may wait
+const WAITING_MAX: usize = 16_384;
+/// How long a settlement waits for company
+const LATER: Duration = Duration::from_millis(10);
+
+impl Door {
+    /// Starts the door's thread over an engine
+    ///
+    /// # Errors
+    /// The thread could not be started.
+    pub fn open(
+        engine: TheEngine,
+        clock: SteadyClock,
+        latches: Arc<Latches>,
+        notices: mpsc::UnboundedSender<Notice>,
+        snapshots: std::sync::mpsc::Sender<()>,
+    ) -> std::io::Result<(Self, JoinHandle<TheEngine>)> {
+        let shared = Arc::new(Shared { queue: Mutex::default(), bell: Condvar::new() });
+        let (turned, turns) = watch::channel(0);
+        let kept = engine.state().head().n;
+        let keeper = Keeper { engine, clock, latches: Arc::clone(&latches), notices, turned, snapshots, kept };
+        let thread = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name("door".to_owned()).spawn(move || {
+                let _shut = Shut(&shared);
+                keeper.run(&shared)
+            })?
+        };
+        Ok((Self { shared, latches, turns }, thread))
+    }
+
+    /// Puts a request to the door and waits until the answer is durable
+    pub async fn submit(&self, request: Request) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        let urgent = matches!(request, Request::Stop(_));
+        self.put(|queue| {
+            let lane = if urgent { &mut queue.urgent } else { &mut queue.ordinary };
+            // What finds no place is told so at once: its sender is dropped.
+            if !queue.closing && (urgent || lane.len() < WAITING_MAX) {
+                lane.push_back(Item { request, reply: Some(reply) });
+            }
+        });
+        answer.await.unwrap_or_else(|_| Reply::Refused(vec![Reason::new(Word::RecordUnavailable, "record")]))
+    }
+
+    /// Stops a node: closes its latch first, then has the stop recorded
+    pub async fn stop(&self, stop: Stop) -> Reply {
+        self.latches.close(&stop.node);
+        self.submit(Request::Stop(stop)).await
+    }
+
+    /// Has something recorded with the next group, without waiting for it
+    pub fn later(&self, request: Request) {
+        self.put(|queue| {
+            if !queue.closing {
+                queue.later_since.get_or_insert_with(Instant::now);
+                queue.later.push_back(Item { request, reply: None });
+            }
+        });
+    }
+
+    /// Asks what is true between two turns
+    pub async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&TheEngine) -> T + Send + 'static) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.put(|queue| {
+            if !queue.closing {
+                queue.questions.push(Box::new(move |engine| {
+                    let _ = reply.send(question(engine));
+                }));
+            }
+        });
+        answer.await.ok()
+    }
+
+    /// Asks again after each turn until the answer is yes, at most for `within`
+    pub async fn until(&self, within: Duration, holds: impl Fn(&TheEngine) -> bool + Clone + Send + 'static) -> bool {
+        let mut turns = self.turns.clone();
+        let wait = async {
+            loop {
+                turns.mark_unchanged();
+                let holds = holds.clone();
+                if self.ask(move |engine| holds(engine)).await.unwrap_or(true) {
+                    return;
+                }
+                if turns.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(within, wait).await.is_ok()
+    }
+
+    /// Lets the thread finish what is waiting, and end
+    pub fn close(&self) {
+        self.put(|queue| queue.closing = true);
+    }
+
+    fn put(&self, change: impl FnOnce(&mut Queue)) {
+        change(&mut self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner));
+        self.shared.bell.notify_one();
+    }
+}
+
+/// Tells everybody who waits, when the thread ends for whatever reason, that nothing is judged any more
+struct Shut<'a>(&'a Shared);
+
+impl Drop for Shut<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        *queue = Queue { closing: true, ..Queue::default() };
+    }
+}
+
+/// The thread's own part
+struct Keeper {
+    engine: TheEngine,
+    clock: SteadyClock,
+    latches: Arc<Latches>,
+    notices: mpsc::UnboundedSender<Notice>,
+    turned: watch::Sender<u64>,
+    snapshots: std::sync::mpsc::Sender<()>,
+    /// The group at which a snapshot was asked for last
+    kept: u64,
+}
+
+impl Keeper {
+    fn run(mut self, shared: &Shared) -> TheEngine {
+        let mut owed = self.owed();
+        loop {
+            let (items, questions, closing) = self.gather(shared, owed.is_empty());
+            let mut items: VecDeque<Item> = items;
+            for request in owed.drain(..) {
+                items.push_front(Item { request, reply: None });
+            }
+            let wakes = self.engine.wake().is_some_and(|wake| wake <= self.clock.now());
+            let unsettles = items.iter().any(|item| matters(&item.request));
+            if !items.is_empty() || wakes {
+                self.turn(items);
+            }
+            for question in questions {
+                question(&self.engine);
+            }
+            if unsettles || wakes {
+                owed = self.owed();
+            }
+            if closing && owed.is_empty() {
+                return self.engine;
+            }
+        }
+    }
+
+    fn gather(&self, shared: &Shared, may_wait: bool) -> (VecDeque<Item>, Vec<Question>, bool) {
+        let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let later = queue.later_since.map(|since| LATER.saturating_sub(since.elapsed()));
+            let ready = !queue.urgent.is_empty() || !queue.ordinary.is_empty() || !queue.questions.is_empty();
+            let wake = self.engine.wake().map(|wake| wake.since(self.clock.now()).max(0).unsigned_abs());
+            let wait = later.into_iter().chain(wake.map(Duration::from_millis)).min();
+            if !may_wait || ready || queue.closing || wait == Some(Duration::ZERO) {
+                break;
+            }
+            queue = match wait {
+                Some(wait) => shared.bell.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0,
+                None => shared.bell.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        let mut items = std::mem::take(&mut queue.urgent);
+        // Settlements come before new calls, so that a step that has succeeded counts.
+        items.append(&mut queue.later);
+        queue.later_since = None;
+        let ordinary = queue.ordinary.len().min(TURN_MAX);
+        items.extend(queue.ordinary.drain(..ordinary));
+        let closing = queue.closing && queue.ordinary.is_empty();
+        (items, std::mem::take(&mut queue.questions), closing)
+    }
+
+    fn turn(&mut self, items: VecDeque<Item>) {
+        let mut seed = [0; 32];
+        if getrandom::fill(&mut seed).is_err() {
+            // Without randomness nothing can be committed to: every sender is dropped, and told so.
+            return;
+        }
+        let (requests, replies): (Vec<Request>, Vec<_>) =
+            items.into_iter().map(|item| (item.request, item.reply)).unzip();
+        let ended: Vec<Option<RunId>> = requests.iter().map(|request| self.ends(request)).collect();
+        let renews = requests.iter().any(|request| matches!(request, Request::Change(_)));
+        let answers = self.engine.turn(requests, self.clock.read(), seed);
+        if renews {
+            let state = self.engine.state();
+            self.latches.renew(|node| state.is_live(node));
+        }
+        for (run, answer) in ended.into_iter().zip(&answers) {
+            if let (Some(run), Reply::Recorded) = (run, answer) {
+                let _ = self.notices.send(Notice::Ended(run));
+            }
+        }
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            if let Some(reply) = reply {
+                let _ = reply.send(answer);
+            }
+        }
+        self.turned.send_modify(|turn| *turn += 1);
+        let head = self.engine.state().head().n;
+        if head >= self.kept + EVERY {
+            self.kept = head;
+            let _ = self.snapshots.send(());
+        }
+    }
+
+    /// The run whose task a request ends; its latch is closed before the end is recorded
+    fn ends(&self, request: &Request) -> Option<RunId> {
+        let Request::Stop(stop) = request else { return None };
+        self.latches.close(&stop.node);
+        match stop.node {
+            Node::Task(task) => self.engine.state().task(task).map(|task| task.run),
+            Node::Run(run) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// What is to be recorded next; what is to be done is sent to those who do it
+    fn owed(&self) -> Vec<Request> {
+        let mut requests = Vec::new();
+        for owed in self.engine.due(self.clock.read()) {
+            match owed {
+                Owed::Record(request) => requests.push(request),
+                Owed::Cancel(effect) => {
+                    let _ = self.notices.send(Notice::Cancel(effect));
+                }
+                Owed::Reap { effect, process, why } => {
+                    let _ = self.notices.send(Notice::Reap { effect, process, why });
+                }
+            }
+        }
+        requests
+    }
+}
+
+/// Whether something may be owed because of a request
+fn matters(request: &Request) -> bool {
+    let child_started = matches!(request, Request::Settle(Settle { end: End::Done { process: Some(_), .. }, .. }));
+    child_started || matches!(request, Request::Stop(_) | Request::Change(_))
+}

@@ -1,0 +1,169 @@
+//! Sockets: the one for agents, the administrator's, and the private ones.
+
+use crate::{
+    endpoint::{Endpoints, Via, empty},
+    settings::CONNECTIONS_MAX,
+    tasks::Tasks,
+};
+use axum::{Router, body::Body};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use portreeve_core::names::RunId;
+use std::{
+    convert::Infallible,
+    fs, io,
+    os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener, UnixStream, unix::UCred},
+    sync::Semaphore,
+};
+use tower::ServiceExt as _;
+
+/// Who speaks at the administrator's socket
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The account
+    pub uid: u32,
+    /// The process, if the kernel says
+    pub pid: Option<i32>,
+}
+
+/// How long a client may take to send the head of a request
+const HEAD: Duration = Duration::from_secs(15);
+/// Bytes of the head of a request at most
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Serves agents over TCP
+pub async fn tcp(listener: TcpListener, endpoints: Arc<Endpoints>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        let endpoints = Arc::clone(&endpoints);
+        tokio::spawn(async move {
+            let _place = place;
+            let answer = |request| {
+                let endpoints = Arc::clone(&endpoints);
+                async move { Ok::<_, Infallible>(endpoints.answer(request, Via::Tcp).await) }
+            };
+            connection(stream, answer).await;
+        });
+    }
+}
+
+/// Serves the administrator: the owner of the data folder, but nothing below an agent's process
+pub async fn admin(listener: UnixListener, router: Router, tasks: Arc<Tasks>) {
+    let owner = rustix::process::geteuid().as_raw();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok(peer) = stream.peer_cred() else { continue };
+        let (router, tasks) = (router.clone(), Arc::clone(&tasks));
+        tokio::spawn(async move {
+            let caller = Caller { uid: peer.uid(), pid: peer.pid() };
+            let answer = |mut request: Request<Incoming>| {
+                // Asked for each request: whoever was no agent when it connected may be one now.
+                let allowed = caller.uid == owner && caller.pid.is_some_and(|pid| !tasks.is_agent(pid));
+                request.extensions_mut().insert(caller);
+                let router = router.clone();
+                async move { if allowed { router.oneshot(request.map(Body::new)).await } else { Ok(forbidden()) } }
+            };
+            connection(stream, answer).await;
+        });
+    }
+}
+
+/// Serves the processes below the one that a run was opened for
+pub async fn private(listener: UnixListener, run: RunId, router: Router, endpoints: Arc<Endpoints>, tasks: Arc<Tasks>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok(peer) = stream.peer_cred() else { continue };
+        let (router, endpoints, tasks) = (router.clone(), Arc::clone(&endpoints), Arc::clone(&tasks));
+        tokio::spawn(async move {
+            let allowed = is_of_run(&tasks, run, &peer);
+            let answer = |request: Request<Incoming>| {
+                let (router, endpoints) = (router.clone(), Arc::clone(&endpoints));
+                async move {
+                    if !allowed {
+                        return Ok::<_, Infallible>(forbidden());
+                    }
+                    if request.uri().path().starts_with("/mcp/") {
+                        return Ok(endpoints.answer(request, Via::Socket).await.map(Body::new));
+                    }
+                    router.oneshot(request.map(Body::new)).await
+                }
+            };
+            connection(stream, answer).await;
+        });
+    }
+}
+
+fn is_of_run(tasks: &Tasks, run: RunId, peer: &UCred) -> bool {
+    peer.uid() == rustix::process::geteuid().as_raw() && peer.pid().is_some_and(|pid| tasks.is_of_run(run, pid))
+}
+
+fn forbidden() -> Response<Body> {
+    empty(StatusCode::FORBIDDEN).map(|_| {
+        Body::from("{\"error\":{\"word\":\"not_yours\",\"message\":\"This socket is not for this process.\"}}")
+    })
+}
+
+async fn connection<S, B, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: http_body::Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service_fn(answer));
+    if let Err(error) = served.await {
+        tracing::trace!(%error, "connection ended");
+    }
+}
+
+/// Binds a socket that only its owner can reach, whatever the length of its path
+///
+/// # Errors
+/// It cannot be bound.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = short(path, |path| UnixListener::bind(path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Connects to a socket, whatever the length of its path
+///
+/// # Errors
+/// Nobody listens.
+pub async fn connect(path: &Path) -> io::Result<UnixStream> {
+    let stream = short(path, |path| std::os::unix::net::UnixStream::connect(path))?;
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
+/// The kernel takes 107 bytes of a socket's path; by way of its open folder, any path is short
+fn short<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    if path.as_os_str().len() < 100 {
+        return act(path);
+    }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let folder = fs::File::open(folder)?;
+    act(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
+}

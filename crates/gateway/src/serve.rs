@@ -1,0 +1,195 @@
+//! One process over one data folder, wired together.
+
+use crate::{
+    admin::{self, Admin},
+    call::Calls,
+    catalogue::Catalogue,
+    door::Door,
+    endpoint::Endpoints,
+    links::Links,
+    listen, reaper,
+    settings::{LOG_RESERVE_BYTES, Settings},
+    snapshots,
+    tasks::{Tasks, draw},
+};
+use portreeve_core::{
+    engine::{Boot, Engine, Reply},
+    event::Actor,
+    names::BootId,
+    request::{Change, ChangeWhat, Request},
+};
+use portreeve_identity::{
+    key::{self, SigningKey},
+    token::Issuer,
+};
+use portreeve_log::Sqlite;
+use portreeve_rules::Reader;
+use portreeve_upstream::{clock::SteadyClock, latch::Latches};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use tokio::{net::TcpListener, sync::mpsc};
+
+/// Why a data folder is not served
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder cannot be used
+    #[error("the data folder {path} cannot be used")]
+    Folder {
+        /// Which
+        path: PathBuf,
+        /// Why
+        #[source]
+        source: io::Error,
+    },
+    /// The log cannot be opened
+    #[error("{0}")]
+    Log(#[source] portreeve_log::Open),
+    /// The log cannot be taken up
+    #[error("the log cannot be taken up")]
+    Boot(#[source] Boot),
+    /// There is no key to sign with
+    #[error("there is no key to sign tokens with")]
+    Key(#[source] key::Error),
+    /// There is no policy that could be judged with
+    #[error("the policy in {path} has errors, and no earlier one is in force")]
+    Policy {
+        /// Where
+        path: PathBuf,
+        /// What is wrong with it
+        findings: Vec<portreeve_rules::Finding>,
+    },
+    /// The policy could not be put into force
+    #[error("the policy could not be recorded")]
+    Change,
+    /// The address cannot be listened at
+    #[error("{address} cannot be listened at")]
+    Listen {
+        /// Which
+        address: SocketAddr,
+        /// Why
+        #[source]
+        source: io::Error,
+    },
+    /// The system does not give what is needed
+    #[error("{0}")]
+    System(String),
+}
+
+/// A process that serves
+#[derive(Debug)]
+pub struct Serving {
+    /// Where agents reach it
+    pub address: SocketAddr,
+    /// What is wrong with the policy directory; the policy in force is an earlier one then
+    pub findings: Vec<portreeve_rules::Finding>,
+    door: Door,
+    links: Arc<Links>,
+    thread: std::thread::JoinHandle<crate::door::TheEngine>,
+    listening: Vec<tokio::task::JoinHandle<()>>,
+    data: PathBuf,
+}
+
+/// The administrator's socket in a data folder
+#[must_use]
+pub fn admin_socket(data: &std::path::Path) -> PathBuf {
+    data.join("admin.sock")
+}
+
+/// Takes a data folder and serves it until [`Serving::end`]
+///
+/// # Errors
+/// [`Error`]
+pub async fn serve(settings: Settings) -> Result<Serving, Error> {
+    let folder = |source| Error::Folder { path: settings.data.clone(), source };
+    let clock = SteadyClock::start();
+    let options = portreeve_log::Options { bytes_max: settings.log_bytes_max, reserve_bytes: LOG_RESERVE_BYTES };
+    let log = Sqlite::open(&settings.data, options).map_err(Error::Log)?;
+    std::fs::create_dir_all(settings.data.join("keys")).map_err(folder)?;
+    let key = SigningKey::load_or_make(&settings.data.join("keys").join("token.key")).map_err(Error::Key)?;
+    let boot = BootId(draw().map_err(Error::System)?);
+    let store = snapshots::Store::of(&settings.data);
+    let mut engine =
+        Engine::boot(log, Reader, store, boot, env!("CARGO_PKG_VERSION"), clock.read()).map_err(Error::Boot)?;
+    let findings = take_policy(&mut engine, &settings, clock)?;
+
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|source| Error::Listen { address: settings.listen, source })?;
+    let address = listener.local_addr().map_err(|source| Error::Listen { address: settings.listen, source })?;
+    let base = format!("http://{address}");
+    let issuer = Arc::new(Issuer::new(base.clone(), &key));
+
+    let latches = Arc::new(Latches::default());
+    let (notices, noticed) = mpsc::unbounded_channel();
+    let (snapshot, told) = std::sync::mpsc::channel();
+    snapshots::follow(&settings.data, told).map_err(folder)?;
+    let (door, thread) = Door::open(engine, clock, Arc::clone(&latches), notices, snapshot).map_err(folder)?;
+    let catalogue = Arc::new(Catalogue::default());
+    catalogue.refresh(&door).await;
+    let links = Arc::new(Links::new(door.clone(), Arc::clone(&latches), clock, Arc::clone(&catalogue), &settings));
+    let calls = Calls::new(door.clone(), Arc::clone(&latches), Arc::clone(&links), Arc::clone(&catalogue));
+    let tasks = Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone());
+    let endpoints =
+        Arc::new(Endpoints::new(door.clone(), Arc::clone(&calls), Arc::clone(&catalogue), issuer, clock, address));
+    let admin = Arc::new(Admin {
+        door: door.clone(),
+        latches,
+        catalogue,
+        links: Arc::clone(&links),
+        tasks: Arc::clone(&tasks),
+        endpoints: Arc::clone(&endpoints),
+        clock,
+        settings: settings.clone(),
+        base,
+    });
+    // Whatever listens at the path of our socket is not ours: the folder is locked for us.
+    let socket = listen::bind(&admin_socket(&settings.data)).map_err(folder)?;
+    let listening = vec![
+        tokio::spawn(reaper::run(noticed, Arc::clone(&links), calls, Arc::clone(&tasks))),
+        tokio::spawn(listen::tcp(listener, endpoints)),
+        tokio::spawn(listen::admin(socket, admin::router(admin), tasks)),
+    ];
+    Ok(Serving { address, findings, door, links, thread, listening, data: settings.data })
+}
+
+/// Puts the policy directory into force if it differs from the policy in force
+///
+/// A directory with errors leaves the earlier policy in force; without one, nothing is served.
+fn take_policy(
+    engine: &mut crate::door::TheEngine,
+    settings: &Settings,
+    clock: SteadyClock,
+) -> Result<Vec<portreeve_rules::Finding>, Error> {
+    let loaded = match portreeve_rules::load(&settings.policy) {
+        Ok(loaded) => loaded,
+        Err(findings) if engine.state().bundle().is_some() => return Ok(findings),
+        Err(findings) => return Err(Error::Policy { path: settings.policy.clone(), findings }),
+    };
+    if engine.state().bundle() != Some(loaded.bundle.digest) {
+        let what = ChangeWhat::Bundle { bundle: loaded.bundle, blob: loaded.blob };
+        let change = Request::Change(Change { by: Actor::Owner { user: None }, what });
+        let replies = engine.turn(vec![change], clock.read(), [0; 32]);
+        if !matches!(replies.as_slice(), [Reply::Recorded]) {
+            return Err(Error::Change);
+        }
+    }
+    Ok(loaded.warnings)
+}
+
+impl Serving {
+    /// Ends: nothing new is taken, children are ended, what is owed is recorded, a snapshot is kept
+    pub async fn end(self) {
+        for task in self.listening.iter().skip(1) {
+            task.abort();
+        }
+        let _ = std::fs::remove_file(admin_socket(&self.data));
+        self.links.end_all().await;
+        self.door.close();
+        let (thread, data) = (self.thread, self.data);
+        let ended = tokio::task::spawn_blocking(move || {
+            if let Ok(engine) = thread.join() {
+                snapshots::Store::of(&data).keep(engine.state());
+            }
+        });
+        let _ = ended.await;
+    }
+}

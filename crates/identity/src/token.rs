@@ -1,0 +1,225 @@
+//! Access tokens: JWTs of type `at+jwt` (RFC 9068), minutes long, bound to endpoints.
+
+use crate::key::SigningKey;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
+use portreeve_core::{
+    hash::Hash,
+    names::{Name, RunId, TaskId},
+    time::Millis,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, PoisonError},
+};
+
+/// How long a token lives: at most five minutes, so that a lost one is soon worth nothing
+pub const LIFETIME_MS: i64 = 5 * 60 * 1000;
+/// How far ahead of us the clock of an issuer may be
+const SKEW_MS: i64 = 5_000;
+/// Bytes of a token at most
+const BYTES_MAX: usize = 4096;
+/// Tokens whose signature was checked already, at most
+const CACHE_MAX: usize = 100_000;
+
+/// What a token says; the claims of RFC 9068 and the task
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: BTreeSet<String>,
+    sub: String,
+    client_id: String,
+    jti: String,
+    iat: i64,
+    exp: i64,
+    run: RunId,
+    #[serde(rename = "https://portreeve.dev/claims/task")]
+    task: TaskClaim,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct TaskClaim {
+    id: TaskId,
+    purpose: Name,
+}
+
+/// What a token is minted for
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The run that it names
+    pub run: RunId,
+    /// The task of that run
+    pub task: TaskId,
+    /// Its purpose
+    pub purpose: Name,
+    /// The agent
+    pub agent: Name,
+    /// On whose behalf
+    pub user: Option<Name>,
+    /// The endpoints that it is good for
+    pub audience: BTreeSet<String>,
+}
+
+/// A minted token and when it ends
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The token itself
+    pub text: String,
+    /// When it is over
+    pub expires: Millis,
+}
+
+/// Why a token is not good; every one of them is answered with 401
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// There is none
+    #[error("no bearer token was presented")]
+    Missing,
+    /// It cannot be read as a token
+    #[error("the token is malformed")]
+    Malformed,
+    /// It is of another type or signed with another algorithm
+    #[error("the token is of another type or algorithm")]
+    Kind,
+    /// The signature does not fit
+    #[error("the token's signature is not ours")]
+    Signature,
+    /// Somebody else issued it
+    #[error("the token was issued by somebody else")]
+    Issuer,
+    /// It is meant for another endpoint
+    #[error("the token is not meant for this endpoint")]
+    Audience,
+    /// Its time is over, or has not come
+    #[error("the token's time is over or has not come")]
+    Time,
+}
+
+/// Mints tokens, and checks those that come back
+#[derive(Debug)]
+pub struct Issuer {
+    name: String,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+    // Held only for a look-up or an insertion, never across anything slow.
+    checked: Mutex<HashMap<Hash, Checked>>,
+}
+
+#[derive(Clone, Debug)]
+struct Checked {
+    run: RunId,
+    audience: BTreeSet<String>,
+    from: Millis,
+    until: Millis,
+}
+
+impl Issuer {
+    /// An issuer of this name
+    #[must_use]
+    pub fn new(name: String, key: &SigningKey) -> Self {
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_issuer(&[&name]);
+        validation.set_required_spec_claims(&["iss", "aud", "exp"]);
+        // Audience and time are checked on every request, also for tokens from the cache.
+        validation.validate_aud = false;
+        validation.validate_exp = false;
+        Self {
+            name,
+            encoding: EncodingKey::from_ed_der(key.pkcs8()),
+            decoding: DecodingKey::from_ed_der(key.public()),
+            validation,
+            checked: Mutex::default(),
+        }
+    }
+
+    /// A token for `subject`; `None` if it could not be signed
+    #[must_use]
+    pub fn mint(&self, subject: &Subject, jti: String, now: Millis) -> Option<Token> {
+        let expires = now.plus(LIFETIME_MS);
+        let agent = subject.agent.to_string();
+        let claims = Claims {
+            iss: self.name.clone(),
+            aud: subject.audience.clone(),
+            sub: subject.user.as_ref().map_or_else(|| agent.clone(), |user| format!("user:{user}")),
+            client_id: agent,
+            jti,
+            iat: now.0.div_euclid(1000),
+            exp: expires.0.div_euclid(1000),
+            run: subject.run,
+            task: TaskClaim { id: subject.task, purpose: subject.purpose.clone() },
+        };
+        let header = Header { typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::EdDSA) };
+        let text = jsonwebtoken::encode(&header, &claims, &self.encoding).ok()?;
+        Some(Token { text, expires: Millis(claims.exp.saturating_mul(1000)) })
+    }
+
+    /// The run that a good token names
+    ///
+    /// # Errors
+    /// [`Invalid`]: the token is not good for `audience` at `now`.
+    pub fn check(&self, token: &str, audience: &str, now: Millis) -> Result<RunId, Invalid> {
+        if token.len() > BYTES_MAX {
+            return Err(Invalid::Malformed);
+        }
+        let hash = Hash::of(token.as_bytes());
+        let known = self.checked.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
+        let checked = match known {
+            Some(checked) => checked,
+            None => self.verify(token, hash, now)?,
+        };
+        if now < checked.from || checked.until <= now {
+            return Err(Invalid::Time);
+        }
+        if !checked.audience.contains(audience) {
+            return Err(Invalid::Audience);
+        }
+        Ok(checked.run)
+    }
+
+    fn verify(&self, token: &str, hash: Hash, now: Millis) -> Result<Checked, Invalid> {
+        let data =
+            jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|error| {
+                match error.kind() {
+                    ErrorKind::InvalidSignature => Invalid::Signature,
+                    ErrorKind::InvalidIssuer => Invalid::Issuer,
+                    ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => Invalid::Kind,
+                    _ => Invalid::Malformed,
+                }
+            })?;
+        if data.header.typ.as_deref() != Some("at+jwt") {
+            return Err(Invalid::Kind);
+        }
+        let claims = data.claims;
+        let checked = Checked {
+            run: claims.run,
+            audience: claims.aud,
+            from: Millis(claims.iat.saturating_mul(1000).saturating_sub(SKEW_MS)),
+            until: Millis(claims.exp.saturating_mul(1000)),
+        };
+        // A token that we did not mint so long would be one that we did not mint.
+        if checked.until.since(checked.from) > LIFETIME_MS + SKEW_MS + 1000 {
+            return Err(Invalid::Time);
+        }
+        let mut cache = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= CACHE_MAX {
+            cache.retain(|_, checked| now < checked.until);
+        }
+        if cache.len() < CACHE_MAX && now < checked.until {
+            cache.insert(hash, checked.clone());
+        }
+        Ok(checked)
+    }
+}
+
+/// The bearer token of an `Authorization` header (RFC 6750, 2.1); the scheme's case does not matter
+#[must_use]
+pub fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.bytes().all(plain)).then_some(token)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! The commands and their arguments.
+
+use clap::{Args, Parser, Subcommand};
+use portreeve_core::{
+    names::{Name, TaskId},
+    node::Node,
+};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+
+/// Zero trust for AI agents that use tools over MCP: authorises the next action, not the session
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// The data folder [default: .portreeve here or above, else the user's own]
+    #[arg(long, global = true, env = "PORTREEVE_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, \
+    6 verification failed, 7 cannot reach the server, 8 conflict. `exec` passes the agent's own on.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what Portreeve does, with built-in servers and nothing to set up
+    Demo(Demo),
+    /// Make a data folder and a first policy here
+    Init(Init),
+    /// Serve a data folder
+    Serve(Serve),
+    /// Run an agent on a task; the task ends with it
+    Exec(Exec),
+    /// Speak MCP on standard input and output, through Portreeve
+    Bridge(Bridge),
+    /// Open, list, show and stop tasks
+    #[command(subcommand)]
+    Task(Task),
+    /// Stop anything that lives: agent:NAME, user:NAME, connector:NAME, purpose:NAME, a run, a task, all
+    Kill {
+        /// What to stop
+        node: Node,
+    },
+    /// Add and look at connectors, the MCP servers behind Portreeve
+    #[command(subcommand)]
+    Connector(Connector),
+    /// Check, show and apply the policy
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Read and verify the record
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Say what a reason word means and what to do
+    Explain {
+        /// The word; all of them without one
+        word: Option<String>,
+    },
+    /// Say what is being served
+    Status,
+    /// Simulate the gateway, crashing at every step
+    Sim(Sim),
+    #[command(name = "__keeper", hide = true)]
+    Keeper(Keeper),
+    #[command(name = "__demo-server", hide = true)]
+    DemoServer {
+        /// Which
+        server: crate::demo::Server,
+    },
+    #[command(name = "__bench-subject", hide = true)]
+    BenchSubject {
+        /// The upstream to put Portreeve in front of
+        upstream: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// End by itself; exit 0 only if everything went as expected
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Another scenario than the built-in one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scenario: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Where [default: here]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where agents reach it; port 0 lets the system choose
+    #[arg(long, default_value = "127.0.0.1:7420")]
+    pub(crate) listen: SocketAddr,
+    /// The policy directory [default: the `policy` in portreeve.toml]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policy: Option<PathBuf>,
+}
+
+/// What a task is opened with
+#[derive(Debug, Args)]
+pub(crate) struct Opening {
+    /// The purpose of the task
+    #[arg(long)]
+    pub(crate) purpose: Name,
+    /// The agent that works; may be left out where only one may
+    #[arg(long)]
+    pub(crate) agent: Option<Name>,
+    /// A parameter of the purpose
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    pub(crate) parameters: Vec<String>,
+    /// What for, in a sentence
+    #[arg(long)]
+    pub(crate) objective: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    #[command(flatten)]
+    pub(crate) opening: Opening,
+    /// The agent's command; `{mcp_config}` becomes the path of a client configuration, `{mcp_url}` the address
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bridge {
+    /// The connector to speak to
+    pub(crate) connector: Name,
+    /// The task [default: the one of `exec` around this process]
+    #[arg(long)]
+    pub(crate) task: Option<TaskId>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Open a task, and print how a client joins it
+    Open {
+        #[command(flatten)]
+        opening: Opening,
+        /// Print only a token, minutes long
+        #[arg(long)]
+        token: bool,
+    },
+    /// List tasks
+    List,
+    /// Show a task
+    Show {
+        /// Which
+        task: TaskId,
+    },
+    /// Print a fresh token for a task; inside `exec`, for its own
+    Token {
+        /// Which
+        task: Option<TaskId>,
+    },
+    /// Stop a task
+    Stop {
+        /// Which
+        task: TaskId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Connector {
+    /// Look at what a server offers, accept it, and write its files
+    Add {
+        /// Its name here
+        name: Name,
+        /// Its address, for a server over HTTP
+        url: Option<String>,
+        /// Accept without asking
+        #[arg(long)]
+        yes: bool,
+        /// Its command, for a server over standard input and output
+        #[arg(last = true, value_name = "COMMAND", conflicts_with = "url")]
+        command: Vec<String>,
+    },
+    /// List connectors
+    List,
+    /// Compare what a connector offers with what was accepted
+    Show {
+        /// Which
+        name: Name,
+    },
+    /// Accept what a connector offers now
+    Accept {
+        /// Which
+        name: Name,
+        /// Accept without asking
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Check a policy directory, and run the cases in it
+    Check {
+        /// Which [default: the one of this data folder]
+        folder: Option<PathBuf>,
+    },
+    /// Show the purposes of a policy directory
+    Show {
+        /// Only this one
+        purpose: Option<Name>,
+    },
+    /// Put the policy directory into force
+    Apply,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// The last records
+    Tail {
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        count: usize,
+    },
+    /// Every record about an id: a task, run or effect
+    Show {
+        /// The id
+        id: String,
+    },
+    /// Check that no record was changed, dropped or reordered
+    Verify {
+        /// An earlier end of the record, as `n:hash`, which must still be part of it
+        #[arg(long, value_name = "N:HASH")]
+        checkpoint: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sim {
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many seeds
+    #[arg(long, default_value_t = 1)]
+    pub(crate) runs: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keeper {
+    /// The process that must be its parent
+    #[arg(long)]
+    pub(crate) parent: u32,
+    /// Stay in the foreground of the terminal
+    #[arg(long)]
+    pub(crate) shared: bool,
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
+}

@@ -1,0 +1,139 @@
+//! Talking to the process that holds a data folder, and holding it ourselves when nobody does.
+
+use crate::{
+    failure::{Failure, chain, exit},
+    output, place,
+};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use portreeve_gateway::{
+    listen,
+    serve::{self, Serving, admin_socket},
+};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// The way to a socket of Portreeve
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// Over this socket
+    pub(crate) fn over(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// To the process that holds the data folder
+    pub(crate) async fn of(data: &Path) -> Result<Self, Failure> {
+        let client = Self::over(admin_socket(data));
+        match listen::connect(&client.socket).await {
+            Ok(_) => Ok(client),
+            Err(_) => Err(Failure::new(
+                exit::UNREACHABLE,
+                "not_served",
+                format!("Nobody serves the data folder {}.", data.display()),
+            )
+            .fix("Start it with `portreeve serve`.")),
+        }
+    }
+
+    /// Asks, and returns the JSON that is answered
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let (status, bytes) = self.send(method, path, &[("content-type", "application/json")], body.into()).await?;
+        let answer: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        if status.is_success() { Ok(answer) } else { Err(Failure::answered(status.as_u16(), &answer)) }
+    }
+
+    /// Sends a request as it is
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let stream = listen::connect(&self.socket)
+            .await
+            .map_err(|error| unreachable(format!("{} does not answer: {error}", self.socket.display())))?;
+        let mut request = Request::builder().method(method).uri(path).header("host", "portreeve");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| unreachable(error.to_string()))?;
+        exchange(stream, request).await
+    }
+}
+
+/// One request over a connection of its own
+pub(crate) async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let unreachable = |error: hyper::Error| unreachable(error.to_string());
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
+    let driver = tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(unreachable)?;
+    let status = response.status();
+    let bytes = response.into_body().collect().await.map_err(unreachable)?.to_bytes();
+    driver.abort();
+    Ok((status, bytes))
+}
+
+fn unreachable(what: String) -> Failure {
+    Failure::new(exit::UNREACHABLE, "not_served", what).fix("See whether `portreeve serve` still runs.")
+}
+
+/// A data folder that is being served, by somebody else or for this command only
+#[derive(Debug)]
+pub(crate) struct Hosted {
+    /// The way to whoever serves it
+    pub(crate) client: Client,
+    serving: Option<Serving>,
+}
+
+impl Hosted {
+    /// Joins whoever serves the data folder, or serves it for as long as this command runs
+    pub(crate) async fn join_or_serve(data: &Path) -> Result<Self, Failure> {
+        if let Ok(client) = Client::of(data).await {
+            return Ok(Self { client, serving: None });
+        }
+        let serving = start(place::settings(data)?).await?;
+        Ok(Self { client: Client::of(data).await?, serving: Some(serving) })
+    }
+
+    /// Ends what was only for this command
+    pub(crate) async fn end(self) {
+        if let Some(serving) = self.serving {
+            serving.end().await;
+        }
+    }
+}
+
+/// Serves a data folder
+pub(crate) async fn start(settings: portreeve_gateway::settings::Settings) -> Result<Serving, Failure> {
+    let data = settings.data.display().to_string();
+    let serving = serve::serve(settings).await.map_err(|error| match error {
+        serve::Error::Policy { path, findings } => Failure::new(
+            exit::FAILURE,
+            "policy_broken",
+            format!("The policy in {} has errors, and no earlier one is in force.", path.display()),
+        )
+        .more(findings.iter().map(ToString::to_string))
+        .fix("Mend them, and see `portreeve policy check`."),
+        serve::Error::Log(open) => Failure::new(exit::FAILURE, "log_unusable", chain(&open)),
+        serve::Error::Listen { .. } => Failure::new(exit::FAILURE, "cannot_listen", chain(&error))
+            .fix("Choose another address with --listen, or 127.0.0.1:0 for any free port."),
+        error => Failure::new(exit::FAILURE, "cannot_serve", format!("{data}: {}", chain(&error))),
+    })?;
+    for finding in &serving.findings {
+        output::problem(&finding.to_string());
+    }
+    Ok(serving)
+}

@@ -1,0 +1,116 @@
+//! One file per command.
+
+mod audit;
+mod bench_subject;
+mod bridge;
+mod connector;
+mod exec;
+mod explain;
+pub(crate) mod init;
+mod policy;
+mod serve;
+mod sim;
+mod task;
+
+use crate::{
+    cli::{Cli, Command},
+    client::Client,
+    demo,
+    failure::{Failure, exit},
+    output, place,
+};
+use http::Method;
+use portreeve_upstream::keeper::{self, Terminal};
+use serde_json::{Value, json};
+use std::os::unix::process::ExitStatusExt as _;
+
+/// Does what was asked, and says with which code to exit
+pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
+    if !matches!(cli.command, Command::Serve(_) | Command::Keeper(_)) {
+        log_to_stderr("warn");
+    }
+    match &cli.command {
+        Command::Demo(demo) => demo::run(demo, cli.json).await,
+        Command::Init(init) => init::run(init),
+        Command::Serve(serve) => serve::run(&cli, serve).await,
+        Command::Exec(exec) => exec::run(&cli, exec).await,
+        Command::Bridge(bridge) => bridge::run(&cli, bridge).await,
+        Command::Task(task) => task::run(&cli, task).await,
+        Command::Kill { node } => {
+            let client = Client::of(&place::data(&cli)?).await?;
+            task::stop(&client, &json!({ "node": node }), cli.json).await
+        }
+        Command::Connector(connector) => connector::run(&cli, connector).await,
+        Command::Policy(policy) => policy::run(&cli, policy).await,
+        Command::Audit(audit) => audit::run(&cli, audit),
+        Command::Explain { word } => explain::run(word.as_deref(), cli.json),
+        Command::Status => status(&cli).await,
+        Command::Sim(sim) => sim::run(sim, cli.json),
+        Command::Keeper(keeper) => {
+            let terminal = if keeper.shared { Terminal::Shared } else { Terminal::Detached };
+            match keeper::run(keeper.command.clone(), terminal, keeper.parent).await {
+                Ok(status) => Ok(code(status)),
+                Err(error) => {
+                    let name = keeper.command.first().map(|name| name.to_string_lossy().into_owned());
+                    output::problem(&format!("error: {} cannot be run: {error}", name.unwrap_or_default()));
+                    Ok(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
+                }
+            }
+        }
+        Command::DemoServer { server } => Ok(demo::serve(*server).await.map(|()| 0)?),
+        Command::BenchSubject { upstream } => bench_subject::run(upstream).await,
+    }
+}
+
+/// The exit code of a process, as shells give it
+pub(crate) fn code(status: std::process::ExitStatus) -> u8 {
+    let signal = status.signal().map(|signal| 128 + signal);
+    u8::try_from(status.code().or(signal).unwrap_or(1)).unwrap_or(1)
+}
+
+/// Writes the log of this process to standard error
+pub(crate) fn log_to_stderr(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    // A second call changes nothing.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+async fn status(cli: &Cli) -> Result<u8, Failure> {
+    let client = Client::of(&place::data(cli)?).await?;
+    let status = client.ask(Method::GET, "/v1/status", None).await?;
+    if cli.json {
+        output::json(&status);
+        return Ok(0);
+    }
+    let text = |name: &str| status.get(name).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+    for name in ["url", "version", "pid", "data", "policy", "bundle", "tasks", "open_effects"] {
+        output::line(&format!("{name:<13} {}", text(name).unwrap_or_default()));
+    }
+    let head = status.get("head").cloned().unwrap_or(Value::Null);
+    let n = head.get("n").and_then(Value::as_u64).unwrap_or_default();
+    let hash = head.get("hash").and_then(Value::as_str).unwrap_or_default();
+    output::line(&format!("{:<13} {n}:{hash}", "checkpoint"));
+    Ok(0)
+}
+
+/// `NAME=VALUE` pairs as a JSON object; values are text, and the purpose says what they are read as
+pub(crate) fn parameters(pairs: &[String]) -> Result<Value, Failure> {
+    let mut members = serde_json::Map::new();
+    for pair in pairs {
+        let Some((name, value)) = pair.split_once('=') else {
+            return Err(Failure::new(2, "usage", format!("{pair:?} is not of the form NAME=VALUE."))
+                .fix("Write --param order=ord_1."));
+        };
+        if members.insert(name.to_owned(), json!(value)).is_some() {
+            return Err(Failure::new(2, "usage", format!("The parameter {name} is given twice.")));
+        }
+    }
+    Ok(Value::Object(members))
+}
+
+/// A member of an answer as text
+pub(crate) fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, Failure> {
+    let lacks = || Failure::new(exit::FAILURE, "failed", format!("the answer lacks {name}"));
+    value.get(name).and_then(Value::as_str).ok_or_else(lacks)
+}

@@ -1,0 +1,212 @@
+//! `portreeve audit`: reads the record itself, whether or not anybody serves the data folder.
+
+use crate::{
+    cli::{Audit, Cli},
+    failure::{Failure, chain, exit},
+    output, place,
+};
+use portreeve_core::{
+    event::{Actor, Changed, End, Event, Record, What, decode},
+    hash::Hash,
+    log::{Head, Read},
+};
+use portreeve_log::{Reader, verify};
+use serde_json::{Value, json};
+use std::path::Path;
+
+pub(crate) fn run(cli: &Cli, audit: &Audit) -> Result<u8, Failure> {
+    let data = place::data(cli)?;
+    match audit {
+        Audit::Tail { count } => tail(&data, *count, cli.json),
+        Audit::Show { id } => show(&data, id, cli.json),
+        Audit::Verify { checkpoint } => run_verify(&data, checkpoint.as_deref(), cli.json),
+    }
+}
+
+/// Groups that are read at a time
+const GROUPS: usize = 256;
+
+fn open(data: &Path) -> Result<Reader, Failure> {
+    Reader::open(data).map_err(|error| Failure::new(exit::NOT_FOUND, "log_unusable", chain(&error)))
+}
+
+fn unreadable(error: &Read) -> Failure {
+    match error {
+        Read::Broken { .. } => Failure::new(exit::UNVERIFIED, "record_broken", chain(error))
+            .fix("See where with `portreeve audit verify`; restore the folder from a copy."),
+        Read::Storage(_) => Failure::new(exit::FAILURE, "log_unusable", chain(error)),
+    }
+}
+
+/// A record and where it stands
+struct Placed {
+    group: u64,
+    index: usize,
+    record: Record,
+}
+
+fn each(reader: &Reader, from: u64, mut take: impl FnMut(Placed)) -> Result<(), Failure> {
+    let before = if from == 0 { None } else { reader.groups(from - 1, 1).map_err(|error| unreadable(&error))?.pop() };
+    let mut head = before.map_or_else(Head::default, |group| group.head());
+    loop {
+        let groups = reader.groups(head.n, GROUPS).map_err(|error| unreadable(&error))?;
+        if groups.is_empty() {
+            return Ok(());
+        }
+        for group in groups {
+            let records =
+                decode(head, &group).map_err(|error| unreadable(&Read::Broken { n: group.n, why: chain(&error) }))?;
+            head = group.head();
+            for (index, record) in records.into_iter().enumerate() {
+                take(Placed { group: group.n, index, record });
+            }
+        }
+    }
+}
+
+fn tail(data: &Path, count: usize, as_json: bool) -> Result<u8, Failure> {
+    let reader = open(data)?;
+    let end = reader.head().map_err(|error| unreadable(&error))?.n;
+    // A group holds at least one record, so the last `count` groups hold the last `count` records.
+    let from = end.saturating_sub(count as u64);
+    let mut last = std::collections::VecDeque::new();
+    each(&reader, from, |placed| {
+        last.push_back(placed);
+        if last.len() > count {
+            last.pop_front();
+        }
+    })?;
+    print(last, as_json);
+    Ok(0)
+}
+
+fn show(data: &Path, id: &str, as_json: bool) -> Result<u8, Failure> {
+    let mut found = Vec::new();
+    each(&open(data)?, 0, |placed| {
+        // An id is 13 characters of its own alphabet, so it stands in a record only where it is meant.
+        if serde_json::to_string(&placed.record).is_ok_and(|text| text.contains(id)) {
+            found.push(placed);
+        }
+    })?;
+    if id.len() < 13 || found.is_empty() {
+        return Err(Failure::new(exit::NOT_FOUND, "not_found", format!("No record is about {:?}.", output::plain(id)))
+            .fix("Give the id of a task, run or effect as `portreeve audit tail` shows it."));
+    }
+    print(found, as_json);
+    Ok(0)
+}
+
+fn print(records: impl IntoIterator<Item = Placed>, as_json: bool) {
+    for mut placed in records {
+        if as_json {
+            let opened: serde_json::Map<String, Value> = placed
+                .record
+                .committed()
+                .into_iter()
+                .filter_map(|(field, committed)| Some((field, json!(committed.value()?))))
+                .collect();
+            output::line(
+                &json!({ "group": placed.group, "index": placed.index, "record": placed.record, "opened": opened })
+                    .to_string(),
+            );
+        } else {
+            let place = format!("{}.{}", placed.group, placed.index);
+            output::line(&format!("{place:>7}  {}  {}", output::time(placed.record.time), in_words(&placed.record)));
+        }
+    }
+}
+
+/// One line for people
+pub(crate) fn in_words(record: &Record) -> String {
+    let text = match &record.event {
+        Event::Booted(booted) => format!("booted     {} version {}", booted.boot, booted.version),
+        Event::Began(began) => {
+            let user = began.user.as_ref().map(|user| format!(" for {user}")).unwrap_or_default();
+            let given = began.parameters.iter().map(|(name, given)| {
+                format!(" {name}={}", given.value.value().map_or("(erased)".to_owned(), |value| value.canonical()))
+            });
+            format!("began      {} {} by {}{user}{}", began.task, began.purpose, began.agent, given.collect::<String>())
+        }
+        Event::Stopped(stopped) => format!("stopped    {}: {}", stopped.node, stopped.why),
+        Event::Refused(refused) => {
+            let words: Vec<&str> = refused.words.iter().map(|word| word.as_str()).collect();
+            let task = refused.task.map_or_else(String::new, |task| format!(" in {task}"));
+            format!("refused    {}{task}: {} ({}x)", refused.what, words.join(", "), refused.count)
+        }
+        Event::Admitted(admitted) => match &admitted.what {
+            What::Call(call) => {
+                let given = call.arguments.iter().map(|(name, given)| {
+                    let value = given.value.value().map_or("(erased)".to_owned(), |value| value.canonical());
+                    format!(" {name}={}", value.chars().take(60).collect::<String>())
+                });
+                format!("admitted   {} {} [{}]{}", admitted.effect, call.tool, call.class, given.collect::<String>())
+            }
+            What::Child { connector } => format!("admitted   {} start of {connector}", admitted.effect),
+        },
+        Event::Settled(settled) => {
+            let end = match &settled.end {
+                End::NotSent { why } => format!("not sent: {why}"),
+                End::Done { process: Some(process), .. } => format!("started as process {}", process.pid),
+                End::Done { ok: true, bytes, .. } => format!("done, {bytes} bytes"),
+                End::Done { .. } => "done, failed".to_owned(),
+                End::Unknown { why } => format!("unknown: {why}"),
+            };
+            format!("settled    {} {end}", settled.effect)
+        }
+        Event::Changed(Changed::Bundle { digest, nodes }) => {
+            format!("changed    policy {} ({} nodes)", digest.short(), nodes.len())
+        }
+        Event::Changed(Changed::Pins { connector, accepted }) => {
+            format!("changed    {} definitions of {connector} accepted", accepted.len())
+        }
+        Event::Noted(noted) => {
+            let portreeve_core::event::Noted::Discovered { connector, tools } = noted;
+            format!("noted      {connector} offers {} tools, not all as accepted", tools.len())
+        }
+    };
+    let actor = match &record.actor {
+        Actor::System => String::new(),
+        Actor::Owner { user } => {
+            format!("  by the owner{}", user.as_ref().map(|user| format!(" ({user})")).unwrap_or_default())
+        }
+        Actor::Run(run) => format!("  by {run}"),
+    };
+    output::plain(&format!("{text}{actor}"))
+}
+
+fn run_verify(data: &Path, checkpoint: Option<&str>, as_json: bool) -> Result<u8, Failure> {
+    let against = checkpoint.map(read_checkpoint).transpose()?;
+    let reader = open(data)?;
+    let verified = match against {
+        Some(head) => verify::verify_against(&reader, head),
+        None => verify::verify(&reader),
+    };
+    let verified = verified.map_err(|error| unreadable(&error))?;
+    let Head { n, hash } = verified.head;
+    if as_json {
+        output::json(&json!({
+            "ok": true, "groups": verified.groups, "events": verified.events, "checkpoint": format!("{n}:{hash}"),
+            "against": checkpoint,
+        }));
+        return Ok(0);
+    }
+    let groups = verified.groups;
+    output::line(&format!("ok: {} records in {groups} groups, consistent with themselves", verified.events));
+    if let Some(checkpoint) = checkpoint {
+        output::line(&format!("ok: {checkpoint} is part of it, so nothing up to there was changed"));
+    } else {
+        output::tip("Without an earlier checkpoint this does not say that nothing was ever changed.");
+    }
+    output::line(&format!("checkpoint {n}:{hash}"));
+    output::tip("Keep the checkpoint elsewhere: `portreeve audit verify --checkpoint` holds the record to it.");
+    Ok(0)
+}
+
+fn read_checkpoint(text: &str) -> Result<Head, Failure> {
+    let parsed =
+        text.split_once(':').and_then(|(n, hash)| Some(Head { n: n.parse().ok()?, hash: hash.parse::<Hash>().ok()? }));
+    parsed.ok_or_else(|| {
+        Failure::new(2, "usage", format!("{:?} is no checkpoint.", output::plain(text)))
+            .fix("Write it as `portreeve audit verify` printed it: N:HASH.")
+    })
+}

@@ -1,0 +1,122 @@
+//! `portreeve exec`: an agent, and everything below it, on one task.
+
+use crate::{
+    cli::{Cli, Exec, Opening},
+    client::Hosted,
+    commands,
+    failure::{Failure, exit},
+    output, place,
+};
+use http::Method;
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    io::Write as _,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+};
+use tokio::{
+    process::Command,
+    signal::unix::{SignalKind, signal},
+};
+
+pub(crate) async fn run(cli: &Cli, exec: &Exec) -> Result<u8, Failure> {
+    let hosted = Hosted::join_or_serve(&place::data(cli)?).await?;
+    let outcome = with_task(&hosted, exec).await;
+    hosted.end().await;
+    outcome
+}
+
+/// The body with which a task is opened
+pub(crate) fn opening(opening: &Opening, exec: bool) -> Result<Value, Failure> {
+    Ok(json!({
+        "purpose": opening.purpose,
+        "agent": opening.agent,
+        "parameters": commands::parameters(&opening.parameters)?,
+        "objective": opening.objective,
+        "exec": exec,
+    }))
+}
+
+async fn with_task(hosted: &Hosted, exec: &Exec) -> Result<u8, Failure> {
+    // The terminal's interrupt is for the agent; what asks us to end, ends the agent.
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut hung_up = signal(SignalKind::hangup())?;
+    let opened = hosted.client.ask(Method::POST, "/v1/tasks", Some(&opening(&exec.opening, true)?)).await?;
+    let (task, socket) = (commands::text(&opened, "task")?, commands::text(&opened, "socket")?);
+    let endpoints: BTreeMap<String, String> = opened
+        .get("endpoints")
+        .and_then(|endpoints| serde_json::from_value(endpoints.clone()).ok())
+        .unwrap_or_default();
+    let url = match endpoints.values().next() {
+        Some(only) if endpoints.len() == 1 => only.clone(),
+        first => first.and_then(|url| url.rsplit_once('/')).map_or_else(String::new, |(base, _)| base.to_owned()),
+    };
+    let config = configuration(endpoints.keys())?;
+    let command: Vec<OsString> =
+        exec.command.iter().map(|part| filled(part, config.path().as_os_str(), url.as_ref())).collect();
+
+    let spawned = Command::new("/proc/self/exe")
+        .args(["__keeper", "--shared", "--parent", &std::process::id().to_string(), "--"])
+        .args(&command)
+        .env("PORTREEVE_SOCKET", socket)
+        .env("PORTREEVE_MCP_URL", &url)
+        .env("PORTREEVE_TASK", task)
+        .env_remove("PORTREEVE_DATA")
+        .spawn();
+    let status = match spawned {
+        Ok(mut agent) => loop {
+            tokio::select! {
+                status = agent.wait() => break status,
+                _ = interrupted.recv() => {}
+                _ = terminated.recv() => end(&agent),
+                _ = hung_up.recv() => end(&agent),
+            }
+        },
+        Err(error) => Err(error),
+    };
+    let stop = json!({ "node": task, "ended": true });
+    match hosted.client.ask(Method::POST, "/v1/stop", Some(&stop)).await {
+        // Its time had passed, or somebody stopped it before.
+        Err(failure) if failure.exit == exit::REFUSED => {}
+        Err(failure) => failure.show(false),
+        Ok(_) => {}
+    }
+    Ok(match status {
+        Ok(status) => commands::code(status),
+        Err(error) => {
+            output::problem(&format!("error[exec_failed]: the agent could not be run: {error}"));
+            125
+        }
+    })
+}
+
+/// Asks the keeper to end the agent and everything below it
+fn end(agent: &tokio::process::Child) {
+    let pid = agent.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+/// A client configuration that joins the task: each connector by way of `portreeve bridge`, no token in it
+fn configuration<'a>(connectors: impl Iterator<Item = &'a String>) -> Result<tempfile::NamedTempFile, Failure> {
+    let program = std::env::current_exe()?;
+    let servers: BTreeMap<&String, Value> =
+        connectors.map(|connector| (connector, json!({ "command": program, "args": ["bridge", connector] }))).collect();
+    let mut file = tempfile::Builder::new().prefix("portreeve-").suffix(".json").tempfile()?;
+    file.write_all(json!({ "mcpServers": servers }).to_string().as_bytes())?;
+    Ok(file)
+}
+
+/// A part of the command with its placeholders filled
+fn filled(part: &OsStr, config: &OsStr, url: &OsStr) -> OsString {
+    let mut bytes = part.as_bytes().to_vec();
+    for (placeholder, value) in [("{mcp_config}", config), ("{mcp_url}", url)] {
+        while let Some(at) = bytes.windows(placeholder.len()).position(|window| window == placeholder.as_bytes()) {
+            bytes.splice(at..at + placeholder.len(), value.as_bytes().iter().copied());
+        }
+    }
+    OsString::from_vec(bytes)
+}

@@ -1,0 +1,153 @@
+//! `portreeve policy`
+
+use crate::{
+    cli::{Cli, Policy},
+    client::Client,
+    failure::{Failure, exit},
+    output, place,
+};
+use http::Method;
+use portreeve_core::{
+    names::Name,
+    policy::{Purpose, Users},
+};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+pub(crate) async fn run(cli: &Cli, policy: &Policy) -> Result<u8, Failure> {
+    match policy {
+        Policy::Check { folder } => check(&folder_of(cli, folder.as_ref())?, cli.json),
+        Policy::Show { purpose } => show(&folder_of(cli, None)?, purpose.as_ref(), cli.json),
+        Policy::Apply => {
+            let client = Client::of(&place::data(cli)?).await?;
+            let applied = client.ask(Method::POST, "/v1/policy/apply", None).await?;
+            if cli.json {
+                output::json(&applied);
+            } else {
+                let digest = applied.get("bundle").and_then(Value::as_str).unwrap_or_default();
+                output::line(&format!("in force: {digest}"));
+            }
+            Ok(0)
+        }
+    }
+}
+
+fn folder_of(cli: &Cli, given: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+    match given {
+        Some(folder) => place::absolute(folder),
+        None => Ok(place::settings(&place::data(cli)?)?.policy),
+    }
+}
+
+fn check(folder: &std::path::Path, as_json: bool) -> Result<u8, Failure> {
+    let checked = portreeve_rules::check(folder);
+    let errors = checked.findings.iter().filter(|finding| finding.is_error()).count();
+    let warnings = checked.findings.len() - errors;
+    if as_json {
+        output::json(&json!({
+            "bundle": checked.digest, "cases": checked.cases, "errors": errors, "warnings": warnings,
+            "findings": checked.findings,
+        }));
+    } else {
+        for finding in &checked.findings {
+            output::line(&finding.to_string());
+        }
+        output::line(&format!(
+            "{}: {errors} errors, {warnings} warnings, {} cases",
+            if errors == 0 { "ok" } else { "not ok" },
+            checked.cases
+        ));
+    }
+    Ok(if errors == 0 { 0 } else { exit::UNVERIFIED })
+}
+
+fn show(folder: &std::path::Path, only: Option<&Name>, as_json: bool) -> Result<u8, Failure> {
+    let loaded = portreeve_rules::load(folder).map_err(|findings| {
+        Failure::new(exit::FAILURE, "policy_broken", "The policy has errors.")
+            .more(findings.iter().map(ToString::to_string))
+            .fix("Mend them, and see `portreeve policy check`.")
+    })?;
+    let purposes = loaded.bundle.purposes.iter().filter(|(name, _)| only.is_none_or(|only| only == *name));
+    let shown: Vec<Value> = purposes.map(|(name, purpose)| described(name, purpose)).collect();
+    if let (Some(only), []) = (only, shown.as_slice()) {
+        return Err(Failure::new(exit::NOT_FOUND, "purpose_unknown", format!("No purpose {only} is in the policy."))
+            .fix("List them with `portreeve policy show`."));
+    }
+    if as_json {
+        output::json(&json!({ "bundle": loaded.bundle.digest, "purposes": shown }));
+        return Ok(0);
+    }
+    for purpose in &shown {
+        let text = |name: &str| purpose.get(name).and_then(Value::as_str).unwrap_or_default();
+        output::line(&format!("{}: {}", text("name"), output::plain(text("about"))));
+        output::line(&format!("  owner {}, open to {}", text("owner"), text("open_to")));
+        for (name, kind) in purpose.get("parameters").and_then(Value::as_object).into_iter().flatten() {
+            output::line(&format!("  --param {name}=…  {}", kind.as_str().unwrap_or_default()));
+        }
+        for entry in purpose.get("allows").and_then(Value::as_array).into_iter().flatten() {
+            output::line(&format!("  {}", entry.as_str().unwrap_or_default()));
+        }
+    }
+    Ok(0)
+}
+
+fn described(name: &Name, purpose: &Purpose) -> Value {
+    let agents: Vec<&str> = purpose.open.agents.iter().map(Name::as_str).collect();
+    let users = match &purpose.open.users {
+        Users::None => "without a user".to_owned(),
+        Users::Group(group) => format!("for the group {group}"),
+        Users::Named(names) => format!("for {}", names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")),
+    };
+    let entries = purpose.entries().iter().map(|entry| {
+        let uses: Vec<String> = entry
+            .uses
+            .iter()
+            .map(|usage| match &usage.variant {
+                Some(variant) => format!("{}#{variant}", usage.tool),
+                None => usage.tool.to_string(),
+            })
+            .collect();
+        let given =
+            entry.arguments.iter().map(|(argument, pattern)| format!("{argument} is {}", pattern.in_words(None)));
+        let after = entry.after.iter().map(|before| format!("after {before}"));
+        let times = entry.times.iter().map(|times| format!("at most {times} times"));
+        let ask = entry.ask.iter().map(|ask| format!("asking {}", ask.who));
+        let conditions: Vec<String> = given.chain(after).chain(times).chain(ask).collect();
+        format!(
+            "{}: {}{}",
+            entry.name,
+            uses.join(", "),
+            conditions.iter().map(|c| format!("; {c}")).collect::<String>()
+        )
+    });
+    let kinds: serde_json::Map<String, Value> =
+        purpose.parameters.iter().map(|(name, parameter)| (name.to_string(), json!(kind(parameter)))).collect();
+    json!({
+        "name": name,
+        "about": purpose.about,
+        "owner": purpose.owner,
+        "open_to": format!("{}, {users}", agents.join(", ")),
+        "expires_after_ms": purpose.limits.expires_after_ms,
+        "idle_after_ms": purpose.limits.idle_after_ms,
+        "standing": purpose.limits.standing,
+        "calls": purpose.limits.calls,
+        "parameters": kinds,
+        "allows": entries.collect::<Vec<_>>(),
+    })
+}
+
+fn kind(parameter: &portreeve_core::policy::Parameter) -> String {
+    use portreeve_core::policy::Kind;
+    let kind = match &parameter.kind {
+        Kind::Text { pattern: Some(pattern), .. } => format!("text of the form {}", pattern.as_str()),
+        Kind::Text { pattern: None, .. } => "text".to_owned(),
+        Kind::Decimal { min, max } => {
+            let min = min.as_ref().map(|min| format!(" from {min}")).unwrap_or_default();
+            let max = max.as_ref().map(|max| format!(" up to {max}")).unwrap_or_default();
+            format!("number{min}{max}")
+        }
+        Kind::Bool => "true or false".to_owned(),
+        Kind::Choice(values) => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
+    };
+    parameter.default.as_ref().map_or(kind.clone(), |default| format!("{kind} [default: {default}]"))
+}

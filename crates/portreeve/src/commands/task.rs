@@ -1,0 +1,166 @@
+//! `portreeve task`
+
+use crate::{
+    cli::{Cli, Task},
+    client::Client,
+    commands::{self, exec},
+    failure::{Failure, exit},
+    output, place,
+};
+use http::Method;
+use portreeve_core::time::Millis;
+use serde_json::{Value, json};
+
+pub(crate) async fn run(cli: &Cli, task: &Task) -> Result<u8, Failure> {
+    if let Task::Token { task: None } = task {
+        return own_token(cli.json).await;
+    }
+    let client = Client::of(&place::data(cli)?).await?;
+    match task {
+        Task::Open { opening, token } => {
+            let opened = client.ask(Method::POST, "/v1/tasks", Some(&exec::opening(opening, false)?)).await?;
+            open(&opened, *token, cli.json)
+        }
+        Task::List => list(&client, cli.json).await,
+        Task::Show { task } => show(&client.ask(Method::GET, &format!("/v1/tasks/{task}"), None).await?, cli.json),
+        Task::Token { task } => {
+            let path = format!("/v1/tasks/{}/token", task.map(|task| task.to_string()).unwrap_or_default());
+            token(&client.ask(Method::POST, &path, None).await?, cli.json)
+        }
+        Task::Stop { task } => stop(&client, &json!({ "node": task }), cli.json).await,
+    }
+}
+
+/// Inside `exec`: a token for the task around this process
+async fn own_token(as_json: bool) -> Result<u8, Failure> {
+    let socket = std::env::var_os("PORTREEVE_SOCKET").ok_or_else(|| {
+        Failure::new(exit::NOT_FOUND, "no_task", "There is no task around this process.")
+            .fix("Name one: `portreeve task token TASK`.")
+    })?;
+    token(&Client::over(socket.into()).ask(Method::POST, "/v1/token", None).await?, as_json)
+}
+
+fn token(answer: &Value, as_json: bool) -> Result<u8, Failure> {
+    if as_json {
+        output::json(answer);
+    } else {
+        output::line(commands::text(answer, "token")?);
+    }
+    Ok(0)
+}
+
+fn open(opened: &Value, only_token: bool, as_json: bool) -> Result<u8, Failure> {
+    if only_token && !as_json {
+        output::line(commands::text(opened, "token")?);
+        return Ok(0);
+    }
+    let task = commands::text(opened, "task")?;
+    let program = std::env::current_exe()?;
+    let connectors = opened.get("endpoints").and_then(Value::as_object).into_iter().flatten();
+    let servers: serde_json::Map<String, Value> = connectors
+        .map(|(name, _)| (name.clone(), json!({ "command": program, "args": ["bridge", name, "--task", task] })))
+        .collect();
+    let config = json!({ "mcpServers": servers });
+    if as_json {
+        let mut opened = opened.clone();
+        if let Some(members) = opened.as_object_mut() {
+            members.insert("mcp_config".to_owned(), config);
+            if !only_token {
+                // A token is printed only where it was asked for.
+                members.remove("token");
+                members.remove("token_expires");
+            }
+        }
+        output::json(&opened);
+    } else {
+        output::json(&config);
+        output::tip(&format!("opened {task}; put the above into the client's configuration"));
+        output::tip(&format!("next: portreeve task show {task}"));
+    }
+    Ok(0)
+}
+
+async fn list(client: &Client, as_json: bool) -> Result<u8, Failure> {
+    let answer = client.ask(Method::GET, "/v1/tasks", None).await?;
+    if as_json {
+        output::json(&answer);
+        return Ok(0);
+    }
+    let text = |task: &Value, name: &str| task.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let rows: Vec<Vec<String>> = answer
+        .get("tasks")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|task| {
+            let until = task.get("over_at").or_else(|| task.get("at")).and_then(Value::as_i64);
+            let why = task.get("why").and_then(Value::as_str);
+            let state = why.map_or_else(|| text(task, "state"), |why| format!("over: {why}"));
+            let calls = task.get("calls").and_then(Value::as_u64).map_or("-".to_owned(), |calls| calls.to_string());
+            vec![
+                text(task, "task"),
+                state,
+                text(task, "purpose"),
+                text(task, "agent"),
+                text(task, "user"),
+                calls,
+                until.map_or_else(String::new, |until| output::time(Millis(until))),
+            ]
+        })
+        .collect();
+    output::table(&["TASK", "STATE", "PURPOSE", "AGENT", "USER", "CALLS", "OVER AT"], &rows);
+    Ok(0)
+}
+
+fn show(task: &Value, as_json: bool) -> Result<u8, Failure> {
+    if as_json {
+        output::json(task);
+        return Ok(0);
+    }
+    for name in ["task", "state", "purpose", "agent", "user", "run", "bundle"] {
+        if let Some(text) = task.get(name).and_then(Value::as_str) {
+            output::line(&format!("{name:<9} {text}"));
+        }
+    }
+    for (name, label) in [("opened", "opened"), ("over_at", "over at"), ("expires", "at latest")] {
+        if let Some(at) = task.get(name).and_then(Value::as_i64) {
+            output::line(&format!("{label:<9} {}", output::time(Millis(at))));
+        }
+    }
+    for (name, given) in task.get("parameters").and_then(Value::as_object).into_iter().flatten() {
+        let by = given.get("by").and_then(Value::as_str).unwrap_or_default();
+        let value = given.get("value").map(Value::to_string).unwrap_or_default();
+        output::line(&format!("parameter {name} = {} (chosen by: {by})", output::plain(&value)));
+    }
+    for (name, step) in task.get("steps").and_then(Value::as_object).into_iter().flatten() {
+        let used = step.get("used").and_then(Value::as_u64).unwrap_or_default();
+        let done = step.get("succeeded").and_then(Value::as_bool).unwrap_or_default();
+        output::line(&format!("step      {name}: used {used}, {}", if done { "succeeded" } else { "not succeeded" }));
+    }
+    for reason in task.get("reasons").and_then(Value::as_array).into_iter().flatten() {
+        output::line(&format!("over: {}", reason.get("word").and_then(Value::as_str).unwrap_or_default()));
+    }
+    Ok(0)
+}
+
+/// Stops a node and shows how far that got
+pub(crate) async fn stop(client: &Client, ask: &Value, as_json: bool) -> Result<u8, Failure> {
+    let answer = client.ask(Method::POST, "/v1/stop", Some(ask)).await?;
+    if as_json {
+        output::json(&answer);
+    } else {
+        let after = |name: &str| match answer.get(name).and_then(Value::as_u64) {
+            Some(micros) => format!("after {}.{:03} ms", micros / 1000, micros % 1000),
+            None => "NOT YET".to_owned(),
+        };
+        output::line(&format!("recorded {}: nothing of it is admitted any more", after("recorded_us")));
+        output::line(&format!("settled  {}: nothing admitted before can leave any more", after("settled_us")));
+        output::line(&format!("cleared  {}: calls cancelled, child processes dead", after("cleared_us")));
+        if let Some(left) = answer.get("not_settled").and_then(Value::as_u64).filter(|left| *left > 0) {
+            output::line(&format!("still under way: {left}"));
+        }
+    }
+    let done =
+        answer.get("cleared_us").is_some_and(Value::is_u64) && answer.get("settled_us").is_some_and(Value::is_u64);
+    Ok(if done { 0 } else { exit::FAILURE })
+}

@@ -1,0 +1,40 @@
+//! The demo's own servers: a shop and a mail box
+//!
+//! Both are ordinary MCP servers on the official SDK, reached like anybody else's.
+//! Architecture Invariant: they know nothing of Portreeve, check nobody's authority and keep nothing on disk;
+//! what an agent may do with them is decided in front of them.
+
+mod mail;
+mod play;
+mod shop;
+
+use crate::output;
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use self::{mail::serve_mail, shop::serve_shop};
+
+pub(crate) use self::play::run;
+
+/// A demo server by its name
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Server {
+    /// Orders and refunds, over standard input and output
+    Shop,
+    /// A mail box with a trap in it, over HTTP on a free loopback port
+    Mail,
+}
+
+/// Serves until the peer leaves (shop) or the process ends (mail)
+///
+/// The mail box first prints `listening ADDRESS`.
+pub(crate) async fn serve(server: Server) -> anyhow::Result<()> {
+    match server {
+        Server::Shop => serve_shop().await,
+        Server::Mail => {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no free port for the mail box")?;
+            output::line(&format!("listening {}", listener.local_addr()?));
+            serve_mail(listener).await
+        }
+    }
+}

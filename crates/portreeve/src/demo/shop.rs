@@ -1,0 +1,191 @@
+//! The demo's shop: a few orders, refunds, and a customer list worth stealing
+//!
+//! Start reading at the tools. Money is counted in cents and crosses the wire as a JSON number.
+
+mod money;
+mod stock;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rmcp::handler::server::wrapper::{Json, Parameters};
+use rmcp::service::ServerInitializeError;
+use rmcp::transport::IntoTransport;
+use rmcp::{RoleServer, ServerHandler, ServiceExt as _, tool, tool_handler, tool_router};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use self::money::{Amount, Cents};
+use self::stock::{Order, Stock};
+
+/// Serves one client over standard input and output, until it closes them
+pub(crate) async fn serve_shop() -> anyhow::Result<()> {
+    serve(rmcp::transport::stdio()).await
+}
+
+async fn serve<T, E, A>(transport: T) -> anyhow::Result<()>
+where
+    T: IntoTransport<RoleServer, E, A>,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let running = match Shop::default().serve(transport).await {
+        Ok(running) => running,
+        // A client that leaves before it says anything is no failure of ours.
+        Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
+        Err(error) => return Err(error).context("the shop's client did not open a session"),
+    };
+    running.waiting().await.context("the shop stopped")?;
+    Ok(())
+}
+
+/// The shop: one state, in memory, gone with the process
+#[derive(Debug, Clone, Default)]
+struct Shop {
+    stock: Arc<Mutex<Stock>>,
+}
+
+#[tool_router]
+impl Shop {
+    #[tool(
+        description = "Look up one order: customer, items, total, whether it is paid, and how much of it was refunded.",
+        annotations(title = "Get order", read_only_hint = true, open_world_hint = false)
+    )]
+    async fn get_order(&self, Parameters(arguments): Parameters<GetOrder>) -> Result<Json<OrderView>, String> {
+        let stock = self.stock.lock().await;
+        let order = stock.order(&arguments.id)?;
+        Ok(Json(OrderView { refunded: stock.refunded(&order.id), order: order.clone() }))
+    }
+
+    #[tool(
+        description = "Pay an amount back to the customer of a paid order. The money leaves at once. \
+                       Answers with the refund's id, which cancel_refund takes.",
+        annotations(
+            title = "Refund",
+            read_only_hint = false,
+            destructive_hint = true,
+            idempotent_hint = false,
+            open_world_hint = false
+        )
+    )]
+    async fn refund(&self, Parameters(arguments): Parameters<MakeRefund>) -> Result<Json<Refunded>, String> {
+        let amount = arguments.amount.cents()?;
+        let refund = self.stock.lock().await.refund(&arguments.id, amount, &arguments.note)?;
+        Ok(Json(Refunded { refund, order: arguments.id, amount }))
+    }
+
+    #[tool(
+        description = "Take back a refund that was made by mistake. A refund can be cancelled once.",
+        annotations(
+            title = "Cancel refund",
+            read_only_hint = false,
+            destructive_hint = true,
+            idempotent_hint = false,
+            open_world_hint = false
+        )
+    )]
+    async fn cancel_refund(&self, Parameters(arguments): Parameters<CancelRefund>) -> Result<Json<Cancelled>, String> {
+        let (order, amount) = self.stock.lock().await.cancel(&arguments.refund)?;
+        Ok(Json(Cancelled { refund: arguments.refund, order, amount, cancelled: true }))
+    }
+
+    #[tool(
+        description = "Export the whole customer list: names, e-mail addresses and order numbers.",
+        annotations(title = "Export customers", open_world_hint = false)
+    )]
+    async fn export_customers(&self, Parameters(_): Parameters<ExportCustomers>) -> Json<CustomerList> {
+        let stock = self.stock.lock().await;
+        let customers = stock
+            .customers()
+            .into_iter()
+            .map(|(customer, orders)| CustomerEntry { name: customer.name, email: customer.email, orders })
+            .collect();
+        Json(CustomerList { customers })
+    }
+}
+
+#[tool_handler(
+    name = "portreeve-demo-shop",
+    instructions = "A small shop. Orders are named ord_1001, ord_1002 and so on; amounts are in euros."
+)]
+impl ServerHandler for Shop {}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct GetOrder {
+    /// Order number, such as ord_1001
+    id: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct MakeRefund {
+    /// Number of the order to refund, such as ord_1001
+    id: String,
+    /// Euros to pay back, at most what is left of the order's total
+    amount: Amount,
+    /// Remark for the customer
+    #[serde(default)]
+    note: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CancelRefund {
+    /// The refund's id, such as re_1
+    refund: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ExportCustomers {}
+
+/// What `get_order` answers
+#[derive(Debug, Serialize, JsonSchema)]
+struct OrderView {
+    #[serde(flatten)]
+    order: Order,
+    /// What was paid back so far
+    refunded: Cents,
+}
+
+/// What `refund` answers
+#[derive(Debug, Serialize, JsonSchema)]
+struct Refunded {
+    /// The refund's id
+    refund: String,
+    /// Number of the order
+    order: String,
+    /// What was paid back
+    amount: Cents,
+}
+
+/// What `cancel_refund` answers
+#[derive(Debug, Serialize, JsonSchema)]
+struct Cancelled {
+    /// The refund's id
+    refund: String,
+    /// Number of the order
+    order: String,
+    /// What was taken back
+    amount: Cents,
+    /// Always true: what fails is an error
+    cancelled: bool,
+}
+
+/// What `export_customers` answers
+#[derive(Debug, Serialize, JsonSchema)]
+struct CustomerList {
+    customers: Vec<CustomerEntry>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct CustomerEntry {
+    name: String,
+    email: String,
+    /// Numbers of the customer's orders
+    orders: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Where things are: the data folder and its configuration.
+
+use crate::{
+    cli::Cli,
+    failure::{Failure, exit},
+};
+use portreeve_gateway::settings::Settings;
+use serde::Deserialize;
+use std::{
+    env, fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+/// The name of a data folder inside a project
+pub(crate) const FOLDER: &str = ".portreeve";
+/// The name of the configuration inside a data folder
+pub(crate) const CONFIG: &str = "portreeve.toml";
+
+/// `portreeve.toml`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// The policy directory, relative to the data folder
+    policy: Option<PathBuf>,
+    /// Where agents reach `serve`
+    listen: Option<SocketAddr>,
+    #[serde(default)]
+    log: LogConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogConfig {
+    /// Bytes that the log may take
+    bytes_max: Option<u64>,
+}
+
+/// The data folder that the command is about
+///
+/// # Errors
+/// There is none.
+pub(crate) fn data(cli: &Cli) -> Result<PathBuf, Failure> {
+    if let Some(data) = &cli.data {
+        return absolute(data);
+    }
+    let here = env::current_dir()?;
+    if let Some(found) = here.ancestors().map(|folder| folder.join(FOLDER)).find(|folder| folder.is_dir()) {
+        return Ok(found);
+    }
+    let home = env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")));
+    home.map(|home| home.join("portreeve")).filter(|folder| folder.is_dir()).ok_or_else(|| {
+        Failure::new(exit::NOT_FOUND, "no_data_folder", "There is no data folder here or above.")
+            .fix("Make one with `portreeve init`, or name one with --data.")
+    })
+}
+
+/// The settings to serve a data folder with
+///
+/// # Errors
+/// The configuration has errors.
+pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
+    let path = data.join(CONFIG);
+    let config: Config = match fs::read_to_string(&path) {
+        Ok(text) => toml::from_str(&text).map_err(|error| {
+            Failure::new(exit::FAILURE, "config_broken", format!("{}: {error}", path.display()))
+                .fix("Mend the line that is shown.")
+        })?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Config::default(),
+        Err(error) => return Err(error.into()),
+    };
+    let policy = data.join(config.policy.unwrap_or_else(|| PathBuf::from("policy")));
+    Ok(Settings {
+        policy: policy.canonicalize().unwrap_or(policy),
+        data: data.to_owned(),
+        listen: config.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        keeper: PathBuf::from("/proc/self/exe"),
+        log_bytes_max: config.log.bytes_max,
+    })
+}
+
+/// A path that means the same from everywhere
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    Ok(std::path::absolute(path)?)
+}

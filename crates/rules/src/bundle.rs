@@ -1,0 +1,194 @@
+//! From files to a bundle, and back from the log.
+
+use crate::{
+    case::Case,
+    cedar::CedarRules,
+    document::{Document, Table},
+    facts::{self, Facts},
+    files::{File, Files, Folder},
+    finding::{Finding, Place, sort},
+    purpose,
+};
+use portreeve_core::{
+    engine::Bundles,
+    hash::Hash,
+    names::Name,
+    policy::{Bundle, Purpose},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+/// A policy that can be applied
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says
+    pub bundle: Arc<Bundle>,
+    /// Its files, as the log keeps them and [`Reader`] reads them again
+    pub blob: Vec<u8>,
+    /// What is probably not meant
+    pub warnings: Vec<Finding>,
+    cases: Vec<Case>,
+}
+
+impl Loaded {
+    /// Runs every `[[case]]`; a finding for each that the policy does not bear out
+    #[must_use]
+    pub fn run_cases(&self) -> Vec<Finding> {
+        self.cases.iter().filter_map(|case| case.mismatch(&self.bundle)).collect()
+    }
+}
+
+/// Everything that can be said of a folder of policy
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The digest, if the policy can be applied
+    pub digest: Option<Hash>,
+    /// How many cases were run
+    pub cases: usize,
+    /// Errors, warnings and cases that the policy does not bear out
+    pub findings: Vec<Finding>,
+}
+
+/// Reads a folder of policy
+///
+/// # Errors
+/// Everything that is wrong, with the warnings among it.
+pub fn load(dir: &Path) -> Result<Loaded, Vec<Finding>> {
+    compile(&Files::read(dir)?)
+}
+
+/// Reads a folder of policy and runs its cases
+#[must_use]
+pub fn check(dir: &Path) -> Checked {
+    match load(dir) {
+        Ok(loaded) => {
+            let mut findings = loaded.run_cases();
+            findings.extend(loaded.warnings);
+            sort(&mut findings);
+            Checked { digest: Some(loaded.bundle.digest), cases: loaded.cases.len(), findings }
+        }
+        Err(findings) => Checked { digest: None, cases: 0, findings },
+    }
+}
+
+/// Reads files of policy: pure, and the same for the same text
+///
+/// # Errors
+/// Everything that is wrong, with the warnings among it.
+pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
+    let sorted = files.sorted()?;
+    let mut findings = Vec::new();
+    let facts = facts(&sorted, &mut findings);
+    accounts(&facts, &mut findings);
+    let mut cases = Vec::new();
+    let mut purposes: BTreeMap<Name, Purpose> = BTreeMap::new();
+    for file in sorted.iter().filter(|file| file.folder == Folder::Purposes) {
+        let read = |doc: &Document<'_>, table: Table<'_, '_>| purpose::purpose(doc, table, file, &facts);
+        if let Some((purpose, own)) = document(file, &mut findings, read) {
+            cases.extend(own);
+            purposes.insert(file.name.clone(), purpose);
+        }
+    }
+    let rules = CedarRules::read(&sorted, &facts, &mut findings);
+    if let Err(error) = &rules {
+        findings.push(Finding::error(Place::file("rules"), error.clone(), ""));
+    }
+    sort(&mut findings);
+    let Facts { agents, users, connectors } = facts;
+    let complete = (|| {
+        let bundle = Bundle {
+            digest: files.digest(),
+            agents: whole(agents)?,
+            users: whole(users)?,
+            connectors: whole(connectors)?,
+            purposes,
+            rules: Arc::new(rules.ok()?),
+        };
+        findings.iter().all(|finding| !finding.is_error()).then_some(bundle)
+    })();
+    match complete {
+        Some(bundle) => Ok(Loaded { bundle: Arc::new(bundle), blob: files.blob(), warnings: findings, cases }),
+        None => Err(findings),
+    }
+}
+
+fn whole<T>(parts: BTreeMap<Name, Option<T>>) -> Option<BTreeMap<Name, T>> {
+    parts.into_iter().map(|(name, part)| Some((name, part?))).collect()
+}
+
+fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
+    let mut facts = Facts::default();
+    for file in files {
+        let name = file.name.clone();
+        match file.folder {
+            Folder::Agents => {
+                drop(facts.agents.insert(name, document(file, findings, |d, t| facts::agent(d, t, file))))
+            }
+            Folder::Users => drop(facts.users.insert(name, document(file, findings, |d, t| facts::user(d, t, file)))),
+            Folder::Connectors => {
+                drop(facts.connectors.insert(name, document(file, findings, |d, t| facts::connector(d, t, file))));
+            }
+            Folder::Purposes | Folder::Rules => {}
+        }
+    }
+    facts
+}
+
+/// Reads one TOML file; `None` if anything in it is wrong
+fn document<T>(
+    file: &File<'_>,
+    findings: &mut Vec<Finding>,
+    read: impl for<'d, 't> FnOnce(&'d Document<'t>, Table<'d, 't>) -> Option<T>,
+) -> Option<T> {
+    let doc = Document::new(file.path, file.text);
+    let root = doc.parse();
+    let value =
+        root.as_ref().and_then(|root| read(&doc, Table::new(&doc, root.get_ref(), 0..file.text.len(), "the file")));
+    drop(root);
+    let found = doc.findings();
+    let broken = found.iter().any(Finding::is_error);
+    findings.extend(found);
+    value.filter(|_| !broken)
+}
+
+/// An account speaks for one user only
+fn accounts(facts: &Facts, findings: &mut Vec<Finding>) {
+    let mut owners: BTreeMap<&str, &Name> = BTreeMap::new();
+    for (name, user) in &facts.users {
+        for account in user.iter().flat_map(|user| &user.accounts) {
+            if let Some(other) = owners.insert(account, name) {
+                let message = format!("the account `{account}` is also that of the user `{other}`");
+                let place = Place::file(format!("users/{name}.toml"));
+                findings.push(Finding::error(
+                    place,
+                    message,
+                    "an account is one person: take it out of one of the files",
+                ));
+            }
+        }
+    }
+}
+
+/// Reads versions of the policy back from the log
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reader;
+
+impl Bundles for Reader {
+    fn read(&self, digest: Hash, blob: &[u8]) -> Result<Arc<Bundle>, String> {
+        if Hash::of(blob) != digest {
+            return Err("the text is not the one that the digest names".to_owned());
+        }
+        let files = Files::from_blob(blob).ok_or("the text is no bundle of policy")?;
+        let loaded = compile(&files).map_err(|findings| {
+            let errors: BTreeSet<String> = findings.iter().filter(|f| f.is_error()).map(ToString::to_string).collect();
+            errors.into_iter().collect::<Vec<_>>().join("\n")
+        })?;
+        Ok(loaded.bundle)
+    }
+}
+
+#[cfg(test)]
+mod tests;

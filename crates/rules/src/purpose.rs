@@ -1,0 +1,383 @@
+//! Purposes: the only way to allow.
+
+use crate::{
+    case::{self, Case},
+    document::{Cell, Document, Table},
+    facts::{self, Facts, OWNER},
+    files::File,
+    pattern::{self, Placeholders, Scope},
+    words::suggest,
+};
+use portreeve_core::{
+    names::Name,
+    policy::{Ask, Class, Entry, Kind, Limits, Opening, Parameter, Purpose, Users},
+    time::Millis,
+};
+use regex::RegexBuilder;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
+
+/// Reads a purpose and its cases
+pub(crate) fn purpose<'t>(
+    doc: &Document<'t>,
+    mut table: Table<'_, 't>,
+    file: &File<'_>,
+    facts: &Facts,
+) -> Option<(Purpose, Vec<Case>)> {
+    const ABOUT: &str = "\"Check one order and refund it\"";
+    facts::same_name(&mut table, doc, file);
+    let about = table.need("about", ABOUT).and_then(|cell| doc.line(cell, ABOUT));
+    let owner = table.need("owner", OWNER).and_then(|cell| doc.line(cell, OWNER));
+    let review_by = table.take("review_by").map_or(Some(None), |cell| end_of_day(doc, cell).map(Some));
+    let declared = table.take("parameters");
+    let placeholders = declared.map_or_else(Placeholders::default, |cell| parameters(doc, cell));
+    let open = table.need("open", "{ agents = [\"support-bot\"], users = \"none\" }");
+    let open = open.and_then(|cell| opening(doc, cell, facts, &placeholders));
+    let limits = table.need("task", "{ expires_after = \"15m\" }").and_then(|cell| limits(doc, cell));
+    let entries = match table.take("allow") {
+        Some(cell) => entries(doc, cell, facts, &placeholders),
+        None => {
+            let remedy = "add an `[[allow]]`, or delete the file";
+            doc.error(table.span(), "the purpose allows nothing", remedy);
+            None
+        }
+    };
+    let cases = table.take("case").map_or(Some(Vec::new()), |cell| case::cases(doc, cell, file, &placeholders));
+    table.later(&["elevate", "undo", "mode", "flow", "isolation", "budgets"]);
+    table.finish();
+    if let (Some(limits), Some(entries)) = (&limits, &entries) {
+        for (entry, uses) in entries {
+            standing(doc, limits, facts, entry, uses);
+        }
+    }
+    unused(doc, declared, &placeholders);
+    let parameters = placeholders.parameters.into_iter().map(|(name, parameter)| Some((name, parameter?)));
+    let parameters = parameters.collect::<Option<BTreeMap<_, _>>>()?;
+    let entries = entries?.into_iter().map(|(entry, _)| entry).collect();
+    Some((Purpose::new((about?, owner?, review_by?), open?, limits?, parameters, entries), cases?))
+}
+
+/// The first moment after the day
+fn end_of_day(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Millis> {
+    let date = cell.get_ref().as_datetime().filter(|datetime| datetime.time.is_none() && datetime.offset.is_none());
+    let millis = date.and_then(|datetime| {
+        let date = datetime.date?;
+        let number = |part: u8| i8::try_from(part).ok();
+        let year = i16::try_from(date.year).ok()?;
+        let day = jiff::civil::Date::new(year, number(date.month)?, number(date.day)?).ok()?.tomorrow().ok()?;
+        Some(Millis(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond()))
+    });
+    if millis.is_none() {
+        doc.error(&cell.span(), "expected a date", "for example: review_by = 2027-03-01, without quotes");
+    }
+    millis
+}
+
+fn opening(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, placeholders: &Placeholders) -> Option<Opening> {
+    const AGENTS: &str = "[\"support-bot\"]";
+    const USERS: &str = "{ group = \"support-l2\" }, [\"alice\"], or \"none\" for runs without a user";
+    let mut table = doc.table(cell, "[open]", "agents = [\"support-bot\"]")?;
+    let agents = table.need("agents", AGENTS).and_then(|cell| known(doc, cell, "agent", AGENTS, &facts.agents));
+    let users = table.need("users", USERS).and_then(|cell| users(doc, cell, facts));
+    let bounds = table.take("where").map_or(Some(BTreeMap::new()), |cell| {
+        for (name, (span, _)) in doc.table(cell, "`where`", "where = { limit = { at_most = 200 } }")?.entries() {
+            if !placeholders.parameters.contains_key(*name) {
+                let known = placeholders.parameters.keys().map(Name::as_str);
+                doc.error(span, format!("no parameter is called `{}`", name.escape_debug()), suggest(name, known));
+            }
+        }
+        pattern::arguments(doc, cell, &Scope::Open(placeholders))
+    });
+    table.later(&["consent", "clients"]);
+    table.finish();
+    let users = users?;
+    for (attribute, span) in placeholders.attributes.borrow().iter() {
+        let has = |name: &Name| {
+            let user = facts.users.get(name).and_then(Option::as_ref);
+            user.is_none_or(|user| user.attributes.contains_key(attribute))
+        };
+        let somebody = match &users {
+            Users::None => false,
+            Users::Named(names) => names.iter().any(has),
+            Users::Group(group) => facts
+                .users
+                .iter()
+                .any(|(name, user)| user.as_ref().is_none_or(|user| user.groups.contains(group)) && has(name)),
+        };
+        if !somebody {
+            let remedy = format!("add it to a user: `[attributes]` {attribute} = ...");
+            doc.warn(span, format!("nobody who may open this has an attribute `{attribute}`"), remedy);
+        }
+    }
+    let bounds =
+        bounds?.into_iter().map(|(name, pattern)| Some((name.parse().ok()?, pattern))).collect::<Option<_>>()?;
+    Some(Opening { agents: agents?, users, bounds })
+}
+
+/// A list of names that have to stand in the registry
+fn known<T>(
+    doc: &Document<'_>,
+    cell: &Cell<'_>,
+    what: &str,
+    example: &str,
+    registry: &BTreeMap<Name, T>,
+) -> Option<BTreeSet<Name>> {
+    let mut names = BTreeSet::new();
+    for item in doc.array(cell, example)? {
+        let name: Name = doc.parsed(item, example)?;
+        if !registry.contains_key(&name) {
+            let near = suggest(name.as_str(), registry.keys().map(Name::as_str));
+            doc.error(
+                &item.span(),
+                format!("no {what} is called `{name}`"),
+                format!("add `{what}s/{name}.toml`; {near}"),
+            );
+        }
+        names.insert(name);
+    }
+    if names.is_empty() {
+        doc.error(&cell.span(), "nobody can open this purpose", format!("for example: {what}s = {example}"));
+        return None;
+    }
+    Some(names)
+}
+
+fn users(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts) -> Option<Users> {
+    if cell.get_ref().is_array() {
+        return known(doc, cell, "user", "[\"alice\"]", &facts.users).map(Users::Named);
+    }
+    if cell.get_ref().is_table() {
+        let mut table = doc.table(cell, "`users`", "")?;
+        let group = table.need("group", "\"support-l2\"").and_then(|cell| group(doc, cell, facts));
+        table.finish();
+        return group.map(Users::Group);
+    }
+    doc.word(cell, &[("none", ())]).map(|()| Users::None)
+}
+
+fn group(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts) -> Option<Name> {
+    let group: Name = doc.parsed(cell, "\"support-l2\"")?;
+    if !facts.is_group(&group) {
+        let remedy = format!("add it to a user: `groups = [\"{group}\"]`; {}", suggest(group.as_str(), facts.groups()));
+        doc.warn(&cell.span(), format!("nobody is in the group `{group}`"), remedy);
+    }
+    Some(group)
+}
+
+fn limits(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Limits> {
+    let mut table = doc.table(cell, "[task]", "expires_after = \"15m\"")?;
+    let duration = |cell, key| doc.duration(cell, TASK_MS_MAX, key);
+    let expires_after_ms =
+        table.need("expires_after", "\"15m\"").and_then(|cell| duration(cell, "expires_after = \"15m\""));
+    let idle_after_ms =
+        table.take("idle_after").map_or(Some(None), |cell| duration(cell, "idle_after = \"3m\"").map(Some));
+    let standing = table.take("standing").map_or(Some(BTreeSet::new()), |cell| {
+        let items = doc.array(cell, "standing = [\"read\"]")?;
+        let classes: Vec<_> = items.iter().map(|item| facts::class(doc, item)).collect();
+        classes.into_iter().collect()
+    });
+    let calls = table.take("calls").map_or(Some(None), |cell| doc.count(cell, "calls = 40").map(Some));
+    if let Some(cell) = table.take("on_hold")
+        && cell.get_ref().as_str() != Some("deny")
+    {
+        if cell.get_ref().as_str() == Some("ask") {
+            doc.later(&cell.span(), "on_hold = \"ask\"");
+        } else {
+            doc.word(cell, &[("deny", ())]);
+        }
+    }
+    table.later(&["ceiling", "bytes", "max_bytes", "budget", "elevate"]);
+    table.finish();
+    Some(Limits {
+        expires_after_ms: expires_after_ms?,
+        idle_after_ms: idle_after_ms?,
+        standing: standing?,
+        calls: calls?,
+    })
+}
+
+/// A task is work, not a tenancy
+const TASK_MS_MAX: i64 = 30 * 86_400_000;
+
+fn parameters<'t>(doc: &Document<'t>, cell: &Cell<'t>) -> Placeholders {
+    let mut placeholders = Placeholders::default();
+    let Some(mut table) = doc.table(cell, "[parameters]", "order = { type = \"string\" }") else { return placeholders };
+    for (name, span, cell) in table.rest() {
+        match name.parse::<Name>() {
+            Ok(name) => drop(placeholders.parameters.insert(name, parameter(doc, cell))),
+            Err(error) => doc.error(&span, error.to_string(), "rename the parameter"),
+        }
+    }
+    placeholders
+}
+
+fn parameter(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Parameter> {
+    #[derive(Clone, Copy)]
+    enum Type {
+        Text,
+        Decimal,
+        Bool,
+        Choice,
+    }
+    const TYPES: [(&str, Type); 4] =
+        [("string", Type::Text), ("decimal", Type::Decimal), ("bool", Type::Bool), ("choice", Type::Choice)];
+    let mut table = doc.table(cell, "a parameter", "{ type = \"string\" }")?;
+    let kind = table.need("type", "\"string\"").and_then(|cell| doc.word(cell, &TYPES))?;
+    let kind = match kind {
+        Type::Text => {
+            let pattern = table.take("pattern").map_or(Some(None), |cell| anchored(doc, cell).map(Some));
+            pattern.map(|pattern| Kind::Text { pattern, bytes_max: PARAMETER_BYTES_MAX })
+        }
+        Type::Decimal => {
+            let mut bound = |key| table.take(key).map_or(Some(None), |cell| number(doc, cell).map(Some));
+            let (min, max) = (bound("min"), bound("max"));
+            min.zip(max).map(|(min, max)| Kind::Decimal { min, max })
+        }
+        Type::Bool => Some(Kind::Bool),
+        Type::Choice => table.need("in", "[\"eu\", \"us\"]").and_then(|cell| {
+            let items = doc.array(cell, "in = [\"eu\", \"us\"]")?;
+            if items.is_empty() {
+                doc.error(&cell.span(), "no value can be chosen", "for example: in = [\"eu\", \"us\"]");
+            }
+            let values: Vec<_> = items.iter().map(|item| doc.value(item)).collect();
+            values.into_iter().collect::<Option<Vec<_>>>().filter(|values| !values.is_empty()).map(Kind::Choice)
+        }),
+    };
+    let default = table.take("default").map_or(Some(None), |cell| {
+        let value = doc.value(cell)?;
+        match kind.as_ref()?.read(&value) {
+            Ok(value) => Some(Some(value)),
+            Err(expected) => {
+                doc.error(&cell.span(), format!("the default is not {expected}"), "choose a default that fits");
+                None
+            }
+        }
+    });
+    table.later(&["from", "secret", "max_bytes"]);
+    table.finish();
+    Some(Parameter { kind: kind?, default: default? })
+}
+
+/// Text that names something, not a document
+const PARAMETER_BYTES_MAX: usize = 4096;
+/// A pattern is compiled when the policy is loaded, and matched within this
+const REGEX_BYTES_MAX: usize = 256 << 10;
+
+fn number(doc: &Document<'_>, cell: &Cell<'_>) -> Option<portreeve_core::decimal::Decimal> {
+    match doc.value(cell)? {
+        portreeve_core::value::Value::Number(number) => Some(number),
+        _ => {
+            doc.error(&cell.span(), "expected a number", "for example: max = 200.50");
+            None
+        }
+    }
+}
+
+fn anchored(doc: &Document<'_>, cell: &Cell<'_>) -> Option<regex::Regex> {
+    let text = doc.text(cell, "pattern = \"ord_[a-z0-9]+\"")?;
+    // Held on its own first: `a)|(b` would otherwise close our group and escape the anchors.
+    let alone = RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
+    let whole = alone.and_then(|_| RegexBuilder::new(&format!("^(?:{text})$")).size_limit(REGEX_BYTES_MAX).build());
+    whole
+        .map_err(|error| {
+            let text = error.to_string();
+            let message = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let remedy = "a pattern describes the whole value; backslashes are easier in 'single quotes'";
+            doc.error(&cell.span(), format!("not a regular expression: {message}"), remedy);
+        })
+        .ok()
+}
+
+type Placed = (Entry, Vec<Range<usize>>);
+
+fn entries<'t>(doc: &Document<'t>, cell: &Cell<'t>, facts: &Facts, placeholders: &Placeholders) -> Option<Vec<Placed>> {
+    let items = doc.array(cell, "[[allow]]")?;
+    if items.is_empty() {
+        doc.error(&cell.span(), "the purpose allows nothing", "add an `[[allow]]`, or delete the file");
+    }
+    let mut steps = Vec::new();
+    let entries: Vec<_> = items.iter().map(|item| entry(doc, item, facts, placeholders, &mut steps)).collect();
+    entries.into_iter().collect()
+}
+
+fn entry<'t>(
+    doc: &Document<'t>,
+    cell: &Cell<'t>,
+    facts: &Facts,
+    placeholders: &Placeholders,
+    steps: &mut Vec<Name>,
+) -> Option<Placed> {
+    const USE: &str = "[\"shop.get_order\"]";
+    let mut table = doc.table(cell, "[[allow]]", "name = \"look\"")?;
+    let after = table.take("after").map_or(Some(None), |cell| {
+        let name: Name = doc.parsed(cell, "after = \"look\"")?;
+        if !steps.contains(&name) {
+            let near = suggest(name.as_str(), steps.iter().map(Name::as_str));
+            doc.error(
+                &cell.span(),
+                format!("no earlier step is called `{name}`"),
+                format!("a step comes after one above it; {near}"),
+            );
+        }
+        Some(Some(name))
+    });
+    let name = table.need("name", "\"look\"").and_then(|cell| {
+        let name: Name = doc.parsed(cell, "name = \"look\"")?;
+        if steps.contains(&name) {
+            doc.error(&cell.span(), format!("two steps are called `{name}`"), "give one of them another name");
+        }
+        steps.push(name.clone());
+        Some(name)
+    });
+    let uses = table.need("use", USE).and_then(|cell| {
+        let items = doc.array(cell, USE)?;
+        if items.is_empty() {
+            doc.error(&cell.span(), "the step allows nothing", format!("for example: use = {USE}"));
+        }
+        let uses: Vec<_> = items.iter().map(|item| Some((facts.usage(doc, item)?, item.span()))).collect();
+        uses.into_iter().collect::<Option<Vec<_>>>()
+    });
+    let where_ = |cell| pattern::arguments(doc, cell, &Scope::Entry(placeholders));
+    let arguments = table.take("where").map_or(Some(BTreeMap::new()), where_);
+    let times = table.take("times").map_or(Some(None), |cell| doc.count(cell, "times = 1").map(Some));
+    let ask = table.take("ask").map_or(Some(None), |cell| {
+        let mut table = doc.table(cell, "`ask`", "ask = { who = \"payments-leads\" }")?;
+        let who = table.need("who", "\"payments-leads\"").and_then(|cell| group(doc, cell, facts));
+        let when = table.take("when").map_or(Some(BTreeMap::new()), where_);
+        table.later(&["quorum", "of", "within"]);
+        table.finish();
+        Some(Some(Ask { who: who?, when: when? }))
+    });
+    table.later(&["undo", "max_bytes", "bytes", "budget", "elevate", "within"]);
+    table.finish();
+    let (uses, spans) = uses?.into_iter().unzip();
+    Some((Entry { name: name?, uses, arguments: arguments?, times: times?, after: after?, ask: ask? }, spans))
+}
+
+/// Without elevation a class that does not stand is never open
+fn standing(doc: &Document<'_>, limits: &Limits, facts: &Facts, entry: &Entry, spans: &[Range<usize>]) {
+    for (usage, span) in entry.uses.iter().zip(spans) {
+        let class: Option<Class> = facts.class_of(usage).filter(|class| !limits.standing.contains(class));
+        if let Some(class) = class {
+            let message = format!("`{}` is `{class}`, which does not stand, so it can never be permitted", usage.tool);
+            doc.warn(span, message, format!("add \"{class}\" to `standing` under `[task]`"));
+        }
+    }
+}
+
+fn unused(doc: &Document<'_>, declared: Option<&Cell<'_>>, placeholders: &Placeholders) {
+    let Some(table) = declared.and_then(|cell| doc.table(cell, "[parameters]", "")) else { return };
+    for (name, (span, _)) in table.entries() {
+        let declared = placeholders.parameters.get(*name).is_some_and(Option::is_some);
+        let unused = declared && !placeholders.used.borrow().iter().any(|used| used.as_str() == *name);
+        if unused {
+            let remedy = format!("use it: `where = {{ id = \"{{{name}}}\" }}`, or take it out");
+            doc.warn(span, format!("the parameter `{name}` limits nothing"), remedy);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
