@@ -7,6 +7,7 @@ use crate::{
     catalogue::Catalogue,
     door::{Door, TheEngine},
     links::{Links, Unready},
+    settings::REQUESTS_PER_RUN_MAX,
 };
 use bytes::Bytes;
 use portreeve_core::{
@@ -19,7 +20,11 @@ use portreeve_core::{
     time::Millis,
 };
 use portreeve_mcp::{message::Id, reply};
-use portreeve_upstream::{http::Failure, latch::Latches, link::Called};
+use portreeve_upstream::{
+    http::Failure,
+    latch::Latches,
+    link::{Called, Link},
+};
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
@@ -79,6 +84,20 @@ impl From<&Id<'_>> for OwnId {
     }
 }
 
+/// Asks why the task of a run or a connector is recorded as over; nothing while both live
+fn over(run: RunId, connector: &Name) -> impl Fn(&TheEngine) -> Vec<Reason> + Clone + Send + 'static {
+    let connector = connector.clone();
+    move |engine| {
+        let state = engine.state();
+        let task = state.task_of(run).map(|task| state.life(task, Millis(i64::MIN))).unwrap_or_default();
+        task.into_iter().chain(state.connector_life(&connector)).collect()
+    }
+}
+
+fn cancelled(why: Result<String, oneshot::error::RecvError>) -> String {
+    why.unwrap_or_else(|_| "Portreeve is ending".to_owned())
+}
+
 /// What came of sending a call
 struct Sent {
     happened: Happened,
@@ -93,14 +112,21 @@ impl Calls {
         Arc::new(Self { door, latches, links, catalogue, under_way: Mutex::default() })
     }
 
+    /// A place for one request of a run; none if it has as many as it may have
+    #[must_use]
+    pub fn place(self: &Arc<Self>, run: RunId) -> Option<Place> {
+        let mut under_way = self.under_way();
+        let count = under_way.per_run.entry(run).or_default();
+        (*count < REQUESTS_PER_RUN_MAX).then(|| {
+            *count += 1;
+            Place { calls: Arc::clone(self), run }
+        })
+    }
+
     /// Takes a call all the way, and returns what the agent is told
-    pub async fn run(self: &Arc<Self>, incoming: Incoming, per_run_max: usize) -> Vec<u8> {
+    pub async fn run(self: &Arc<Self>, incoming: Incoming, place: Place) -> Vec<u8> {
         let id = incoming.id.raw.clone();
-        let run = incoming.call.run;
-        let Some(entered) = self.enter(&incoming, per_run_max) else {
-            let reason = Reason::new(Word::TooManyOpen, run).with("limit", per_run_max);
-            return reply::refused_call(&id, &[reason]);
-        };
+        let entered = self.enter(&incoming, place);
         let calls = Arc::clone(self);
         let way = tokio::spawn(async move { calls.steps(incoming, entered).await });
         way.await.unwrap_or_else(|_| reply::unknown_outcome(&id, "Portreeve failed on the way"))
@@ -109,17 +135,21 @@ impl Calls {
     async fn steps(self: Arc<Self>, incoming: Incoming, mut entered: Entered) -> Vec<u8> {
         let Incoming { call, message, id, .. } = incoming;
         let (run, tool) = (call.run, call.tool.clone());
-        let prepared = self.links.ready(run, &tool.connector).is_some();
-        let (mut life, first) = Life::start(call, prepared);
+        let mut link = self.links.ready(run, &tool.connector);
+        let (mut life, first) = Life::start(call, link.is_some());
         let mut steps = VecDeque::from([first]);
         let mut answered = None;
         while let Some(step) = steps.pop_front() {
             let happened = match step {
                 Do::Ask(call) => self.asked(Request::Ask(call)).await,
                 Do::Admit(call) => self.asked(Request::Call(call)).await,
-                Do::Prepare => self.prepare(run, &tool.connector, &mut entered.cancelled).await,
+                Do::Prepare => {
+                    let (happened, ready) = self.prepare(run, &tool.connector, &mut entered.cancelled).await;
+                    link = ready;
+                    happened
+                }
                 Do::Forward(permit) => {
-                    let sent = self.forward(&permit, &tool, &message, &id, &mut entered.cancelled).await;
+                    let sent = self.forward(permit, link.take(), &tool, (&message, &id), &mut entered.cancelled).await;
                     answered = sent.reply;
                     sent.happened
                 }
@@ -146,63 +176,71 @@ impl Calls {
     }
 
     /// Has the link made ready, and waits for it no longer than the task and the client do
-    async fn prepare(&self, run: RunId, connector: &Name, cancelled: &mut oneshot::Receiver<String>) -> Happened {
+    async fn prepare(
+        &self,
+        run: RunId,
+        connector: &Name,
+        cancel: &mut oneshot::Receiver<String>,
+    ) -> (Happened, Option<Arc<Link>>) {
         let (links, of) = (Arc::clone(&self.links), connector.clone());
-        // In a task of its own: what has begun to be made is finished, or reaped, whoever waits for it.
+        // In a task of its own: a start that was admitted is settled, and its child known, whoever waits for it.
         let preparing = tokio::spawn(async move { links.prepare(run, &of).await });
-        tokio::select! {
+        let happened = tokio::select! {
             prepared = preparing => match prepared {
-                Ok(Ok(())) => Happened::Prepared,
+                Ok(Ok(ready)) => return (Happened::Prepared, Some(ready)),
                 Ok(Err(Unready::Refused(reasons))) => Happened::Refused(reasons),
-                Ok(Err(Unready::Unreachable(why))) => Happened::NotPrepared(why),
+                Ok(Err(Unready::Unreachable(why))) => match self.door.ask(over(run, connector)).await {
+                    // Its child was ended because of that.
+                    Some(reasons) if !reasons.is_empty() => Happened::Refused(reasons),
+                    _ => Happened::NotPrepared(why),
+                },
                 Err(_) => Happened::NotPrepared("Portreeve failed on the way".to_owned()),
             },
             reasons = self.over(run, connector) => Happened::Refused(reasons),
-            why = cancelled => Happened::NotPrepared(why.unwrap_or_else(|_| "Portreeve is ending".to_owned())),
-        }
+            why = cancel => Happened::NotPrepared(cancelled(why)),
+        };
+        (happened, None)
     }
 
     /// Waits until the task of a run or a connector is recorded as over, and says why
     async fn over(&self, run: RunId, connector: &Name) -> Vec<Reason> {
-        let over = {
-            let connector = connector.clone();
-            move |engine: &TheEngine| {
-                let state = engine.state();
-                let task = state.task_of(run).map(|task| state.life(task, Millis(i64::MIN))).unwrap_or_default();
-                task.into_iter().chain(state.connector_life(&connector)).collect::<Vec<_>>()
-            }
-        };
+        let over = over(run, connector);
         loop {
             let is_over = over.clone();
-            self.door.until(LOOK_AGAIN, move |engine| !is_over(engine).is_empty()).await;
-            match self.door.ask(over.clone()).await {
-                Some(reasons) if reasons.is_empty() => {}
-                Some(reasons) => return reasons,
-                None => return vec![Reason::new(Word::RecordUnavailable, "record")],
+            let live = move |engine: &TheEngine| if is_over(engine).is_empty() { vec![()] } else { Vec::new() };
+            let left = self.door.until_none(LOOK_AGAIN, live).await;
+            match (left, self.door.ask(over.clone()).await) {
+                (Some(_), Some(reasons)) if reasons.is_empty() => {}
+                (Some(_), Some(reasons)) => return reasons,
+                _ => return vec![Reason::new(Word::RecordUnavailable, "record")],
             }
         }
     }
 
     async fn forward(
         &self,
-        permit: &Permit,
+        permit: Permit,
+        link: Option<Arc<Link>>,
         tool: &Tool,
-        message: &[u8],
-        id: &OwnId,
-        cancelled: &mut oneshot::Receiver<String>,
+        (message, id): (&[u8], &OwnId),
+        cancel: &mut oneshot::Receiver<String>,
     ) -> Sent {
         let none = |happened| Sent { happened, reply: None };
-        let Some(link) = self.links.ready(permit.run(), &tool.connector) else {
+        let Some(link) = link else {
             return none(Happened::NotSent("the connection to the server was lost; try again".to_owned()));
         };
+        // Cancelled while it was being admitted: then it is not sent at all.
+        if let Ok(why) = cancel.try_recv() {
+            return none(Happened::NotSent(why));
+        }
         let pass = self.latches.pass(permit);
         let withdrawal = pass.withdrawal();
         let within = Duration::from_millis(self.catalogue.view().timeout_ms(&tool.connector).max(1).unsigned_abs());
         let outcome = tokio::select! {
             biased;
             outcome = link.call(message, id.span.clone(), pass, within) => outcome,
-            why = cancelled => {
-                let why = why.unwrap_or_else(|_| "Portreeve is ending".to_owned());
+            why = cancel => {
+                let why = cancelled(why);
                 // Dropping the call above has closed its connection; what had not begun never will.
                 if withdrawal.withdraw() { Err(Failure::NotSent(why)) } else { Err(Failure::Lost(why)) }
             }
@@ -236,25 +274,28 @@ impl Calls {
         }
     }
 
-    /// How many calls are under way
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.under_way().cancels.len()
+    /// Stops waiting for all calls, and returns once they are settled, or after `within`
+    pub async fn end(&self, within: Duration) {
+        let effects: Vec<EffectId> = self.under_way().cancels.keys().copied().collect();
+        for effect in effects {
+            self.cancel(effect, "Portreeve is ending");
+        }
+        let none_left = async {
+            while !self.under_way().by_request.is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(within, none_left).await;
     }
 
-    fn enter(self: &Arc<Self>, incoming: &Incoming, per_run_max: usize) -> Option<Entered> {
+    fn enter(self: &Arc<Self>, incoming: &Incoming, place: Place) -> Entered {
         let (cancel, cancelled) = oneshot::channel();
         let effect = incoming.call.effect;
         let mut under_way = self.under_way();
-        let count = under_way.per_run.entry(incoming.call.run).or_default();
-        if *count >= per_run_max {
-            return None;
-        }
-        *count += 1;
         under_way.cancels.insert(effect, cancel);
         // An id that is used twice at once names the first call.
         under_way.by_request.entry(incoming.key.clone()).or_insert(effect);
-        Some(Entered { calls: Arc::clone(self), effect, key: incoming.key.clone(), cancelled })
+        Entered { calls: Arc::clone(self), effect, key: incoming.key.clone(), cancelled, _place: place }
     }
 
     fn under_way(&self) -> std::sync::MutexGuard<'_, UnderWay> {
@@ -268,6 +309,26 @@ struct Entered {
     effect: EffectId,
     key: RequestKey,
     cancelled: oneshot::Receiver<String>,
+    _place: Place,
+}
+
+/// A request of a run that is in the house; leaving is dropping this
+#[derive(Debug)]
+pub struct Place {
+    calls: Arc<Calls>,
+    run: RunId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut under_way = self.calls.under_way();
+        if let Some(count) = under_way.per_run.get_mut(&self.run) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                under_way.per_run.remove(&self.run);
+            }
+        }
+    }
 }
 
 impl Drop for Entered {
@@ -276,12 +337,6 @@ impl Drop for Entered {
         under_way.cancels.remove(&self.effect);
         if under_way.by_request.get(&self.key) == Some(&self.effect) {
             under_way.by_request.remove(&self.key);
-        }
-        if let Some(count) = under_way.per_run.get_mut(&self.key.0) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                under_way.per_run.remove(&self.key.0);
-            }
         }
     }
 }

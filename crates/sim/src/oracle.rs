@@ -228,8 +228,11 @@ impl Oracle {
 
     /// Tasks that are not over although their time has passed
     pub(crate) fn overdue(&self, now: Millis) -> Vec<Found> {
-        let live = self.tasks.iter().filter(|(id, _)| !self.over(id));
-        let passed = live.filter_map(|(id, task)| Some((id, self.passed(id, task, now.0)?)));
+        let live = self.tasks.iter().filter(|(_, task)| task.ended.is_none());
+        let passed = live.filter_map(|(id, task)| {
+            let orphan = self.over(id).then_some("below a task that is over");
+            Some((id, self.passed(id, task, now.0).or(orphan)?))
+        });
         passed.map(|(id, why)| ("I5", format!("{id} lives on although it is {why}"))).collect()
     }
 

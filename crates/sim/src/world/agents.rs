@@ -149,7 +149,8 @@ impl World {
         let known = env.random.pick(&env.known).cloned();
         let named = |kind: fn(Name) -> Node, name: &str| name.parse().ok().map(kind);
         let (node, by) = match (env.random.below(36), known) {
-            (0..8, Some(Known { parent: Some(parent), .. })) => (Some(Node::Task(parent)), owner()),
+            (0..4, Some(Known { parent: Some(parent), .. })) => (Some(Node::Task(parent)), owner()),
+            (4..8, Some(Known { parent: Some(parent), .. })) => (env.run_of(parent).map(Node::Run), owner()),
             (0..10, Some(known)) => (Some(Node::Task(known.task)), owner()),
             (10..12, Some(known)) => (Some(Node::Run(known.run)), Actor::Run(known.run)),
             (14, _) => (named(Node::Agent, "bot"), owner()),
@@ -194,6 +195,10 @@ impl World {
 }
 
 impl Env {
+    fn run_of(&self, task: TaskId) -> Option<RunId> {
+        self.wanted.iter().find(|wanted| wanted.task == task).map(|wanted| wanted.run)
+    }
+
     fn any_child(&self) -> Option<EffectId> {
         self.host.alive().next().map(|(effect, _)| effect)
     }

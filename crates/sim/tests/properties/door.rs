@@ -22,7 +22,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// What is asked for; ids come from a handful, so that they are used again
 #[derive(Clone, Debug)]
-pub enum Want {
+pub(crate) enum Want {
     /// Open a task for a run, below the task of another one
     Open {
         task: u8,
@@ -38,19 +38,26 @@ pub enum Want {
     Stop(u8),
     StopAgent,
     Policy,
+    /// A version of the policy without the agent
+    WithoutAgent,
     Pass(u16),
 }
 
 /// A call of one of three tools
 #[derive(Clone, Debug)]
-pub struct Called {
+pub(crate) struct Called {
     run: u8,
     tool: usize,
     arguments: BTreeMap<String, Value>,
 }
 
 impl Called {
-    pub fn request(self, effect: EffectId) -> Call {
+    /// A call without arguments
+    pub(crate) fn plain(run: u8, tool: usize) -> Self {
+        Self { run, tool, arguments: BTreeMap::new() }
+    }
+
+    pub(crate) fn request(self, effect: EffectId) -> Call {
         let tool = tool(self.tool);
         let fit = Fit { pin: Hash::of(tool.to_string().as_bytes()), error: None };
         Call { effect, run: RunId(u64::from(self.run)), tool, arguments: self.arguments, fit }
@@ -63,17 +70,17 @@ fn tool(index: usize) -> Tool {
 
 const TOOLS: [&str; 3] = ["shop.look", "shop.refund", "mail.send"];
 
-pub struct Door {
-    pub engine: Engine<Disk, Only, Only>,
-    pub disk: Disk,
-    pub now: i64,
+pub(crate) struct Door {
+    pub(crate) engine: Engine<Disk, Only, Only>,
+    pub(crate) disk: Disk,
+    pub(crate) now: i64,
     bundle: Arc<Bundle>,
     effects: u64,
 }
 
 impl Door {
     /// A door with this policy, and one open task (1) of run 1
-    pub fn new(bundle: Arc<Bundle>) -> Self {
+    pub(crate) fn new(bundle: Arc<Bundle>) -> Self {
         let disk = Disk::default();
         let only = Only(Arc::clone(&bundle));
         let engine = Engine::boot(disk.clone(), only.clone(), only, BootId(1), "test", Clock::at(START)).unwrap();
@@ -90,12 +97,24 @@ impl Door {
         door
     }
 
-    pub fn play(&mut self, wants: &[Want]) -> Vec<(Want, Reply)> {
+    pub(crate) fn play(&mut self, wants: &[Want]) -> Vec<(Want, Reply)> {
         wants.iter().filter_map(|want| Some((want.clone(), self.ask(want.clone())?))).collect()
     }
 
     fn ask(&mut self, want: Want) -> Option<Reply> {
-        let request = match want {
+        let request = self.request(want)?;
+        self.turn(request)
+    }
+
+    /// Puts everything through the door in one turn, and so into one group
+    pub(crate) fn at_once(&mut self, wants: Vec<Want>) -> Vec<Reply> {
+        let requests = wants.into_iter().filter_map(|want| self.request(want)).collect();
+        self.now += 1;
+        self.engine.turn(requests, Clock::at(self.now), [7; 32])
+    }
+
+    fn request(&mut self, want: Want) -> Option<Request> {
+        Some(match want {
             Want::Pass(ms) => {
                 self.now += i64::from(ms);
                 return None;
@@ -131,12 +150,13 @@ impl Door {
             }
             Want::Stop(task) => stop(Node::Task(TaskId(u64::from(task)))),
             Want::StopAgent => stop(Node::Agent(name("bot"))),
-            Want::Policy => {
-                let what = ChangeWhat::Bundle { bundle: Arc::clone(&self.bundle), blob: Vec::new() };
-                Request::Change(Change { by: OWNER, what })
+            Want::Policy => applied(Arc::clone(&self.bundle)),
+            Want::WithoutAgent => {
+                let agents = BTreeMap::new();
+                let bundle = Arc::into_inner(bundle(&[], &[])).unwrap();
+                applied(Arc::new(Bundle { agents, digest: Hash::of(b"without"), ..bundle }))
             }
-        };
-        self.turn(request)
+        })
     }
 
     fn turn(&mut self, request: Request) -> Option<Reply> {
@@ -144,6 +164,10 @@ impl Door {
         let seed = Hash::of(&self.now.to_be_bytes()).0;
         self.engine.turn(vec![request], Clock::at(self.now), seed).pop()
     }
+}
+
+fn applied(bundle: Arc<Bundle>) -> Request {
+    Request::Change(Change { by: OWNER, what: ChangeWhat::Bundle { bundle, blob: Vec::new() } })
 }
 
 fn stop(node: Node) -> Request {
@@ -158,7 +182,7 @@ const OWNER: Actor = Actor::Owner { user: None };
 const START: i64 = 1_800_000_000_000;
 
 /// A policy with these entries and the rules of these numbers; its digest does not tell them apart
-pub fn bundle(entries: &[Entry], rules: &[usize]) -> Arc<Bundle> {
+pub(crate) fn bundle(entries: &[Entry], rules: &[usize]) -> Arc<Bundle> {
     let connector = |connector: &str| {
         let tools = (0..TOOLS.len()).map(tool).filter(|tool| tool.connector.as_str() == connector);
         let profile = Profile { class: Class::Read, variants: Vec::new(), arguments: BTreeMap::new() };
@@ -204,7 +228,7 @@ impl Rules for Forbids {
 }
 
 #[derive(Clone, Debug)]
-pub struct Only(Arc<Bundle>);
+pub(crate) struct Only(Arc<Bundle>);
 
 impl Bundles for Only {
     fn read(&self, _: Hash, _: &[u8]) -> Result<Arc<Bundle>, String> {
@@ -218,8 +242,14 @@ impl Snapshots for Only {
     }
 }
 
+/// An entry that lets every call of a tool without arguments through
+pub(crate) fn entry(at: usize) -> Entry {
+    let uses = vec![Usage { tool: tool(at), variant: None }];
+    Entry { name: name("e0"), uses, arguments: BTreeMap::new(), times: None, after: None, ask: None }
+}
+
 /// One to four entries; the later ones may come after the first
-pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
+pub(crate) fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let entry = (0..TOOLS.len(), prop::option::of(pattern()), prop::option::of(pattern()), prop::option::of(1..3u32));
     let entry = (entry, any::<bool>());
     prop::collection::vec(entry, 1..5).prop_map(|entries| {
@@ -238,7 +268,7 @@ pub fn entries() -> impl Strategy<Value = Vec<Entry>> {
     })
 }
 
-pub fn pattern() -> impl Strategy<Value = Pattern> {
+pub(crate) fn pattern() -> impl Strategy<Value = Pattern> {
     let operand = prop_oneof![
         value().prop_map(Operand::Literal),
         Just(Operand::Parameter(name("p"))),
@@ -261,13 +291,13 @@ fn value() -> impl Strategy<Value = Value> {
         .prop_map(|text| text.parse().unwrap())
 }
 
-pub fn call() -> impl Strategy<Value = Called> {
+pub(crate) fn call() -> impl Strategy<Value = Called> {
     let arguments =
         prop::collection::btree_map(prop::sample::select(vec!["a".to_owned(), "b".to_owned()]), value(), 0..3);
     (1..4u8, 0..TOOLS.len(), arguments).prop_map(|(run, tool, arguments)| Called { run, tool, arguments })
 }
 
-pub fn history() -> impl Strategy<Value = Vec<Want>> {
+pub(crate) fn history() -> impl Strategy<Value = Vec<Want>> {
     let parent = prop::option::of((1..4u8, 1..4u8));
     let want = prop_oneof![
         8 => call().prop_map(Want::Call),

@@ -1,5 +1,7 @@
 //! What holds of the core for any input, shrunk to the smallest one that breaks it.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
 mod door;
 
 use door::{Door, Want, bundle, call, entries, history, pattern};
@@ -12,6 +14,7 @@ use portreeve_core::{
     pattern::Pattern,
     reason::{Reason, Word},
     request::Clock,
+    time::Millis,
 };
 use portreeve_sim::disk::Fault;
 use proptest::{prelude::*, test_runner::RngSeed};
@@ -168,5 +171,33 @@ proptest! {
         let reason = Reason::new(word, source).with("argument", about);
         let text = serde_json::to_string(&reason).unwrap();
         prop_assert_eq!(serde_json::from_str::<Reason>(&text).unwrap(), reason);
+    }
+}
+
+/// I2: a name that is used again is another one, also where all of it is one group of the record
+#[test]
+fn a_name_used_again_in_one_turn_is_another() {
+    let bundle = bundle(&[], &[]);
+    let mut door = Door::new(Arc::clone(&bundle));
+    let again = || [Want::WithoutAgent, Want::Policy];
+    let open = [Want::Open { task: 2, run: 2, parent: None }, Want::StopAgent];
+    let replies = door.at_once(again().into_iter().chain(open).chain(again()).collect());
+    assert!(replies.iter().all(|reply| !matches!(reply, Reply::Refused(_))), "{replies:?}");
+    for task in [1, 2] {
+        let reasons = door.engine.state().life(TaskId(task), Millis(door.now));
+        assert!(reasons.iter().any(|reason| reason.word == Word::AgentStopped), "{reasons:?}");
+    }
+}
+
+/// I2: stopping the run that delegated holds back what was delegated
+#[test]
+fn a_permit_rests_on_every_run_above_it() {
+    let entry = door::entry(0);
+    let mut door = Door::new(bundle(&[entry], &[]));
+    let child = Want::Open { task: 2, run: 2, parent: Some((1, 1)) };
+    let replies = door.play(&[child, Want::Call(door::Called::plain(2, 0))]);
+    let [_, (_, Reply::Permit(permit))] = replies.as_slice() else { panic!("{replies:?}") };
+    for node in [Node::Run(RunId(1)), Node::Run(RunId(2)), Node::Task(TaskId(1)), Node::Task(TaskId(2))] {
+        assert!(permit.rests_on().contains(&node), "{node} is missing in {permit:?}");
     }
 }
