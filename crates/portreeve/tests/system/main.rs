@@ -5,7 +5,9 @@
 
 mod connectors;
 mod crash;
+mod demo;
 mod endpoint;
+mod first_steps;
 mod orphans;
 mod stop;
 mod support;

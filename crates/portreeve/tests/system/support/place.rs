@@ -418,7 +418,7 @@ pub(crate) struct Running {
 impl Running {
     /// Starts it
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = Lines::of(child.stdout.take().unwrap());
         Self { child: Some(child), lines }
     }
