@@ -6,6 +6,7 @@
 mod connectors;
 mod crash;
 mod demo;
+mod disk;
 mod endpoint;
 mod first_steps;
 mod orphans;
