@@ -9,6 +9,7 @@ mod demo;
 mod disk;
 mod endpoint;
 mod first_steps;
+mod interop;
 mod orphans;
 mod stop;
 mod support;

@@ -423,6 +423,17 @@ impl Running {
         Self { child: Some(child), lines }
     }
 
+    /// Starts it, to be talked to on its standard input
+    pub(crate) fn talking(mut command: Command) -> Self {
+        command.stdin(Stdio::piped());
+        Self::start(command)
+    }
+
+    /// Writes an empty line to its standard input
+    pub(crate) fn go_on(&mut self) {
+        self.child.as_mut().unwrap().stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+
     /// Its process
     pub(crate) fn watched(&self) -> Watched {
         Watched::of(self.child.as_ref().unwrap().id()).unwrap()
