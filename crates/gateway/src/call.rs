@@ -29,7 +29,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Everything that calls need
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct Calls {
     latches: Arc<Latches>,
     links: Arc<Links>,
     catalogue: Arc<Catalogue>,
+    /// How many stops there were
+    stops: watch::Sender<u64>,
     // Held only for a look-up, never across an await.
     under_way: Mutex<UnderWay>,
 }
@@ -95,7 +97,8 @@ impl Calls {
     /// No calls yet
     #[must_use]
     pub fn new(door: Door, latches: Arc<Latches>, links: Arc<Links>, catalogue: Arc<Catalogue>) -> Arc<Self> {
-        Arc::new(Self { door, latches, links, catalogue, under_way: Mutex::default() })
+        let stops = watch::Sender::new(0);
+        Arc::new(Self { door, latches, links, catalogue, stops, under_way: Mutex::default() })
     }
 
     /// A place for one request of a run; none if it has as many as it may have
@@ -120,8 +123,8 @@ impl Calls {
 
     async fn steps(self: Arc<Self>, incoming: Incoming, mut entered: Entered) -> Vec<u8> {
         let Incoming { call, message, id, .. } = incoming;
-        let (run, tool) = (call.run, call.tool.clone());
-        let mut link = self.links.ready(run, &tool.connector);
+        let (asked, tool) = (call.clone(), call.tool.clone());
+        let mut link = self.links.ready(asked.run, &tool.connector);
         let (mut life, first) = Life::start(call, link.is_some());
         let mut steps = VecDeque::from([first]);
         let mut answered = None;
@@ -129,17 +132,11 @@ impl Calls {
             let happened = match step {
                 Do::Ask(call) => self.asked(Request::Ask(call)).await,
                 Do::Admit(call) => self.asked(Request::Call(call)).await,
-                Do::Prepare => tokio::select! {
-                    prepared = self.links.prepare(run, &tool.connector) => match prepared {
-                        Ok(ready) => {
-                            link = Some(ready);
-                            Happened::Prepared
-                        }
-                        Err(Unready::Refused(reasons)) => Happened::Refused(reasons),
-                        Err(Unready::Unreachable(why)) => Happened::NotPrepared(why),
-                    },
-                    why = &mut entered.cancelled => Happened::NotPrepared(cancelled(why)),
-                },
+                Do::Prepare => {
+                    let (ready, happened) = self.prepare(&asked, &mut entered.cancelled).await;
+                    link = ready;
+                    happened
+                }
                 Do::Forward(permit) => {
                     let sent = self.forward(permit, link.take(), &tool, (&message, &id), &mut entered.cancelled).await;
                     answered = sent.reply;
@@ -165,6 +162,35 @@ impl Calls {
                 Happened::Refused(vec![Reason::new(Word::RecordUnavailable, "record")])
             }
         }
+    }
+
+    /// Has the link made ready, and waits for it no longer than the client does and the call would be permitted
+    async fn prepare(&self, call: &Call, cancel: &mut oneshot::Receiver<String>) -> (Option<Arc<Link>>, Happened) {
+        let (links, run, of) = (Arc::clone(&self.links), call.run, call.tool.connector.clone());
+        let mut stops = self.stops.subscribe();
+        // In a task of its own: what has begun to be made is finished, or reaped, whoever waits for it.
+        let mut preparing = tokio::spawn(async move { links.prepare(run, &of).await });
+        loop {
+            tokio::select! {
+                prepared = &mut preparing => return match prepared {
+                    Ok(Ok(link)) => (Some(link), Happened::Prepared),
+                    Ok(Err(Unready::Refused(reasons))) => (None, Happened::Refused(reasons)),
+                    Ok(Err(Unready::Unreachable(why))) => (None, Happened::NotPrepared(why)),
+                    Err(_) => (None, Happened::NotPrepared("Portreeve failed on the way".to_owned())),
+                },
+                _ = stops.changed() => {
+                    if let Happened::Refused(reasons) = self.asked(Request::Ask(call.clone())).await {
+                        return (None, Happened::Refused(reasons));
+                    }
+                }
+                why = &mut *cancel => return (None, Happened::NotPrepared(cancelled(why))),
+            }
+        }
+    }
+
+    /// Something was stopped: what is being prepared looks whether it still may go on
+    pub fn look_again(&self) {
+        self.stops.send_modify(|stops| *stops += 1);
     }
 
     async fn forward(

@@ -54,6 +54,8 @@ pub enum Notice {
         /// Why
         why: Why,
     },
+    /// Something that is neither a task nor a run was stopped
+    Stopped,
     /// A run's task is over
     Ended(Option<TaskId>, RunId),
 }
@@ -317,16 +319,16 @@ impl Keeper {
         }
         let (requests, replies): (Vec<Request>, Vec<_>) =
             items.into_iter().map(|item| (item.request, item.reply)).unzip();
-        let ended: Vec<Option<(Option<TaskId>, RunId)>> = requests.iter().map(|request| self.ends(request)).collect();
+        let ended: Vec<Option<Notice>> = requests.iter().map(|request| self.ends(request)).collect();
         let changes = requests.iter().any(|request| matches!(request, Request::Change(_)));
         let before = if changes { self.engine.state().registry_nodes() } else { BTreeMap::new() };
         let answers = self.engine.turn(requests, self.clock.read(), seed);
         if changes {
             self.follow(&before);
         }
-        for (run, answer) in ended.into_iter().zip(&answers) {
-            if let (Some((task, run)), Reply::Recorded) = (run, answer) {
-                let _ = self.notices.send(Notice::Ended(task, run));
+        for (notice, answer) in ended.into_iter().zip(&answers) {
+            if let (Some(notice), Reply::Recorded) = (notice, answer) {
+                let _ = self.notices.send(notice);
             }
         }
         let mut recorded = true;
@@ -360,14 +362,15 @@ impl Keeper {
         }
     }
 
-    /// The run whose task a request ends; its latch is closed before the end is recorded
-    fn ends(&self, request: &Request) -> Option<(Option<TaskId>, RunId)> {
+    /// What has to be told once a stop is recorded; its latch is closed before
+    fn ends(&self, request: &Request) -> Option<Notice> {
         let Request::Stop(stop) = request else { return None };
         drop(self.latches.close(&stop.node));
         match stop.node {
-            Node::Task(id) => self.engine.state().task(id).map(|task| (Some(id), task.run)),
-            Node::Run(run) => Some((self.engine.state().task_of(run), run)),
-            _ => None,
+            Node::Task(id) => self.engine.state().task(id).map(|task| Notice::Ended(Some(id), task.run)),
+            Node::Run(run) => Some(Notice::Ended(self.engine.state().task_of(run), run)),
+            Node::Child(_) => None,
+            _ => Some(Notice::Stopped),
         }
     }
 

@@ -44,18 +44,20 @@ pub async fn run(command: Vec<OsString>, terminal: Terminal, parent: u32) -> io:
     }
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut child = tokio::process::Command::from(Command::new(program)).args(arguments).spawn()?;
+    let mut descendants = Descendants { command: child.id(), status: None };
     let status = loop {
         tokio::select! {
             status = child.wait() => break status?,
             _ = asked_to_end.recv() => {
-                end_descendants().await;
-                break child.wait().await.unwrap_or_else(|_| ExitStatus::from_raw(15));
+                descendants.end().await;
+                let status = child.wait().await.ok().or(descendants.status);
+                break status.unwrap_or_else(|| ExitStatus::from_raw(15));
             }
             _ = hung_up.recv(), if terminal == Terminal::Shared => {}
             _ = interrupted.recv() => {}
         }
     };
-    end_descendants().await;
+    descendants.end().await;
     Ok(status)
 }
 
@@ -69,41 +71,54 @@ pub fn adopt() -> io::Result<()> {
 
 /// Asks everything below this process to end, and ends what does not
 pub async fn end_descendants() {
-    if signal_descendants(Signal::TERM) == 0 {
-        return;
-    }
-    let waited = tokio::time::timeout(GRACE, async {
-        while left() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    Descendants { command: None, status: None }.end().await;
+}
+
+/// Everything below this process
+struct Descendants {
+    /// The command that it keeps
+    command: Option<u32>,
+    /// How that ended, if it was taken leave of here
+    status: Option<ExitStatus>,
+}
+
+impl Descendants {
+    /// Asks all of them to end, and ends what does not
+    async fn end(&mut self) {
+        if self.signal(Signal::TERM) == 0 {
+            return;
         }
-    });
-    if waited.await.is_err() {
-        while signal_descendants(Signal::KILL) > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let waited = tokio::time::timeout(GRACE, async {
+            while !self.left().is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        if waited.await.is_err() {
+            while self.signal(Signal::KILL) > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         }
     }
-}
 
-/// How many processes are below this one
-fn left() -> usize {
-    reap();
-    descendants(getpid().as_raw_nonzero().get()).len()
-}
-
-/// Signals every process below this one, and says how many there were
-fn signal_descendants(which: Signal) -> usize {
-    reap();
-    let below = descendants(getpid().as_raw_nonzero().get());
-    for pid in below.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-        // Gone already is as good as ended.
-        let _ = kill_process(pid, which);
+    /// Signals all of them, and says how many there were
+    fn signal(&mut self, which: Signal) -> usize {
+        let left = self.left();
+        for pid in left.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+            // Gone already is as good as ended.
+            let _ = kill_process(pid, which);
+        }
+        left.len()
     }
-    below.len()
-}
 
-/// Takes leave of descendants that ended after their own parents
-fn reap() {
-    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+    /// Those that are left, after taking leave of those that ended
+    fn left(&mut self) -> Vec<i32> {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if u32::try_from(pid.as_raw_nonzero().get()).ok() == self.command {
+                self.status = Some(ExitStatus::from_raw(status.as_raw()));
+            }
+        }
+        descendants(getpid().as_raw_nonzero().get())
+    }
 }
 
 /// Every process below `ancestor`, by the parents that the kernel shows

@@ -1,0 +1,115 @@
+//! HTTP by hand, so that requests may be hostile.
+
+use super::PATIENCE;
+use serde_json::Value;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+/// An answer
+#[derive(Debug)]
+pub(crate) struct Response {
+    /// The status
+    pub(crate) status: u16,
+    /// The headers, names in lower case
+    pub(crate) headers: Vec<(String, String)>,
+    /// The body
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    /// The first header of this name
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as JSON; null if it is none
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// The code of the JSON-RPC error in the body
+    pub(crate) fn code(&self) -> Option<i64> {
+        self.json().pointer("/error/code").and_then(Value::as_i64)
+    }
+}
+
+/// A request for a connection of its own
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n").into_bytes();
+    for (name, value) in headers {
+        bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// A stream whose reads and writes end at some time
+pub(crate) trait Bounded: Read + Write + Send + 'static {
+    /// Bounds both
+    fn bound(&self, within: Duration);
+    /// Another handle of the same
+    fn twin(&self) -> Self;
+}
+
+impl Bounded for TcpStream {
+    fn bound(&self, within: Duration) {
+        self.set_read_timeout(Some(within)).unwrap();
+        self.set_write_timeout(Some(within)).unwrap();
+    }
+
+    fn twin(&self) -> Self {
+        self.try_clone().unwrap()
+    }
+}
+
+impl Bounded for UnixStream {
+    fn bound(&self, within: Duration) {
+        self.set_read_timeout(Some(within)).unwrap();
+        self.set_write_timeout(Some(within)).unwrap();
+    }
+
+    fn twin(&self) -> Self {
+        self.try_clone().unwrap()
+    }
+}
+
+/// Sends these bytes and reads the answer to its end
+#[track_caller]
+pub(crate) fn exchange(stream: impl Bounded, bytes: &[u8]) -> Response {
+    try_exchange(stream, bytes).expect("no answer")
+}
+
+/// Sends these bytes and reads the answer to its end; `None` if there is none
+pub(crate) fn try_exchange(mut stream: impl Bounded, bytes: &[u8]) -> Option<Response> {
+    stream.bound(PATIENCE);
+    let (mut writer, bytes) = (stream.twin(), bytes.to_vec());
+    // It may be answered before it was read to its end.
+    let writing = std::thread::spawn(move || drop(writer.write_all(&bytes)));
+    let mut answer = Vec::new();
+    // A reset after the answer takes nothing away from it.
+    let _ = stream.read_to_end(&mut answer);
+    drop(stream);
+    drop(writing.join());
+    read(&answer)
+}
+
+fn read(answer: &[u8]) -> Option<Response> {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let length: usize = length.and_then(|(_, value)| value.parse().ok())?;
+    let body = answer[end + 4..].to_vec();
+    // Cut short, it is no answer.
+    (body.len() == length).then_some(Response { status, headers, body })
+}
