@@ -1,13 +1,14 @@
 //! Measures Portreeve: the load, the upstream, the bar to compare with, and the comparison.
 //!
 //! Everything stays on loopback, is bounded in count and time, and ends by itself.
-//! Architecture Invariant: this crate knows nothing of Portreeve but the one line of JSON that
-//! `compare --portreeve-cmd` reads. Start reading at `compare.rs`; the bar is `yardstick.rs`.
+//! Architecture Invariant: the comparison knows nothing of Portreeve but the one line of JSON that
+//! `compare --portreeve-cmd` reads; only `growth` looks inside. Start reading at `compare.rs`; the bar is `yardstick.rs`.
 
 mod clock;
 mod compare;
 mod envelope;
 mod floors;
+mod growth;
 mod load;
 mod print;
 mod process;
@@ -38,6 +39,8 @@ enum Part {
     Yardstick(yardstick::Options),
     /// Measure what the disk and the cryptography cost
     Floors(floors::Options),
+    /// Measure what must not grow: judgements, memory, start-up, stops
+    Growth(growth::Options),
     /// Become another command on one core, and end with the parent
     Pinned(process::Pinned),
 }
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Part::Upstream(options) => upstream::run(&options),
         Part::Yardstick(options) => yardstick::run(&options),
         Part::Floors(options) => floors::run(&options),
+        Part::Growth(options) => growth::run(&options),
         Part::Pinned(options) => process::run_pinned(&options),
     }
 }

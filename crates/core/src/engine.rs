@@ -18,7 +18,7 @@ use crate::{
     log::{Append, Log, Read, Space},
     names::{BootId, EffectId, Name, RunId, TaskId, ToolName},
     node::Node,
-    policy::{Bundle, Class},
+    policy::Bundle,
     reason::{Reason, Word},
     request::{Call, ChangeWhat, Clock, Open, Request, Settle},
     state::State,
@@ -73,7 +73,6 @@ pub struct Permit {
     effect: EffectId,
     task: TaskId,
     run: RunId,
-    class: Class,
     rests_on: Vec<Node>,
     deadline: Millis,
 }
@@ -95,12 +94,6 @@ impl Permit {
     #[must_use]
     pub fn run(&self) -> RunId {
         self.run
-    }
-
-    /// The class that was judged
-    #[must_use]
-    pub fn class(&self) -> Class {
-        self.class
     }
 
     /// The nodes whose latches must be open when the first byte leaves
@@ -172,7 +165,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         Ok(engine)
     }
 
-    /// What is true now
+    /// Whether memory does not stand where the log does; nothing is permitted until it does again
+    #[must_use]
+    pub fn in_doubt(&self) -> bool {
+        self.in_doubt
+    }
+
+    /// What is true now; nothing at all while in doubt
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
@@ -313,7 +312,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                     let bundle = self.state.bundle.unwrap_or_default();
                     let admitted = Admitted { effect: start.effect, task, bundle, now, what };
                     self.record(draft, Actor::Run(start.run), now, Event::Admitted(Box::new(admitted)));
-                    Reply::Permit(self.permit(start.effect, task, start.run, Class::Read, &start.connector, clock))
+                    Reply::Permit(self.permit(start.effect, task, start.run, &start.connector, clock))
                 }
                 Err(reasons) => {
                     self.refuse(Some(start.run), format!("connector:{}", start.connector), reasons, clock, draft)
@@ -350,6 +349,12 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 }
                 Reply::Recorded
             }
+            Request::Probed(probed) => {
+                let now = judge::now(&self.state, clock).0;
+                let noted = Noted::Probed { reach: probed.reach.clone(), tools: probed.tools };
+                self.record(draft, Actor::System, now, Event::Noted(noted));
+                Reply::Recorded
+            }
             Request::Refused(refusal) => {
                 self.refuse(Some(refusal.run), refusal.what.clone(), vec![refusal.reason.clone()], clock, draft)
             }
@@ -357,7 +362,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     }
 
     fn admit(&mut self, call: &Call, admission: Admission, clock: Clock, draft: &mut Draft) -> Permit {
-        let permit = self.permit(call.effect, admission.task, call.run, admission.class, &call.tool.connector, clock);
+        let permit = self.permit(call.effect, admission.task, call.run, &call.tool.connector, clock);
         let (agent, user, purpose) = self.state.task(admission.task).map_or_else(
             || (call.tool.connector.clone(), None, call.tool.connector.clone()),
             |task| (task.agent.clone(), task.user.clone(), task.purpose.clone()),
@@ -388,15 +393,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         permit
     }
 
-    fn permit(
-        &self,
-        effect: EffectId,
-        task: TaskId,
-        run: RunId,
-        class: Class,
-        connector: &Name,
-        clock: Clock,
-    ) -> Permit {
+    fn permit(&self, effect: EffectId, task: TaskId, run: RunId, connector: &Name, clock: Clock) -> Permit {
         let mut rests_on = vec![Node::Tenant, Node::Connector(connector.clone())];
         let mut next = Some(task);
         while let Some((id, task)) = next.and_then(|id| Some((id, self.state.task(id)?))) {
@@ -410,7 +407,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             next = task.parent;
         }
         let lives_until = self.state.task(task).map_or(clock.steady, |task| task.expires);
-        Permit { effect, task, run, class, rests_on, deadline: clock.steady.plus(PERMIT_MS).min(lives_until) }
+        Permit { effect, task, run, rests_on, deadline: clock.steady.plus(PERMIT_MS).min(lives_until) }
     }
 
     fn open(&mut self, open: &Open, opened: judge::Opened, draft: &mut Draft) -> Reply {

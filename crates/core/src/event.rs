@@ -299,6 +299,13 @@ pub enum Noted {
         /// Digests by tool
         tools: BTreeMap<ToolName, Hash>,
     },
+    /// A server was started or called to ask what it offers, outside of any task
+    Probed {
+        /// Its command or address
+        reach: String,
+        /// How many tools it offers
+        tools: usize,
+    },
 }
 
 impl Record {

@@ -103,6 +103,15 @@ pub enum Reach {
     },
 }
 
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdio { command, .. } => f.write_str(&command.join(" ")),
+            Self::Http { url } => f.write_str(url),
+        }
+    }
+}
+
 /// The four separate paths; no grant, lease or token of one opens another
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

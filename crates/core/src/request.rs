@@ -47,6 +47,8 @@ pub enum Request {
     Settle(Settle),
     /// Something was seen
     Saw(Saw),
+    /// A server was asked what it offers, outside of any task
+    Probed(Probed),
     /// A request was refused before it could be judged
     Refused(Refusal),
 }
@@ -170,6 +172,15 @@ pub struct Saw {
     pub connector: Name,
     /// Digests by tool
     pub tools: BTreeMap<ToolName, Hash>,
+}
+
+/// A server was asked what it offers, outside of any task
+#[derive(Clone, Debug)]
+pub struct Probed {
+    /// Its command or address
+    pub reach: String,
+    /// How many tools it offers
+    pub tools: usize,
 }
 
 /// A request that never came to a judgement

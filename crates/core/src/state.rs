@@ -207,13 +207,40 @@ impl State {
         self.over.iter().map(|(id, over)| (*id, over))
     }
 
-    /// Whether a node of the registry is in the policy and not stopped
+    /// Every node of the registry, and whether it is live
     #[must_use]
-    pub fn is_live(&self, node: &Node) -> bool {
-        match node {
-            Node::Tenant => self.registry.get(node).is_none_or(|standing| standing.over.is_none()),
-            node => self.registry.get(node).is_some_and(|standing| standing.over.is_none()),
-        }
+    pub fn registry_nodes(&self) -> BTreeMap<Node, bool> {
+        self.registry.iter().map(|(node, standing)| (node.clone(), standing.over.is_none())).collect()
+    }
+
+    /// Effects that are not over and rest on `node`
+    #[must_use]
+    pub fn resting_on(&self, node: &Node) -> Vec<EffectId> {
+        let rests = |open: &Open| match node {
+            Node::Tenant => true,
+            Node::Connector(name) => open.connector == *name,
+            Node::Child(_) => false,
+            // The task itself may have left memory already.
+            Node::Task(of) if *of == open.task => true,
+            Node::Run(of) if self.runs.get(of) == Some(&open.task) => true,
+            node => self.lineage(open.task).any(|(id, task)| match node {
+                Node::Task(of) => *of == id,
+                Node::Run(of) => task.run == *of,
+                Node::Agent(of) => task.agent == *of,
+                Node::User(of) => task.user.as_ref() == Some(of),
+                Node::Purpose(of) => task.purpose == *of,
+                _ => false,
+            }),
+        };
+        self.effects.iter().filter(|(_, open)| rests(open)).map(|(id, _)| *id).collect()
+    }
+
+    fn lineage(&self, id: TaskId) -> impl Iterator<Item = (TaskId, &Task)> {
+        let first = self.tasks.get(&id).map(|task| (id, task));
+        std::iter::successors(first, |(_, task)| {
+            let parent = task.parent?;
+            Some((parent, self.tasks.get(&parent)?))
+        })
     }
 
     /// Effects that are not over
@@ -305,7 +332,7 @@ impl State {
             Event::Settled(settled) => self.settled(settled, record.time),
             Event::Changed(changed) => self.changed(changed),
             Event::Noted(Noted::Discovered { connector, tools }) => self.discovered(connector, tools),
-            Event::Refused(_) => {}
+            Event::Refused(_) | Event::Noted(Noted::Probed { .. }) => {}
         }
     }
 

@@ -4,10 +4,12 @@ use crate::{
     catalogue::Catalogue,
     door::Door,
     endpoint::Endpoints,
+    fence::Fence,
     links::{Links, Unready, digest},
-    listen::{self, Caller},
+    listen::Caller,
+    private,
     settings::Settings,
-    tasks::{OpenTask, Peer, Tasks},
+    tasks::{OpenTask, Tasks},
 };
 use axum::{
     Extension, Json, Router,
@@ -28,7 +30,7 @@ use portreeve_core::{
     request::{Change, ChangeWhat, Request, Stop},
     state::Task,
 };
-use portreeve_upstream::{clock::SteadyClock, latch::Latches, link::Offer};
+use portreeve_upstream::{clock::SteadyClock, link::Offer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -42,8 +44,6 @@ use std::{
 pub struct Admin {
     /// The door
     pub door: Door,
-    /// The latches
-    pub latches: Arc<Latches>,
     /// The catalogue
     pub catalogue: Arc<Catalogue>,
     /// The links
@@ -52,6 +52,8 @@ pub struct Admin {
     pub tasks: Arc<Tasks>,
     /// The endpoints
     pub endpoints: Arc<Endpoints>,
+    /// Who is who
+    pub fence: Arc<Fence>,
     /// The clock
     pub clock: SteadyClock,
     /// The settings
@@ -207,12 +209,7 @@ fn shown(id: TaskId, task: &Task, reasons: &[Reason]) -> Value {
 
 async fn open(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<OpenTask>) -> Answer {
     let user = user_of(&admin, caller.uid);
-    let process = if ask.exec {
-        let process = caller.pid.and_then(Peer::of);
-        Some(process.ok_or_else(|| Failure::malformed("the kernel does not say which process asks"))?)
-    } else {
-        None
-    };
+    let process = ask.exec.then_some(caller.process);
     let opened = admin.tasks.open(user.clone(), ask).await.map_err(|reasons| Failure::refused(&reasons))?;
     let mut answer = json!({
         "task": opened.task,
@@ -222,15 +219,14 @@ async fn open(State(admin): Shared, Extension(caller): Extension<Caller>, Json(a
         "expires": opened.expires,
     });
     if let Some(process) = process {
-        match private_socket(&admin, &opened, process) {
+        match private::open(&admin, opened.task, opened.run, process) {
             Ok(path) => {
                 if let Some(members) = answer.as_object_mut() {
                     members.insert("socket".to_owned(), json!(path));
                 }
             }
             Err(error) => {
-                let stop = Stop { node: Node::Task(opened.task), why: Why::Gone, by: Actor::System, at: None };
-                admin.door.stop(stop).await;
+                admin.tasks.lost(opened.run).await;
                 return Err(Failure::malformed(format!("the process cannot be watched: {error}")));
             }
         }
@@ -242,39 +238,6 @@ async fn open(State(admin): Shared, Extension(caller): Extension<Caller>, Json(a
         members.insert("endpoints".to_owned(), json!(endpoints));
     }
     Ok(Json(answer))
-}
-
-fn private_socket(
-    admin: &Arc<Admin>,
-    opened: &crate::tasks::Opened,
-    process: Peer,
-) -> std::io::Result<std::path::PathBuf> {
-    let folder = admin.settings.data.join("run");
-    std::fs::create_dir_all(&folder)?;
-    let path = folder.join(format!("{}.sock", opened.task));
-    let listener = listen::bind(&path)?;
-    admin.tasks.bind(opened.run, process)?;
-    let router = private_router(Arc::clone(admin), opened.task);
-    let (endpoints, tasks) = (Arc::clone(&admin.endpoints), Arc::clone(&admin.tasks));
-    let run = opened.run;
-    let served = Served { path: path.clone() };
-    let listening = tokio::spawn(async move {
-        let _served = served;
-        listen::private(listener, run, router, endpoints, tasks).await;
-    });
-    admin.tasks.listening(run, listening.abort_handle());
-    Ok(path)
-}
-
-/// A socket that is being served; its file goes with it
-struct Served {
-    path: std::path::PathBuf,
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
 }
 
 async fn token(State(admin): Shared, Path(task): Path<String>) -> Answer {
@@ -298,8 +261,7 @@ async fn stop(State(admin): Shared, Extension(caller): Extension<Caller>, Json(a
     let begun = Instant::now();
     let by = Actor::Owner { user: user_of(&admin, caller.uid) };
     let why = if ask.ended { Why::Ended } else { Why::Killed };
-    let known_task = known_task(&admin, &ask.node).await;
-    let reply = admin.door.stop(Stop { node: ask.node.clone(), why, by, at: None }).await;
+    let (reply, closing) = admin.door.stop(Stop { node: ask.node.clone(), why, by, at: None }).await;
     let micros = |since: Instant| u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
     match reply {
         Reply::Recorded => {}
@@ -307,26 +269,20 @@ async fn stop(State(admin): Shared, Extension(caller): Extension<Caller>, Json(a
         _ => return Err(Failure::unavailable()),
     }
     let recorded = micros(begun);
-    let settled = tokio::time::timeout(SETTLE, admin.latches.settled(&ask.node)).await.is_ok();
+    let settled = tokio::time::timeout(SETTLE, closing.settled()).await.is_ok();
     let settled_after = settled.then(|| micros(begun));
-    let left = admin.latches.under_way(&ask.node);
-    let (node, now) = (ask.node.clone(), admin.clock.now());
-    let clear = move |engine: &crate::door::TheEngine| {
-        let state = engine.state();
-        !state.effects().any(|(_, open)| match &node {
-            Node::Connector(name) => open.connector == *name,
-            Node::Task(_) | Node::Run(_) => Some(open.task) == known_task,
-            _ => !state.effect_lives(open, now),
-        })
-    };
-    let cleared = admin.door.until(CLEAR, clear).await;
+    let node = ask.node.clone();
+    // What the task's own record no longer names, its effects still do.
+    let left = admin.door.until_none(CLEAR, move |engine| engine.state().resting_on(&node)).await;
+    let cleared = left.as_ref().is_some_and(Vec::is_empty);
     Ok(Json(json!({
         "node": ask.node,
         "why": why,
         "recorded_us": recorded,
         "settled_us": settled_after,
         "cleared_us": cleared.then(|| micros(begun)),
-        "not_settled": left,
+        "not_settled": closing.under_way(),
+        "not_cleared": left,
     })))
 }
 
@@ -334,17 +290,6 @@ async fn stop(State(admin): Shared, Extension(caller): Extension<Caller>, Json(a
 const SETTLE: Duration = Duration::from_secs(5);
 /// How long it waits for calls to be cancelled and children to be dead
 const CLEAR: Duration = Duration::from_secs(8);
-
-async fn known_task(admin: &Admin, node: &Node) -> Option<TaskId> {
-    match node {
-        Node::Task(task) => Some(*task),
-        Node::Run(run) => {
-            let run = *run;
-            admin.door.ask(move |engine| engine.state().task_of(run)).await.flatten()
-        }
-        _ => None,
-    }
-}
 
 async fn apply(State(admin): Shared, Extension(caller): Extension<Caller>) -> Answer {
     let policy = admin.settings.policy.clone();

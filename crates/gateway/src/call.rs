@@ -7,6 +7,7 @@ use crate::{
     catalogue::Catalogue,
     door::Door,
     links::{Links, Unready},
+    settings::REQUESTS_PER_RUN_MAX,
 };
 use bytes::Bytes;
 use portreeve_core::{
@@ -18,7 +19,11 @@ use portreeve_core::{
     request::{Call, Request},
 };
 use portreeve_mcp::{message::Id, reply};
-use portreeve_upstream::{http::Failure, latch::Latches, link::Called};
+use portreeve_upstream::{
+    http::Failure,
+    latch::Latches,
+    link::{Called, Link},
+};
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
@@ -75,6 +80,10 @@ impl From<&Id<'_>> for OwnId {
     }
 }
 
+fn cancelled(why: Result<String, oneshot::error::RecvError>) -> String {
+    why.unwrap_or_else(|_| "Portreeve is ending".to_owned())
+}
+
 /// What came of sending a call
 struct Sent {
     happened: Happened,
@@ -89,14 +98,21 @@ impl Calls {
         Arc::new(Self { door, latches, links, catalogue, under_way: Mutex::default() })
     }
 
+    /// A place for one request of a run; none if it has as many as it may have
+    #[must_use]
+    pub fn place(self: &Arc<Self>, run: RunId) -> Option<Place> {
+        let mut under_way = self.under_way();
+        let count = under_way.per_run.entry(run).or_default();
+        (*count < REQUESTS_PER_RUN_MAX).then(|| {
+            *count += 1;
+            Place { calls: Arc::clone(self), run }
+        })
+    }
+
     /// Takes a call all the way, and returns what the agent is told
-    pub async fn run(self: &Arc<Self>, incoming: Incoming, per_run_max: usize) -> Vec<u8> {
+    pub async fn run(self: &Arc<Self>, incoming: Incoming, place: Place) -> Vec<u8> {
         let id = incoming.id.raw.clone();
-        let run = incoming.call.run;
-        let Some(entered) = self.enter(&incoming, per_run_max) else {
-            let reason = Reason::new(Word::TooManyOpen, run).with("limit", per_run_max);
-            return reply::refused_call(&id, &[reason]);
-        };
+        let entered = self.enter(&incoming, place);
         let calls = Arc::clone(self);
         let way = tokio::spawn(async move { calls.steps(incoming, entered).await });
         way.await.unwrap_or_else(|_| reply::unknown_outcome(&id, "Portreeve failed on the way"))
@@ -105,21 +121,27 @@ impl Calls {
     async fn steps(self: Arc<Self>, incoming: Incoming, mut entered: Entered) -> Vec<u8> {
         let Incoming { call, message, id, .. } = incoming;
         let (run, tool) = (call.run, call.tool.clone());
-        let prepared = self.links.ready(run, &tool.connector).is_some();
-        let (mut life, first) = Life::start(call, prepared);
+        let mut link = self.links.ready(run, &tool.connector);
+        let (mut life, first) = Life::start(call, link.is_some());
         let mut steps = VecDeque::from([first]);
         let mut answered = None;
         while let Some(step) = steps.pop_front() {
             let happened = match step {
                 Do::Ask(call) => self.asked(Request::Ask(call)).await,
                 Do::Admit(call) => self.asked(Request::Call(call)).await,
-                Do::Prepare => match self.links.prepare(run, &tool.connector).await {
-                    Ok(()) => Happened::Prepared,
-                    Err(Unready::Refused(reasons)) => Happened::Refused(reasons),
-                    Err(Unready::Unreachable(why)) => Happened::NotPrepared(why),
+                Do::Prepare => tokio::select! {
+                    prepared = self.links.prepare(run, &tool.connector) => match prepared {
+                        Ok(ready) => {
+                            link = Some(ready);
+                            Happened::Prepared
+                        }
+                        Err(Unready::Refused(reasons)) => Happened::Refused(reasons),
+                        Err(Unready::Unreachable(why)) => Happened::NotPrepared(why),
+                    },
+                    why = &mut entered.cancelled => Happened::NotPrepared(cancelled(why)),
                 },
                 Do::Forward(permit) => {
-                    let sent = self.forward(&permit, &tool, &message, &id, &mut entered.cancelled).await;
+                    let sent = self.forward(permit, link.take(), &tool, (&message, &id), &mut entered.cancelled).await;
                     answered = sent.reply;
                     sent.happened
                 }
@@ -147,24 +169,28 @@ impl Calls {
 
     async fn forward(
         &self,
-        permit: &Permit,
+        permit: Permit,
+        link: Option<Arc<Link>>,
         tool: &Tool,
-        message: &[u8],
-        id: &OwnId,
-        cancelled: &mut oneshot::Receiver<String>,
+        (message, id): (&[u8], &OwnId),
+        cancel: &mut oneshot::Receiver<String>,
     ) -> Sent {
         let none = |happened| Sent { happened, reply: None };
-        let Some(link) = self.links.ready(permit.run(), &tool.connector) else {
+        let Some(link) = link else {
             return none(Happened::NotSent("the connection to the server was lost; try again".to_owned()));
         };
+        // Cancelled while it was being admitted: then it is not sent at all.
+        if let Ok(why) = cancel.try_recv() {
+            return none(Happened::NotSent(why));
+        }
         let pass = self.latches.pass(permit);
         let withdrawal = pass.withdrawal();
         let within = Duration::from_millis(self.catalogue.view().timeout_ms(&tool.connector).max(1).unsigned_abs());
         let outcome = tokio::select! {
             biased;
             outcome = link.call(message, id.span.clone(), pass, within) => outcome,
-            why = cancelled => {
-                let why = why.unwrap_or_else(|_| "Portreeve is ending".to_owned());
+            why = cancel => {
+                let why = cancelled(why);
                 // Dropping the call above has closed its connection; what had not begun never will.
                 if withdrawal.withdraw() { Err(Failure::NotSent(why)) } else { Err(Failure::Lost(why)) }
             }
@@ -177,7 +203,7 @@ impl Calls {
             Err(Failure::NotSent(why)) => none(Happened::NotSent(why)),
             Err(Failure::Rejected(why)) => Sent {
                 happened: Happened::Answered { ok: false, bytes: 0, digest: Hash::of(b"") },
-                reply: Some(reply::unreachable(&id.raw, &why)),
+                reply: Some(reply::rejected(&id.raw, &why)),
             },
             Err(Failure::Lost(why)) => none(Happened::Lost(why)),
         }
@@ -198,25 +224,28 @@ impl Calls {
         }
     }
 
-    /// How many calls are under way
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.under_way().cancels.len()
+    /// Stops waiting for all calls, and returns once they are settled, or after `within`
+    pub async fn end(&self, within: Duration) {
+        let effects: Vec<EffectId> = self.under_way().cancels.keys().copied().collect();
+        for effect in effects {
+            self.cancel(effect, "Portreeve is ending");
+        }
+        let none_left = async {
+            while !self.under_way().by_request.is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(within, none_left).await;
     }
 
-    fn enter(self: &Arc<Self>, incoming: &Incoming, per_run_max: usize) -> Option<Entered> {
+    fn enter(self: &Arc<Self>, incoming: &Incoming, place: Place) -> Entered {
         let (cancel, cancelled) = oneshot::channel();
         let effect = incoming.call.effect;
         let mut under_way = self.under_way();
-        let count = under_way.per_run.entry(incoming.call.run).or_default();
-        if *count >= per_run_max {
-            return None;
-        }
-        *count += 1;
         under_way.cancels.insert(effect, cancel);
         // An id that is used twice at once names the first call.
         under_way.by_request.entry(incoming.key.clone()).or_insert(effect);
-        Some(Entered { calls: Arc::clone(self), effect, key: incoming.key.clone(), cancelled })
+        Entered { calls: Arc::clone(self), effect, key: incoming.key.clone(), cancelled, _place: place }
     }
 
     fn under_way(&self) -> std::sync::MutexGuard<'_, UnderWay> {
@@ -230,6 +259,26 @@ struct Entered {
     effect: EffectId,
     key: RequestKey,
     cancelled: oneshot::Receiver<String>,
+    _place: Place,
+}
+
+/// A request of a run that is in the house; leaving is dropping this
+#[derive(Debug)]
+pub struct Place {
+    calls: Arc<Calls>,
+    run: RunId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut under_way = self.calls.under_way();
+        if let Some(count) = under_way.per_run.get_mut(&self.run) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                under_way.per_run.remove(&self.run);
+            }
+        }
+    }
 }
 
 impl Drop for Entered {
@@ -238,12 +287,6 @@ impl Drop for Entered {
         under_way.cancels.remove(&self.effect);
         if under_way.by_request.get(&self.key) == Some(&self.effect) {
             under_way.by_request.remove(&self.key);
-        }
-        if let Some(count) = under_way.per_run.get_mut(&self.key.0) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                under_way.per_run.remove(&self.key.0);
-            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::door::{Door, TheEngine};
 use portreeve_core::{
     hash::Hash,
+    log::Log as _,
     names::{Name, Tool, ToolName},
     policy::Bundle,
     request::Fit,
@@ -25,6 +26,8 @@ pub struct Catalogue {
 /// One version of both
 #[derive(Debug, Default)]
 pub struct View {
+    /// The group of the record that it was read at
+    n: u64,
     /// The current policy
     pub bundle: Option<Arc<Bundle>>,
     tools: BTreeMap<Tool, Arc<Definition>>,
@@ -35,6 +38,7 @@ pub struct View {
 pub struct Definition {
     /// Its digest
     pub digest: Hash,
+    blob: Hash,
     /// Exactly as the connector wrote it
     pub raw: String,
     validator: Result<Validator, String>,
@@ -50,26 +54,54 @@ impl Catalogue {
     /// Reads both anew, after a change of the registry
     pub async fn refresh(&self, door: &Door) {
         let before = self.view();
-        if let Some(view) = door.ask(move |engine| View::of(engine, &before)).await {
-            *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        let Some(read) = door.ask(move |engine| Read::of(engine, &before)).await else { return };
+        // Made into validators here, off the door's thread.
+        let view = Arc::new(read.into_view(&self.view()));
+        let mut current = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        // Two changes close to each other may be read in one order and arrive in the other.
+        if view.n >= current.n {
+            *current = view;
         }
     }
 }
 
+/// What the door's thread reads: no more than it must
+struct Read {
+    n: u64,
+    bundle: Option<Arc<Bundle>>,
+    pins: Vec<(Tool, Pin)>,
+    raw: BTreeMap<Hash, Vec<u8>>,
+}
+
+impl Read {
+    fn of(engine: &TheEngine, before: &View) -> Self {
+        let state = engine.state();
+        let bundle = engine.shelf().current(state).cloned();
+        let connectors = bundle.iter().flat_map(|bundle| bundle.connectors.keys());
+        let pins: Vec<(Tool, Pin)> = connectors
+            .flat_map(|connector| {
+                let tool = |name: &ToolName| Tool { connector: connector.clone(), name: name.clone() };
+                state.pins_of(connector).map(move |(name, pin)| (tool(name), *pin))
+            })
+            .collect();
+        let new = pins.iter().filter(|(tool, pin)| before.known(tool, *pin).is_none());
+        let raw = new.filter_map(|(_, pin)| Some((pin.blob, engine.log().blob(pin.blob).ok().flatten()?))).collect();
+        Self { n: state.head().n, bundle, pins, raw }
+    }
+
+    fn into_view(self, before: &View) -> View {
+        let definition = |(tool, pin): (Tool, Pin)| {
+            let known = before.known(&tool, pin);
+            let definition = known.or_else(|| Definition::read(pin, self.raw.get(&pin.blob)?).map(Arc::new))?;
+            Some((tool, definition))
+        };
+        View { n: self.n, bundle: self.bundle, tools: self.pins.into_iter().filter_map(definition).collect() }
+    }
+}
+
 impl View {
-    fn of(engine: &TheEngine, before: &Self) -> Self {
-        let bundle = engine.shelf().current(engine.state()).cloned();
-        let mut tools = BTreeMap::new();
-        for connector in bundle.iter().flat_map(|bundle| bundle.connectors.keys()) {
-            for (name, pin) in engine.state().pins_of(connector) {
-                let tool = Tool { connector: connector.clone(), name: name.clone() };
-                let known = before.tools.get(&tool).filter(|known| known.digest == pin.accepted).cloned();
-                if let Some(definition) = known.or_else(|| Definition::read(engine, *pin).map(Arc::new)) {
-                    tools.insert(tool, definition);
-                }
-            }
-        }
-        Self { bundle, tools }
+    fn known(&self, tool: &Tool, pin: Pin) -> Option<Arc<Definition>> {
+        self.tools.get(tool).filter(|known| known.digest == pin.accepted && known.blob == pin.blob).cloned()
     }
 
     /// The definition of a tool
@@ -106,12 +138,10 @@ impl View {
 }
 
 impl Definition {
-    fn read(engine: &TheEngine, pin: Pin) -> Option<Self> {
-        use portreeve_core::log::Log as _;
-        let blob = engine.log().blob(pin.blob).ok().flatten()?;
-        let raw = String::from_utf8(blob).ok()?;
+    fn read(pin: Pin, raw: &[u8]) -> Option<Self> {
+        let raw = String::from_utf8(raw.to_vec()).ok()?;
         let validator = Described::read(raw.as_bytes()).and_then(|described| Validator::new(&described));
         let validator = validator.map_err(|refused| refused.to_string());
-        Some(Self { digest: pin.accepted, raw, validator })
+        Some(Self { digest: pin.accepted, blob: pin.blob, raw, validator })
     }
 }

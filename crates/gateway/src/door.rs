@@ -9,16 +9,19 @@ use portreeve_core::{
     due::Owed,
     engine::{Engine, Reply},
     event::{End, Process},
-    names::{EffectId, RunId},
+    names::{EffectId, RunId, TaskId},
     node::{Node, Why},
     reason::{Reason, Word},
     request::{Request, Settle, Stop},
 };
 use portreeve_log::Sqlite;
 use portreeve_rules::Reader;
-use portreeve_upstream::{clock::SteadyClock, latch::Latches};
+use portreeve_upstream::{
+    clock::SteadyClock,
+    latch::{Closing, Latches},
+};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread::JoinHandle,
@@ -52,7 +55,7 @@ pub enum Notice {
         why: Why,
     },
     /// A run's task is over
-    Ended(RunId),
+    Ended(Option<TaskId>, RunId),
 }
 
 struct Shared {
@@ -74,6 +77,7 @@ struct Queue {
     later: VecDeque<Item>,
     later_since: Option<Instant>,
     questions: Vec<Question>,
+    look_again: bool,
     closing: bool,
 }
 
@@ -88,8 +92,10 @@ type Question = Box<dyn FnOnce(&TheEngine) + Send>;
 const TURN_MAX: usize = 256;
 /// Requests that may wait
 const WAITING_MAX: usize = 16_384;
+/// How long nothing is tried again after something could not be recorded
+const STUCK: Duration = Duration::from_millis(200);
 /// How long a settlement waits for company
-const LATER: Duration = Duration::from_millis(10);
+const LATER: Duration = Duration::from_millis(20);
 
 impl Door {
     /// Starts the door's thread over an engine
@@ -132,9 +138,9 @@ impl Door {
     }
 
     /// Stops a node: closes its latch first, then has the stop recorded
-    pub async fn stop(&self, stop: Stop) -> Reply {
-        self.latches.close(&stop.node);
-        self.submit(Request::Stop(stop)).await
+    pub async fn stop(&self, stop: Stop) -> (Reply, Closing) {
+        let closing = self.latches.close(&stop.node);
+        (self.submit(Request::Stop(stop)).await, closing)
     }
 
     /// Has something recorded with the next group, without waiting for it
@@ -160,22 +166,37 @@ impl Door {
         answer.await.ok()
     }
 
-    /// Asks again after each turn until the answer is yes, at most for `within`
-    pub async fn until(&self, within: Duration, holds: impl Fn(&TheEngine) -> bool + Clone + Send + 'static) -> bool {
+    /// Asks again after each turn until nothing is left, at most for `within`; returns what is left
+    pub async fn until_none<T: Send + 'static>(
+        &self,
+        within: Duration,
+        left: impl Fn(&TheEngine) -> Vec<T> + Clone + Send + 'static,
+    ) -> Option<Vec<T>> {
         let mut turns = self.turns.clone();
-        let wait = async {
-            loop {
-                turns.mark_unchanged();
-                let holds = holds.clone();
-                if self.ask(move |engine| holds(engine)).await.unwrap_or(true) {
-                    return;
-                }
-                if turns.changed().await.is_err() {
-                    return;
-                }
+        let until = tokio::time::Instant::now() + within;
+        loop {
+            turns.mark_unchanged();
+            let asked = left.clone();
+            let found = self.ask(move |engine| asked(engine)).await?;
+            if found.is_empty() {
+                return Some(found);
             }
-        };
-        tokio::time::timeout(within, wait).await.is_ok()
+            match tokio::time::timeout_at(until, turns.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return Some(found),
+            }
+        }
+    }
+
+    /// Returns once nothing is judged any more
+    pub async fn shut(&self) {
+        let mut turns = self.turns.clone();
+        while turns.changed().await.is_ok() {}
+    }
+
+    /// Looks again at what is owed
+    pub fn look_again(&self) {
+        self.put(|queue| queue.look_again = true);
     }
 
     /// Lets the thread finish what is waiting, and end
@@ -199,6 +220,14 @@ impl Drop for Shut<'_> {
     }
 }
 
+/// What has gathered for a turn
+struct Gathered {
+    items: VecDeque<Item>,
+    questions: Vec<Question>,
+    look_again: bool,
+    closing: bool,
+}
+
 /// The thread's own part
 struct Keeper {
     engine: TheEngine,
@@ -214,37 +243,50 @@ struct Keeper {
 impl Keeper {
     fn run(mut self, shared: &Shared) -> TheEngine {
         let mut owed = self.owed();
+        // While what is owed cannot be recorded, it is tried again only now and then.
+        let mut stuck: Option<Instant> = None;
         loop {
-            let (items, questions, closing) = self.gather(shared, owed.is_empty());
-            let mut items: VecDeque<Item> = items;
-            for request in owed.drain(..) {
-                items.push_front(Item { request, reply: None });
+            let mut gathered = self.gather(shared, owed.is_empty(), stuck);
+            let retry = stuck.is_none_or(|since| since.elapsed() >= STUCK);
+            if retry {
+                for request in owed.drain(..) {
+                    gathered.items.push_front(Item { request, reply: None });
+                }
             }
-            let wakes = self.engine.wake().is_some_and(|wake| wake <= self.clock.now());
-            let unsettles = items.iter().any(|item| matters(&item.request));
-            if !items.is_empty() || wakes {
-                self.turn(items);
+            let wakes = retry && self.engine.wake().is_some_and(|wake| wake <= self.clock.now());
+            let was_in_doubt = self.engine.in_doubt();
+            let looks = gathered.look_again || gathered.items.iter().any(|item| matters(&item.request));
+            if !gathered.items.is_empty() || wakes || (was_in_doubt && retry) {
+                let recorded = self.turn(gathered.items);
+                stuck = (!recorded || self.engine.in_doubt()).then(Instant::now);
             }
-            for question in questions {
+            for question in gathered.questions {
                 question(&self.engine);
             }
-            if unsettles || wakes {
+            if looks || wakes || was_in_doubt {
                 owed = self.owed();
             }
-            if closing && owed.is_empty() {
+            if gathered.closing && (owed.is_empty() || stuck.is_some()) {
                 return self.engine;
             }
         }
     }
 
-    fn gather(&self, shared: &Shared, may_wait: bool) -> (VecDeque<Item>, Vec<Question>, bool) {
+    fn gather(&self, shared: &Shared, nothing_owed: bool, stuck: Option<Instant>) -> Gathered {
         let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let later = queue.later_since.map(|since| LATER.saturating_sub(since.elapsed()));
             let ready = !queue.urgent.is_empty() || !queue.ordinary.is_empty() || !queue.questions.is_empty();
-            let wake = self.engine.wake().map(|wake| wake.since(self.clock.now()).max(0).unsigned_abs());
-            let wait = later.into_iter().chain(wake.map(Duration::from_millis)).min();
-            if !may_wait || ready || queue.closing || wait == Some(Duration::ZERO) {
+            let own = match stuck {
+                Some(since) => Some(STUCK.saturating_sub(since.elapsed())),
+                None if !nothing_owed => Some(Duration::ZERO),
+                None => {
+                    let wake = self.engine.wake().map(|wake| wake.since(self.clock.now()).max(0).unsigned_abs());
+                    wake.map(Duration::from_millis)
+                }
+            };
+            let wait = later.into_iter().chain(own).min();
+            if ready || queue.look_again || queue.closing || wait == Some(Duration::ZERO) {
                 break;
             }
             queue = match wait {
@@ -258,31 +300,38 @@ impl Keeper {
         queue.later_since = None;
         let ordinary = queue.ordinary.len().min(TURN_MAX);
         items.extend(queue.ordinary.drain(..ordinary));
-        let closing = queue.closing && queue.ordinary.is_empty();
-        (items, std::mem::take(&mut queue.questions), closing)
+        Gathered {
+            items,
+            questions: std::mem::take(&mut queue.questions),
+            look_again: std::mem::take(&mut queue.look_again),
+            closing: queue.closing && queue.ordinary.is_empty(),
+        }
     }
 
-    fn turn(&mut self, items: VecDeque<Item>) {
+    /// One turn; false if something was not recorded because nothing can be
+    fn turn(&mut self, items: VecDeque<Item>) -> bool {
         let mut seed = [0; 32];
         if getrandom::fill(&mut seed).is_err() {
             // Without randomness nothing can be committed to: every sender is dropped, and told so.
-            return;
+            return false;
         }
         let (requests, replies): (Vec<Request>, Vec<_>) =
             items.into_iter().map(|item| (item.request, item.reply)).unzip();
-        let ended: Vec<Option<RunId>> = requests.iter().map(|request| self.ends(request)).collect();
-        let renews = requests.iter().any(|request| matches!(request, Request::Change(_)));
+        let ended: Vec<Option<(Option<TaskId>, RunId)>> = requests.iter().map(|request| self.ends(request)).collect();
+        let changes = requests.iter().any(|request| matches!(request, Request::Change(_)));
+        let before = if changes { self.engine.state().registry_nodes() } else { BTreeMap::new() };
         let answers = self.engine.turn(requests, self.clock.read(), seed);
-        if renews {
-            let state = self.engine.state();
-            self.latches.renew(|node| state.is_live(node));
+        if changes {
+            self.follow(&before);
         }
         for (run, answer) in ended.into_iter().zip(&answers) {
-            if let (Some(run), Reply::Recorded) = (run, answer) {
-                let _ = self.notices.send(Notice::Ended(run));
+            if let (Some((task, run)), Reply::Recorded) = (run, answer) {
+                let _ = self.notices.send(Notice::Ended(task, run));
             }
         }
+        let mut recorded = true;
         for (reply, answer) in replies.into_iter().zip(answers) {
+            recorded &= !is_unrecorded(&answer);
             if let Some(reply) = reply {
                 let _ = reply.send(answer);
             }
@@ -293,15 +342,31 @@ impl Keeper {
             self.kept = head;
             let _ = self.snapshots.send(());
         }
+        recorded
+    }
+
+    /// Lets the latches follow a change of the registry: what is gone is closed, what has begun anew is opened
+    fn follow(&self, before: &BTreeMap<Node, bool>) {
+        let after = self.engine.state().registry_nodes();
+        for (node, lived) in before {
+            match (lived, after.get(node).copied().unwrap_or(false)) {
+                (true, false) => drop(self.latches.close(node)),
+                (false, true) => self.latches.forget(node),
+                _ => {}
+            }
+        }
+        for node in after.iter().filter(|(node, lives)| **lives && !before.contains_key(*node)).map(|(node, _)| node) {
+            self.latches.forget(node);
+        }
     }
 
     /// The run whose task a request ends; its latch is closed before the end is recorded
-    fn ends(&self, request: &Request) -> Option<RunId> {
+    fn ends(&self, request: &Request) -> Option<(Option<TaskId>, RunId)> {
         let Request::Stop(stop) = request else { return None };
-        self.latches.close(&stop.node);
+        drop(self.latches.close(&stop.node));
         match stop.node {
-            Node::Task(task) => self.engine.state().task(task).map(|task| task.run),
-            Node::Run(run) => Some(run),
+            Node::Task(id) => self.engine.state().task(id).map(|task| (Some(id), task.run)),
+            Node::Run(run) => Some((self.engine.state().task_of(run), run)),
             _ => None,
         }
     }
@@ -322,6 +387,12 @@ impl Keeper {
         }
         requests
     }
+}
+
+/// Whether an answer says that nothing can be recorded now
+fn is_unrecorded(answer: &Reply) -> bool {
+    let words = [Word::RecordUnavailable, Word::RecordFull];
+    matches!(answer, Reply::Refused(reasons) if reasons.iter().any(|reason| words.contains(&reason.word)))
 }
 
 /// Whether something may be owed because of a request

@@ -4,10 +4,10 @@
 //! request ids of two clients of one run apart.
 
 use crate::{
-    call::{Calls, Incoming, OwnId},
+    call::{Calls, Incoming, OwnId, Place},
     catalogue::Catalogue,
     door::Door,
-    settings::{REQUEST_BYTES_MAX, REQUESTS_PER_RUN_MAX},
+    settings::{BODY_SECS_MAX, REQUEST_BYTES_MAX},
     tasks::draw,
 };
 use bytes::Bytes;
@@ -32,7 +32,7 @@ use portreeve_upstream::{
     http::{SESSION, VERSION},
 };
 use serde_json::json;
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 /// The endpoints of one process
 #[derive(Debug)]
@@ -114,18 +114,22 @@ impl Endpoints {
         if let Err(status) = acceptable(&head.headers) {
             return empty(status);
         }
-        let body = match Limited::new(body, REQUEST_BYTES_MAX).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+        // Taken before the body is read: one run cannot hold more memory than its places.
+        let Some(place) = self.calls.place(run) else { return empty(StatusCode::TOO_MANY_REQUESTS) };
+        let body = Limited::new(body, REQUEST_BYTES_MAX).collect();
+        let body = match tokio::time::timeout(Duration::from_secs(BODY_SECS_MAX), body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 return empty(StatusCode::PAYLOAD_TOO_LARGE);
             }
-            Err(_) => return empty(StatusCode::BAD_REQUEST),
+            Ok(Err(_)) => return empty(StatusCode::BAD_REQUEST),
+            Err(_) => return empty(StatusCode::REQUEST_TIMEOUT),
         };
         let session = head.headers.get(SESSION).and_then(|session| session.to_str().ok()).map(str::to_owned);
-        self.message(run, connector, session, body).await
+        self.message(run, connector, session, body, place).await
     }
 
-    async fn message(&self, run: RunId, connector: Name, session: Option<String>, body: Bytes) -> Reply {
+    async fn message(&self, run: RunId, connector: Name, session: Option<String>, body: Bytes, place: Place) -> Reply {
         let limits = Limits { bytes_max: REQUEST_BYTES_MAX, ..Limits::DEFAULT };
         let asked = match Message::read(&body, &limits) {
             Ok(message) => self.asked(run, &connector, session.as_deref(), &message),
@@ -140,7 +144,7 @@ impl Endpoints {
             Asked::Initialize(id, version) => return self.initialize(&id.raw, &connector, &version),
             Asked::Call(id, call) => {
                 let key = (run, session, id.raw.clone());
-                self.calls.run(Incoming { call, message: body, id, key }, REQUESTS_PER_RUN_MAX).await
+                self.calls.run(Incoming { call, message: body, id, key }, place).await
             }
             Asked::Other(id, method) => self.other(run, &connector, &id.raw, &method).await,
         };

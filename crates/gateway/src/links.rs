@@ -3,7 +3,12 @@
 //! A link is made when the first call that is permitted needs it, and ends with its run. It is never shared
 //! between runs.
 
-use crate::{catalogue::Catalogue, door::Door, settings::Settings};
+use crate::{
+    catalogue::Catalogue,
+    door::Door,
+    fence::{Fence, Peer},
+    settings::Settings,
+};
 use portreeve_core::{
     engine::Reply,
     event::{Actor, End},
@@ -12,7 +17,7 @@ use portreeve_core::{
     node::{Node, Why},
     policy::{Connector, Reach},
     reason::Reason,
-    request::{Request, Saw, Settle, Start, Stop},
+    request::{Probed, Request, Saw, Settle, Start, Stop},
     time::Millis,
 };
 use portreeve_rules::Definition;
@@ -21,10 +26,11 @@ use portreeve_upstream::{
     clock::SteadyClock,
     http::Http,
     latch::Latches,
-    link::{Link, Offer},
+    link::{self, Link, Offer},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -35,7 +41,9 @@ pub struct Links {
     latches: Arc<Latches>,
     clock: SteadyClock,
     catalogue: Arc<Catalogue>,
-    launch: (std::path::PathBuf, std::path::PathBuf),
+    fence: Arc<Fence>,
+    /// The program that keeps children, and the folder in which they run
+    launch: (PathBuf, PathBuf),
     // Each held only for a look-up, never across an await.
     slots: Mutex<HashMap<(RunId, Name), Arc<Slot>>>,
     children: Mutex<HashMap<EffectId, Arc<Child>>>,
@@ -45,13 +53,17 @@ pub struct Links {
 #[derive(Debug, Default)]
 struct Slot {
     ready: Mutex<Option<Ready>>,
-    // One at a time makes the link; held across awaits on purpose.
-    making: tokio::sync::Mutex<()>,
+    // One at a time makes the link; held across awaits on purpose. Holds when links were made lately.
+    making: tokio::sync::Mutex<VecDeque<Millis>>,
 }
 
 #[derive(Clone, Debug)]
 struct Ready {
     link: Arc<Link>,
+    /// How the connector was reached
+    reach: Reach,
+    /// The effect that started its child, if it has one
+    child: Option<EffectId>,
     listed: Millis,
 }
 
@@ -64,6 +76,8 @@ pub enum Unready {
     Unreachable(String),
 }
 
+/// Links that one run may make to one connector within a minute: a server that keeps dying is left alone
+const MADE_PER_MINUTE_MAX: usize = 5;
 /// How long a listing is believed before a call: a changed definition is noticed this soon at the latest
 const LISTED_MS_MAX: i64 = 60_000;
 
@@ -75,6 +89,7 @@ impl Links {
         latches: Arc<Latches>,
         clock: SteadyClock,
         catalogue: Arc<Catalogue>,
+        fence: Arc<Fence>,
         settings: &Settings,
     ) -> Self {
         let folder = settings.policy.parent().unwrap_or(&settings.data).to_owned();
@@ -83,6 +98,7 @@ impl Links {
             latches,
             clock,
             catalogue,
+            fence,
             launch: (settings.keeper.clone(), folder),
             slots: Mutex::default(),
             children: Mutex::default(),
@@ -94,58 +110,88 @@ impl Links {
     #[must_use]
     pub fn ready(&self, run: RunId, connector: &Name) -> Option<Arc<Link>> {
         let slot = Arc::clone(self.slots().get(&(run, connector.clone()))?);
-        slot.ready(self.clock.now())
+        let view = self.catalogue.view();
+        let reach = &view.bundle.as_ref()?.connectors.get(connector)?.reach;
+        slot.ready(reach, self.clock.now())
     }
 
     /// Makes the link ready: a child, a session, and a look at what the connector offers now
     ///
     /// # Errors
     /// [`Unready`]
-    pub async fn prepare(&self, run: RunId, name: &Name) -> Result<(), Unready> {
+    pub async fn prepare(self: &Arc<Self>, run: RunId, name: &Name) -> Result<Arc<Link>, Unready> {
+        let reach = self.connector(name)?.reach;
         let slot = Arc::clone(self.slots().entry((run, name.clone())).or_default());
-        let _one_at_a_time = slot.making.lock().await;
-        if slot.ready(self.clock.now()).is_some() {
-            return Ok(());
+        let mut made = slot.making.lock().await;
+        if let Some(link) = slot.ready(&reach, self.clock.now()) {
+            return Ok(link);
         }
-        let before = slot.take();
-        let relisted = match before {
-            // Still there, only the listing is old.
-            Some(ready) if !ready.link.is_over() => match ready.link.offer().await {
-                Ok(offer) => Some((ready.link, offer)),
-                Err(_) => None,
+        let relisted = match slot.take() {
+            // Still there and still the same, only the listing is old.
+            Some(ready) if !ready.link.is_over() && ready.reach == reach => match ready.link.offer().await {
+                Ok(offer) => Some((ready, offer)),
+                Err(_) => {
+                    self.leave(ready).await;
+                    None
+                }
             },
-            _ => None,
+            Some(ready) => {
+                self.leave(ready).await;
+                None
+            }
+            None => None,
         };
-        let (link, offer) = match relisted {
+        let (ready, offer) = match relisted {
             Some(relisted) => relisted,
-            None => self.make(run, name).await?,
+            None => {
+                let now = self.clock.now();
+                made.retain(|at| now.since(*at) < 60_000);
+                if made.len() >= MADE_PER_MINUTE_MAX {
+                    return Err(Unready::Unreachable("it keeps ending; wait a minute".to_owned()));
+                }
+                made.push_back(now);
+                self.make(run, name, reach).await?
+            }
         };
         self.saw(name, &offer).await;
-        *slot.ready.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Ready { link: Arc::clone(&link), listed: self.clock.now() });
-        Ok(())
+        let link = Arc::clone(&ready.link);
+        let ready = Ready { listed: self.clock.now(), ..ready };
+        *slot.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
+        Ok(link)
     }
 
-    async fn make(&self, run: RunId, name: &Name) -> Result<(Arc<Link>, Offer), Unready> {
-        let connector = self.connector(name)?;
-        let (link, offer) = match &connector.reach {
+    /// Ends a link that is not used any more
+    async fn leave(&self, ready: Ready) {
+        ready.link.end().await;
+        if let Some(child) = ready.child {
+            self.reaped(child, Why::Gone).await;
+        }
+    }
+
+    async fn make(self: &Arc<Self>, run: RunId, name: &Name, reach: Reach) -> Result<(Ready, Offer), Unready> {
+        let (link, child, offer) = match &reach {
             Reach::Http { url } => {
                 let http = self.endpoint(url)?;
-                Link::over_http(http).await.map_err(|unready| Unready::Unreachable(unready.to_string()))?
+                let (link, offer) =
+                    Link::over_http(http).await.map_err(|unready| Unready::Unreachable(unready.to_string()))?;
+                (link, None, offer)
             }
-            Reach::Stdio { command, env } => self.start(run, name, command, env).await?,
+            Reach::Stdio { command, env } => {
+                let (link, child, offer) = self.start(run, name, command, env).await?;
+                (link, Some(child), offer)
+            }
         };
-        Ok((Arc::new(link), offer))
+        Ok((Ready { link: Arc::new(link), reach, child, listed: self.clock.now() }, offer))
     }
 
     /// Starts a child: an effect, admitted before and settled after
     async fn start(
-        &self,
+        self: &Arc<Self>,
         run: RunId,
         connector: &Name,
         command: &[String],
         env: &BTreeMap<String, String>,
-    ) -> Result<(Link, Offer), Unready> {
+    ) -> Result<(Link, EffectId, Offer), Unready> {
         let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
         let start = Start { effect, run, connector: connector.clone() };
         let permit = match self.door.submit(Request::Start(start)).await {
@@ -153,12 +199,10 @@ impl Links {
             Reply::Refused(reasons) => return Err(Unready::Refused(reasons)),
             _ => return Err(Unready::Unreachable("the door gave another answer".to_owned())),
         };
-        let started = match self.latches.pass(&permit).enter(self.clock.now()) {
+        let started = match self.latches.pass(permit).enter(self.clock.now()) {
             // Known to the reaper before the latch is left: a stop that waits for it will find the child.
             Ok(_inside) => Child::start(&self.launch(command, env), self.clock)
-                .inspect(|child| {
-                    self.children().insert(effect, Arc::clone(child));
-                })
+                .inspect(|child| self.keep(effect, child))
                 .map_err(|error| error.to_string()),
             Err(closed) => Err(closed.to_string()),
         };
@@ -173,7 +217,7 @@ impl Links {
         let end = End::Done { ok: true, bytes: 0, result: None, process: Some(child.process().clone()) };
         self.door.later(Request::Settle(Settle { effect, end, result: None }));
         match Link::over_child(child).await {
-            Ok(ready) => Ok(ready),
+            Ok((link, offer)) => Ok((link, effect, offer)),
             Err(unready) => {
                 self.reaped(effect, Why::Gone).await;
                 Err(Unready::Unreachable(unready.to_string()))
@@ -181,27 +225,46 @@ impl Links {
         }
     }
 
-    /// Asks a connector what it offers, outside of any task
+    /// Knows a child from now on, until it is gone, by whatever cause
+    fn keep(self: &Arc<Self>, effect: EffectId, child: &Arc<Child>) {
+        self.children().insert(effect, Arc::clone(child));
+        if let Some(process) = Peer::recorded(child.process()) {
+            self.fence.add_connector(process);
+        }
+        let (links, child) = (Arc::clone(self), Arc::clone(child));
+        tokio::spawn(async move {
+            child.gone().await;
+            links.reaped(effect, Why::Gone).await;
+        });
+    }
+
+    /// Asks a connector what it offers, outside of any task; goes on to its end whoever stops waiting
     ///
     /// # Errors
     /// [`Unready`]
-    pub async fn discover(&self, reach: &Reach) -> Result<Offer, Unready> {
-        let unreachable = |text: String| Unready::Unreachable(text);
-        match reach {
-            Reach::Http { url } => {
-                let (_, offer) =
-                    Link::over_http(self.endpoint(url)?).await.map_err(|unready| unreachable(unready.to_string()))?;
-                Ok(offer)
-            }
+    pub async fn discover(self: &Arc<Self>, reach: &Reach) -> Result<Offer, Unready> {
+        let (links, reach) = (Arc::clone(self), reach.clone());
+        let probe = tokio::spawn(async move { links.probe(&reach).await });
+        probe.await.unwrap_or_else(|_| Err(Unready::Unreachable("the probe failed".to_owned())))
+    }
+
+    async fn probe(&self, reach: &Reach) -> Result<Offer, Unready> {
+        let unreachable = |unready: link::Unready| Unready::Unreachable(unready.to_string());
+        let offer = match reach {
+            Reach::Http { url } => Link::over_http(self.endpoint(url)?).await.map_err(unreachable)?.1,
             Reach::Stdio { command, env } => {
                 let child = Child::start(&self.launch(command, env), self.clock)
-                    .map_err(|error| unreachable(error.to_string()))?;
-                let (link, offer) =
-                    Link::over_child(child).await.map_err(|unready| unreachable(unready.to_string()))?;
-                link.end().await;
-                Ok(offer)
+                    .map_err(|error| Unready::Unreachable(error.to_string()))?;
+                let process = Peer::recorded(child.process());
+                process.into_iter().for_each(|process| self.fence.add_connector(process));
+                let opened = Link::over_child(Arc::clone(&child)).await;
+                child.end().await;
+                process.into_iter().for_each(|process| self.fence.remove_connector(process));
+                opened.map_err(unreachable)?.1
             }
-        }
+        };
+        self.door.later(Request::Probed(Probed { reach: reach.to_string(), tools: offer.len() }));
+        Ok(offer)
     }
 
     /// Tells the door what a connector offers now
@@ -219,8 +282,10 @@ impl Links {
         let child = self.children().get(&effect).cloned();
         let Some(child) = child else { return false };
         child.end().await;
-        self.children().remove(&effect);
-        self.gone(effect, why).await;
+        if self.children().remove(&effect).is_some() {
+            Peer::recorded(child.process()).into_iter().for_each(|process| self.fence.remove_connector(process));
+            self.gone(effect, why).await;
+        }
         true
     }
 
@@ -280,13 +345,14 @@ pub fn digest(raw: &str) -> Option<Hash> {
 }
 
 impl Slot {
-    fn ready(&self, now: Millis) -> Option<Arc<Link>> {
+    fn ready(&self, reach: &Reach, now: Millis) -> Option<Arc<Link>> {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         let current = ready.as_mut()?;
         if current.link.take_changed() {
             current.listed = Millis(i64::MIN);
         }
-        (!current.link.is_over() && now.since(current.listed) < LISTED_MS_MAX).then(|| Arc::clone(&current.link))
+        let good = current.reach == *reach && !current.link.is_over() && now.since(current.listed) < LISTED_MS_MAX;
+        good.then(|| Arc::clone(&current.link))
     }
 
     fn take(&self) -> Option<Ready> {

@@ -2,8 +2,8 @@
 
 use crate::{
     endpoint::{Endpoints, Via, empty},
-    settings::CONNECTIONS_MAX,
-    tasks::Tasks,
+    fence::{Fence, Peer},
+    settings::ADMIN_CONNECTIONS_MAX,
 };
 use axum::{Router, body::Body};
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener, UnixStream, unix::UCred},
+    net::{TcpListener, UnixListener, UnixStream},
     sync::Semaphore,
 };
 use tower::ServiceExt as _;
@@ -31,21 +31,26 @@ use tower::ServiceExt as _;
 pub struct Caller {
     /// The account
     pub uid: u32,
-    /// The process, if the kernel says
-    pub pid: Option<i32>,
+    /// The process
+    pub process: Peer,
 }
 
 /// How long a client may take to send the head of a request
 const HEAD: Duration = Duration::from_secs(15);
 /// Bytes of the head of a request at most
 const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// How long nothing is accepted after the system could not give a connection
+const BACK_OFF: Duration = Duration::from_millis(20);
 
 /// Serves agents over TCP
-pub async fn tcp(listener: TcpListener, endpoints: Arc<Endpoints>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub async fn tcp(listener: TcpListener, endpoints: Arc<Endpoints>, connections_max: usize) {
+    let room = Arc::new(Semaphore::new(connections_max));
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(BACK_OFF).await;
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         let endpoints = Arc::clone(&endpoints);
         tokio::spawn(async move {
@@ -59,54 +64,67 @@ pub async fn tcp(listener: TcpListener, endpoints: Arc<Endpoints>) {
     }
 }
 
-/// Serves the administrator: the owner of the data folder, but nothing below an agent's process
-pub async fn admin(listener: UnixListener, router: Router, tasks: Arc<Tasks>) {
-    let owner = rustix::process::geteuid().as_raw();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let Ok(peer) = stream.peer_cred() else { continue };
-        let (router, tasks) = (router.clone(), Arc::clone(&tasks));
-        tokio::spawn(async move {
-            let caller = Caller { uid: peer.uid(), pid: peer.pid() };
-            let answer = |mut request: Request<Incoming>| {
-                // Asked for each request: whoever was no agent when it connected may be one now.
-                let allowed = caller.uid == owner && caller.pid.is_some_and(|pid| !tasks.is_agent(pid));
-                request.extensions_mut().insert(caller);
-                let router = router.clone();
-                async move { if allowed { router.oneshot(request.map(Body::new)).await } else { Ok(forbidden()) } }
-            };
-            connection(stream, answer).await;
-        });
-    }
+/// Serves the administrator: the owner of the data folder, but nothing below an agent or a connector
+pub async fn admin(listener: UnixListener, router: Router, endpoints: Arc<Endpoints>, fence: Arc<Fence>) {
+    let is_owner = move |caller: Caller| caller.uid == ours() && fence.is_owner(caller.process);
+    socket(listener, router, endpoints, is_owner, ADMIN_CONNECTIONS_MAX).await;
 }
 
 /// Serves the processes below the one that a run was opened for
-pub async fn private(listener: UnixListener, run: RunId, router: Router, endpoints: Arc<Endpoints>, tasks: Arc<Tasks>) {
+pub async fn private(
+    listener: UnixListener,
+    run: RunId,
+    router: Router,
+    endpoints: Arc<Endpoints>,
+    fence: Arc<Fence>,
+    connections_max: usize,
+) {
+    let is_of_run = move |caller: Caller| caller.uid == ours() && fence.is_of_run(run, caller.process);
+    socket(listener, router, endpoints, is_of_run, connections_max).await;
+}
+
+fn ours() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Serves the administration's routes and the endpoints to whom `allows` lets in
+async fn socket(
+    listener: UnixListener,
+    router: Router,
+    endpoints: Arc<Endpoints>,
+    allows: impl Fn(Caller) -> bool + Send + Sync + 'static,
+    connections_max: usize,
+) {
+    let (room, allows) = (Arc::new(Semaphore::new(connections_max)), Arc::new(allows));
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let Ok(peer) = stream.peer_cred() else { continue };
-        let (router, endpoints, tasks) = (router.clone(), Arc::clone(&endpoints), Arc::clone(&tasks));
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(BACK_OFF).await;
+            continue;
+        };
+        let caller = stream
+            .peer_cred()
+            .ok()
+            .and_then(|peer| Some(Caller { uid: peer.uid(), process: peer.pid().and_then(Peer::of)? }));
+        let (router, endpoints, allows) = (router.clone(), Arc::clone(&endpoints), Arc::clone(&allows));
         tokio::spawn(async move {
-            let allowed = is_of_run(&tasks, run, &peer);
-            let answer = |request: Request<Incoming>| {
+            let _place = place;
+            let answer = |mut request: Request<Incoming>| {
+                // Asked for each request: whoever was let in when it connected may be somebody else now.
+                let allowed = caller.filter(|caller| allows(*caller));
                 let (router, endpoints) = (router.clone(), Arc::clone(&endpoints));
                 async move {
-                    if !allowed {
-                        return Ok::<_, Infallible>(forbidden());
-                    }
+                    let Some(caller) = allowed else { return Ok::<_, Infallible>(forbidden()) };
                     if request.uri().path().starts_with("/mcp/") {
                         return Ok(endpoints.answer(request, Via::Socket).await.map(Body::new));
                     }
+                    request.extensions_mut().insert(caller);
                     router.oneshot(request.map(Body::new)).await
                 }
             };
             connection(stream, answer).await;
         });
     }
-}
-
-fn is_of_run(tasks: &Tasks, run: RunId, peer: &UCred) -> bool {
-    peer.uid() == rustix::process::geteuid().as_raw() && peer.pid().is_some_and(|pid| tasks.is_of_run(run, pid))
 }
 
 fn forbidden() -> Response<Body> {

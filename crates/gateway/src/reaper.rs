@@ -1,17 +1,30 @@
 //! Does what is owed to the world: stops waiting for calls, ends children, lets go of ended runs.
 
-use crate::{call::Calls, door::Notice, links::Links, tasks::Tasks};
-use portreeve_core::node::Why;
-use portreeve_upstream::child::end_recorded;
+use crate::{
+    call::Calls,
+    door::{Door, Notice},
+    links::Links,
+    tasks::Tasks,
+};
+use portreeve_core::{
+    engine::PERMIT_MS,
+    event::Process,
+    names::EffectId,
+    node::{Node, Why},
+};
+use portreeve_upstream::{child::end_recorded, latch::Latches};
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use tokio::sync::mpsc;
 
 /// Works off notices until the door is gone
 pub async fn run(
     mut notices: mpsc::UnboundedReceiver<Notice>,
+    door: Door,
+    latches: Arc<Latches>,
     links: Arc<Links>,
     calls: Arc<Calls>,
     tasks: Arc<Tasks>,
@@ -20,32 +33,57 @@ pub async fn run(
     while let Some(notice) = notices.recv().await {
         match notice {
             Notice::Cancel(effect) => calls.cancel(effect, "what it rested on was stopped"),
-            Notice::Ended(run) => {
+            Notice::Ended(task, run) => {
                 links.forget(run);
                 tasks.ended(run);
+                let latches = Arc::clone(&latches);
+                tokio::spawn(async move {
+                    // Until then a permit from its life may still look for the closed latch.
+                    tokio::time::sleep(VOID).await;
+                    task.into_iter().for_each(|task| latches.forget(&Node::Task(task)));
+                    latches.forget(&Node::Run(run));
+                });
             }
             Notice::Reap { effect, process, why } => {
                 // The same is owed until it is recorded as done.
                 if !under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(effect) {
                     continue;
                 }
-                let (links, under_way) = (Arc::clone(&links), Arc::clone(&under_way));
+                let (door, links, under_way) = (door.clone(), Arc::clone(&links), Arc::clone(&under_way));
                 tokio::spawn(async move {
-                    if !links.reaped(effect, why).await {
-                        let left_behind = why == Why::Restarted || process.is_some();
-                        let gone = match &process {
-                            Some(process) => end_recorded(process).await,
-                            // Never recorded as started: it ended with the process that started it.
-                            None => true,
-                        };
-                        // One that is only now being started is ended by whoever starts it.
-                        if left_behind && gone {
-                            links.gone(effect, why).await;
-                        }
-                    }
+                    let reaped = links.reaped(effect, why).await || left_behind(&links, effect, process, why).await;
                     under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&effect);
+                    if !reaped {
+                        tokio::time::sleep(AGAIN).await;
+                        door.look_again();
+                    }
                 });
             }
         }
     }
+}
+
+/// After this no permit from before is good any more
+const VOID: Duration = Duration::from_millis(2 * PERMIT_MS.unsigned_abs());
+/// When a child that could not be ended is looked for again
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long the keeper of a child takes to end it after the process that started both is gone
+const KEEPER: Duration = Duration::from_secs(2);
+
+/// Ends a child that is not known to this life of the process, and says whether that is recorded
+async fn left_behind(links: &Links, effect: EffectId, process: Option<Process>, why: Why) -> bool {
+    let gone = match &process {
+        Some(process) => end_recorded(process).await,
+        // Its start was never settled: if it started at all, its keeper ends it.
+        None if why == Why::Restarted => {
+            tokio::time::sleep(KEEPER).await;
+            true
+        }
+        // It is only now being started, and will be known once it is.
+        None => false,
+    };
+    if gone {
+        links.gone(effect, why).await;
+    }
+    gone
 }

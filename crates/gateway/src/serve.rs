@@ -6,9 +6,10 @@ use crate::{
     catalogue::Catalogue,
     door::Door,
     endpoint::Endpoints,
+    fence::Fence,
     links::Links,
-    listen, reaper,
-    settings::{LOG_RESERVE_BYTES, Settings},
+    listen, private, reaper,
+    settings::{CONNECTIONS_MAX, LOG_RESERVE_BYTES, Settings},
     snapshots,
     tasks::{Tasks, draw},
 };
@@ -16,6 +17,7 @@ use portreeve_core::{
     engine::{Boot, Engine, Reply},
     event::Actor,
     names::BootId,
+    node::Node,
     request::{Change, ChangeWhat, Request},
 };
 use portreeve_identity::{
@@ -25,7 +27,8 @@ use portreeve_identity::{
 use portreeve_log::Sqlite;
 use portreeve_rules::Reader;
 use portreeve_upstream::{clock::SteadyClock, latch::Latches};
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc};
 
 /// Why a data folder is not served
@@ -83,6 +86,8 @@ pub struct Serving {
     pub findings: Vec<portreeve_rules::Finding>,
     door: Door,
     links: Arc<Links>,
+    calls: Arc<Calls>,
+    tasks: Arc<Tasks>,
     thread: std::thread::JoinHandle<crate::door::TheEngine>,
     listening: Vec<tokio::task::JoinHandle<()>>,
     data: PathBuf,
@@ -125,31 +130,59 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
     let (door, thread) = Door::open(engine, clock, Arc::clone(&latches), notices, snapshot).map_err(folder)?;
     let catalogue = Arc::new(Catalogue::default());
     catalogue.refresh(&door).await;
-    let links = Arc::new(Links::new(door.clone(), Arc::clone(&latches), clock, Arc::clone(&catalogue), &settings));
+    let fence = Arc::new(Fence::default());
+    let links = Arc::new(Links::new(
+        door.clone(),
+        Arc::clone(&latches),
+        clock,
+        Arc::clone(&catalogue),
+        Arc::clone(&fence),
+        &settings,
+    ));
     let calls = Calls::new(door.clone(), Arc::clone(&latches), Arc::clone(&links), Arc::clone(&catalogue));
-    let tasks = Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone());
+    let tasks =
+        Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone(), Arc::clone(&fence));
     let endpoints =
         Arc::new(Endpoints::new(door.clone(), Arc::clone(&calls), Arc::clone(&catalogue), issuer, clock, address));
     let admin = Arc::new(Admin {
         door: door.clone(),
-        latches,
         catalogue,
         links: Arc::clone(&links),
         tasks: Arc::clone(&tasks),
         endpoints: Arc::clone(&endpoints),
+        fence: Arc::clone(&fence),
         clock,
         settings: settings.clone(),
         base,
     });
     // Whatever listens at the path of our socket is not ours: the folder is locked for us.
     let socket = listen::bind(&admin_socket(&settings.data)).map_err(folder)?;
+    private::resume(&admin).await;
+    let files = raise_open_files();
+    let room = CONNECTIONS_MAX.min(usize::try_from(files / 2).unwrap_or(CONNECTIONS_MAX));
+    let reaping =
+        reaper::run(noticed, door.clone(), latches, Arc::clone(&links), Arc::clone(&calls), Arc::clone(&tasks));
+    tokio::spawn(reaping);
     let listening = vec![
-        tokio::spawn(reaper::run(noticed, Arc::clone(&links), calls, Arc::clone(&tasks))),
-        tokio::spawn(listen::tcp(listener, endpoints)),
-        tokio::spawn(listen::admin(socket, admin::router(admin), tasks)),
+        tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), room)),
+        tokio::spawn(listen::admin(socket, admin::router(admin), endpoints, fence)),
     ];
-    Ok(Serving { address, findings, door, links, thread, listening, data: settings.data })
+    Ok(Serving { address, findings, door, links, calls, tasks, thread, listening, data: settings.data })
 }
+
+/// Files that this process may have open, after asking for as many as the system allows
+fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum.map(|most| most.min(OPEN_FILES)).or(Some(OPEN_FILES)), ..limit };
+    let current = limit.current.unwrap_or(u64::MAX);
+    match raised.current {
+        Some(wanted) if wanted > current && setrlimit(Resource::Nofile, raised).is_ok() => wanted,
+        _ => current,
+    }
+}
+
+/// Open files that are enough for every limit of ours
+const OPEN_FILES: u64 = 65_536;
 
 /// Puts the policy directory into force if it differs from the policy in force
 ///
@@ -159,12 +192,17 @@ fn take_policy(
     settings: &Settings,
     clock: SteadyClock,
 ) -> Result<Vec<portreeve_rules::Finding>, Error> {
+    // What somebody stopped altogether comes back by a decision, not by a start.
+    if engine.state().registry_nodes().get(&Node::Tenant) == Some(&false) {
+        return Ok(Vec::new());
+    }
     let loaded = match portreeve_rules::load(&settings.policy) {
         Ok(loaded) => loaded,
         Err(findings) if engine.state().bundle().is_some() => return Ok(findings),
         Err(findings) => return Err(Error::Policy { path: settings.policy.clone(), findings }),
     };
     if engine.state().bundle() != Some(loaded.bundle.digest) {
+        tracing::info!(bundle = %loaded.bundle.digest, "the policy directory is put into force");
         let what = ChangeWhat::Bundle { bundle: loaded.bundle, blob: loaded.blob };
         let change = Request::Change(Change { by: Actor::Owner { user: None }, what });
         let replies = engine.turn(vec![change], clock.read(), [0; 32]);
@@ -176,20 +214,33 @@ fn take_policy(
 }
 
 impl Serving {
-    /// Ends: nothing new is taken, children are ended, what is owed is recorded, a snapshot is kept
+    /// Returns once no process is left that a task was opened for
+    pub async fn unused(&self) {
+        self.tasks.unused().await;
+    }
+
+    /// Returns if nothing is judged any more although nobody ended it
+    pub async fn failed(&self) {
+        self.door.shut().await;
+    }
+
+    /// Ends: nothing new is taken, calls and children are ended, what is owed is recorded, a snapshot is kept
     pub async fn end(self) {
-        for task in self.listening.iter().skip(1) {
+        for task in &self.listening {
             task.abort();
         }
         let _ = std::fs::remove_file(admin_socket(&self.data));
+        self.calls.end(ENDING).await;
         self.links.end_all().await;
         self.door.close();
         let (thread, data) = (self.thread, self.data);
-        let ended = tokio::task::spawn_blocking(move || {
-            if let Ok(engine) = thread.join() {
-                snapshots::Store::of(&data).keep(engine.state());
-            }
+        let ended = tokio::task::spawn_blocking(move || match thread.join() {
+            Ok(engine) if !engine.in_doubt() => snapshots::Store::of(&data).keep(engine.state()),
+            _ => {}
         });
         let _ = ended.await;
     }
 }
+
+/// How long calls under way get to be settled when the process ends
+const ENDING: Duration = Duration::from_secs(3);

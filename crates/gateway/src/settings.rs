@@ -19,8 +19,14 @@ pub struct Settings {
 
 /// Bytes of a request at most
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
-/// Connections at once
+/// Connections of agents over TCP at once, if the system allows so many files
 pub const CONNECTIONS_MAX: usize = 2_048;
+/// Connections at the administrator's socket at once
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// Connections at one private socket at once
+pub const PRIVATE_CONNECTIONS_MAX: usize = 128;
+/// How long the body of a request may take to arrive
+pub const BODY_SECS_MAX: u64 = 30;
 /// Requests of one run that may be in the house at once
 pub const REQUESTS_PER_RUN_MAX: usize = 128;
 /// Bytes kept back on the disk so that stops and settlements can be recorded when it is full

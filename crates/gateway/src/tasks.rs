@@ -1,29 +1,33 @@
 //! Opening tasks, minting their tokens, and the private sockets of those that a process was started for.
 
-use crate::{catalogue::Catalogue, door::Door};
+use crate::{
+    catalogue::Catalogue,
+    door::Door,
+    fence::{Fence, Peer},
+};
 use portreeve_core::{
     engine::Reply,
     event::{Actor, ChosenBy},
     hash::Hash,
     names::{MemoryId, Name, RunId, TaskId},
     node::{Node, Why},
-    reason::{Reason, Word},
+    reason::{Reason, Sort, Word},
     request::{Open, Request, Stop},
     time::Millis,
     value::Value,
 };
 use portreeve_identity::token::{Issuer, Subject, Token};
-use portreeve_upstream::{clock::SteadyClock, keeper::Stat};
+use portreeve_upstream::clock::SteadyClock;
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 use serde::Deserialize;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
-use tokio::task::AbortHandle;
+use tokio::sync::{Notify, broadcast};
 
 /// The tasks that were opened through this process
 #[derive(Debug)]
@@ -33,25 +37,13 @@ pub struct Tasks {
     catalogue: Arc<Catalogue>,
     clock: SteadyClock,
     base: String,
-    // Held only for a look-up.
-    roots: Mutex<HashMap<RunId, Root>>,
+    fence: Arc<Fence>,
+    unused: Notify,
+    endings: broadcast::Sender<RunId>,
 }
 
-/// The process that a task was opened for: what is below it is the agent
-#[derive(Debug)]
-struct Root {
-    process: Peer,
-    socket: Option<AbortHandle>,
-}
-
-/// A process by its id and start time
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Process id
-    pub pid: i32,
-    /// Start time in clock ticks since the machine booted
-    pub start: u64,
-}
+/// Endings that a listener may lag behind
+const ENDINGS_MAX: usize = 4_096;
 
 /// What is asked when a task is opened at the socket
 #[derive(Clone, Debug, Deserialize)]
@@ -93,8 +85,18 @@ impl Tasks {
         catalogue: Arc<Catalogue>,
         clock: SteadyClock,
         base: String,
+        fence: Arc<Fence>,
     ) -> Arc<Self> {
-        Arc::new(Self { door, issuer, catalogue, clock, base, roots: Mutex::default() })
+        Arc::new(Self {
+            door,
+            issuer,
+            catalogue,
+            clock,
+            base,
+            fence,
+            unused: Notify::new(),
+            endings: broadcast::channel(ENDINGS_MAX).0,
+        })
     }
 
     /// Opens a task for whoever owns the data folder
@@ -161,17 +163,17 @@ impl Tasks {
         Ok((token, endpoints))
     }
 
-    /// Binds a task to a process: what is below it may use the task, and its end ends the task
+    /// Binds a run to a process: what is below it may use the run's task, and its end ends the task
     ///
     /// # Errors
     /// The process cannot be watched, and then the task must not go on.
     pub fn bind(self: &Arc<Self>, run: RunId, process: Peer) -> std::io::Result<()> {
         let pid = Pid::from_raw(process.pid).ok_or(std::io::ErrorKind::InvalidInput)?;
         let watched = pidfd_open(pid, PidfdFlags::empty())?;
-        if Peer::of(process.pid) != Some(process) {
+        if !process.is_there() {
             return Err(std::io::Error::other("the process is gone already"));
         }
-        self.roots().insert(run, Root { process, socket: None });
+        self.fence.add_root(run, process);
         let (gone, is_gone) = tokio::sync::oneshot::channel();
         // A thread of its own: readiness of a process is not among the things that the runtime watches safely.
         std::thread::Builder::new().name("watch".to_owned()).stack_size(64 * 1024).spawn(move || {
@@ -179,45 +181,50 @@ impl Tasks {
             while poll(&mut watched, None).is_err() {}
             let _ = gone.send(());
         })?;
-        let door = self.door.clone();
+        let tasks = Arc::clone(self);
         tokio::spawn(async move {
             if is_gone.await.is_ok() {
-                door.stop(Stop { node: Node::Run(run), why: Why::Gone, by: Actor::System, at: None }).await;
+                tasks.lost(run).await;
+                tasks.fence.remove_root(run);
+                tasks.unused.notify_waiters();
             }
         });
         Ok(())
     }
 
-    /// Notes who listens at the private socket of a run, so that it ends with the run
-    pub fn listening(&self, run: RunId, socket: AbortHandle) {
-        if let Some(root) = self.roots().get_mut(&run) {
-            root.socket = Some(socket);
+    /// Ends the task of a run whose process is gone; not before that is on the record
+    pub async fn lost(&self, run: RunId) {
+        loop {
+            let stop = Stop { node: Node::Run(run), why: Why::Gone, by: Actor::System, at: None };
+            match self.door.stop(stop).await.0 {
+                Reply::Refused(reasons) if reasons.iter().any(|reason| reason.sort() == Sort::Later) => {
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                }
+                _ => return,
+            }
         }
     }
 
-    /// Whether a peer is below the process that a run was opened for
+    /// The runs whose tasks end from now on
     #[must_use]
-    pub fn is_of_run(&self, run: RunId, peer: i32) -> bool {
-        let root = self.roots().get(&run).map(|root| root.process);
-        root.is_some_and(|root| is_below(peer, root))
+    pub fn endings(&self) -> broadcast::Receiver<RunId> {
+        self.endings.subscribe()
     }
 
-    /// Whether a peer is below any process that a task was opened for: an agent, and no administrator
-    #[must_use]
-    pub fn is_agent(&self, peer: i32) -> bool {
-        let roots: Vec<Peer> = self.roots().values().map(|root| root.process).collect();
-        roots.into_iter().any(|root| is_below(peer, root))
+    /// A run's task is over
+    pub fn ended(&self, run: RunId) {
+        let _ = self.endings.send(run);
     }
 
-    /// Lets go of a run that is over; its socket goes on for a while, so that the end can be said
-    pub fn ended(self: &Arc<Self>, run: RunId) {
-        let tasks = Arc::clone(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(AFTERLIFE).await;
-            if let Some(socket) = tasks.roots().remove(&run).and_then(|root| root.socket) {
-                socket.abort();
+    /// Returns once no process but this one is left that a task was opened for
+    pub async fn unused(&self) {
+        loop {
+            let changed = self.unused.notified();
+            if !self.fence.has_other_roots() {
+                return;
             }
-        });
+            changed.await;
+        }
     }
 
     fn agent_of(&self, ask: &OpenTask) -> Result<Name, Vec<Reason>> {
@@ -240,30 +247,7 @@ impl Tasks {
         let purpose = view.bundle.as_ref().and_then(|bundle| bundle.purposes.get(purpose));
         purpose.is_some_and(|purpose| purpose.open.users == portreeve_core::policy::Users::None)
     }
-
-    fn roots(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Root>> {
-        self.roots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
-
-/// How long the private socket of an ended run still answers: as long as its last token lives
-const AFTERLIFE: std::time::Duration = std::time::Duration::from_secs(300);
-
-impl Peer {
-    /// The process of this id
-    #[must_use]
-    pub fn of(pid: i32) -> Option<Self> {
-        Some(Self { pid, start: Stat::read(pid)?.start })
-    }
-}
-
-/// Whether a process descends from another one; a process does not descend from itself
-fn is_below(peer: i32, root: Peer) -> bool {
-    let parents = std::iter::successors(Stat::read(peer), |stat| Stat::read(stat.parent));
-    parents.take(ANCESTORS_MAX).any(|stat| Peer::of(stat.parent) == Some(root))
-}
-
-const ANCESTORS_MAX: usize = 256;
 
 fn shared_memory(agent: &Name, user: Option<&Name>) -> MemoryId {
     let user = user.map_or("", Name::as_str);

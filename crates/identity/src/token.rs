@@ -72,9 +72,6 @@ pub struct Token {
 /// Why a token is not good; every one of them is answered with 401
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// There is none
-    #[error("no bearer token was presented")]
-    Missing,
     /// It cannot be read as a token
     #[error("the token is malformed")]
     Malformed,

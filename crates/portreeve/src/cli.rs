@@ -94,9 +94,9 @@ pub(crate) struct Init {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where agents reach it; port 0 lets the system choose
-    #[arg(long, default_value = "127.0.0.1:7420")]
-    pub(crate) listen: SocketAddr,
+    /// Where agents reach it; port 0 lets the system choose [default: as configured, else 127.0.0.1:7420]
+    #[arg(long)]
+    pub(crate) listen: Option<SocketAddr>,
     /// The policy directory [default: the `policy` in portreeve.toml]
     #[arg(long, value_name = "DIR")]
     pub(crate) policy: Option<PathBuf>,
@@ -243,6 +243,9 @@ pub(crate) struct Sim {
     /// How many seeds
     #[arg(long, default_value_t = 1)]
     pub(crate) runs: u64,
+    /// Print every step
+    #[arg(long)]
+    pub(crate) trace: bool,
 }
 
 #[derive(Debug, Args)]

@@ -108,9 +108,14 @@ impl Hosted {
         Ok(Self { client: Client::of(data).await?, serving: Some(serving) })
     }
 
-    /// Ends what was only for this command
+    /// Ends what was only for this command, once nobody else works through it
     pub(crate) async fn end(self) {
         if let Some(serving) = self.serving {
+            let soon = std::time::Duration::from_millis(500);
+            if tokio::time::timeout(soon, serving.unused()).await.is_err() {
+                output::tip("Other agents still work through this process; it ends when they do.");
+                serving.unused().await;
+            }
             serving.end().await;
         }
     }

@@ -156,6 +156,7 @@ impl Child {
         // Whoever stops waiting is forgotten, so that a late answer goes nowhere.
         let _forget = Forget { pending: &self.pending, id };
         let (sent_sender, sent) = oneshot::channel();
+        let withdrawal = pass.as_ref().map(Pass::withdrawal);
         let exchange = async {
             self.out.send(Out { line, pass, sent: sent_sender }).await.map_err(|_| gone())?;
             sent.await.map_err(|_| Failure::Lost("the server's process ended".to_owned()))??;
@@ -163,15 +164,25 @@ impl Child {
         };
         match tokio::time::timeout(within, exchange).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Failure::Lost(format!("no answer within {} s", within.as_secs()))),
+            Err(_) => {
+                let why = format!("no answer within {} s", within.as_secs());
+                // What has not begun to leave never will.
+                let unsent = withdrawal.is_some_and(|withdrawal| withdrawal.withdraw());
+                Err(if unsent { Failure::NotSent(why) } else { Failure::Lost(why) })
+            }
         }
+    }
+
+    /// Returns once it is gone, by itself or because it was ended
+    pub async fn gone(&self) {
+        let mut ended = self.ended.clone();
+        let _ = ended.wait_for(|ended| *ended).await;
     }
 
     /// Ends it and everything that it started, and returns once that is so
     pub async fn end(&self) {
         let _ = self.end.send(true);
-        let mut ended = self.ended.clone();
-        let _ = ended.wait_for(|ended| *ended).await;
+        self.gone().await;
     }
 }
 
@@ -313,7 +324,7 @@ async fn watch_over(
 ///
 /// Never by pid alone: the start time and the machine's boot must be those that were recorded.
 pub async fn end_recorded(process: &Process) -> bool {
-    if process.machine_boot != machine_boot() {
+    if !is_alive(process) {
         return true;
     }
     signal(process, Signal::TERM);
@@ -343,6 +354,12 @@ fn pid(process: &Process) -> Option<Pid> {
     i32::try_from(process.pid).ok().and_then(Pid::from_raw)
 }
 
+/// Whether the machine has not been booted since this was recorded
+#[must_use]
+pub fn machine_boot_is(recorded: &str) -> bool {
+    machine_boot() == recorded
+}
+
 /// Whether the very process that was recorded still runs
 #[must_use]
 pub fn is_alive(process: &Process) -> bool {
@@ -370,11 +387,10 @@ fn kill_all(process: &Process) {
 }
 
 /// Kills what is left of the process group that the keeper led
+///
+/// Only for a keeper that was seen alive just now: while a group has members its number is given to nobody else.
 fn kill_group(process: &Process) {
-    let leads_another =
-        i32::try_from(process.pid).ok().and_then(Stat::read).is_some_and(|stat| stat.start != process.start);
-    // While a group has members its number is not given to a new process, so this is still the old one.
-    if let Some(pid) = pid(process).filter(|_| !leads_another) {
+    if let Some(pid) = pid(process) {
         let _ = kill_process_group(pid, Signal::KILL);
     }
 }

@@ -179,6 +179,7 @@ impl Http {
         gate: &Arc<Gate>,
     ) -> Result<Answer, String> {
         let (mut sender, mut driver) = self.connection().await.map_err(|error| error.to_string())?;
+        let length = message.len();
         let request = self.request(session, message, gate).map_err(|error| error.to_string())?;
         let outcome = {
             let answer = async {
@@ -188,6 +189,10 @@ impl Http {
             drive(answer, &mut driver).await
         };
         let (answer, rest) = outcome?;
+        // A server may answer before it has read a long message; what it has not read must not leave later.
+        if length > KEEP_BYTES_MAX {
+            return Ok(answer);
+        }
         match rest {
             None => self.keep(sender, driver),
             Some(rest) => self.drain(sender, driver, rest),
@@ -274,6 +279,8 @@ const IDLE_MAX: usize = 64;
 const IDLE_MS_MAX: i64 = 4_000;
 /// How long connecting may take
 const CONNECT: Duration = Duration::from_secs(5);
+/// Bytes of a message after which its connection is kept: what a socket takes at once
+const KEEP_BYTES_MAX: usize = 64 * 1024;
 /// How long the end of a stream may take after its answer
 const DRAIN: Duration = Duration::from_secs(1);
 /// Bytes of an answer at most

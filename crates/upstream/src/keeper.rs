@@ -37,7 +37,7 @@ pub async fn run(command: Vec<OsString>, terminal: Terminal, parent: u32) -> io:
     // The terminal sends these to the command as well; whether to end is the command's choice.
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut hung_up = signal(SignalKind::hangup())?;
-    set_child_subreaper(Some(getpid()))?;
+    adopt()?;
     set_parent_process_death_signal(Some(Signal::TERM))?;
     if getppid().map_or(0, |parent| parent.as_raw_nonzero().get()) != i32::try_from(parent).unwrap_or(-1) {
         return Err(io::Error::other("the process that started this is gone already"));
@@ -59,8 +59,16 @@ pub async fn run(command: Vec<OsString>, terminal: Terminal, parent: u32) -> io:
     Ok(status)
 }
 
+/// Makes this process the parent of every descendant whose own parent ends
+///
+/// # Errors
+/// The kernel refuses.
+pub fn adopt() -> io::Result<()> {
+    Ok(set_child_subreaper(Some(getpid()))?)
+}
+
 /// Asks everything below this process to end, and ends what does not
-async fn end_descendants() {
+pub async fn end_descendants() {
     if signal_descendants(Signal::TERM) == 0 {
         return;
     }

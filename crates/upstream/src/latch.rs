@@ -45,7 +45,7 @@ pub enum Closed {
 impl Latches {
     /// What a permitted effect has to pass
     #[must_use]
-    pub fn pass(&self, permit: &Permit) -> Pass {
+    pub fn pass(&self, permit: Permit) -> Pass {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let latches = permit.rests_on().iter().map(|node| {
             if let Some(latch) = nodes.get(node) {
@@ -58,8 +58,10 @@ impl Latches {
     }
 
     /// Closes the latch of a node: nothing that rests on it begins to leave from now on
-    pub fn close(&self, node: &Node) {
-        self.latch(node).closed.store(true, Ordering::SeqCst);
+    pub fn close(&self, node: &Node) -> Closing {
+        let latch = self.latch(node);
+        latch.closed.store(true, Ordering::SeqCst);
+        Closing { latch }
     }
 
     /// Gives nodes whose names have begun a new life a new latch
@@ -70,34 +72,40 @@ impl Latches {
         nodes.retain(|node, latch| !(latch.closed.load(Ordering::SeqCst) && lives(node)));
     }
 
-    /// Returns once nothing that rests on the node and began to leave before can leave any more
-    pub async fn settled(&self, node: &Node) {
-        let latch = self.latch(node);
-        loop {
-            let left = latch.left.notified();
-            if latch.inside.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            left.await;
-        }
-    }
-
-    /// How much that rests on the node is under way
-    #[must_use]
-    pub fn under_way(&self, node: &Node) -> usize {
-        self.latch(node).inside.load(Ordering::SeqCst)
-    }
-
-    /// Forgets a node that never lives again
+    /// Forgets a node that never lives again, once every permit from its life is void
     pub fn forget(&self, node: &Node) {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        // A pass that was made before still holds its latch, and a closed latch stays closed.
         nodes.remove(node);
     }
 
     fn latch(&self, node: &Node) -> Arc<Latch> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(nodes.entry(node.clone()).or_default())
+    }
+}
+
+/// A latch that was closed, and what is still inside
+#[derive(Clone, Debug)]
+pub struct Closing {
+    latch: Arc<Latch>,
+}
+
+impl Closing {
+    /// Returns once nothing that began to leave before the latch was closed can leave any more
+    pub async fn settled(&self) {
+        loop {
+            let left = self.latch.left.notified();
+            if self.under_way() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// How much is still under way
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.latch.inside.load(Ordering::SeqCst)
     }
 }
 

@@ -217,7 +217,13 @@ impl Link {
                 Err(Failure::Rejected("it ended the session; the next call opens another one".to_owned()))
             }
             status if status.is_client_error() && is_message(&answer.message) => Ok(answer.message),
-            status if status.is_client_error() => Err(Failure::Rejected(format!("HTTP status {status}"))),
+            // These say by their definition that the request was not acted upon (RFC 9110, 15.5).
+            StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::TOO_MANY_REQUESTS => Err(Failure::Rejected(format!("HTTP status {}", answer.status))),
             status => Err(Failure::Lost(format!("the server answered with HTTP status {status}"))),
         }
     }

@@ -86,6 +86,10 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
                 Ok(matching) => entries.extend(matching),
                 Err(unmet) => reasons.extend(unmet),
             }
+            // Hidden and unknown give the same answer.
+            if bundle.rules.hides(&call.tool, facts.profile.class) {
+                reasons.insert(Reason::new(Word::ToolOutsidePurpose, "rules").with("tool", &call.tool));
+            }
             // A rule about an ancestor binds what the ancestor delegated.
             reasons.extend(bundle.rules.judge(&facts.question(link, link_task, now)));
             if link == task_id {

@@ -6,7 +6,7 @@ use crate::{
     output, place,
 };
 use portreeve_core::{
-    event::{Actor, Changed, End, Event, Record, What, decode},
+    event::{Actor, Changed, End, Event, Noted, Record, What, decode},
     hash::Hash,
     log::{Head, Read},
 };
@@ -159,10 +159,10 @@ pub(crate) fn in_words(record: &Record) -> String {
         Event::Changed(Changed::Pins { connector, accepted }) => {
             format!("changed    {} definitions of {connector} accepted", accepted.len())
         }
-        Event::Noted(noted) => {
-            let portreeve_core::event::Noted::Discovered { connector, tools } = noted;
+        Event::Noted(Noted::Discovered { connector, tools }) => {
             format!("noted      {connector} offers {} tools, not all as accepted", tools.len())
         }
+        Event::Noted(Noted::Probed { reach, tools }) => format!("noted      asked: {reach} offers {tools} tools"),
     };
     let actor = match &record.actor {
         Actor::System => String::new(),

@@ -93,7 +93,10 @@ impl Joined {
                 let code = told.pointer("/error/code").and_then(Value::as_i64).unwrap_or(reply::REFUSED);
                 reply::error(Some(&id), code, &message, None)
             }
-            Err(failure) => reply::error(Some(&id), reply::REFUSED, &format!("{failure:?}"), None),
+            Err(failure) => {
+                let (word, what, _) = failure.parts();
+                reply::error(Some(&id), reply::REFUSED, &format!("{word}: {what}"), None)
+            }
         })
     }
 

@@ -22,10 +22,10 @@ pub(crate) async fn run(cli: &Cli, connector: &Connector) -> Result<u8, Failure>
     let outcome = match connector {
         Connector::Add { name, url, yes, command } => {
             let policy = place::settings(&data)?.policy;
-            add(&client, &policy, name, url.as_deref(), command, *yes || cli.json, cli.json).await
+            add(&client, &policy, name, url.as_deref(), command, *yes, cli.json).await
         }
         Connector::Show { name } => show(&client, name, cli.json).await,
-        Connector::Accept { name, yes } => accept_again(&client, name, *yes || cli.json, cli.json).await,
+        Connector::Accept { name, yes } => accept_again(&client, name, *yes, cli.json).await,
         Connector::List => Ok(0),
     };
     hosted.end().await;
@@ -53,11 +53,7 @@ fn list(policy: &Path, as_json: bool) -> Result<u8, Failure> {
     let rows: Vec<Vec<String>> = connectors
         .iter()
         .map(|(name, connector)| {
-            let reach = match &connector.reach {
-                portreeve_core::policy::Reach::Stdio { command, .. } => command.join(" "),
-                portreeve_core::policy::Reach::Http { url } => url.clone(),
-            };
-            vec![name.to_string(), connector.tools.len().to_string(), output::plain(&reach)]
+            vec![name.to_string(), connector.tools.len().to_string(), output::plain(&connector.reach.to_string())]
         })
         .collect();
     output::table(&["CONNECTOR", "TOOLS", "REACHED BY"], &rows);

@@ -8,6 +8,7 @@ use crate::{
     output, place,
 };
 use http::Method;
+use portreeve_upstream::keeper;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -21,9 +22,12 @@ use tokio::{
 };
 
 pub(crate) async fn run(cli: &Cli, exec: &Exec) -> Result<u8, Failure> {
+    // Whatever the agent leaves behind falls to this process, which ends it.
+    keeper::adopt()?;
     let hosted = Hosted::join_or_serve(&place::data(cli)?).await?;
     let outcome = with_task(&hosted, exec).await;
     hosted.end().await;
+    keeper::end_descendants().await;
     outcome
 }
 

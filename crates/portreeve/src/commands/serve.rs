@@ -3,7 +3,7 @@
 use crate::{
     cli::{Cli, Serve},
     client, commands,
-    failure::Failure,
+    failure::{Failure, exit},
     output, place,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,7 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(crate) async fn run(cli: &Cli, serve: &Serve) -> Result<u8, Failure> {
     commands::log_to_stderr("info");
     let mut settings = place::settings(&place::data(cli)?)?;
-    settings.listen = serve.listen;
+    if let Some(listen) = serve.listen {
+        settings.listen = listen;
+    } else if settings.listen.port() == 0 {
+        settings.listen.set_port(PORT);
+    }
     if let Some(policy) = &serve.policy {
         settings.policy = place::absolute(policy)?;
     }
@@ -21,10 +25,18 @@ pub(crate) async fn run(cli: &Cli, serve: &Serve) -> Result<u8, Failure> {
     let mut terminated = signal(SignalKind::terminate())?;
     let serving = client::start(settings).await?;
     output::line(&format!("serving http://{} from {data}", serving.address));
-    tokio::select! {
-        _ = interrupted.recv() => {}
-        _ = terminated.recv() => {}
-    }
+    let failed = tokio::select! {
+        _ = interrupted.recv() => false,
+        _ = terminated.recv() => false,
+        () = serving.failed() => true,
+    };
     serving.end().await;
+    if failed {
+        let what = "Nothing can be judged any more; the log above says why.";
+        return Err(Failure::new(exit::FAILURE, "door_failed", what).fix("Start it again: the record is whole."));
+    }
     Ok(0)
 }
+
+/// Where agents reach it unless something else is configured
+const PORT: u16 = 7420;

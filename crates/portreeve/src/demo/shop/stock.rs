@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use super::money::Cents;
@@ -39,9 +39,15 @@ pub(super) struct Item {
     /// What it is
     pub(super) name: String,
     /// How many of it
+    #[schemars(schema_with = "count")]
     pub(super) quantity: u32,
     /// Price of one
     pub(super) price: Cents,
+}
+
+/// The derived schema would name a Rust type as its `format`, which validators complain about
+fn count(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "minimum": 1 })
 }
 
 #[derive(Debug)]

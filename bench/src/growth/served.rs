@@ -1,0 +1,195 @@
+//! The real binary: start-up, memory of idle tasks, and stops with many tasks open.
+
+use super::Figure;
+use crate::clock::now_ns;
+use anyhow::{Context as _, anyhow};
+use hdrhistogram::Histogram;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Method, Request, client::conn::http1::SendRequest};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+use tokio::net::UnixStream;
+
+const POLICY: [(&str, &str); 3] = [
+    ("agents/bot.toml", "owner = \"o\"\n"),
+    ("connectors/c.toml", "url = \"http://127.0.0.1:1/mcp\"\n[tools.t]\nclass = \"read\"\n"),
+    (
+        "purposes/p.toml",
+        "name = \"p\"\nabout = \"a\"\nowner = \"o\"\n[open]\nagents = [\"bot\"]\nusers = \"none\"\n[task]\n\
+         expires_after = \"12h\"\nstanding = [\"read\"]\n[parameters]\nid = { type = \"string\" }\n\
+         limit = { type = \"decimal\" }\n[[allow]]\nname = \"a\"\nuse = [\"c.t\"]\nwhere = { id = \"{id}\" }\n",
+    ),
+];
+
+const STOPS: usize = 500;
+
+pub(super) fn measure(portreeve: &Path, dir: &Path, tasks: u32, records: u32) -> anyhow::Result<Vec<Figure>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let folder = tempfile::tempdir_in(dir)?;
+    let data = folder.path().join("data");
+    for (path, text) in POLICY {
+        let path = folder.path().join("data/policy").join(path);
+        fs::create_dir_all(path.parent().context("a folder")?)?;
+        fs::write(path, text)?;
+    }
+    fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    let mut figures = Vec::new();
+
+    let (first, ms) = Served::start(portreeve, &data)?;
+    figures.push(Figure::new("start-up, empty folder", "first start", ms, "ms", Some("< 100")));
+    let idle = first.rss_kib()?;
+    figures.push(Figure::new("memory, idle", "no task", idle / 1024.0, "MiB", Some("≤ 30")));
+    runtime.block_on(open_tasks(&data, tasks))?;
+    let full = first.rss_kib()?;
+    figures.push(Figure::new(
+        "memory of an idle open task",
+        format!("{tasks} tasks"),
+        (full - idle) / f64::from(tasks),
+        "KiB",
+        Some("≤ 4"),
+    ));
+    let stops = runtime.block_on(stop_tasks(&data))?;
+    for (name, quantile, bar) in [("p50", 0.5, None), ("p99", 0.99, Some("≤ 5"))] {
+        let ms = stops.value_at_quantile(quantile) as f64 / 1000.0;
+        figures.push(Figure::new(&format!("stop settled, {name}"), format!("{tasks} tasks open"), ms, "ms", bar));
+    }
+    drop(first);
+    let (again, ms) = Served::start(portreeve, &data)?;
+    figures.push(Figure::new("start-up after kill -9", format!("{tasks} open tasks"), ms, "ms", None));
+    again.end()?;
+
+    let (filling, _) = Served::start(portreeve, &data)?;
+    runtime.block_on(fill(&data, records))?;
+    filling.end()?;
+    let (last, ms) = Served::start(portreeve, &data)?;
+    figures.push(Figure::new("start-up after a clean end", format!("{records} records"), ms, "ms", Some("< 1000")));
+    drop(last);
+    let (last, ms) = Served::start(portreeve, &data)?;
+    figures.push(Figure::new("start-up after kill -9", format!("{records} records"), ms, "ms", Some("< 1000")));
+    last.end()?;
+    Ok(figures)
+}
+
+/// A running `portreeve serve`; dropped, it is killed
+struct Served(Child);
+
+impl Served {
+    fn start(portreeve: &Path, data: &Path) -> anyhow::Result<(Self, f64)> {
+        let begun = now_ns();
+        let mut child = Command::new(portreeve)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .env("RUST_LOG", "error")
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("standard output")?).read_line(&mut line)?;
+        anyhow::ensure!(line.starts_with("serving "), "portreeve did not serve: {line:?}");
+        Ok((Self(child), now_ns().saturating_sub(begun) as f64 / 1e6))
+    }
+
+    fn rss_kib(&self) -> anyhow::Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
+    fn end(mut self) -> anyhow::Result<()> {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.0.id())?).context("a pid")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+type Admin = SendRequest<Full<bytes::Bytes>>;
+
+async fn admin(data: &Path) -> anyhow::Result<Admin> {
+    let stream = UnixStream::connect(data.join("admin.sock")).await?;
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn ask(admin: &mut Admin, method: Method, path: &str, body: Value) -> anyhow::Result<Value> {
+    admin.ready().await?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "portreeve")
+        .header("content-type", "application/json")
+        .body(Full::new(body.to_string().into()))?;
+    let response = admin.send_request(request).await?;
+    let ok = response.status().is_success();
+    let bytes = response.into_body().collect().await?.to_bytes();
+    if ok { Ok(serde_json::from_slice(&bytes)?) } else { Err(anyhow!("{}", String::from_utf8_lossy(&bytes))) }
+}
+
+/// Opens tasks over several connections at once
+async fn open_tasks(data: &Path, tasks: u32) -> anyhow::Result<()> {
+    let mut openers = tokio::task::JoinSet::new();
+    for opener in 0..OPENERS {
+        let mut admin = admin(data).await?;
+        openers.spawn(async move {
+            for task in (opener..tasks).step_by(OPENERS as usize) {
+                let parameters = json!({ "id": format!("item-{task}"), "limit": 50 });
+                ask(&mut admin, Method::POST, "/v1/tasks", json!({ "purpose": "p", "parameters": parameters })).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(opened) = openers.join_next().await {
+        opened??;
+    }
+    Ok(())
+}
+
+const OPENERS: u32 = 64;
+
+/// Microseconds until each of some stops was settled
+async fn stop_tasks(data: &Path) -> anyhow::Result<Histogram<u64>> {
+    let mut admin = admin(data).await?;
+    let shown = ask(&mut admin, Method::GET, "/v1/tasks", json!({})).await?;
+    let tasks = shown.get("tasks").and_then(Value::as_array).context("tasks")?;
+    let mut histogram = Histogram::new(3)?;
+    for task in tasks.iter().filter_map(|task| task.get("task")).take(STOPS) {
+        let stopped = ask(&mut admin, Method::POST, "/v1/stop", json!({ "node": task })).await?;
+        histogram.record(stopped.get("settled_us").and_then(Value::as_u64).context("settled")?.max(1))?;
+    }
+    Ok(histogram)
+}
+
+/// Adds records: tasks that are opened and stopped
+async fn fill(data: &Path, records: u32) -> anyhow::Result<()> {
+    let mut fillers = tokio::task::JoinSet::new();
+    for filler in 0..OPENERS {
+        let mut admin = admin(data).await?;
+        fillers.spawn(async move {
+            for task in (filler..records / 2).step_by(OPENERS as usize) {
+                let parameters = json!({ "id": format!("item-{task}"), "limit": 50 });
+                let body = json!({ "purpose": "p", "parameters": parameters });
+                let opened = ask(&mut admin, Method::POST, "/v1/tasks", body).await?;
+                let node = opened.get("task").context("a task")?;
+                ask(&mut admin, Method::POST, "/v1/stop", json!({ "node": node, "ended": true })).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(filled) = fillers.join_next().await {
+        filled??;
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! `cargo xtask setup`: the foreign programs that the tests run Portreeve against
+//!
+//! Real servers and clients of the protocol, at exact versions, in the target folder. What cannot be had is
+//! left out and named, so that the rest still runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::shell;
+
+/// What lies ready, and what does not
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// The folder that tests get as `PORTREEVE_INTEROP`
+    pub(crate) interop: PathBuf,
+    /// Parts that could not be had, each with the reason
+    pub(crate) missing: Vec<(&'static str, String)>,
+}
+
+/// Installs what is missing
+pub(crate) fn run() -> anyhow::Result<Setup> {
+    let interop = shell::target()?.join("interop");
+    fs::create_dir_all(&interop).with_context(|| format!("could not create {}", interop.display()))?;
+    system_packages(&[&NODE, &NPM, &PYTHON, &VENV]);
+
+    let mut missing = Vec::new();
+    let mut part = |name: &'static str, result: anyhow::Result<()>| match result {
+        Ok(()) => println!("ready: {name}"),
+        Err(error) => {
+            println!("missing: {name}: {error:#}");
+            missing.push((name, format!("{error:#}")));
+        }
+    };
+    part("TypeScript SDK and official servers", npm(&interop.join("node")));
+    part("Python SDK 2", python(&interop.join("venv"), PYTHON_SDK_2));
+    part("Python SDK 1", python(&interop.join("venv1"), PYTHON_SDK_1));
+    Ok(Setup { interop, missing })
+}
+
+/// Installs nginx, with which the bench compares, if it can be had
+pub(crate) fn nginx() {
+    system_packages(&[&NGINX]);
+}
+
+/// A program of the system
+struct Program {
+    /// How to see that it is there
+    probe: &'static [&'static str],
+    /// The Debian package that has it
+    package: &'static str,
+}
+
+const NODE: Program = Program { probe: &["node", "--version"], package: "nodejs" };
+const NPM: Program = Program { probe: &["npm", "--version"], package: "npm" };
+const PYTHON: Program = Program { probe: &["python3", "--version"], package: "python3" };
+const VENV: Program = Program { probe: &["python3", "-c", "import venv, ensurepip"], package: "python3-venv" };
+const NGINX: Program = Program { probe: &["/usr/sbin/nginx", "-v"], package: "nginx-light" };
+
+impl Program {
+    fn is_there(&self) -> bool {
+        self.probe
+            .split_first()
+            .is_some_and(|(program, arguments)| shell::succeeds(&mut shell::command(program, arguments)))
+    }
+}
+
+/// Installs what is missing of these; what then still is, shows where it is needed
+fn system_packages(programs: &[&Program]) {
+    let packages: Vec<_> =
+        programs.iter().filter(|program| !program.is_there()).map(|program| program.package).collect();
+    if packages.is_empty() {
+        return;
+    }
+    println!("installing system packages: {}", packages.join(" "));
+    if let Err(error) = apt(&packages) {
+        println!("could not install {}: {error:#}", packages.join(" "));
+    }
+}
+
+fn apt(packages: &[&str]) -> anyhow::Result<()> {
+    ensure!(
+        shell::succeeds(&mut shell::command("apt-get", &["--version"])),
+        "there is no apt-get; install them yourself"
+    );
+    let root = shell::output(&mut shell::command("id", &["-u"]))?.trim() == "0";
+    let sudo: &[&str] = if root { &[] } else { &["sudo", "-n"] };
+    ensure!(
+        root || shell::succeeds(&mut shell::command("sudo", &["-n", "true"])),
+        "that needs root, or sudo without a password; install them yourself"
+    );
+    let get = |arguments: &[&str]| {
+        let all =
+            [sudo, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=120"], arguments];
+        let all = all.concat();
+        let (program, arguments) = all.split_first().context("nothing to run")?;
+        shell::run(&mut shell::command(program, arguments))
+    };
+    get(&["update", "-qq"])?;
+    get(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat())
+}
+
+/// The official TypeScript SDK and the official servers
+fn npm(folder: &Path) -> anyhow::Result<()> {
+    at_least(&NODE, NODE_MIN)?;
+    ensure!(NPM.is_there(), "npm is missing");
+    let installed = |package: &str, version: &str| {
+        fs::read_to_string(folder.join("node_modules").join(package).join("package.json"))
+            .is_ok_and(|text| text.contains(&format!("\"version\": \"{version}\"")))
+    };
+    if NPM_PACKAGES.iter().all(|(package, version)| installed(package, version)) {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("package.json"), "{ \"private\": true }\n")?;
+    let exact: Vec<_> = NPM_PACKAGES.iter().map(|(package, version)| format!("{package}@{version}")).collect();
+    // Nothing of what these packages would like to run at installation is needed.
+    let mut arguments =
+        vec!["install", "--save-exact", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+    arguments.extend(exact.iter().map(String::as_str));
+    shell::run(shell::command("npm", &arguments).current_dir(folder))?;
+    for (package, version) in NPM_PACKAGES {
+        ensure!(installed(package, version), "{package} {version} is not where npm should have put it");
+    }
+    Ok(())
+}
+
+/// The official Python SDK in an environment of its own
+fn python(folder: &Path, version: &str) -> anyhow::Result<()> {
+    at_least(&PYTHON, PYTHON_MIN)?;
+    let python = folder.join("bin").join("python");
+    let installed = || {
+        let mut ask = shell::command(&python, &["-c", "import importlib.metadata as m; print(m.version('mcp'))"]);
+        shell::output(&mut ask).is_ok_and(|answer| answer.trim() == version)
+    };
+    if installed() {
+        return Ok(());
+    }
+    ensure!(VENV.is_there(), "python3 has no venv module");
+    let exact = format!("mcp=={version}");
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", &exact];
+    let result = shell::run(shell::command("python3", &["-m", "venv", "--clear"]).arg(folder))
+        .and_then(|()| shell::run(&mut shell::command(&python, &pip)))
+        .and_then(|()| if installed() { Ok(()) } else { bail!("{exact} does not run") });
+    if result.is_err() {
+        // Half an environment would look like a whole one to a test.
+        fs::remove_dir_all(folder).ok();
+    }
+    result
+}
+
+/// Fails unless the program's version is at least this
+fn at_least(program: &Program, (major, minor): (u32, u32)) -> anyhow::Result<()> {
+    let (name, arguments) = program.probe.split_first().context("no probe")?;
+    let Ok(text) = shell::output(&mut shell::command(name, arguments)) else { bail!("{name} is missing") };
+    match version(&text) {
+        Some(found) if found >= (major, minor) => Ok(()),
+        _ => bail!("{name} is too old: {}, not {major}.{minor} or later", text.trim()),
+    }
+}
+
+/// Major and minor version out of `v20.1.2` or `Python 3.11.7`
+fn version(text: &str) -> Option<(u32, u32)> {
+    let digits = text.trim_start_matches(|character: char| !character.is_ascii_digit());
+    let mut numbers = digits.split('.').map(|part| part.trim().parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+/// What the SDK of the second line asks for
+const PYTHON_MIN: (u32, u32) = (3, 10);
+const PYTHON_SDK_2: &str = "2.3.0";
+const PYTHON_SDK_1: &str = "1.30.0";
+
+/// What the TypeScript SDK asks for
+const NODE_MIN: (u32, u32) = (18, 0);
+const NPM_PACKAGES: &[(&str, &str)] = &[
+    ("@modelcontextprotocol/sdk", "1.32.2"),
+    ("@modelcontextprotocol/server-everything", "2026.8.31"),
+    ("@modelcontextprotocol/server-filesystem", "2026.8.31"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert_eq!(version("v20.20.2\n"), Some((20, 20)));
+        assert_eq!(version("Python 3.11.7"), Some((3, 11)));
+        assert_eq!(version("Python 3.13"), Some((3, 13)));
+        assert_eq!(version("none"), None);
+        assert!(version("3.9.1") < Some(PYTHON_MIN));
+    }
+}
