@@ -114,7 +114,16 @@ impl Door {
         let shared = Arc::new(Shared { queue: Mutex::default(), bell: Condvar::new() });
         let (turned, turns) = watch::channel(0);
         let kept = engine.state().head().n;
-        let keeper = Keeper { engine, clock, latches: Arc::clone(&latches), notices, turned, snapshots, kept };
+        let keeper = Keeper {
+            engine,
+            clock,
+            latches: Arc::clone(&latches),
+            notices,
+            turned,
+            snapshots,
+            kept,
+            again: VecDeque::new(),
+        };
         let thread = {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new().name("door".to_owned()).spawn(move || {
@@ -240,6 +249,8 @@ struct Keeper {
     snapshots: std::sync::mpsc::Sender<()>,
     /// The group at which a snapshot was asked for last
     kept: u64,
+    /// Settlements that could not be recorded yet
+    again: VecDeque<Item>,
 }
 
 impl Keeper {
@@ -248,9 +259,12 @@ impl Keeper {
         // While what is owed cannot be recorded, it is tried again only now and then.
         let mut stuck: Option<Instant> = None;
         loop {
-            let mut gathered = self.gather(shared, owed.is_empty(), stuck);
+            let mut gathered = self.gather(shared, owed.is_empty() && self.again.is_empty(), stuck);
             let retry = stuck.is_none_or(|since| since.elapsed() >= STUCK);
             if retry {
+                for item in self.again.drain(..) {
+                    gathered.items.push_front(item);
+                }
                 for request in owed.drain(..) {
                     gathered.items.push_front(Item { request, reply: None });
                 }
@@ -319,6 +333,8 @@ impl Keeper {
         }
         let (requests, replies): (Vec<Request>, Vec<_>) =
             items.into_iter().map(|item| (item.request, item.reply)).unzip();
+        // How an effect ended is known only here: it is kept until it is on the record.
+        let settles: Vec<Option<Request>> = requests.iter().map(kept).collect();
         let ended: Vec<Option<Notice>> = requests.iter().map(|request| self.ends(request)).collect();
         let changes = requests.iter().any(|request| matches!(request, Request::Change(_)));
         let before = if changes { self.engine.state().registry_nodes() } else { BTreeMap::new() };
@@ -332,8 +348,11 @@ impl Keeper {
             }
         }
         let mut recorded = true;
-        for (reply, answer) in replies.into_iter().zip(answers) {
-            recorded &= !is_unrecorded(&answer);
+        for ((reply, answer), settle) in replies.into_iter().zip(answers).zip(settles) {
+            if is_unrecorded(&answer) {
+                recorded = false;
+                self.again.extend(settle.map(|request| Item { request, reply: None }));
+            }
             if let Some(reply) = reply {
                 let _ = reply.send(answer);
             }
@@ -390,6 +409,11 @@ impl Keeper {
         }
         requests
     }
+}
+
+/// A settlement, to be tried again if it cannot be recorded
+fn kept(request: &Request) -> Option<Request> {
+    matches!(request, Request::Settle(_)).then(|| request.clone())
 }
 
 /// Whether an answer says that nothing can be recorded now
