@@ -261,20 +261,22 @@ impl Keeper {
         loop {
             let mut gathered = self.gather(shared, owed.is_empty() && self.again.is_empty(), stuck);
             let retry = stuck.is_none_or(|since| since.elapsed() >= STUCK);
+            let wakes = retry && self.engine.wake().is_some_and(|wake| wake <= self.clock.now());
+            if wakes {
+                owed = self.owed();
+            }
             if retry {
-                for item in self.again.drain(..) {
+                let owed = owed.drain(..).map(|request| Item { request, reply: None });
+                for item in self.again.drain(..).chain(owed) {
                     gathered.items.push_front(item);
                 }
-                for request in owed.drain(..) {
-                    gathered.items.push_front(Item { request, reply: None });
-                }
             }
-            let wakes = retry && self.engine.wake().is_some_and(|wake| wake <= self.clock.now());
             let was_in_doubt = self.engine.in_doubt();
             let looks = gathered.look_again || gathered.items.iter().any(|item| matters(&item.request));
             if !gathered.items.is_empty() || wakes || (was_in_doubt && retry) {
                 let recorded = self.turn(gathered.items);
-                stuck = (!recorded || self.engine.in_doubt()).then(Instant::now);
+                let still = wakes && self.engine.wake().is_some_and(|wake| wake <= self.clock.now());
+                stuck = (!recorded || still || self.engine.in_doubt()).then(Instant::now);
             }
             for question in gathered.questions {
                 question(&self.engine);
