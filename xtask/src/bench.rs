@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: Portreeve against its yardsticks, on this machine
+//! `cargo xtask bench`: Portreeve against its yardsticks, the floors under both, and what must not grow
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::{setup, shell};
 
-/// Builds for release and compares; the options go to `portreeve-bench compare`
+/// Builds for release and measures; the options go to `portreeve-bench compare`
 pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     setup::nginx();
     shell::run(&mut shell::cargo(&["build", "--release", "--package", "portreeve", "--package", "portreeve-bench"]))?;
@@ -18,19 +18,23 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("could not create {}", folder.display()))?;
     let date = shell::output(&mut shell::command("date", &["+%F"]))?;
 
-    let mut compare = shell::command(programs.join("portreeve-bench"), &["compare", "--date", date.trim()]);
+    let bench = programs.join("portreeve-bench");
+    let portreeve = programs.join("portreeve");
+    let mut compare = shell::command(&bench, &["compare", "--form", "legacy", "--date", date.trim()]);
     compare.arg("--dir").arg(&folder).arg("--json").arg(folder.join("result.json"));
-    match portreeve(&programs.join("portreeve"), &folder) {
-        Some(command) => compare.arg("--portreeve-cmd").arg(command),
-        None => compare.args(["--subjects", "direct,nginx,yardstick"]),
-    };
-    shell::run(compare.args(options))
+    compare.arg("--portreeve-cmd").arg(subject(&portreeve, &folder));
+    shell::run(compare.args(options))?;
+
+    shell::run(shell::command(&bench, &["floors"]).arg("--dir").arg(&folder))?;
+    let mut growth = shell::command(&bench, &["growth"]);
+    growth.arg("--portreeve").arg(&portreeve).arg("--dir").arg(&folder);
+    shell::run(growth.arg("--json").arg(folder.join("growth.json")))
 }
 
 /// The shell command that starts Portreeve in front of the upstream whose URL is put behind it
 ///
-/// It prints one line of JSON and lives until its standard input closes (`bench/README.md`, "The seam").
-/// Until the binary has such a command, the comparison goes without Portreeve.
-fn portreeve(_program: &Path, _folder: &Path) -> Option<String> {
-    None
+/// Its data comes to lie where it runs, on the disk that is measured.
+fn subject(portreeve: &Path, folder: &Path) -> String {
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    format!("cd {} && exec {} __bench-subject", quoted(folder), quoted(portreeve))
 }

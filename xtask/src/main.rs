@@ -46,8 +46,8 @@ cargo xtask TASK
   test             install what is missing, check the code, run all tests; the last line is
                    `N passed, N failed, N skipped`
   setup            only install what the tests need
-  bench [OPTIONS]  build for release and compare Portreeve with its yardsticks;
-                   OPTIONS go to `portreeve-bench compare`
+  bench [OPTIONS]  build for release, compare Portreeve with its yardsticks, measure what must not
+                   grow; OPTIONS go to `portreeve-bench compare`
 
 Everything that is installed lies under target/interop, except for system packages (Node, Python),
 which are installed only where they are missing, by root or with sudo that asks for no password.";

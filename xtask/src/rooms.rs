@@ -70,8 +70,8 @@ const ROOMS: &[Room] = &[
         tests_use: &[],
         never: &[],
     },
-    // What is measured is the binary, so the bench knows no room.
-    Room { name: "portreeve-bench", uses: &[], tests_use: &[], never: &["rmcp"] },
+    // It measures the binary from outside, and single judgements and long logs by calling them.
+    Room { name: "portreeve-bench", uses: &[CORE, RULES, LOG], tests_use: &[], never: &["rmcp"] },
     Room { name: "xtask", uses: &[], tests_use: &[], never: &["serde", "tokio"] },
 ];
 

@@ -58,6 +58,8 @@ pub struct Engine<L, B, S> {
     unclaimed: BTreeSet<EffectId>,
     /// Memory does not stand where the log does
     in_doubt: bool,
+    /// The record failed at this time, and has not worked since
+    failed_at: Option<Millis>,
     /// The disk was full at this time; asked again only after a while
     full_since: Option<Millis>,
 }
@@ -152,6 +154,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             boot,
             unclaimed: BTreeSet::new(),
             in_doubt: false,
+            failed_at: None,
             full_since: None,
         };
         engine.refold().map_err(Boot::Read)?;
@@ -196,11 +199,16 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         unclaimed.chain(due(&self.state, judge::now(&self.state, clock).0)).collect()
     }
 
-    /// When something will be owed
+    /// When something will be owed, or memory has to be folded again: put a turn through the door then, an
+    /// empty one if there is nothing to ask
     #[must_use]
     pub fn wake(&self) -> Option<Millis> {
-        let now = (!self.unclaimed.is_empty()).then_some(self.state.time);
-        wake(&self.state).into_iter().chain(self.refusals.wake()).chain(now).min()
+        let now = (self.in_doubt || !self.unclaimed.is_empty()).then_some(self.state.time);
+        // Refusals are no reason to use the space kept back.
+        let room = self.full_since.map_or(self.state.time, |since| since.plus(FULL_RETRY_MS));
+        let refusals = self.refusals.wake().map(|wake| wake.max(room));
+        let soonest = wake(&self.state).into_iter().chain(refusals).chain(now).min()?;
+        Some(self.failed_at.map_or(soonest, |failed| soonest.max(failed.plus(FAILED_RETRY_MS))))
     }
 
     /// Judges and records `requests` in their order; returns one reply for each, once all of it is durable
@@ -208,6 +216,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     /// `seed` is fresh secret randomness: salts come from it, and it is kept nowhere.
     pub fn turn(&mut self, requests: Vec<Request>, clock: Clock, seed: [u8; 32]) -> Vec<Reply> {
         if self.in_doubt && self.refold().is_err() {
+            self.failed_at = Some(clock.steady);
             return requests.iter().map(|_| unavailable(Word::RecordUnavailable)).collect();
         }
         // Another life has taken the folder: this one decides nothing any more.
@@ -236,7 +245,8 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         let space = if full { Space::Reserve } else { Space::Ordinary };
         match self.append(&mut draft, space) {
             Ok(()) => {
-                self.unclaimed.retain(|effect| self.state.effects.contains_key(effect));
+                self.failed_at = None;
+                self.claim();
                 if space == Space::Ordinary {
                     self.full_since = None;
                 }
@@ -248,12 +258,16 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 self.turn(requests, clock, seed)
             }
             Err(error) => {
+                self.failed_at = Some(clock.steady);
                 let word = if error == Append::Full { Word::RecordFull } else { Word::RecordUnavailable };
                 let landed = draft.head.is_some_and(|head| self.log.recover().is_ok_and(|found| found == head));
                 self.in_doubt = true;
                 let folded = self.refold().is_ok();
                 if !(landed && folded && self.state.head() == draft.head.unwrap_or_default()) {
                     self.unclaimed.extend(draft.admitted());
+                    if folded {
+                        self.claim();
+                    }
                     replies.iter_mut().for_each(|reply| *reply = unavailable(word));
                 }
                 replies
@@ -526,8 +540,9 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
 
     /// Forgets memory and folds it again from the log
     fn refold(&mut self) -> Result<(), Read> {
+        // INVARIANT: what did not become durable is gone at once, also while the log cannot be read. Otherwise
+        // a snapshot of it would carry the head of the log, and permit for ever what was never recorded.
         self.in_doubt = true;
-        // Nothing that was only about to be recorded survives, whatever happens next.
         self.state = State::default();
         let end = self.log.recover()?;
         let mut state = match self.snapshots.newest() {
@@ -550,8 +565,14 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         }
         self.state = state;
         self.shelve()?;
+        self.claim();
         self.in_doubt = false;
         Ok(())
+    }
+
+    /// Forgets admissions that did not land, or are settled by now
+    fn claim(&mut self) {
+        self.unclaimed.retain(|effect| self.state.effects.contains_key(effect));
     }
 
     /// Whether `head` is a group of this very log; a snapshot of another one is as good as none
@@ -583,6 +604,8 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
 const FOLD_GROUPS: usize = 512;
 /// After a full disk, how long ordinary requests are refused without trying again
 const FULL_RETRY_MS: i64 = 1_000;
+/// After the record failed, how long nothing is tried that nobody asked for
+const FAILED_RETRY_MS: i64 = 250;
 
 fn may_use_reserve(request: &Request) -> bool {
     matches!(request, Request::Stop(_) | Request::Settle(_))

@@ -5,7 +5,7 @@
 
 use crate::{
     catalogue::Catalogue,
-    door::{Door, TheEngine},
+    door::Door,
     links::{Links, Unready},
     settings::REQUESTS_PER_RUN_MAX,
 };
@@ -14,10 +14,9 @@ use portreeve_core::{
     engine::{Permit, Reply},
     hash::Hash,
     life::{Answer, Do, Happened, Life},
-    names::{EffectId, Name, RunId, Tool},
+    names::{EffectId, RunId, Tool},
     reason::{Reason, Word},
     request::{Call, Request},
-    time::Millis,
 };
 use portreeve_mcp::{message::Id, reply};
 use portreeve_upstream::{
@@ -30,7 +29,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Everything that calls need
 #[derive(Debug)]
@@ -39,6 +38,8 @@ pub struct Calls {
     latches: Arc<Latches>,
     links: Arc<Links>,
     catalogue: Arc<Catalogue>,
+    /// How many stops there were
+    stops: watch::Sender<u64>,
     // Held only for a look-up, never across an await.
     under_way: Mutex<UnderWay>,
 }
@@ -49,9 +50,6 @@ struct UnderWay {
     by_request: HashMap<RequestKey, EffectId>,
     per_run: HashMap<RunId, usize>,
 }
-
-/// Bounds a wait that each turn of the door ends anyway
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// How a client names one of its requests: run, the session that it was told, id
 pub type RequestKey = (RunId, Option<String>, String);
@@ -84,16 +82,6 @@ impl From<&Id<'_>> for OwnId {
     }
 }
 
-/// Asks why the task of a run or a connector is recorded as over; nothing while both live
-fn over(run: RunId, connector: &Name) -> impl Fn(&TheEngine) -> Vec<Reason> + Clone + Send + 'static {
-    let connector = connector.clone();
-    move |engine| {
-        let state = engine.state();
-        let task = state.task_of(run).map(|task| state.life(task, Millis(i64::MIN))).unwrap_or_default();
-        task.into_iter().chain(state.connector_life(&connector)).collect()
-    }
-}
-
 fn cancelled(why: Result<String, oneshot::error::RecvError>) -> String {
     why.unwrap_or_else(|_| "Portreeve is ending".to_owned())
 }
@@ -109,7 +97,8 @@ impl Calls {
     /// No calls yet
     #[must_use]
     pub fn new(door: Door, latches: Arc<Latches>, links: Arc<Links>, catalogue: Arc<Catalogue>) -> Arc<Self> {
-        Arc::new(Self { door, latches, links, catalogue, under_way: Mutex::default() })
+        let stops = watch::Sender::new(0);
+        Arc::new(Self { door, latches, links, catalogue, stops, under_way: Mutex::default() })
     }
 
     /// A place for one request of a run; none if it has as many as it may have
@@ -134,8 +123,8 @@ impl Calls {
 
     async fn steps(self: Arc<Self>, incoming: Incoming, mut entered: Entered) -> Vec<u8> {
         let Incoming { call, message, id, .. } = incoming;
-        let (run, tool) = (call.run, call.tool.clone());
-        let mut link = self.links.ready(run, &tool.connector);
+        let (asked, tool) = (call.clone(), call.tool.clone());
+        let mut link = self.links.ready(asked.run, &tool.connector);
         let (mut life, first) = Life::start(call, link.is_some());
         let mut steps = VecDeque::from([first]);
         let mut answered = None;
@@ -144,7 +133,7 @@ impl Calls {
                 Do::Ask(call) => self.asked(Request::Ask(call)).await,
                 Do::Admit(call) => self.asked(Request::Call(call)).await,
                 Do::Prepare => {
-                    let (happened, ready) = self.prepare(run, &tool.connector, &mut entered.cancelled).await;
+                    let (ready, happened) = self.prepare(&asked, &mut entered.cancelled).await;
                     link = ready;
                     happened
                 }
@@ -175,46 +164,37 @@ impl Calls {
         }
     }
 
-    /// Has the link made ready, and waits for it no longer than the task and the client do
-    async fn prepare(
-        &self,
-        run: RunId,
-        connector: &Name,
-        cancel: &mut oneshot::Receiver<String>,
-    ) -> (Happened, Option<Arc<Link>>) {
-        let (links, of) = (Arc::clone(&self.links), connector.clone());
-        // In a task of its own: a start that was admitted is settled, and its child known, whoever waits for it.
-        let preparing = tokio::spawn(async move { links.prepare(run, &of).await });
-        let happened = tokio::select! {
-            prepared = preparing => match prepared {
-                Ok(Ok(ready)) => return (Happened::Prepared, Some(ready)),
-                Ok(Err(Unready::Refused(reasons))) => Happened::Refused(reasons),
-                Ok(Err(Unready::Unreachable(why))) => match self.door.ask(over(run, connector)).await {
-                    // Its child was ended because of that.
-                    Some(reasons) if !reasons.is_empty() => Happened::Refused(reasons),
-                    _ => Happened::NotPrepared(why),
-                },
-                Err(_) => Happened::NotPrepared("Portreeve failed on the way".to_owned()),
-            },
-            reasons = self.over(run, connector) => Happened::Refused(reasons),
-            why = cancel => Happened::NotPrepared(cancelled(why)),
-        };
-        (happened, None)
-    }
-
-    /// Waits until the task of a run or a connector is recorded as over, and says why
-    async fn over(&self, run: RunId, connector: &Name) -> Vec<Reason> {
-        let over = over(run, connector);
+    /// Has the link made ready, and waits for it no longer than the client does and the call would be permitted
+    async fn prepare(&self, call: &Call, cancel: &mut oneshot::Receiver<String>) -> (Option<Arc<Link>>, Happened) {
+        let (links, run, of) = (Arc::clone(&self.links), call.run, call.tool.connector.clone());
+        let mut stops = self.stops.subscribe();
+        // In a task of its own: what has begun to be made is finished, or reaped, whoever waits for it.
+        let mut preparing = tokio::spawn(async move { links.prepare(run, &of).await });
         loop {
-            let is_over = over.clone();
-            let live = move |engine: &TheEngine| if is_over(engine).is_empty() { vec![()] } else { Vec::new() };
-            let left = self.door.until_none(LOOK_AGAIN, live).await;
-            match (left, self.door.ask(over.clone()).await) {
-                (Some(_), Some(reasons)) if reasons.is_empty() => {}
-                (Some(_), Some(reasons)) => return reasons,
-                _ => return vec![Reason::new(Word::RecordUnavailable, "record")],
+            tokio::select! {
+                prepared = &mut preparing => return match prepared {
+                    Ok(Ok(link)) => (Some(link), Happened::Prepared),
+                    Ok(Err(Unready::Refused(reasons))) => (None, Happened::Refused(reasons)),
+                    // Perhaps its child was ended because the call is permitted no longer: then that is the answer.
+                    Ok(Err(Unready::Unreachable(why))) => match self.asked(Request::Ask(call.clone())).await {
+                        refused @ Happened::Refused(_) => (None, refused),
+                        _ => (None, Happened::NotPrepared(why)),
+                    },
+                    Err(_) => (None, Happened::NotPrepared("Portreeve failed on the way".to_owned())),
+                },
+                _ = stops.changed() => {
+                    if let Happened::Refused(reasons) = self.asked(Request::Ask(call.clone())).await {
+                        return (None, Happened::Refused(reasons));
+                    }
+                }
+                why = &mut *cancel => return (None, Happened::NotPrepared(cancelled(why))),
             }
         }
+    }
+
+    /// Something was stopped: what is being prepared looks whether it still may go on
+    pub fn look_again(&self) {
+        self.stops.send_modify(|stops| *stops += 1);
     }
 
     async fn forward(

@@ -54,6 +54,8 @@ pub enum Notice {
         /// Why
         why: Why,
     },
+    /// Something that is neither a task nor a run was stopped
+    Stopped,
     /// A run's task is over
     Ended(Option<TaskId>, RunId),
 }
@@ -112,7 +114,16 @@ impl Door {
         let shared = Arc::new(Shared { queue: Mutex::default(), bell: Condvar::new() });
         let (turned, turns) = watch::channel(0);
         let kept = engine.state().head().n;
-        let keeper = Keeper { engine, clock, latches: Arc::clone(&latches), notices, turned, snapshots, kept };
+        let keeper = Keeper {
+            engine,
+            clock,
+            latches: Arc::clone(&latches),
+            notices,
+            turned,
+            snapshots,
+            kept,
+            again: VecDeque::new(),
+        };
         let thread = {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new().name("door".to_owned()).spawn(move || {
@@ -238,6 +249,8 @@ struct Keeper {
     snapshots: std::sync::mpsc::Sender<()>,
     /// The group at which a snapshot was asked for last
     kept: u64,
+    /// Settlements that could not be recorded yet
+    again: VecDeque<Item>,
 }
 
 impl Keeper {
@@ -246,19 +259,24 @@ impl Keeper {
         // While what is owed cannot be recorded, it is tried again only now and then.
         let mut stuck: Option<Instant> = None;
         loop {
-            let mut gathered = self.gather(shared, owed.is_empty(), stuck);
+            let mut gathered = self.gather(shared, owed.is_empty() && self.again.is_empty(), stuck);
             let retry = stuck.is_none_or(|since| since.elapsed() >= STUCK);
+            let wakes = retry && self.engine.wake().is_some_and(|wake| wake <= self.clock.now());
+            if wakes {
+                owed = self.owed();
+            }
             if retry {
-                for request in owed.drain(..) {
-                    gathered.items.push_front(Item { request, reply: None });
+                let owed = owed.drain(..).map(|request| Item { request, reply: None });
+                for item in self.again.drain(..).chain(owed) {
+                    gathered.items.push_front(item);
                 }
             }
-            let wakes = retry && self.engine.wake().is_some_and(|wake| wake <= self.clock.now());
             let was_in_doubt = self.engine.in_doubt();
             let looks = gathered.look_again || gathered.items.iter().any(|item| matters(&item.request));
             if !gathered.items.is_empty() || wakes || (was_in_doubt && retry) {
                 let recorded = self.turn(gathered.items);
-                stuck = (!recorded || self.engine.in_doubt()).then(Instant::now);
+                let still = wakes && self.engine.wake().is_some_and(|wake| wake <= self.clock.now());
+                stuck = (!recorded || still || self.engine.in_doubt()).then(Instant::now);
             }
             for question in gathered.questions {
                 question(&self.engine);
@@ -321,21 +339,26 @@ impl Keeper {
         }
         let (requests, replies): (Vec<Request>, Vec<_>) =
             items.into_iter().map(|item| (item.request, item.reply)).unzip();
-        let ended: Vec<Option<(Option<TaskId>, RunId)>> = requests.iter().map(|request| self.ends(request)).collect();
+        // How an effect ended is known only here: it is kept until it is on the record.
+        let settles: Vec<Option<Request>> = requests.iter().map(kept).collect();
+        let ended: Vec<Option<Notice>> = requests.iter().map(|request| self.ends(request)).collect();
         let changes = requests.iter().any(|request| matches!(request, Request::Change(_)));
         let before = if changes { self.engine.state().registry_nodes() } else { BTreeMap::new() };
         let answers = self.engine.turn(requests, self.clock.read(), seed);
         if changes {
             self.follow(&before);
         }
-        for (run, answer) in ended.into_iter().zip(&answers) {
-            if let (Some((task, run)), Reply::Recorded) = (run, answer) {
-                let _ = self.notices.send(Notice::Ended(task, run));
+        for (notice, answer) in ended.into_iter().zip(&answers) {
+            if let (Some(notice), Reply::Recorded) = (notice, answer) {
+                let _ = self.notices.send(notice);
             }
         }
         let mut recorded = true;
-        for (reply, answer) in replies.into_iter().zip(answers) {
-            recorded &= !is_unrecorded(&answer);
+        for ((reply, answer), settle) in replies.into_iter().zip(answers).zip(settles) {
+            if is_unrecorded(&answer) {
+                recorded = false;
+                self.again.extend(settle.map(|request| Item { request, reply: None }));
+            }
             if let Some(reply) = reply {
                 let _ = reply.send(answer);
             }
@@ -364,14 +387,15 @@ impl Keeper {
         }
     }
 
-    /// The run whose task a request ends; its latch is closed before the end is recorded
-    fn ends(&self, request: &Request) -> Option<(Option<TaskId>, RunId)> {
+    /// What has to be told once a stop is recorded; its latch is closed before
+    fn ends(&self, request: &Request) -> Option<Notice> {
         let Request::Stop(stop) = request else { return None };
         drop(self.latches.close(&stop.node));
         match stop.node {
-            Node::Task(id) => self.engine.state().task(id).map(|task| (Some(id), task.run)),
-            Node::Run(run) => Some((self.engine.state().task_of(run), run)),
-            _ => None,
+            Node::Task(id) => self.engine.state().task(id).map(|task| Notice::Ended(Some(id), task.run)),
+            Node::Run(run) => Some(Notice::Ended(self.engine.state().task_of(run), run)),
+            Node::Child(_) => None,
+            _ => Some(Notice::Stopped),
         }
     }
 
@@ -391,6 +415,11 @@ impl Keeper {
         }
         requests
     }
+}
+
+/// A settlement, to be tried again if it cannot be recorded
+fn kept(request: &Request) -> Option<Request> {
+    matches!(request, Request::Settle(_)).then(|| request.clone())
 }
 
 /// Whether an answer says that nothing can be recorded now

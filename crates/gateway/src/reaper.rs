@@ -33,7 +33,9 @@ pub async fn run(
     while let Some(notice) = notices.recv().await {
         match notice {
             Notice::Cancel(effect) => calls.cancel(effect, "what it rested on was stopped"),
+            Notice::Stopped => calls.look_again(),
             Notice::Ended(task, run) => {
+                calls.look_again();
                 links.forget(run);
                 tasks.ended(run);
                 let latches = Arc::clone(&latches);

@@ -74,18 +74,6 @@ pub fn unknown_outcome(id: &str, why: &str) -> Vec<u8> {
     self::result(id, &result)
 }
 
-/// A call that was sent and that its server refused
-#[must_use]
-pub fn rejected(id: &str, why: &str) -> Vec<u8> {
-    let text = format!("connector_refused: The server behind this tool refused the call ({why}). It was sent.");
-    let result = json!({
-        "content": [{ "type": "text", "text": text }],
-        "isError": true,
-        "_meta": { META: { "word": "connector_refused", "retry": false } },
-    });
-    self::result(id, &result)
-}
-
 /// A call that could not be tried because its connector is not there
 #[must_use]
 pub fn unreachable(id: &str, why: &str) -> Vec<u8> {

@@ -170,6 +170,11 @@ impl Gateway {
         env.oracle.stop_asked(node);
     }
 
+    /// Whether the door wants a turn although nobody asks for anything
+    pub(crate) fn wakes(&self, env: &Env) -> bool {
+        self.queue.is_empty() && self.engine.wake().is_some_and(|wake| wake <= env.clock().steady)
+    }
+
     /// Calls that have something to do
     pub(crate) fn ready(&self) -> Vec<u64> {
         self.flights.iter().filter(|(_, flight)| !flight.todo.is_empty()).map(|(id, _)| *id).collect()

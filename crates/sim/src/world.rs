@@ -270,6 +270,7 @@ impl World {
                 let count = usize::try_from(1 + self.env.random.below(queued)).unwrap_or(1);
                 self.turn(count);
             }
+            62..70 if gateway.wakes(&self.env) => self.turn(0),
             62..70 => {
                 gateway.due(&mut self.env);
             }
@@ -309,7 +310,8 @@ impl World {
         self.env.wall = self.env.anchor;
         self.env.trace(|| "rest".to_owned());
         let behind = self.env.oracle.time().since(self.env.clock().steady);
-        self.env.pass(behind);
+        // Long enough for the door to try again.
+        self.env.pass(behind.max(1_500));
         for _ in 0..REST_STEPS_MAX {
             if !self.rest_step() {
                 self.env.calm = calm;
@@ -337,6 +339,8 @@ impl World {
         } else if let Some(at) = gateway.next_answer() {
             self.env.pass(at.since(self.env.clock().steady));
             gateway.hear(&mut self.env);
+        } else if gateway.wakes(&self.env) {
+            self.turn(0);
         } else {
             return false;
         }

@@ -6,7 +6,7 @@ use crate::{
     hash::Hash,
     names::{Name, RunId, TaskId, Tool, ToolName},
     node::Node,
-    pattern::Scope,
+    pattern::{Pattern, Scope},
     policy::{Bundle, Class, Entry, Profile, Purpose},
     reason::{Reason, Word},
     request::{Call, Clock, Start},
@@ -336,7 +336,9 @@ fn questions<'a>(
 ) -> impl Iterator<Item = Reason> + 'a {
     matching.iter().filter_map(move |entry| {
         let ask = entry.ask.as_ref()?;
-        let asks = ask.when.iter().all(|(name, pattern)| pattern.matches(given.get(name), scope));
+        // An argument that is not there cannot show that the question is not needed.
+        let applies = |value: Option<&Value>, pattern: &Pattern| value.is_none() || pattern.matches(value, scope);
+        let asks = ask.when.iter().all(|(name, pattern)| applies(given.get(name), pattern));
         asks.then(|| Reason::new(Word::ApprovalNeeded, source()).with("step", &entry.name).with("who", &ask.who))
     })
 }

@@ -16,6 +16,7 @@ impl Gateway {
     /// Puts the first `count` requests of the queue through the door; false if the process died in it
     pub(crate) fn turn(&mut self, count: usize, env: &mut Env) -> bool {
         let items: Vec<Item> = self.queue.drain(..count.min(self.queue.len())).collect();
+        self.fresh_policy |= items.iter().any(|item| matches!(&item.who, Who::Change(nodes) if !nodes.is_empty()));
         let requests = items.iter().map(|item| item.request.clone()).collect();
         let clock = env.clock();
         let seed = env.random.bytes();
@@ -112,7 +113,6 @@ impl Gateway {
             self.latches.open_again(&Node::Tenant, now);
         }
         self.nodes = nodes;
-        self.fresh_policy = true;
     }
 }
 

@@ -14,6 +14,7 @@ use portreeve_core::{
     pattern::Pattern,
     reason::{Reason, Word},
     request::Clock,
+    state::State,
     time::Millis,
 };
 use portreeve_sim::disk::Fault;
@@ -200,4 +201,20 @@ fn a_permit_rests_on_every_run_above_it() {
     for node in [Node::Run(RunId(1)), Node::Run(RunId(2)), Node::Task(TaskId(1)), Node::Task(TaskId(2))] {
         assert!(permit.rests_on().contains(&node), "{node} is missing in {permit:?}");
     }
+}
+
+/// S1: what is in doubt is forgotten at once, so that no snapshot can carry it, and read again unasked
+#[test]
+fn memory_never_holds_what_may_not_be_on_the_record() {
+    let mut door = Door::new(bundle(&[door::entry(0)], &[]));
+    door.disk.arm(Fault::UnknownLost);
+    door.disk.hide(2);
+    let replies = door.play(&[Want::Stop(1)]);
+    assert!(matches!(replies.as_slice(), [(_, Reply::Refused(_))]), "{replies:?}");
+    assert_eq!(*door.engine.state(), State::default());
+    door.disk.heal();
+    let wake = door.engine.wake().unwrap();
+    assert!(wake > Millis(door.now), "at {wake} it would try without a pause");
+    assert!(door.engine.turn(Vec::new(), Clock { steady: wake, wall: wake }, [0; 32]).is_empty());
+    assert!(door.engine.state().task(TaskId(1)).is_some());
 }
