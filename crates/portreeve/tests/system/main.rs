@@ -3,6 +3,15 @@
 //! One program for all themes, so that they share their tools and are linked once. A theme alone:
 //! `cargo test -p portreeve --test system endpoint::`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and says what it saw"
+)]
+
 mod connectors;
 mod crash;
 mod demo;

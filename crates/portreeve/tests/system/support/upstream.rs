@@ -9,7 +9,7 @@ use std::{
     collections::HashSet,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex, MutexGuard},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -43,6 +43,7 @@ struct State {
     children: Vec<Vec<u32>>,
     sessions: usize,
     door_closed: bool,
+    at_the_door: bool,
     over: bool,
 }
 
@@ -125,9 +126,11 @@ impl Upstream {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let shared = Arc::clone(&accepting);
-                let closed = shared.state();
+                let mut state = shared.state();
+                state.at_the_door = state.door_closed;
+                shared.bell.notify_all();
                 let waits = |state: &mut State| state.door_closed && !state.over;
-                drop(shared.bell.wait_timeout_while(closed, PATIENCE, waits).unwrap());
+                drop(shared.bell.wait_timeout_while(state, PATIENCE, waits));
                 if shared.state().over {
                     return;
                 }
@@ -223,7 +226,9 @@ impl Upstream {
         self.shared.change(|state| state.door_closed = true);
         rustix::net::listen(&self.door, 0).unwrap();
         let knock = || TcpStream::connect_timeout(&self.address, Duration::from_millis(200));
-        // Once the queue is full the system answers nobody.
+        // The first one is let in as far as the door; once the queue behind him is full, the system answers nobody.
+        drop(knock());
+        self.wait("somebody waits at the door", |state| state.at_the_door.then_some(()));
         while knock().is_ok() {}
     }
 
@@ -241,7 +246,8 @@ impl Upstream {
                 return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited too long until {what}: {:?}", state.received);
+            let seen = || state.received.iter().map(|one| (&*one.method, &*one.value)).collect::<Vec<_>>();
+            assert!(!left.is_zero(), "waited too long until {what}: {:?}", seen());
             state = self.shared.bell.wait_timeout(state, left).unwrap().0;
         }
     }
@@ -249,20 +255,21 @@ impl Upstream {
 
 impl Drop for Upstream {
     fn drop(&mut self) {
-        // The thread that lets in is woken by a last connection.
         self.shared.change(|state| {
             state.over = true;
             for stream in &state.streams {
                 drop(stream.shutdown(std::net::Shutdown::Both));
             }
         });
-        drop(TcpStream::connect(self.address));
+        // This wakes the thread that lets in, whether or not anybody could still knock.
+        let _ = rustix::net::shutdown(&self.door, rustix::net::Shutdown::Both);
     }
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        // A test that failed with it in hand has said why already.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
