@@ -57,7 +57,7 @@ async fn with_task(hosted: &Hosted, exec: &Exec) -> Result<u8, Failure> {
         Some(only) if endpoints.len() == 1 => only.clone(),
         first => first.and_then(|url| url.rsplit_once('/')).map_or_else(String::new, |(base, _)| base.to_owned()),
     };
-    let config = configuration(endpoints.keys())?;
+    let config = configuration(endpoints.keys(), socket)?;
     let command: Vec<OsString> =
         exec.command.iter().map(|part| filled(part, config.path().as_os_str(), url.as_ref())).collect();
 
@@ -105,10 +105,23 @@ fn end(agent: &tokio::process::Child) {
 }
 
 /// A client configuration that joins the task: each connector by way of `portreeve bridge`, no token in it
-fn configuration<'a>(connectors: impl Iterator<Item = &'a String>) -> Result<tempfile::NamedTempFile, Failure> {
+///
+/// The socket stands in it because clients hand only a few variables of their own on to such processes.
+fn configuration<'a>(
+    connectors: impl Iterator<Item = &'a String>,
+    socket: &str,
+) -> Result<tempfile::NamedTempFile, Failure> {
     let program = std::env::current_exe()?;
-    let servers: BTreeMap<&String, Value> =
-        connectors.map(|connector| (connector, json!({ "command": program, "args": ["bridge", connector] }))).collect();
+    let servers: BTreeMap<&String, Value> = connectors
+        .map(|connector| {
+            (
+                connector,
+                json!({
+                    "command": program, "args": ["bridge", connector], "env": { "PORTREEVE_SOCKET": socket },
+                }),
+            )
+        })
+        .collect();
     let mut file = tempfile::Builder::new().prefix("portreeve-").suffix(".json").tempfile()?;
     file.write_all(json!({ "mcpServers": servers }).to_string().as_bytes())?;
     Ok(file)
