@@ -275,6 +275,24 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         }
     }
 
+    /// Records what has been gathered so far, before the process ends
+    ///
+    /// Nothing rests on it: what cannot be recorded is lost, as it is by a crash.
+    pub fn finish(&mut self, clock: Clock, seed: [u8; 32]) {
+        if self.in_doubt || self.state.boot != Some(self.boot) {
+            return;
+        }
+        let now = judge::now(&self.state, clock).0;
+        let mut draft = Draft::new(seed);
+        for refused in self.refusals.overdue(Millis(i64::MAX)) {
+            let event = self.refused(&mut draft, refused);
+            self.record(&mut draft, Actor::System, now, event);
+        }
+        if !draft.records.is_empty() && self.append(&mut draft, Space::Ordinary).is_err() {
+            self.in_doubt = true;
+        }
+    }
+
     /// The tools of a connector that the task of a run could use
     ///
     /// # Errors

@@ -175,7 +175,11 @@ impl Calls {
                 prepared = &mut preparing => return match prepared {
                     Ok(Ok(link)) => (Some(link), Happened::Prepared),
                     Ok(Err(Unready::Refused(reasons))) => (None, Happened::Refused(reasons)),
-                    Ok(Err(Unready::Unreachable(why))) => (None, Happened::NotPrepared(why)),
+                    // Perhaps its child was ended because the call is permitted no longer: then that is the answer.
+                    Ok(Err(Unready::Unreachable(why))) => match self.asked(Request::Ask(call.clone())).await {
+                        refused @ Happened::Refused(_) => (None, refused),
+                        _ => (None, Happened::NotPrepared(why)),
+                    },
                     Err(_) => (None, Happened::NotPrepared("Portreeve failed on the way".to_owned())),
                 },
                 _ = stops.changed() => {

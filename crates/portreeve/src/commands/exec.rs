@@ -106,22 +106,17 @@ fn end(agent: &tokio::process::Child) {
 
 /// A client configuration that joins the task: each connector by way of `portreeve bridge`, no token in it
 ///
-/// The socket stands in it because clients hand only a few variables of their own on to such processes.
+/// The socket stands in it because many clients hand only a few variables of their own environment on.
 fn configuration<'a>(
     connectors: impl Iterator<Item = &'a String>,
     socket: &str,
 ) -> Result<tempfile::NamedTempFile, Failure> {
     let program = std::env::current_exe()?;
-    let servers: BTreeMap<&String, Value> = connectors
-        .map(|connector| {
-            (
-                connector,
-                json!({
-                    "command": program, "args": ["bridge", connector], "env": { "PORTREEVE_SOCKET": socket },
-                }),
-            )
-        })
-        .collect();
+    let server = |connector: &'a String| {
+        let env = json!({ "PORTREEVE_SOCKET": socket });
+        (connector, json!({ "command": program, "args": ["bridge", connector], "env": env }))
+    };
+    let servers: BTreeMap<&String, Value> = connectors.map(server).collect();
     let mut file = tempfile::Builder::new().prefix("portreeve-").suffix(".json").tempfile()?;
     file.write_all(json!({ "mcpServers": servers }).to_string().as_bytes())?;
     Ok(file)

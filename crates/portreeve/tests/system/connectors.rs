@@ -490,13 +490,21 @@ fn an_error_of_the_server_is_passed_on_and_spent() {
 }
 
 #[test]
-fn a_rejected_call_is_not_said_to_be_unsent() {
-    for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found", "429 Too Many Requests"] {
+fn a_call_that_was_refused_by_a_status_is_not_said_to_be_unsent() {
+    for (status, end) in [
+        ("400 Bad Request", "unknown"),
+        ("401 Unauthorized", "failed"),
+        ("403 Forbidden", "failed"),
+        ("404 Not Found", "failed"),
+        ("409 Conflict", "unknown"),
+        ("429 Too Many Requests", "failed"),
+    ] {
         let once = once(&over("http", move |wire| wire.respond(status, "text/plain", b"no")));
-        assert_eq!(once.end, "failed", "{status}");
+        assert_eq!(once.end, end, "{status}");
         assert_eq!(once.answer["result"]["isError"], true, "{status}: {}", once.answer);
         let text = once.answer["result"]["content"][0]["text"].as_str().unwrap();
         assert!(!text.contains("Nothing was sent"), "it was: {text}");
+        assert_eq!(once.answer["result"]["_meta"]["dev.portreeve/refusal"]["retry"], false, "{text}");
     }
 }
 

@@ -5,7 +5,11 @@
 
 mod connectors;
 mod crash;
+mod demo;
+mod disk;
 mod endpoint;
+mod first_steps;
+mod interop;
 mod orphans;
 mod stop;
 mod support;

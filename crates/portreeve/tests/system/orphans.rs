@@ -164,7 +164,9 @@ impl Agent {
         let task = words.next().unwrap().to_owned();
         let pids: Vec<u32> = words.map(|pid| pid.parse().unwrap()).collect();
         assert_eq!(pids.len(), 3, "{line}");
-        Self { exec, task, processes: watch(&pids) }
+        // Some agents end at once.
+        let processes = pids.into_iter().filter_map(Watched::of).collect();
+        Self { exec, task, processes }
     }
 }
 

@@ -418,9 +418,20 @@ pub(crate) struct Running {
 impl Running {
     /// Starts it
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = Lines::of(child.stdout.take().unwrap());
         Self { child: Some(child), lines }
+    }
+
+    /// Starts it, to be talked to on its standard input
+    pub(crate) fn talking(mut command: Command) -> Self {
+        command.stdin(Stdio::piped());
+        Self::start(command)
+    }
+
+    /// Writes an empty line to its standard input
+    pub(crate) fn go_on(&mut self) {
+        self.child.as_mut().unwrap().stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
     /// Its process
