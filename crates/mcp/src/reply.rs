@@ -87,6 +87,21 @@ pub fn unreachable(id: &str, why: &str) -> Vec<u8> {
     self::result(id, &result)
 }
 
+/// A call that arrived, and that the connector refused below the protocol: with a status and no message
+#[must_use]
+pub fn rejected(id: &str, why: &str) -> Vec<u8> {
+    let text = format!(
+        "connector_rejected: The server behind this tool refused the call ({why}). It counts as used. Do not retry \
+         unchanged."
+    );
+    let result = json!({
+        "content": [{ "type": "text", "text": text }],
+        "isError": true,
+        "_meta": { META: { "word": "connector_rejected", "retry": false } },
+    });
+    self::result(id, &result)
+}
+
 /// The refusal in words: the most useful reason, what to do, and whether to try again
 fn refusal_text(reasons: &[Reason]) -> String {
     let Some(first) = reasons.first() else { return "refused".to_owned() };
