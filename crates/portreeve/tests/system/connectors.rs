@@ -738,7 +738,7 @@ fn a_connector_asks_the_agent_nothing() {
     });
     for received in upstream.received().iter().map(Received::json).filter(|message| message["id"].is_string()) {
         let expected = if received["id"] == "ping" {
-            &received["result"] == &json!({})
+            received["result"] == json!({})
         } else {
             received["error"]["code"] == -32601
         };

@@ -3,6 +3,15 @@
 //! One program for all themes, so that they share their tools and are linked once. A theme alone:
 //! `cargo test -p portreeve --test system endpoint::`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "these are tests, and their tools fail them by panicking"
+)]
+
 mod connectors;
 mod crash;
 mod demo;
