@@ -5,25 +5,22 @@
 //! forgotten and folded again, and nothing of the turn happens.
 
 mod refusals;
+mod requests;
 
 use crate::{
-    commit::{Committed, Salts},
+    commit::Salts,
     due::{Owed, due, wake},
-    event::{
-        Accepted, Actor, Admitted, Began, Booted, CallFacts, Changed, End, Event, Given, Noted, Record, Refused,
-        Settled, Stopped, What, decode, encode,
-    },
+    event::{Actor, Booted, End, Event, Record, decode, encode},
     hash::Hash,
-    judge::{self, Admission, Shelf},
+    judge::{self, Shelf},
     log::{Append, Log, Read, Space},
     names::{BootId, EffectId, Name, RunId, TaskId, ToolName},
     node::Node,
     policy::Bundle,
     reason::{Reason, Word},
-    request::{Call, ChangeWhat, Clock, Open, Request, Settle},
+    request::{Clock, Request, Settle},
     state::State,
     time::Millis,
-    value::Value,
 };
 use refusals::Refusals;
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
@@ -302,224 +299,6 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             return Err(vec![Reason::new(Word::RecordUnavailable, "record")]);
         }
         judge::listed(&self.state, &self.shelf, run, connector, clock)
-    }
-
-    fn judge(&mut self, request: &Request, clock: Clock, draft: &mut Draft) -> Reply {
-        match request {
-            Request::Call(call) => match judge::judge_call(&self.state, &self.shelf, call, clock) {
-                Ok(admission) => Reply::Permit(self.admit(call, admission, clock, draft)),
-                Err(reasons) => self.refuse(Some(call.run), call.tool.to_string(), reasons, clock, draft),
-            },
-            Request::Ask(call) => match judge::judge_call(&self.state, &self.shelf, call, clock) {
-                Ok(_) => Reply::Clear,
-                Err(reasons) => self.refuse(Some(call.run), call.tool.to_string(), reasons, clock, draft),
-            },
-            Request::Open(open) => match judge::judge_open(&self.state, &self.shelf, open, clock) {
-                Ok(opened) => self.open(open, opened, draft),
-                Err(reasons) => {
-                    let run = match open.by {
-                        Actor::Run(run) => Some(run),
-                        Actor::Owner { .. } | Actor::System => None,
-                    };
-                    self.refuse(run, format!("purpose:{}", open.purpose), reasons, clock, draft)
-                }
-            },
-            Request::Start(start) => match judge::judge_start(&self.state, &self.shelf, start, clock) {
-                Ok((task, now)) => {
-                    let what = What::Child { connector: start.connector.clone() };
-                    let bundle = self.state.bundle.unwrap_or_default();
-                    let admitted = Admitted { effect: start.effect, task, bundle, now, what };
-                    self.record(draft, Actor::Run(start.run), now, Event::Admitted(Box::new(admitted)));
-                    Reply::Permit(self.permit(start.effect, task, start.run, &start.connector, clock))
-                }
-                Err(reasons) => {
-                    self.refuse(Some(start.run), format!("connector:{}", start.connector), reasons, clock, draft)
-                }
-            },
-            Request::Stop(stop) => {
-                let reasons = judge::judge_stop(&self.state, stop);
-                if !reasons.is_empty() {
-                    return Reply::Refused(reasons);
-                }
-                let now = judge::now(&self.state, clock).0;
-                let stopped = Stopped { node: stop.node.clone(), why: stop.why, at: stop.at.unwrap_or(now) };
-                self.record(draft, stop.by.clone(), now, Event::Stopped(stopped));
-                Reply::Recorded
-            }
-            Request::Change(change) => {
-                let reasons = judge::judge_change(change);
-                if !reasons.is_empty() {
-                    return Reply::Refused(reasons);
-                }
-                let now = judge::now(&self.state, clock).0;
-                let event = self.change(&change.what, draft);
-                self.record(draft, change.by.clone(), now, Event::Changed(event));
-                Reply::Recorded
-            }
-            Request::Settle(settle) => self.settle(settle, clock, draft),
-            Request::Saw(saw) => {
-                let differs =
-                    self.state.pins_of(&saw.connector).any(|(name, pin)| pin.seen != saw.tools.get(name).copied());
-                if differs {
-                    let now = judge::now(&self.state, clock).0;
-                    let noted = Noted::Discovered { connector: saw.connector.clone(), tools: saw.tools.clone() };
-                    self.record(draft, Actor::System, now, Event::Noted(noted));
-                }
-                Reply::Recorded
-            }
-            Request::Probed(probed) => {
-                let now = judge::now(&self.state, clock).0;
-                let noted = Noted::Probed { reach: probed.reach.clone(), tools: probed.tools };
-                self.record(draft, Actor::System, now, Event::Noted(noted));
-                Reply::Recorded
-            }
-            Request::Refused(refusal) => {
-                self.refuse(Some(refusal.run), refusal.what.clone(), vec![refusal.reason.clone()], clock, draft)
-            }
-        }
-    }
-
-    fn admit(&mut self, call: &Call, admission: Admission, clock: Clock, draft: &mut Draft) -> Permit {
-        let permit = self.permit(call.effect, admission.task, call.run, &call.tool.connector, clock);
-        let (agent, user, purpose) = self.state.task(admission.task).map_or_else(
-            || (call.tool.connector.clone(), None, call.tool.connector.clone()),
-            |task| (task.agent.clone(), task.user.clone(), task.purpose.clone()),
-        );
-        let given = |(name, value): (&String, &Value)| {
-            let by = admission.chosen_by.get(name).copied().unwrap_or(crate::event::ChosenBy::Model);
-            (name.clone(), Given { value: Committed::new(value, draft.salts.draw()), by })
-        };
-        let facts = CallFacts {
-            agent,
-            user,
-            purpose,
-            tool: call.tool.clone(),
-            class: admission.class,
-            pin: call.fit.pin,
-            arguments: call.arguments.iter().map(given).collect(),
-            variants: admission.variants,
-            charges: admission.charges,
-        };
-        let admitted = Admitted {
-            effect: call.effect,
-            task: admission.task,
-            bundle: admission.bundle,
-            now: admission.now,
-            what: What::Call(facts),
-        };
-        self.record(draft, Actor::Run(call.run), admission.now, Event::Admitted(Box::new(admitted)));
-        permit
-    }
-
-    fn permit(&self, effect: EffectId, task: TaskId, run: RunId, connector: &Name, clock: Clock) -> Permit {
-        let mut rests_on = vec![Node::Tenant, Node::Connector(connector.clone())];
-        let mut next = Some(task);
-        while let Some((id, task)) = next.and_then(|id| Some((id, self.state.task(id)?))) {
-            rests_on.extend([Node::Task(id), Node::Run(task.run)]);
-            for node in [Node::Agent(task.agent.clone()), Node::Purpose(task.purpose.clone())] {
-                if !rests_on.contains(&node) {
-                    rests_on.push(node);
-                }
-            }
-            rests_on.extend(task.user.clone().map(Node::User).filter(|node| !rests_on.contains(node)));
-            next = task.parent;
-        }
-        let lives_until = self.state.task(task).map_or(clock.steady, |task| task.expires);
-        Permit { effect, task, run, rests_on, deadline: clock.steady.plus(PERMIT_MS).min(lives_until) }
-    }
-
-    fn open(&mut self, open: &Open, opened: judge::Opened, draft: &mut Draft) -> Reply {
-        let mut commit = |value: &Value| Committed::new(value, draft.salts.draw());
-        let parameters = opened
-            .parameters
-            .iter()
-            .map(|(name, (value, by))| (name.clone(), Given { value: commit(value), by: *by }))
-            .collect();
-        let by = match open.by {
-            Actor::Run(_) => crate::event::ChosenBy::Model,
-            Actor::Owner { .. } | Actor::System => crate::event::ChosenBy::Parameter,
-        };
-        let objective = open.objective.as_ref().map(|text| Given { value: commit(&Value::String(text.clone())), by });
-        let began = Began {
-            task: open.task,
-            run: open.run,
-            memory: open.memory,
-            agent: open.agent.clone(),
-            user: open.user.clone(),
-            purpose: open.purpose.clone(),
-            bundle: opened.bundle,
-            parent: open.parent,
-            parameters,
-            objective,
-            expires: opened.expires,
-            idle_ms: opened.idle_ms,
-        };
-        self.record(draft, open.by.clone(), opened.now, Event::Began(Box::new(began)));
-        Reply::Opened(opened.expires)
-    }
-
-    fn settle(&mut self, settle: &Settle, clock: Clock, draft: &mut Draft) -> Reply {
-        // Settled already, by recovery or by a stop: the first word stands.
-        if !self.state.effects.contains_key(&settle.effect) {
-            return Reply::Recorded;
-        }
-        let mut end = settle.end.clone();
-        if let (End::Done { result, .. }, Some(digest)) = (&mut end, settle.result) {
-            *result = Some(Committed::new(&Value::String(digest.to_string()), draft.salts.draw()));
-        }
-        let now = judge::now(&self.state, clock).0;
-        self.record(draft, Actor::System, now, Event::Settled(Settled { effect: settle.effect, end }));
-        Reply::Recorded
-    }
-
-    fn change(&mut self, what: &ChangeWhat, draft: &mut Draft) -> Changed {
-        match what {
-            ChangeWhat::Bundle { bundle, blob } => {
-                draft.blobs.push((bundle.digest, blob.clone()));
-                self.shelf.0.insert(bundle.digest, Arc::clone(bundle));
-                Changed::Bundle { digest: bundle.digest, nodes: bundle.nodes() }
-            }
-            ChangeWhat::Pins { connector, definitions } => {
-                let accepted = definitions
-                    .iter()
-                    .map(|(name, (digest, raw))| {
-                        let blob = Hash::of(raw);
-                        draft.blobs.push((blob, raw.clone()));
-                        (name.clone(), Accepted { digest: *digest, blob })
-                    })
-                    .collect();
-                Changed::Pins { connector: connector.clone(), accepted }
-            }
-        }
-    }
-
-    fn refuse(
-        &mut self,
-        run: Option<RunId>,
-        what: String,
-        reasons: Vec<Reason>,
-        clock: Clock,
-        draft: &mut Draft,
-    ) -> Reply {
-        let now = judge::now(&self.state, clock).0;
-        let task = run.and_then(|run| self.state.task_of(run));
-        if let Some(refused) = self.refusals.count(run, task, what, &reasons, now) {
-            let event = self.refused(draft, refused);
-            self.record(draft, run.map_or(Actor::System, Actor::Run), now, event);
-        }
-        Reply::Refused(reasons)
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as one of the door's events")]
-    fn refused(&self, draft: &mut Draft, refused: refusals::Counted) -> Event {
-        let texts = refused.reasons.iter().map(|reason| Value::String(format!("{}: {reason}", reason.word)));
-        Event::Refused(Refused {
-            task: refused.task,
-            what: refused.what,
-            words: refused.reasons.iter().map(|reason| reason.word).collect(),
-            count: refused.count,
-            reasons: Committed::new(&Value::Array(texts.collect()), draft.salts.draw()),
-        })
     }
 
     fn record(&mut self, draft: &mut Draft, actor: Actor, now: Millis, event: Event) {

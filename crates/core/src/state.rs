@@ -3,6 +3,8 @@
 //! Memory may differ from the log only by refusing more. Ended tasks leave it; what stays of them for a
 //! while is why they are over, so that the end can be said.
 
+mod serial;
+
 use crate::{
     event::{Admitted, Began, Booted, Changed, ChosenBy, End, Event, Noted, Process, Record, Settled, Stopped, What},
     hash::Hash,
@@ -19,28 +21,28 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The fold over the log up to [`State::head`]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    #[serde(with = "head")]
+    #[serde(with = "serial::head")]
     pub(crate) head: Head,
     pub(crate) time: Millis,
     pub(crate) boot: Option<BootId>,
     pub(crate) bundle: Option<Hash>,
     /// Changes of the policy so far
     generation: u64,
-    #[serde(with = "pairs")]
+    #[serde(with = "serial::pairs")]
     pub(crate) registry: BTreeMap<Node, Standing>,
-    #[serde(with = "pairs")]
+    #[serde(with = "serial::pairs")]
     pub(crate) pins: BTreeMap<Tool, Pin>,
-    #[serde(with = "pairs")]
+    #[serde(with = "serial::pairs")]
     pub(crate) tasks: BTreeMap<TaskId, Task>,
-    #[serde(with = "pairs")]
+    #[serde(with = "serial::pairs")]
     pub(crate) runs: BTreeMap<RunId, TaskId>,
-    #[serde(with = "pairs")]
+    #[serde(with = "serial::pairs")]
     pub(crate) effects: BTreeMap<EffectId, Open>,
     /// When the time of each task passes
     pub(crate) deadlines: BTreeSet<(Millis, TaskId)>,
     /// Children of ended tasks, which are to end too
     pub(crate) orphans: BTreeSet<TaskId>,
-    #[serde(with = "pairs")]
+    #[serde(with = "serial::pairs")]
     pub(crate) over: BTreeMap<TaskId, Over>,
     forget: BTreeSet<(Millis, TaskId)>,
 }
@@ -566,41 +568,5 @@ impl Task {
     pub fn passed(&self, now: Millis) -> Option<(Why, Millis)> {
         let deadline = self.deadline();
         (deadline <= now).then_some((if deadline == self.expires { Why::Expired } else { Why::Idle }, deadline))
-    }
-}
-
-mod head {
-    use crate::{hash::Hash, log::Head};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(head: &Head, serializer: S) -> Result<S::Ok, S::Error> {
-        (head.n, head.hash).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Head, D::Error> {
-        let (n, hash) = <(u64, Hash)>::deserialize(deserializer)?;
-        Ok(Head { n, hash })
-    }
-}
-
-/// Maps as lists of pairs, for keys that JSON would not take
-mod pairs {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::collections::BTreeMap;
-
-    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
-        map: &BTreeMap<K, V>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(map)
-    }
-
-    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
-    where
-        K: Deserialize<'de> + Ord,
-        V: Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Tuning {
 }
 
 impl Tuning {
-    pub(crate) const USUAL: Self = Self { passive_bytes: 4 << 20, restart_bytes: 64 << 20 };
+    pub(crate) const USUAL: Self = Self { passive_bytes: 32 << 20, restart_bytes: 128 << 20 };
 }
 
 /// A thread with a connection of its own

@@ -7,7 +7,7 @@ use std::{io, path::PathBuf};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Most bytes of the database, the reserve included; `None` leaves it to the disk. The write-ahead
-    /// file comes on top (64 MiB at most, unless a reader holds it)
+    /// file comes on top (128 MiB at most, unless a reader holds it)
     pub bytes_max: Option<u64>,
     /// What is kept back for stops and settlements: of `bytes_max`, and as real blocks on the disk
     pub reserve_bytes: u64,

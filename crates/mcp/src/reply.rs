@@ -12,6 +12,25 @@ pub const REFUSED: i64 = -31_001;
 /// Where the data of a refusal stands in `_meta`
 pub const META: &str = "dev.portreeve/refusal";
 
+/// What may become of a permitted call beside an answer: word, meaning, what to do
+pub const OUTCOMES: [(&str, &str, &str); 3] = [
+    (
+        "outcome_unknown",
+        "The call was sent and no answer came, so nobody can know whether it happened. It counts as used.",
+        "Do not repeat it. Look whether it happened; the record has it as `unknown`.",
+    ),
+    (
+        "connector_unreachable",
+        "The server behind the tool could not be made ready. Nothing was sent, and nothing was used up.",
+        "Try again later; `portreeve connector show NAME` asks the server itself.",
+    ),
+    (
+        "connector_rejected",
+        "The call arrived, and the server refused it with an HTTP status instead of an answer. It counts as used.",
+        "Do not repeat it unchanged; the server's owner can explain the status.",
+    ),
+];
+
 /// A result; `id` as it stood in the request
 #[must_use]
 pub fn result(id: &str, result: &Value) -> Vec<u8> {

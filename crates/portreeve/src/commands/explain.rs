@@ -5,35 +5,53 @@ use crate::{
     output,
 };
 use portreeve_core::reason::Word;
+use portreeve_mcp::reply::OUTCOMES;
 use serde_json::{Value, json};
 
-pub(crate) fn run(word: Option<&str>, as_json: bool) -> Result<u8, Failure> {
-    let words = match word {
-        None => Word::ALL.to_vec(),
-        Some(text) => vec![text.parse().map_err(|_| {
-            Failure::new(exit::NOT_FOUND, "word_unknown", format!("{:?} is no reason word.", output::plain(text)))
-                .fix("List them with `portreeve explain`.")
-        })?],
+/// One word, as it is explained
+struct Entry {
+    word: &'static str,
+    sort: String,
+    says: &'static str,
+    remedy: &'static str,
+}
+
+fn entries() -> Vec<Entry> {
+    let reasons = Word::ALL.iter().map(|word| Entry {
+        word: word.as_str(),
+        sort: word.sort().to_string(),
+        says: word.says(),
+        remedy: word.remedy(),
+    });
+    let outcomes = OUTCOMES.iter().map(|(word, says, remedy)| Entry { word, sort: "outcome".to_owned(), says, remedy });
+    reasons.chain(outcomes).collect()
+}
+
+fn as_json(entry: &Entry) -> Value {
+    json!({ "word": entry.word, "sort": entry.sort, "says": entry.says, "remedy": entry.remedy })
+}
+
+pub(crate) fn run(word: Option<&str>, json: bool) -> Result<u8, Failure> {
+    let entries = entries();
+    let Some(text) = word else {
+        if json {
+            output::json(&json!({ "words": entries.iter().map(as_json).collect::<Vec<_>>() }));
+        } else {
+            let row = |entry: &Entry| vec![entry.word.to_owned(), entry.sort.clone(), entry.says.to_owned()];
+            output::table(&["WORD", "SORT", "MEANS"], &entries.iter().map(row).collect::<Vec<_>>());
+        }
+        return Ok(0);
     };
-    let described: Vec<Value> = words
-        .iter()
-        .map(|word| json!({ "word": word, "sort": word.sort(), "says": word.says(), "remedy": word.remedy() }))
-        .collect();
-    match (as_json, word, words.as_slice(), described.as_slice()) {
-        (true, Some(_), _, [only]) => output::json(only),
-        (true, ..) => output::json(&json!({ "words": described })),
-        (false, Some(_), [word], _) => {
-            output::line(&format!("{word} ({})", word.sort()));
-            output::line(&format!("  {}", word.says()));
-            output::line(&format!("  fix: {}", word.remedy()));
-        }
-        _ => {
-            let rows: Vec<Vec<String>> = words
-                .iter()
-                .map(|word| vec![word.to_string(), word.sort().to_string(), word.says().to_owned()])
-                .collect();
-            output::table(&["WORD", "SORT", "MEANS"], &rows);
-        }
+    let entry = entries.iter().find(|entry| entry.word == text).ok_or_else(|| {
+        Failure::new(exit::NOT_FOUND, "word_unknown", format!("{:?} is no reason word.", output::plain(text)))
+            .fix("List them with `portreeve explain`.")
+    })?;
+    if json {
+        output::json(&as_json(entry));
+    } else {
+        output::line(&format!("{} ({})", entry.word, entry.sort));
+        output::line(&format!("  {}", entry.says));
+        output::line(&format!("  fix: {}", entry.remedy));
     }
     Ok(0)
 }
