@@ -15,8 +15,8 @@ use std::os::unix::net::UnixStream;
 const OTHERS: &str = r#"
 [ -e stubborn ] && {
 quiet() { "$@" </dev/null >/dev/null 2>&1 3>&- 4<&- & others="$others $!"; }
-quiet bash -c 'trap "" TERM INT HUP; while :; do sleep 1000; done'
-quiet setsid bash -c 'trap "" TERM INT HUP; while :; do sleep 1000; done'
+quiet bash -c 'trap "" TERM INT HUP; exec sleep 1000'
+quiet setsid bash -c 'trap "" TERM INT HUP; exec sleep 1000'
 others="$others $( (setsid sleep 1000 </dev/null >/dev/null 2>&1 3>&- 4<&- & echo $!) )"
 trap "" TERM INT HUP
 }
