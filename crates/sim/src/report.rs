@@ -30,7 +30,7 @@ pub struct Report {
 /// Something that should not have happened
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which invariant it breaks, as `design.md` numbers them
+    /// Which invariant it breaks, as `ARCHITECTURE.md` numbers them
     pub invariant: &'static str,
     /// What happened
     pub what: String,
