@@ -38,6 +38,8 @@ pub struct Door {
     shared: Arc<Shared>,
     latches: Arc<Latches>,
     turns: watch::Receiver<u64>,
+    /// Nothing is ever sent here; it closes with the thread
+    alive: watch::Receiver<()>,
 }
 
 /// Something that the shell owes because of what was recorded
@@ -113,6 +115,7 @@ impl Door {
     ) -> std::io::Result<(Self, JoinHandle<TheEngine>)> {
         let shared = Arc::new(Shared { queue: Mutex::default(), bell: Condvar::new() });
         let (turned, turns) = watch::channel(0);
+        let (living, alive) = watch::channel(());
         let kept = engine.state().head().n;
         let keeper = Keeper {
             engine,
@@ -127,11 +130,12 @@ impl Door {
         let thread = {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new().name("door".to_owned()).spawn(move || {
+                let _living = living;
                 let _shut = Shut(&shared);
                 keeper.run(&shared)
             })?
         };
-        Ok((Self { shared, latches, turns }, thread))
+        Ok((Self { shared, latches, turns, alive }, thread))
     }
 
     /// Puts a request to the door and waits until the answer is durable
@@ -199,10 +203,10 @@ impl Door {
         }
     }
 
-    /// Returns once nothing is judged any more
+    /// Returns once nothing is judged any more; costs a turn nothing
     pub async fn shut(&self) {
-        let mut turns = self.turns.clone();
-        while turns.changed().await.is_ok() {}
+        let mut alive = self.alive.clone();
+        while alive.changed().await.is_ok() {}
     }
 
     /// Looks again at what is owed

@@ -34,7 +34,7 @@ pub const OUTCOMES: [(&str, &str, &str); 3] = [
 /// A result; `id` as it stood in the request
 #[must_use]
 pub fn result(id: &str, result: &Value) -> Vec<u8> {
-    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}").into_bytes()
+    result_text(id, &result.to_string())
 }
 
 /// A result whose text is made already

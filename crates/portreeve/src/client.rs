@@ -12,7 +12,7 @@ use portreeve_gateway::{
     listen,
     serve::{self, Serving, admin_socket},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -48,6 +48,17 @@ impl Client {
         let (status, bytes) = self.send(method, path, &[("content-type", "application/json")], body.into()).await?;
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         if status.is_success() { Ok(answer) } else { Err(Failure::answered(status.as_u16(), &answer)) }
+    }
+
+    /// Accepts whatever a connector offers, unseen: only for servers of our own
+    pub(crate) async fn accept_all(&self, connector: &str) -> Result<(), Failure> {
+        let path = format!("/v1/connectors/{connector}");
+        let shown = self.ask(Method::GET, &path, None).await?;
+        let offered = shown.get("offered").and_then(Value::as_array).into_iter().flatten();
+        let tools: serde_json::Map<String, Value> = offered
+            .filter_map(|tool| Some((tool.get("name")?.as_str()?.to_owned(), tool.get("digest")?.clone())))
+            .collect();
+        self.ask(Method::POST, &format!("{path}/accept"), Some(&json!({ "tools": tools }))).await.map(drop)
     }
 
     /// Sends a request as it is

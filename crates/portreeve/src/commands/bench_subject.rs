@@ -33,13 +33,7 @@ pub(crate) async fn run(upstream: &str) -> Result<u8, Failure> {
     write("purposes/bench.toml", PURPOSE.to_owned())?;
     let serving = client::start(place::settings(&data)?).await?;
     let client = Client::of(&data).await?;
-    let shown = client.ask(Method::GET, "/v1/connectors/echo", None).await?;
-    let offered = shown.get("offered").and_then(Value::as_array).cloned().unwrap_or_default();
-    let tools: serde_json::Map<String, Value> = offered
-        .iter()
-        .filter_map(|tool| Some((tool.get("name")?.as_str()?.to_owned(), tool.get("digest")?.clone())))
-        .collect();
-    client.ask(Method::POST, "/v1/connectors/echo/accept", Some(&json!({ "tools": tools }))).await?;
+    client.accept_all("echo").await?;
     let ask = json!({ "purpose": "bench", "agent": "bench", "parameters": { "prefix": "item-" } });
     let opened = client.ask(Method::POST, "/v1/tasks", Some(&ask)).await?;
     let task = commands::text(&opened, "task")?.to_owned();

@@ -38,7 +38,7 @@ pub(crate) async fn run(demo: &Demo, as_json: bool) -> Result<u8, Failure> {
     // The stage is asked step by step; each step is work for the runtime that runs beside it.
     let transcript = tokio::task::block_in_place(|| {
         if !as_json {
-            output::line(&transcript_head(&scenario));
+            output::line(&format!("{}\n", scenario.title));
         }
         scenario.play_with(&mut theatre, |line| {
             if !as_json {
@@ -58,10 +58,6 @@ pub(crate) async fn run(demo: &Demo, as_json: bool) -> Result<u8, Failure> {
     }
     theatre.close().await;
     Ok(if holds { 0 } else { exit::FAILURE })
-}
-
-fn transcript_head(scenario: &Scenario) -> String {
-    format!("{}\n", scenario.title)
 }
 
 fn epilogue(holds: bool, theatre: &Theatre, once: bool) {
@@ -124,7 +120,7 @@ impl Theatre {
         let address = serving.address;
         let client = Client::of(&data).await?;
         for connector in ["shop", "mail"] {
-            accept(&client, connector).await?;
+            client.accept_all(connector).await?;
         }
         Ok(Self { folder, data, client, serving, address, tasks: BTreeMap::new(), next_id: 1, tampered: None })
     }
@@ -194,18 +190,6 @@ impl Theatre {
         }
         Err(unreadable("no change of a record was found".to_owned()))
     }
-}
-
-/// Accepts what a built-in server offers
-async fn accept(client: &Client, connector: &str) -> Result<(), Failure> {
-    let shown = client.ask(Method::GET, &format!("/v1/connectors/{connector}"), None).await?;
-    let offered = shown.get("offered").and_then(Json::as_array).cloned().unwrap_or_default();
-    let tools: serde_json::Map<String, Json> = offered
-        .iter()
-        .filter_map(|tool| Some((tool.get("name")?.as_str()?.to_owned(), tool.get("digest")?.clone())))
-        .collect();
-    let path = format!("/v1/connectors/{connector}/accept");
-    client.ask(Method::POST, &path, Some(&json!({ "tools": tools }))).await.map(drop)
 }
 
 impl Stage for Theatre {
