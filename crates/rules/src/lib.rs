@@ -15,6 +15,7 @@ mod bundle;
 mod case;
 mod cedar;
 mod definition;
+mod diff;
 mod document;
 mod facts;
 mod files;
@@ -28,6 +29,7 @@ mod words;
 
 pub use bundle::{Checked, Loaded, Reader, check, compile, load};
 pub use definition::{Definition, Hints, Refused, Validator};
+pub use diff::{Change, Difference, Verdict, diff};
 pub use files::Files;
 pub use finding::{Finding, Place, Severity};
 pub use starter::{init, starter};
