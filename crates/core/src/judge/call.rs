@@ -1,6 +1,10 @@
 //! May this call happen?
 
-use super::{Shelf, now};
+use super::{
+    Shelf,
+    grant::{Observed, observed},
+    now,
+};
 use crate::{
     event::{Charge, ChosenBy},
     hash::Hash,
@@ -37,6 +41,19 @@ pub struct Admission {
     pub now: Millis,
     /// Who chose each argument, as far as that is known
     pub chosen_by: BTreeMap<String, ChosenBy>,
+    /// What would have refused it, if a grant lets it through
+    pub observed: Option<Observed>,
+}
+
+/// What the start of a child is, once no reason is left
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Starting {
+    /// The task that it is done for
+    pub task: TaskId,
+    /// The time that was judged with
+    pub now: Millis,
+    /// What would have refused it, if a grant lets it through
+    pub observed: Option<Observed>,
 }
 
 /// The unmet reasons why `call` may not happen; none: what admitting it means
@@ -77,15 +94,15 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
                 continue;
             };
             let Some(facts) = Facts::of(bundle, call) else {
-                // A version that does not know the connector allows nothing there, however wide a later one is.
-                let source = format!("purpose:{}", link_task.purpose);
+                // A version that does not know the connector allows nothing there, however wide a later one is; nor
+                // can its rules be asked, so no grant lifts this.
+                let source = Node::Connector(call.tool.connector.clone());
                 reasons.insert(Reason::new(Word::ToolOutsidePurpose, source).with("tool", &call.tool));
                 continue;
             };
-            match envelope(bundle, link_task, &facts) {
-                Ok(matching) => entries.extend(matching),
-                Err(unmet) => reasons.extend(unmet),
-            }
+            let (matching, unmet) = envelope(bundle, link_task, &facts);
+            entries.extend(matching.into_iter().cloned());
+            reasons.extend(unmet);
             // Hidden and unknown give the same answer.
             if bundle.rules.hides(&call.tool, facts.profile.class) {
                 reasons.insert(Reason::new(Word::ToolOutsidePurpose, "rules").with("tool", &call.tool));
@@ -99,7 +116,9 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
         }
         charges.push(Charge { task: link, entries });
     }
-    if reasons.is_empty() {
+    let observed =
+        if reasons.is_empty() { None } else { observed(state, task, (&call.tool.connector, class), &reasons, now) };
+    if reasons.is_empty() || observed.is_some() {
         Ok(Admission {
             task: task_id,
             bundle: current.digest,
@@ -108,6 +127,7 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
             charges,
             now,
             chosen_by: chosen_by(task, &call.arguments),
+            observed,
         })
     } else {
         Err(reasons.into_iter().collect())
@@ -121,7 +141,7 @@ const OPEN_MAX: u32 = 64;
 ///
 /// # Errors
 /// The reasons, sorted.
-pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) -> Result<(TaskId, Millis), Vec<Reason>> {
+pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) -> Result<Starting, Vec<Reason>> {
     let (now, clock_reason) = now(state, clock);
     let mut reasons = BTreeSet::from_iter(clock_reason);
     let Some(task_id) = state.task_of(start.run) else {
@@ -135,13 +155,30 @@ pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) ->
     };
     for (link, link_task) in chain(state, task_id, task) {
         for bundle in versions(shelf, link_task.bundle, current) {
-            let purpose = bundle.and_then(|bundle| bundle.purposes.get(&link_task.purpose));
-            if !purpose.is_some_and(|purpose| purpose.tools().any(|tool| tool.connector == start.connector)) {
-                reasons.insert(Reason::new(Word::ToolOutsidePurpose, link).with("connector", &start.connector));
+            let Some(bundle) = bundle else {
+                reasons.insert(Reason::new(Word::PolicyUnavailable, link));
+                continue;
+            };
+            let Some(purpose) = bundle.purposes.get(&link_task.purpose) else {
+                reasons.insert(Reason::new(Word::PurposeStopped, Node::Purpose(link_task.purpose.clone())));
+                continue;
+            };
+            let outside = |source| Reason::new(Word::ToolOutsidePurpose, source).with("connector", &start.connector);
+            if !bundle.connectors.contains_key(&start.connector) {
+                reasons.insert(outside(Node::Connector(start.connector.clone())));
+            } else if !purpose.tools().any(|tool| tool.connector == start.connector) {
+                reasons.insert(outside(Node::Purpose(link_task.purpose.clone())));
             }
         }
     }
-    if reasons.is_empty() { Ok((task_id, now)) } else { Err(reasons.into_iter().collect()) }
+    if reasons.is_empty() {
+        return Ok(Starting { task: task_id, now, observed: None });
+    }
+    // What a child is started for is judged by itself, so its class does not matter here.
+    match observed(state, task, (&start.connector, Class::Read), &reasons, now) {
+        Some(observed) => Ok(Starting { task: task_id, now, observed: Some(observed) }),
+        None => Err(reasons.into_iter().collect()),
+    }
 }
 
 /// The tools of a connector that the task of `run` could use, with the digests of their definitions
@@ -169,15 +206,24 @@ pub fn listed(
         return Err(vec![Reason::new(Word::PolicyUnavailable, "policy")]);
     };
     let mut tools: Option<BTreeSet<&Tool>> = None;
+    let observed = state.observer(task, connector, now).is_some();
     for (_, link_task) in chain(state, task_id, task) {
         for bundle in versions(shelf, link_task.bundle, current) {
+            let class = |tool: &Tool| {
+                bundle.and_then(|bundle| bundle.profile(tool)).map_or(Class::Escalate, |profile| profile.class)
+            };
             let visible = |tool: &&Tool| {
-                let class =
-                    bundle.and_then(|bundle| bundle.profile(tool)).map_or(Class::Escalate, |profile| profile.class);
-                tool.connector == *connector && bundle.is_some_and(|bundle| !bundle.rules.hides(tool, class))
+                tool.connector == *connector && bundle.is_some_and(|bundle| !bundle.rules.hides(tool, class(tool)))
             };
             let purpose = bundle.and_then(|bundle| bundle.purposes.get(&link_task.purpose));
-            let here: BTreeSet<&Tool> = purpose.into_iter().flat_map(Purpose::tools).filter(visible).collect();
+            let named = purpose.into_iter().flat_map(Purpose::tools);
+            // Under a grant the others are there too, but for those whose class no grant opens.
+            let opens = |tool: &&Tool| {
+                let class = class(tool);
+                class != Class::Escalate || purpose.is_some_and(|purpose| purpose.limits.standing.contains(&class))
+            };
+            let others = state.pins.keys().filter(|_| observed && purpose.is_some()).filter(opens);
+            let here: BTreeSet<&Tool> = named.chain(others).filter(visible).collect();
             tools = Some(match tools {
                 None => here,
                 Some(before) => before.intersection(&here).copied().collect(),
@@ -253,23 +299,23 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The entries of a task's purpose that the call is charged to, or why none lets it through
-fn envelope<'a>(bundle: &'a Bundle, task: &Task, facts: &Facts<'_>) -> Result<Vec<Name>, Vec<Reason>> {
+/// The entries of a task's purpose that the call is charged to, and why none lets it through
+fn envelope<'a>(bundle: &'a Bundle, task: &Task, facts: &Facts<'_>) -> (Vec<&'a Name>, Vec<Reason>) {
     let tool = &facts.call.tool;
     let Some(purpose) = bundle.purposes.get(&task.purpose) else {
-        return Err(vec![Reason::new(Word::PurposeStopped, Node::Purpose(task.purpose.clone()))]);
+        return (Vec::new(), vec![Reason::new(Word::PurposeStopped, Node::Purpose(task.purpose.clone()))]);
     };
     let source = || format!("purpose:{}", task.purpose);
     let covering: Vec<&'a Entry> =
         purpose.entries_of(tool).filter(|entry| entry.covers(tool, &facts.matching)).collect();
-    if covering.is_empty() {
-        return Err(vec![Reason::new(Word::ToolOutsidePurpose, source()).with("tool", tool)]);
-    }
     let nothing = BTreeMap::new();
     let scope = Scope { parameters: &task.values, attributes: &nothing };
     let mut reasons = Vec::new();
     let mut closest: Option<Vec<Reason>> = None;
     let mut matching = Vec::new();
+    if covering.is_empty() {
+        reasons.push(Reason::new(Word::ToolOutsidePurpose, source()).with("tool", tool));
+    }
     for entry in covering {
         let unmet = arguments(entry, facts, scope, &source);
         if unmet.is_empty() {
@@ -284,13 +330,14 @@ fn envelope<'a>(bundle: &'a Bundle, task: &Task, facts: &Facts<'_>) -> Result<Ve
         reasons.extend(spent(&matching, task, &source));
         reasons.extend(questions(&matching, &facts.call.arguments, scope, &source));
     }
+    // Also of a tool that the purpose does not name: a grant that lifts the one does not lift the other.
     if !purpose.limits.standing.contains(&facts.class) {
         reasons.push(Reason::new(Word::ClassNotOpen, source()).with("class", facts.class));
     }
     if let Some(calls) = purpose.limits.calls.filter(|calls| task.calls >= *calls) {
         reasons.push(Reason::new(Word::CallsSpent, source()).with("limit", calls));
     }
-    if reasons.is_empty() { Ok(matching.iter().map(|entry| entry.name.clone()).collect()) } else { Err(reasons) }
+    (matching.iter().map(|entry| &entry.name).collect(), reasons)
 }
 
 /// Arguments are closed by default: each is named by the entry, or free by the profile, or must be absent
