@@ -130,9 +130,9 @@ words! {
         "The task made as many calls as `[task] calls` of its purpose allows, its child tasks included."
         "Stop. Report what was done; a person can open a new task.";
     BytesSpent "bytes_spent" Standing "quota_exceeded"
-        "The task has used up its bytes."
+        "The task has used all of its bytes."
         "The task sent or received as many bytes as `max_bytes` of its purpose allows."
-        "Stop, or ask for less; more needs another task.";
+        "Stop. Report what was done; a person can open a new task.";
     ToolOutsidePurpose "tool_outside_purpose" Standing "out_of_authority"
         "The purpose of this task does not name this tool."
         "No entry of the purpose lets this tool be used, or a rule hides it, or nobody has accepted its definition."
@@ -154,13 +154,13 @@ words! {
         "The model sent arguments that the tool itself would not take."
         "Send arguments that fit the tool's inputSchema.";
     TargetUnclear "target_unclear" Final "parameter_violation"
-        "It cannot be told which object this call is about."
+        "The arguments do not tell what this call is about."
         "The profile says which arguments name the target of the call, and they are missing or of another form."
-        "Give the arguments that name the object, as plain text or whole numbers.";
+        "Give the arguments that name it, as the tool's schema has them.";
     ArgumentUnclear "argument_unclear" Final "parameter_violation"
-        "An argument has a form that cannot be read for sure."
+        "An argument can be read in more than one way, so nobody can tell what this call would do."
         "Which variant of the tool this is depends on an argument whose form can be read in two ways, so it was taken for the worst."
-        "Send the argument in its plain form: no `..` in paths, no mixed notations.";
+        "Write it plainly: no `..`, no escapes, the type that the schema names; or split the call.";
     ArgumentOutsideTask "argument_outside_task" Standing "parameter_violation"
         "An argument is outside what this task was opened for."
         "The agent used a value that the purpose does not allow with the parameters that this task was opened with."
@@ -182,9 +182,9 @@ words! {
         "A decision point of `extra/` (OPA, AuthZEN, Rego, Cedar) did not permit this call."
         "Do something else; the owner of that decision point can explain it.";
     AboveCeiling "above_ceiling" Standing "out_of_authority"
-        "What this tool returns is more sensitive than this task may see."
+        "The results of this tool may be more confidential than this task may see."
         "The label of the tool's results is above the `ceiling` of the purpose; a tool without a label counts as secret."
-        "Use a tool that returns less; more needs another purpose.";
+        "Use another tool; more confidential data needs another purpose.";
     ClassNotOpen "class_not_open" Standing "step_up_required"
         "Tools of this class are not open in this task."
         "Reading, writing, executing and escalating are four separate paths, and the purpose opens only some."
@@ -201,6 +201,10 @@ words! {
         "A person has to agree to this first, and this version cannot ask yet."
         "The purpose or a rule wants members of a group to agree to this very call."
         "Leave this step to a person.";
+    NobodyToAsk "nobody_to_ask" Standing "action_approval_required"
+        "A person would have to agree to this, and this purpose has nobody wait for one."
+        "The call needs an approval, and the purpose says `on_hold = \"deny\"`: it is for agents that nobody watches."
+        "Leave this step to a person, or open a task under a purpose with `on_hold = \"ask\"`.";
     NotYours "not_yours" Final "out_of_authority"
         "Only the owner of the data folder may do this."
         "A run asked for something that only a person at the administrator's socket may ask for."
@@ -258,7 +262,7 @@ words! {
         "The run has 64 calls under way, so that no run can take all of the room."
         "Wait until one of them has ended.";
     BytesHeld "bytes_held" Later "quota_exceeded"
-        "The bytes that are left are held by calls that are still under way."
+        "Other calls under way hold the rest of the task's bytes."
         "Calls under way are charged at their worst until their answers have come; what they do not use is given back."
         "Wait until one of them has ended.";
     TooManyTasks "too_many_tasks" Later "quota_exceeded"

@@ -2,6 +2,8 @@
 
 use super::{
     Shelf,
+    envelope::{Share, envelope},
+    facts::{Facts, Unread},
     grant::{Observed, observed},
     now,
 };
@@ -10,11 +12,12 @@ use crate::{
     hash::Hash,
     names::{Name, RunId, TaskId, Tool, ToolName},
     node::Node,
-    pattern::{Pattern, Scope},
-    policy::{Bundle, Class, Entry, Profile, Purpose},
+    path::FieldPath,
+    pattern::Source,
+    policy::{Bundle, Class, Purpose},
     reason::{Reason, Word},
     request::{Call, Clock, Start},
-    rules::Question,
+    rules::Link,
     state::{State, Task},
     time::Millis,
     value::Value,
@@ -41,6 +44,10 @@ pub struct Admission {
     pub now: Millis,
     /// Who chose each argument, as far as that is known
     pub chosen_by: BTreeMap<String, ChosenBy>,
+    /// Fields of the result that later steps need
+    pub wanted: BTreeSet<Source>,
+    /// Arguments of which the record keeps no value
+    pub digested: BTreeSet<String>,
     /// What would have refused it, if a grant lets it through
     pub observed: Option<Observed>,
 }
@@ -54,6 +61,18 @@ pub struct Starting {
     pub now: Millis,
     /// What would have refused it, if a grant lets it through
     pub observed: Option<Observed>,
+}
+
+impl Admission {
+    /// Bytes of the answer that the agent may be given; `None`: no budget bounds them
+    #[must_use]
+    pub fn answer_max(&self) -> Option<u64> {
+        let lifted = |observed: &Observed| observed.reasons.iter().any(|reason| reason.word == Word::BytesSpent);
+        if self.observed.as_ref().is_some_and(lifted) {
+            return None;
+        }
+        self.charges.iter().filter_map(|charge| charge.held).min()
+    }
 }
 
 /// The unmet reasons why `call` may not happen; none: what admitting it means
@@ -86,35 +105,50 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
     let mut class = Class::Read;
     let mut variants = BTreeSet::new();
     let mut charges = Vec::new();
-    for (link, link_task) in chain(state, task_id, task) {
-        let mut entries = BTreeSet::new();
+    let mut wanted = BTreeSet::new();
+    let mut digested = BTreeSet::new();
+    let links: Vec<(TaskId, &Task)> = chain(state, task_id, task).collect();
+    let line: Vec<Link<'_>> =
+        links.iter().map(|(_, task)| Link { agent: &task.agent, purpose: &task.purpose }).collect();
+    let sent = Value::Object(call.arguments.clone()).canonical().len() as u64;
+    for (depth, (link, link_task)) in links.iter().enumerate() {
+        let mut share = Share::new(sent);
         for bundle in versions(shelf, link_task.bundle, current) {
             let Some(bundle) = bundle else {
                 reasons.insert(Reason::new(Word::PolicyUnavailable, link));
                 continue;
             };
-            let Some(facts) = Facts::of(bundle, call) else {
-                // A version that does not know the connector allows nothing there, however wide a later one is; nor
-                // can its rules be asked, so no grant lifts this.
-                let source = Node::Connector(call.tool.connector.clone());
-                reasons.insert(Reason::new(Word::ToolOutsidePurpose, source).with("tool", &call.tool));
-                continue;
+            let facts = match Facts::of(bundle, call) {
+                Ok(facts) => facts,
+                Err(Unread::Connector) => {
+                    // A version that does not know the connector allows nothing there, however wide a later one is;
+                    // nor can its rules be asked, so no grant lifts this.
+                    let source = Node::Connector(call.tool.connector.clone());
+                    reasons.insert(Reason::new(Word::ToolOutsidePurpose, source).with("tool", &call.tool));
+                    continue;
+                }
+                Err(Unread::Unclear(unclear)) => {
+                    reasons.extend(unclear);
+                    continue;
+                }
             };
-            let (matching, unmet) = envelope(bundle, link_task, &facts);
-            entries.extend(matching.into_iter().cloned());
-            reasons.extend(unmet);
+            reasons.extend(envelope(bundle, link_task, &facts, &mut share));
             // Hidden and unknown give the same answer.
             if bundle.rules.hides(&call.tool, facts.profile.class) {
                 reasons.insert(Reason::new(Word::ToolOutsidePurpose, "rules").with("tool", &call.tool));
             }
             // A rule about an ancestor binds what the ancestor delegated.
-            reasons.extend(bundle.rules.judge(&facts.question(link, link_task, now)));
-            if link == task_id {
+            let above = line.get(depth + 1..).unwrap_or_default();
+            reasons.extend(bundle.rules.judge(&facts.question(bundle, (*link, link_task), above, now)));
+            if *link == task_id {
                 class = class.max(facts.class);
                 variants.extend(facts.variants.iter().map(|name| (*name).clone()));
+                digested.extend(facts.profile.digested.iter().filter_map(FieldPath::root).map(ToOwned::to_owned));
             }
         }
-        charges.push(Charge { task: link, entries });
+        let Share { entries, sent, held, wanted: fields } = share;
+        wanted.extend(fields);
+        charges.push(Charge { task: *link, entries, sent, held });
     }
     let observed =
         if reasons.is_empty() { None } else { observed(state, task, (&call.tool.connector, class), &reasons, now) };
@@ -128,6 +162,8 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
             now,
             chosen_by: chosen_by(task, &call.arguments),
             observed,
+            wanted,
+            digested,
         })
     } else {
         Err(reasons.into_iter().collect())
@@ -264,130 +300,6 @@ fn pin(state: &State, call: &Call) -> Option<Reason> {
         }
         Some(_) => None,
     }
-}
-
-/// What one version of the policy says of a call
-struct Facts<'a> {
-    call: &'a Call,
-    profile: &'a Profile,
-    matching: Vec<&'a crate::policy::Variant>,
-    variants: Vec<&'a Name>,
-    class: Class,
-}
-
-impl<'a> Facts<'a> {
-    fn of(bundle: &'a Bundle, call: &'a Call) -> Option<Self> {
-        let profile = bundle.profile(&call.tool)?;
-        let matching = profile.fits(&call.arguments);
-        let variants = matching.iter().map(|variant| &variant.name).collect();
-        let class = profile.class_of(&matching);
-        Some(Self { call, profile, matching, variants, class })
-    }
-
-    fn question<'q>(&'q self, id: TaskId, task: &'q Task, now: Millis) -> Question<'q> {
-        Question {
-            agent: &task.agent,
-            user: task.user.as_ref(),
-            purpose: &task.purpose,
-            task: id,
-            tool: &self.call.tool,
-            variants: &self.variants,
-            class: self.class,
-            arguments: &self.call.arguments,
-            now,
-        }
-    }
-}
-
-/// The entries of a task's purpose that the call is charged to, and why none lets it through
-fn envelope<'a>(bundle: &'a Bundle, task: &Task, facts: &Facts<'_>) -> (Vec<&'a Name>, Vec<Reason>) {
-    let tool = &facts.call.tool;
-    let Some(purpose) = bundle.purposes.get(&task.purpose) else {
-        return (Vec::new(), vec![Reason::new(Word::PurposeStopped, Node::Purpose(task.purpose.clone()))]);
-    };
-    let source = || format!("purpose:{}", task.purpose);
-    let covering: Vec<&'a Entry> =
-        purpose.entries_of(tool).filter(|entry| entry.covers(tool, &facts.matching)).collect();
-    let nothing = BTreeMap::new();
-    let scope = Scope { parameters: &task.values, attributes: &nothing };
-    let mut reasons = Vec::new();
-    let mut closest: Option<Vec<Reason>> = None;
-    let mut matching = Vec::new();
-    if covering.is_empty() {
-        reasons.push(Reason::new(Word::ToolOutsidePurpose, source()).with("tool", tool));
-    }
-    for entry in covering {
-        let unmet = arguments(entry, facts, scope, &source);
-        if unmet.is_empty() {
-            matching.push(entry);
-        } else if closest.as_ref().is_none_or(|closest| unmet.len() < closest.len()) {
-            closest = Some(unmet);
-        }
-    }
-    if matching.is_empty() {
-        reasons.extend(closest.into_iter().flatten());
-    } else {
-        reasons.extend(spent(&matching, task, &source));
-        reasons.extend(questions(&matching, &facts.call.arguments, scope, &source));
-    }
-    // Also of a tool that the purpose does not name: a grant that lifts the one does not lift the other.
-    if !purpose.limits.standing.contains(&facts.class) {
-        reasons.push(Reason::new(Word::ClassNotOpen, source()).with("class", facts.class));
-    }
-    if let Some(calls) = purpose.limits.calls.filter(|calls| task.calls >= *calls) {
-        reasons.push(Reason::new(Word::CallsSpent, source()).with("limit", calls));
-    }
-    (matching.iter().map(|entry| &entry.name).collect(), reasons)
-}
-
-/// Arguments are closed by default: each is named by the entry, or free by the profile, or must be absent
-fn arguments(entry: &Entry, facts: &Facts<'_>, scope: Scope<'_>, source: &impl Fn() -> String) -> Vec<Reason> {
-    let given = &facts.call.arguments;
-    let outside = entry.arguments.iter().filter(|(name, pattern)| !pattern.matches(given.get(*name), scope)).map(
-        |(name, pattern)| {
-            Reason::new(Word::ArgumentOutsideTask, source())
-                .with("step", &entry.name)
-                .with("argument", name)
-                .with("expected", pattern.in_words(Some(scope)))
-        },
-    );
-    let unnamed = given
-        .keys()
-        .filter(|name| !entry.arguments.contains_key(*name) && !facts.profile.is_free(name))
-        .map(|name| Reason::new(Word::ArgumentNotNamed, source()).with("step", &entry.name).with("argument", name));
-    outside.chain(unnamed).collect()
-}
-
-/// One of the matching entries must have order and count left
-fn spent(matching: &[&Entry], task: &Task, source: &impl Fn() -> String) -> Vec<Reason> {
-    let step = |name: &Name| task.steps.get(name).copied().unwrap_or_default();
-    let mut reasons = Vec::new();
-    for entry in matching {
-        if let Some(before) = entry.after.as_ref().filter(|before| !step(before).succeeded) {
-            reasons.push(Reason::new(Word::OutOfOrder, source()).with("step", &entry.name).with("first", before));
-        } else if let Some(times) = entry.times.filter(|times| step(&entry.name).used >= *times) {
-            reasons.push(Reason::new(Word::CountSpent, source()).with("step", &entry.name).with("limit", times));
-        } else {
-            return Vec::new();
-        }
-    }
-    reasons
-}
-
-/// Every matching entry's question must be met, so an easier entry never hides a stricter one
-fn questions<'a>(
-    matching: &'a [&Entry],
-    given: &'a BTreeMap<String, Value>,
-    scope: Scope<'a>,
-    source: &'a impl Fn() -> String,
-) -> impl Iterator<Item = Reason> + 'a {
-    matching.iter().filter_map(move |entry| {
-        let ask = entry.ask.as_ref()?;
-        // An argument that is not there cannot show that the question is not needed.
-        let applies = |value: Option<&Value>, pattern: &Pattern| value.is_none() || pattern.matches(value, scope);
-        let asks = ask.when.iter().all(|(name, pattern)| applies(given.get(name), pattern));
-        asks.then(|| Reason::new(Word::ApprovalNeeded, source()).with("step", &entry.name).with("who", &ask.who))
-    })
 }
 
 /// An argument that equals a parameter was chosen by whoever chose that; anything else by the agent
