@@ -28,6 +28,7 @@ mod words;
 
 pub use bundle::{Checked, Loaded, Reader, check, compile, load};
 pub use definition::{Definition, Hints, Refused, Validator};
+pub use document::duration_ms;
 pub use files::Files;
 pub use finding::{Finding, Place, Severity};
 pub use starter::{init, starter};
