@@ -4,7 +4,7 @@ use super::{
     Shelf,
     envelope::{Share, envelope},
     facts::{Facts, Unread},
-    grant::{Observed, observed},
+    grant::{Observed, lift},
     now,
 };
 use crate::{
@@ -150,9 +150,8 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
         wanted.extend(fields);
         charges.push(Charge { task: *link, entries, sent, held });
     }
-    let observed =
-        if reasons.is_empty() { None } else { observed(state, task, (&call.tool.connector, class), &reasons, now) };
-    if reasons.is_empty() || observed.is_some() {
+    let observed = lift(state, task, (&call.tool.connector, class), &mut reasons, now);
+    if reasons.is_empty() {
         Ok(Admission {
             task: task_id,
             bundle: current.digest,
@@ -207,14 +206,9 @@ pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) ->
             }
         }
     }
-    if reasons.is_empty() {
-        return Ok(Starting { task: task_id, now, observed: None });
-    }
     // What a child is started for is judged by itself, so its class does not matter here.
-    match observed(state, task, (&start.connector, Class::Read), &reasons, now) {
-        Some(observed) => Ok(Starting { task: task_id, now, observed: Some(observed) }),
-        None => Err(reasons.into_iter().collect()),
-    }
+    let observed = lift(state, task, (&start.connector, Class::Read), &mut reasons, now);
+    if reasons.is_empty() { Ok(Starting { task: task_id, now, observed }) } else { Err(reasons.into_iter().collect()) }
 }
 
 /// The tools of a connector that the task of `run` could use, with the digests of their definitions

@@ -70,23 +70,26 @@ pub struct Observed {
     pub reasons: Vec<Reason>,
 }
 
-/// The grant that lifts all of `reasons`, if there is one: they only say that it is outside of the envelope
-pub(super) fn observed(
+/// Takes out of `reasons` what only says that a call is outside of the envelope, if a grant lets that through
+///
+/// What is left refuses as ever.
+pub(super) fn lift(
     state: &State,
     task: &Task,
     (connector, class): (&Name, Class),
-    reasons: &BTreeSet<Reason>,
+    reasons: &mut BTreeSet<Reason>,
     now: Millis,
 ) -> Option<Observed> {
-    // Only the purpose's own word is lifted: a tool that a rule hides, or that nobody accepted, stays hidden.
-    let envelope = format!("purpose:{}", task.purpose);
-    let lifted = |reason: &Reason| {
-        let privileged = reason.word == Word::ClassNotOpen && class == Class::Escalate;
-        reason.word.is_outside_envelope() && reason.source == envelope && !privileged
-    };
-    if !reasons.iter().all(lifted) {
+    let is_closed = |reason: &Reason| reason.word == Word::ClassNotOpen;
+    // No grant opens what is privileged; and what stays closed stays hidden.
+    if reasons.is_empty() || (class == Class::Escalate && reasons.iter().any(is_closed)) {
         return None;
     }
+    // Only the purpose's own word is lifted: a tool that a rule hides, or that nobody accepted, stays hidden.
+    let envelope = format!("purpose:{}", task.purpose);
+    let is_lifted = |reason: &Reason| reason.word.is_outside_envelope() && reason.source == envelope;
     let (grant, found) = state.observer(task, connector, now)?;
-    Some(Observed { grant, until: found.until, reasons: reasons.iter().cloned().collect() })
+    let lifted: Vec<Reason> = reasons.iter().filter(|reason| is_lifted(reason)).cloned().collect();
+    reasons.retain(|reason| !is_lifted(reason));
+    (!lifted.is_empty()).then_some(Observed { grant, until: found.until, reasons: lifted })
 }
