@@ -8,7 +8,7 @@ use portreeve_core::{
     request::{Call, Clock, Fit},
     state::{OpenWhat, State},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl World {
     /// After [`World::rest`]
@@ -129,5 +129,7 @@ fn recorded(admitted: &Admitted, facts: &CallFacts) -> Admission {
         charges: facts.charges.clone(),
         now: admitted.now,
         chosen_by: facts.arguments.iter().map(|(name, given)| (name.clone(), given.by)).collect(),
+        wanted: BTreeSet::new(),
+        digested: BTreeSet::new(),
     }
 }
