@@ -36,6 +36,7 @@ mod words;
 pub use bundle::{Checked, Loaded, Reader, check, compile, load};
 pub use definition::{Definition, Hints, Refused, Schema, Validator};
 pub use diff::{Change, Difference, Verdict, diff};
+pub use document::duration_ms;
 pub use files::Files;
 pub use finding::{Finding, Place, Severity};
 pub use pins::{Pins, pinned};
