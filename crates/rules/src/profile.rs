@@ -111,7 +111,13 @@ pub(crate) fn shared<'a>(doc: &Document<'_>, mut table: Table<'_, '_>, file: &Fi
     let source = table.need("source", SOURCE).and_then(|cell| doc.line(cell, SOURCE));
     let about = table.take("about").map_or(Some(String::new()), |cell| doc.line(cell, "\"Files below some folders\""));
     let written = table.take("toolsets").map_or(Some(toolset::Written::new()), |cell| toolset::read(doc, cell));
-    let tools = table.need("tools", "[tools.get_order]").and_then(|cell| sketches(doc, cell, &file.name, true));
+    let tools = match table.take("tools") {
+        Some(cell) => sketches(doc, cell, &file.name, true),
+        None => {
+            doc.error(table.span(), "the file has no `tools`", "for example: [tools.get_order]");
+            None
+        }
+    };
     table.finish();
     let (_, _, tools) = (source?, about?, tools?);
     for sketch in tools.values() {
