@@ -8,12 +8,13 @@ use crate::support::{
 use serde_json::{Value, json};
 use std::fs;
 
-/// A shop with three tools of which the purpose names one, once, with one value; `close` escalates
+/// A shop with four tools of which the purpose names one, once, with one value; `close` escalates
 fn shop() -> (Upstream, Place) {
-    let upstream = Upstream::http(&["act", "other", "close"], |_, _| false);
+    let upstream = Upstream::http(&["act", "other", "hidden", "close"], |_, _| false);
     let place = Place::new();
     let file = format!(
-        "{}\n[tools.act]\nclass = \"write\"\n[tools.other]\nclass = \"write\"\n[tools.close]\nclass = \"escalate\"\n",
+        "{}\n[tools.act]\nclass = \"write\"\n[tools.other]\nclass = \"write\"\n[tools.hidden]\nclass = \"write\"\n\
+         [tools.close]\nclass = \"escalate\"\n",
         upstream.reach()
     );
     place.write("policy/connectors/shop.toml", &file);
@@ -53,6 +54,10 @@ fn said_at_start(place: &Place) -> String {
 fn observe_mode_lets_through_what_is_outside_and_marks_it() {
     let (upstream, place) = shop();
     place.write("policy/rules/never.cedar", "@id(\"never\")\nforbid (principal, action == Action::\"shop.other\", resource) when { context.input has value && context.input.value == \"bad\" };\n");
+    place.write(
+        "policy/rules/hidden.cedar",
+        "@id(\"hidden\")\nforbid (principal, action == Action::\"shop.hidden\", resource);\n",
+    );
     let serve = place.serve(&["shop"]);
     let task = serve.open("work");
     assert_eq!(listed(&task), ["act"]);
@@ -88,6 +93,7 @@ fn observe_mode_lets_through_what_is_outside_and_marks_it() {
     // What a rule forbids, what is privileged, and what does not fit the schema stays refused.
     assert_eq!(task.word("shop", "other", "bad"), "rule_forbids");
     assert_eq!(task.word("shop", "close", "a"), "-32602");
+    assert_eq!(task.word("shop", "hidden", "a"), "-32602");
     serve.calls_settled(&task);
     assert_eq!(upstream.values(), ["a", "wrong", "v", "v"]);
 
