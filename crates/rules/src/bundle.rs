@@ -1,12 +1,14 @@
 //! From files to a bundle, and back from the log.
 
 use crate::{
-    case::Case,
+    case::{Case, Tried},
     cedar::CedarRules,
+    coverage::{Coverage, Tested},
     document::{Document, Table},
     facts::{self, Facts},
     files::{File, Files, Folder},
     finding::{Finding, Place, sort},
+    places::Places,
     purpose,
 };
 use portreeve_core::{
@@ -31,13 +33,36 @@ pub struct Loaded {
     /// What is probably not meant
     pub warnings: Vec<Finding>,
     cases: Vec<Case>,
+    /// Every rule and where it stands
+    rules: Vec<(String, Place)>,
 }
 
 impl Loaded {
     /// Runs every `[[case]]`; a finding for each that the policy does not bear out
     #[must_use]
     pub fn run_cases(&self) -> Vec<Finding> {
-        self.cases.iter().filter_map(|case| case.mismatch(&self.bundle)).collect()
+        self.cases.iter().filter_map(|case| case.run(&self.bundle).finding).collect()
+    }
+
+    /// How many cases there are
+    #[must_use]
+    pub fn cases(&self) -> usize {
+        self.cases.len()
+    }
+
+    /// Where its parts stand
+    #[must_use]
+    pub fn places(&self) -> Places {
+        Files::from_blob(&self.blob).map(|files| Places::of(&files)).unwrap_or_default()
+    }
+
+    /// Runs the cases of all purposes, or of one, and says what none of them touches
+    #[must_use]
+    pub fn test(&self, purpose: Option<&Name>) -> Tested {
+        let about = self.cases.iter().filter(|case| purpose.is_none_or(|purpose| case.purpose() == purpose));
+        let cases: Vec<Tried> = about.map(|case| case.run(&self.bundle)).collect();
+        let coverage = Coverage::of(&self.bundle, &self.places(), &self.rules, &cases, purpose);
+        Tested { cases, coverage }
     }
 }
 
@@ -96,6 +121,7 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
     if let Err(error) = &rules {
         findings.push(Finding::error(Place::file("rules"), error.clone(), ""));
     }
+    let placed = rules.as_ref().map(CedarRules::places).unwrap_or_default();
     sort(&mut findings);
     let Facts { agents, users, connectors } = facts;
     let complete = (|| {
@@ -110,7 +136,9 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
         findings.iter().all(|finding| !finding.is_error()).then_some(bundle)
     })();
     match complete {
-        Some(bundle) => Ok(Loaded { bundle: Arc::new(bundle), blob: files.blob(), warnings: findings, cases }),
+        Some(bundle) => {
+            Ok(Loaded { bundle: Arc::new(bundle), blob: files.blob(), warnings: findings, cases, rules: placed })
+        }
         None => Err(findings),
     }
 }
