@@ -2,7 +2,12 @@
 
 use crate::value::Value;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 /// A path to a field: member names, and `[*]` for every item of an array
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,13 +97,16 @@ fn follow<'v>(value: Option<&'v Value>, steps: &[Step], reached: &mut Reached<'v
     }
 }
 
+/// Places that are told at most: a call could have any number of them
+const UNCOVERED_MAX: usize = 8;
+
 /// The places of `arguments` that no path of `named` covers: neither they, nor what they stand in, nor all
 /// that stands in them
 pub fn uncovered<'p>(
     arguments: &BTreeMap<String, Value>,
     named: impl Iterator<Item = &'p FieldPath> + Clone,
-) -> Vec<String> {
-    let mut found = Vec::new();
+) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
     for (name, value) in arguments {
         let below: Vec<&[Step]> = named
             .clone()
@@ -111,24 +119,24 @@ pub fn uncovered<'p>(
     found
 }
 
-fn walk(value: &Value, below: &[&[Step]], at: &str, found: &mut Vec<String>) {
-    if below.iter().any(|rest| rest.is_empty()) {
+fn walk(value: &Value, below: &[&[Step]], at: &str, found: &mut BTreeSet<String>) {
+    if found.len() >= UNCOVERED_MAX || below.iter().any(|rest| rest.is_empty()) {
         return;
     }
     let within = |step: &Step| -> Vec<&[Step]> {
         below.iter().filter_map(|rest| rest.split_first()).filter(|(first, _)| *first == step).map(|(_, r)| r).collect()
     };
     match value {
-        _ if below.is_empty() => found.push(at.to_owned()),
+        _ if below.is_empty() => drop(found.insert(at.to_owned())),
         Value::Object(members) => members.iter().for_each(|(name, value)| {
             walk(value, &within(&Step::Member(name.clone())), &format!("{at}.{name}"), found);
         }),
         Value::Array(items) => {
             let below = within(&Step::Each);
-            items.iter().for_each(|item| walk(item, &below, &format!("{at}[*]"), found));
-            found.dedup();
+            let at = format!("{at}[*]");
+            items.iter().for_each(|item| walk(item, &below, &at, found));
         }
-        _ => found.push(at.to_owned()),
+        _ => drop(found.insert(at.to_owned())),
     }
 }
 
@@ -229,12 +237,12 @@ mod tests {
             object(r#"{"files":[{"path":"a","mode":1},{"path":"b","mode":2}],"x":{"y":1,"z":2},"s":"t","e":[]}"#);
         let check = |named: &[&str]| {
             let named: Vec<FieldPath> = named.iter().map(|text| path(text)).collect();
-            uncovered(&root, named.iter()).join(" ")
+            uncovered(&root, named.iter()).into_iter().collect::<Vec<_>>().join(" ")
         };
         assert_eq!(check(&[]), "e files s x");
-        assert_eq!(check(&["files[*].path", "x.y", "s", "e[*].q"]), "files[*].mode files[*].mode x.z");
+        assert_eq!(check(&["files[*].path", "x.y", "s", "e[*].q"]), "files[*].mode x.z");
         assert_eq!(check(&["files", "x.y", "x.z", "s", "e"]), "");
         // A path into something that is not what the path needs covers nothing of it.
-        assert_eq!(check(&["files.path", "x[*]", "s.t", "e"]), "files x.y x.z s");
+        assert_eq!(check(&["files.path", "x[*]", "s.t", "e"]), "files[*] s x.y x.z");
     }
 }

@@ -586,9 +586,9 @@ pub struct Bytes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnHold {
     /// They are asked
+    #[default]
     Ask,
     /// The call is refused: nobody is there to wait
-    #[default]
     Deny,
 }
 

@@ -59,6 +59,11 @@ fn judge(rules: &dyn Rules) -> Result<f64, Box<dyn std::error::Error>> {
         variants: &[],
         class: Class::Write,
         arguments: &arguments,
+        person: None,
+        above: &[],
+        matches: &BTreeMap::new(),
+        target: None,
+        environment: None,
         now: Millis(1_767_614_400_000),
     };
     for _ in 0..1_000 {

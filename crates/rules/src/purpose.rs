@@ -189,7 +189,7 @@ fn limits(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Limits> {
     let bytes = table.take("max_bytes").map_or(Some(Bytes::default()), |cell| bytes(doc, cell));
     let on_hold = table
         .take("on_hold")
-        .map_or(Some(OnHold::Deny), |cell| doc.word(cell, &[("deny", OnHold::Deny), ("ask", OnHold::Ask)]));
+        .map_or(Some(OnHold::Ask), |cell| doc.word(cell, &[("deny", OnHold::Deny), ("ask", OnHold::Ask)]));
     table.later(&["elevate"]);
     table.finish();
     Some(Limits {

@@ -67,7 +67,7 @@ pub(super) fn url(text: &str) -> Option<Url> {
         && url.has_host()
         && url.username().is_empty()
         && url.password().is_none()
-        && !path.split('/').next()?.contains(['@', '%'])
+        && !path.split('/').next()?.contains(['@', '%', '*'])
         && url.fragment().is_none();
     fits.then_some(url)
 }

@@ -49,6 +49,11 @@ impl Asked {
             variants: &variants.iter().collect::<Vec<_>>(),
             class: self.class,
             arguments: &arguments,
+            person: None,
+            above: &[],
+            matches: &BTreeMap::new(),
+            target: None,
+            environment: None,
             // Noon of Monday, 5 January 2026.
             now: Millis(1_767_614_400_000),
         };
