@@ -10,12 +10,14 @@ use crate::{
     finding::{Finding, Place, sort},
     places::Places,
     purpose,
+    review::reviews,
 };
 use portreeve_core::{
     engine::Bundles,
     hash::Hash,
     names::Name,
     policy::{Bundle, Purpose},
+    time::Millis,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -73,7 +75,9 @@ pub struct Checked {
     pub digest: Option<Hash>,
     /// How many cases were run
     pub cases: usize,
-    /// Errors, warnings and cases that the policy does not bear out
+    /// How many of them the policy does not bear out
+    pub failed: usize,
+    /// Errors and warnings
     pub findings: Vec<Finding>,
 }
 
@@ -85,17 +89,19 @@ pub fn load(dir: &Path) -> Result<Loaded, Vec<Finding>> {
     compile(&Files::read(dir)?)
 }
 
-/// Reads a folder of policy and runs its cases
+/// Reads a folder of policy, says what time does to it at `today`, and counts the cases that fail
 #[must_use]
-pub fn check(dir: &Path) -> Checked {
+pub fn check(dir: &Path, today: Millis) -> Checked {
     match load(dir) {
         Ok(loaded) => {
-            let mut findings = loaded.run_cases();
+            let mut findings = reviews(&loaded.bundle, &loaded.places(), today);
+            let failed = loaded.run_cases().len();
+            let (digest, cases) = (Some(loaded.bundle.digest), loaded.cases());
             findings.extend(loaded.warnings);
             sort(&mut findings);
-            Checked { digest: Some(loaded.bundle.digest), cases: loaded.cases.len(), findings }
+            Checked { digest, cases, failed, findings }
         }
-        Err(findings) => Checked { digest: None, cases: 0, findings },
+        Err(findings) => Checked { digest: None, cases: 0, failed: 0, findings },
     }
 }
 

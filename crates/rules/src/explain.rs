@@ -155,14 +155,15 @@ impl Explanation {
     pub fn of(position: Position<'_>) -> Self {
         let judgement = Judgement::of(position.state, position.shelf, position.call, position.clock);
         let (now, _) = portreeve_core::judge::now(position.state, position.clock);
+        let current = position.shelf.current(position.state).map(AsRef::as_ref);
         Self {
             verdict: judgement.verdict(),
             call: in_words(&position.call.tool, &position.call.arguments),
             time: now,
             layers: layers::of(position, now, &judgement.reasons),
             reasons: judgement.reasons.iter().map(Unmet::from).collect(),
-            decided: advice::decided(&judgement, position.call),
-            changes: advice::changes(&judgement.reasons, position.call),
+            decided: advice::decided(&judgement, position.call, current),
+            changes: advice::changes(&judgement.reasons, position.call, current),
         }
     }
 

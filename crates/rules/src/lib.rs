@@ -41,7 +41,7 @@ pub use explain::{Explanation, Layer, Line, Mark, Position, Unmet, word_of};
 pub use files::Files;
 pub use finding::{Finding, Place, Severity};
 pub use places::Places;
-pub use replay::{Against, Difference, Replay, Report, rebuild};
+pub use replay::{Against, Difference, Replay, Report, Version, rebuild};
 pub use review::reviews;
 pub use stage::{For, Judgement, NOON, Opening, Stage};
 pub use starter::{init, starter};

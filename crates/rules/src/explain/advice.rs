@@ -2,25 +2,46 @@
 
 use crate::{case::short, stage::Judgement};
 use portreeve_core::{
+    pattern::{Match, Scope},
+    policy::Bundle,
     reason::{Reason, Word},
     request::Call,
 };
 
 /// The input that decided
-pub(super) fn decided(judgement: &Judgement, call: &Call) -> String {
+pub(super) fn decided(judgement: &Judgement, call: &Call, bundle: Option<&Bundle>) -> String {
     let Some(reason) = judgement.reasons.first() else {
         let charges = judgement.admission.iter().flat_map(|admission| &admission.charges);
         let entries: Vec<&str> = charges.flat_map(|charge| &charge.entries).map(|entry| entry.as_str()).collect();
         return match entries.as_slice() {
-            [] => "nothing stands against it".to_owned(),
-            [one] => format!("the step `{one}` lets it through, and nothing stands against it"),
-            many => format!("the steps `{}` let it through, and nothing stands against it", many.join("`, `")),
+            [] => "nobody: nothing stands against it".to_owned(),
+            [one] => format!("the step `{one}`, which lets it through; nothing stands against it"),
+            many => format!("the steps `{}`, which let it through; nothing stands against it", many.join("`, `")),
         };
     };
+    if let Some(variant) = reason.about.get("variant").filter(|_| reason.word == Word::ArgumentUnclear) {
+        let profile = bundle.and_then(|bundle| bundle.profile(&call.tool));
+        let variants = profile.into_iter().flat_map(|profile| &profile.variants);
+        let conditions = variants.filter(|known| known.name.as_str() == variant).flat_map(|known| &known.matches);
+        let unclear = conditions
+            .filter(|(path, pattern)| pattern.picks(&path.select(&call.arguments), Scope::NONE) == Match::Unclear);
+        let names: Vec<String> = unclear.map(|(path, _)| format!("`{path}`")).collect();
+        return format!("the argument {}: nobody can tell whether it is `#{variant}`", names.join(" and "));
+    }
     match given(reason, call) {
         Some((path, value)) => format!("the argument `{path}`, which is {value}"),
         None => first(&judgement.reasons),
     }
+}
+
+/// How an entry would have to name the call
+fn usage(call: &Call, bundle: Option<&Bundle>) -> String {
+    let profile = bundle.and_then(|bundle| bundle.profile(&call.tool));
+    let fitting = profile.and_then(|profile| profile.fits(&call.arguments).ok()).unwrap_or_default();
+    if fitting.is_empty() {
+        return format!("`{}`", call.tool);
+    }
+    fitting.iter().map(|variant| format!("`{}#{}`", call.tool, variant.name)).collect::<Vec<_>>().join(" and ")
 }
 
 /// The first reason in one line
@@ -53,13 +74,13 @@ fn given<'a>(reason: &'a Reason, call: &Call) -> Option<(&'a str, String)> {
 }
 
 /// What would have to change, one for each reason
-pub(super) fn changes(reasons: &[Reason], call: &Call) -> Vec<String> {
-    let mut changes: Vec<String> = reasons.iter().map(|reason| change(reason, call)).collect();
+pub(super) fn changes(reasons: &[Reason], call: &Call, bundle: Option<&Bundle>) -> Vec<String> {
+    let mut changes: Vec<String> = reasons.iter().map(|reason| change(reason, call, bundle)).collect();
     changes.dedup();
     changes
 }
 
-fn change(reason: &Reason, call: &Call) -> String {
+fn change(reason: &Reason, call: &Call, bundle: Option<&Bundle>) -> String {
     let about = |name: &str| reason.about.get(name).map_or("?", String::as_str);
     match reason.word {
         Word::ArgumentOutsideTask => format!("`{}` would have to be {}", about("argument"), about("expected")),
@@ -73,7 +94,9 @@ fn change(reason: &Reason, call: &Call) -> String {
         Word::ToolOutsidePurpose if reason.source == "pins" => {
             format!("the definition of `{}` would have to be accepted", call.tool)
         }
-        Word::ToolOutsidePurpose => format!("an `[[allow]]` of {} would have to use `{}`", reason.source, call.tool),
+        Word::ToolOutsidePurpose => {
+            format!("an `[[allow]]` of {} would have to use {}", reason.source, usage(call, bundle))
+        }
         Word::OutOfOrder => format!("the step `{}` would have to succeed first", about("first")),
         Word::CountSpent => format!("the step `{}` may be used {} times: another task", about("step"), about("limit")),
         Word::ClassNotOpen => format!("`standing` of {} would have to hold \"{}\"", reason.source, about("class")),

@@ -13,7 +13,7 @@ impl fmt::Display for Explanation {
         };
         let at = jiff::Timestamp::from_millisecond(self.time.0).map_or_else(|_| String::new(), |at| format!("{at:.0}"));
         writeln!(f, "{verdict}  {}", clean(&self.call))?;
-        writeln!(f, "because of {}", clean(&self.decided))?;
+        writeln!(f, "decided by {}", clean(&self.decided))?;
         for layer in &self.layers {
             write!(f, "\n{layer}")?;
         }
