@@ -1,6 +1,7 @@
 //! Tests that live with what they test: `[[case]]`, judged by the real core.
 
 use crate::{
+    Loaded,
     document::{Cell, Document, Table},
     facts::Facts,
     files::File,
@@ -12,16 +13,13 @@ use crate::{
 use portreeve_core::{
     names::{Name, Tool},
     pattern::Source,
-    policy::{Bundle, Entry},
+    policy::Entry,
     reason::{Verdict, Word},
     time::Millis,
     value::Value,
 };
 use serde::Serialize;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One call of a task under a purpose, and what is expected of it
 #[derive(Clone, Debug)]
@@ -317,7 +315,7 @@ impl Case {
 
     /// Opens a task and judges the call in it, as the door would
     #[must_use]
-    pub fn judge(&self, bundle: &Arc<Bundle>) -> Judgement {
+    pub fn judge(&self, loaded: &Loaded) -> Judgement {
         // A case says what it is about: a parameter that it leaves out matches nothing, and without a time of
         // its own no review is overdue.
         let mut excused = Vec::new();
@@ -327,7 +325,7 @@ impl Case {
         if self.time.is_none() {
             excused.push(Word::PurposeOverdue);
         }
-        let mut stage = Stage::new(bundle, self.time.unwrap_or(NOON));
+        let mut stage = Stage::new(loaded, self.time.unwrap_or(NOON));
         if let Err(reasons) = stage.open(&self.opening, &excused) {
             return Judgement::refused(reasons);
         }
@@ -343,8 +341,8 @@ impl Case {
 
     /// Runs the case
     #[must_use]
-    pub fn run(&self, bundle: &Arc<Bundle>) -> Tried {
-        let judgement = self.judge(bundle);
+    pub fn run(&self, loaded: &Loaded) -> Tried {
+        let judgement = self.judge(loaded);
         let ok = self.expect.is_met(&judgement);
         Tried {
             purpose: self.opening.purpose.clone(),

@@ -49,6 +49,9 @@ pub struct Explanation {
     pub layers: Vec<Layer>,
     /// Every unmet reason, the most useful one first
     pub reasons: Vec<Unmet>,
+    /// What would stand against it too, if a grant did not take it out of the way
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lifted: Vec<Unmet>,
     /// The input that decided
     pub decided: String,
     /// What would have to change for a permit
@@ -155,6 +158,7 @@ impl Explanation {
     pub fn of(position: Position<'_>) -> Self {
         let judgement = Judgement::of(position.state, position.shelf, position.call, position.clock);
         let (now, _) = portreeve_core::judge::now(position.state, position.clock);
+        let observed = judgement.admission.as_ref().and_then(|admission| admission.observed.as_ref());
         let current = position.shelf.current(position.state).map(AsRef::as_ref);
         Self {
             verdict: judgement.verdict(),
@@ -162,6 +166,7 @@ impl Explanation {
             time: now,
             layers: layers::of(position, now, &judgement.reasons),
             reasons: judgement.reasons.iter().map(Unmet::from).collect(),
+            lifted: observed.into_iter().flat_map(|observed| &observed.reasons).map(Unmet::from).collect(),
             decided: advice::decided(&judgement, position.call, current),
             changes: advice::changes(&judgement.reasons, position.call, current),
         }
@@ -185,6 +190,7 @@ impl Explanation {
             time,
             layers,
             reasons: reasons.iter().map(Unmet::from).collect(),
+            lifted: Vec::new(),
             decided: advice::first(&judgement.reasons),
             changes: reasons.iter().map(|reason| reason.word.remedy().to_owned()).collect(),
         }

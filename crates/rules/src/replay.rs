@@ -53,7 +53,7 @@ pub struct Report {
     /// Calls that were judged once more with the versions that the record names, and gave the same answer
     pub same: usize,
     /// Those that did not: the record and this program disagree
-    pub differences: Vec<Difference>,
+    pub differences: Vec<Disagreement>,
     /// Calls that cannot be judged once more, by why
     pub skipped: BTreeMap<String, usize>,
     /// Refused requests, of which the record keeps no arguments, by word
@@ -65,7 +65,7 @@ pub struct Report {
 
 /// A call that is not judged as the record says
 #[derive(Clone, Debug, Serialize)]
-pub struct Difference {
+pub struct Disagreement {
     /// The effect
     pub effect: EffectId,
     /// The call as a person writes it
@@ -92,7 +92,7 @@ pub struct Against {
 pub struct Changed {
     /// The tool, or the purpose of an opening
     pub what: String,
-    /// `ask` or `deny`
+    /// `ask`, `deny`, or `observe`: let through by a grant only
     pub verdict: &'static str,
     /// Why, of the first one
     pub reasons: Vec<Reason>,
@@ -255,7 +255,8 @@ impl Replay {
             Ok(_) => self.report.against.iter_mut().for_each(|against| against.opens += 1),
             Err(reasons) => {
                 let what = format!("open {}", began.purpose);
-                self.changed(what.clone(), &Judgement::refused(reasons), began.task.to_string(), what);
+                let verdict = word_of(portreeve_core::reason::verdict(&reasons));
+                self.changed(what.clone(), verdict, &reasons, (began.task.to_string(), what));
             }
         }
     }
@@ -288,7 +289,7 @@ impl Replay {
                 None => self.report.same += 1,
                 Some(what) => {
                     let call = in_words(&call.tool, &call.arguments);
-                    self.report.differences.push(Difference { effect: admitted.effect, call, what });
+                    self.report.differences.push(Disagreement { effect: admitted.effect, call, what });
                 }
             }
         }
@@ -297,13 +298,21 @@ impl Replay {
         let Some(admission) = &judged.admission else {
             if counts {
                 let example = in_words(&call.tool, &call.arguments);
-                self.changed(call.tool.to_string(), &judged, admitted.effect.to_string(), example);
+                let told = (admitted.effect.to_string(), example);
+                self.changed(call.tool.to_string(), word_of(judged.verdict()), &judged.reasons, told);
             }
             // It happened all the same: each call is judged for itself, not for what was refused before it.
             return record.clone();
         };
         if counts {
-            self.report.against.iter_mut().for_each(|against| against.permits += 1);
+            match admission.observed.as_ref().filter(|_| admitted.because.is_none()) {
+                Some(observed) => {
+                    let example = in_words(&call.tool, &call.arguments);
+                    let told = (admitted.effect.to_string(), example);
+                    self.changed(call.tool.to_string(), "observe", &observed.reasons, told);
+                }
+                None => self.report.against.iter_mut().for_each(|against| against.permits += 1),
+            }
         }
         let mut record = record.clone();
         if let Event::Admitted(admitted) = &mut record.event
@@ -314,26 +323,20 @@ impl Replay {
         record
     }
 
-    fn changed(&mut self, what: String, judged: &Judgement, first: String, example: String) {
+    fn changed(&mut self, what: String, verdict: &'static str, reasons: &[Reason], told: (String, String)) {
         let Some(against) = &mut self.report.against else { return };
-        let verdict = word_of(judged.verdict());
         let words = |reasons: &[Reason]| -> BTreeSet<(Word, String)> {
             reasons.iter().map(|reason| (reason.word, reason.source.clone())).collect()
         };
-        let key = words(&judged.reasons);
+        let key = words(reasons);
         let alike =
             |known: &&mut Changed| known.what == what && known.verdict == verdict && words(&known.reasons) == key;
-        match against.changed.iter_mut().find(alike) {
-            Some(known) => known.count += 1,
-            None => against.changed.push(Changed {
-                what,
-                verdict,
-                reasons: judged.reasons.clone(),
-                count: 1,
-                first,
-                example,
-            }),
+        if let Some(known) = against.changed.iter_mut().find(alike) {
+            known.count += 1;
+            return;
         }
+        let (first, example) = told;
+        against.changed.push(Changed { what, verdict, reasons: reasons.to_vec(), count: 1, first, example });
     }
 }
 
@@ -365,6 +368,7 @@ fn difference(judged: &Judgement, admitted: &Admitted, facts: &CallFacts) -> Opt
     };
     let Admission { task, bundle, class, variants, charges, now, chosen_by, .. } = admission;
     let recorded: BTreeMap<_, _> = facts.arguments.iter().map(|(name, given)| (name.clone(), given.by)).collect();
+    let grant = admission.observed.as_ref().map(|observed| observed.grant);
     let checks = [
         ("task", *task == admitted.task),
         ("policy", *bundle == admitted.bundle),
@@ -373,6 +377,7 @@ fn difference(judged: &Judgement, admitted: &Admitted, facts: &CallFacts) -> Opt
         ("charges", *charges == facts.charges),
         ("time", *now == admitted.now),
         ("who chose its arguments", *chosen_by == recorded),
+        ("the grant that let it through", grant == admitted.because.as_ref().map(|because| because.grant)),
     ];
     let wrong: Vec<&str> = checks.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
     (!wrong.is_empty()).then(|| format!("the record says otherwise of: {}", wrong.join(", ")))

@@ -3,6 +3,7 @@
 //! Cases, explanations and traces are judged here. The state is folded from events as the door writes them, so
 //! nothing is judged in another way than in service.
 
+use crate::{Loaded, Pins, Validator};
 use portreeve_core::{
     commit::Committed,
     event::{
@@ -83,20 +84,24 @@ impl Judgement {
 
 /// A task, and what it is judged with
 #[derive(Debug)]
-pub struct Stage {
+pub struct Stage<'p> {
     state: State,
     shelf: Shelf,
     bundle: Arc<Bundle>,
+    /// Accepted definitions, for the connectors of which the policy holds them
+    pins: &'p BTreeMap<Name, Pins>,
     clock: Clock,
     accepted: BTreeMap<Name, BTreeMap<ToolName, Accepted>>,
     effects: u64,
 }
 
-impl Stage {
+impl<'p> Stage<'p> {
     /// Nothing but a version of the policy in force, at a time
     #[must_use]
-    pub fn new(bundle: &Arc<Bundle>, now: Millis) -> Self {
+    pub fn new(loaded: &'p Loaded, now: Millis) -> Self {
+        let bundle = &loaded.bundle;
         let mut stage = Self {
+            pins: &loaded.pins,
             state: State::default(),
             shelf: Shelf(BTreeMap::from([(bundle.digest, Arc::clone(bundle))])),
             bundle: Arc::clone(bundle),
@@ -197,17 +202,30 @@ impl Stage {
     }
 
     /// The call of a tool as it would be put to the door
+    ///
+    /// Its arguments are held against the definition in `pins/`. Where the policy holds none of a connector, a
+    /// tool of any name is taken to be accepted, with any arguments.
     pub fn call(&mut self, tool: &Tool, arguments: &BTreeMap<String, Value>) -> Call {
+        let definition = match self.pins.get(&tool.connector) {
+            None => Some(None),
+            Some(pins) => pins.get(&tool.name).map(Some),
+        };
         let accepted = self.accepted.entry(tool.connector.clone()).or_default();
-        accepted.insert(tool.name.clone(), Accepted { digest: PIN, blob: PIN });
+        if definition.is_some() {
+            accepted.insert(tool.name.clone(), Accepted { digest: PIN, blob: PIN });
+        }
         let accepted = accepted.clone();
         self.apply(Event::Changed(Changed::Pins { connector: tool.connector.clone(), accepted }));
+        let error = definition.flatten().and_then(|definition| match Validator::new(definition) {
+            Ok(validator) => validator.fit(&Value::Object(arguments.clone())),
+            Err(error) => Some(error.to_string()),
+        });
         Call {
             effect: EffectId(u64::MAX),
             run: RUN,
             tool: tool.clone(),
             arguments: arguments.clone(),
-            fit: Fit { pin: PIN, error: None },
+            fit: Fit { pin: PIN, error },
         }
     }
 
@@ -262,6 +280,7 @@ impl Stage {
             bundle: self.bundle.digest,
             now: self.clock.steady,
             what: What::Call(facts),
+            because: None,
         };
         self.apply(Event::Admitted(Box::new(admitted)));
     }

@@ -10,21 +10,18 @@
 //! the call through. A call that is refused did not happen: nothing is charged, and the next one is judged.
 
 use crate::{
+    Loaded,
     case::{in_words, millis},
     stage::{For, Judgement, NOON, Opening, Stage},
 };
 use portreeve_core::{
     names::{Name, Tool},
     pattern::Source,
-    policy::Bundle,
     reason::{Reason, Verdict, Word},
     value::Value,
 };
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one task did
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,9 +155,9 @@ impl Followed {
 impl Trace {
     /// Judges its calls in order
     #[must_use]
-    pub fn follow(&self, bundle: &Arc<Bundle>) -> Followed {
+    pub fn follow(&self, loaded: &Loaded) -> Followed {
         let now = self.time.as_deref().and_then(millis).unwrap_or(NOON);
-        let mut stage = Stage::new(bundle, now);
+        let mut stage = Stage::new(loaded, now);
         let user = match &self.user {
             None => For::Anybody,
             Some(None) => For::Nobody,

@@ -10,6 +10,10 @@ use portreeve_core::{
 
 /// The input that decided
 pub(super) fn decided(judgement: &Judgement, call: &Call, bundle: Option<&Bundle>) -> String {
+    let observed = judgement.admission.as_ref().and_then(|admission| admission.observed.as_ref());
+    if let Some(observed) = observed {
+        return format!("{}, a grant that takes what stands against it out of the way", observed.grant);
+    }
     let Some(reason) = judgement.reasons.first() else {
         let charges = judgement.admission.iter().flat_map(|admission| &admission.charges);
         let entries: Vec<&str> = charges.flat_map(|charge| &charge.entries).map(|entry| entry.as_str()).collect();

@@ -22,6 +22,10 @@ impl fmt::Display for Explanation {
             writeln!(f, "  {} ({}) from {}", reason.word, reason.sort, clean(&reason.source))?;
             writeln!(f, "      {}", clean(&reason.says))?;
         }
+        for reason in &self.lifted {
+            writeln!(f, "  lifted by the grant: {} from {}", reason.word, clean(&reason.source))?;
+            writeln!(f, "      {}", clean(&reason.says))?;
+        }
         if !self.changes.is_empty() {
             writeln!(f, "\nwhat would have to change")?;
         }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{Files, compile};
 
-fn bundle() -> Arc<Bundle> {
+fn loaded() -> Loaded {
     let files: Files = [
         ("agents/bot.toml", "owner = \"a@example.com\"\n"),
         ("users/kim.toml", "accounts = [\"kim\"]\n"),
@@ -22,12 +22,12 @@ fn bundle() -> Arc<Bundle> {
     .map(|(path, text)| (path.to_owned(), text.to_owned()))
     .into_iter()
     .collect();
-    compile(&files).unwrap().bundle
+    compile(&files).unwrap()
 }
 
 fn verdicts(line: &str) -> String {
     let trace = traces(line).unwrap().remove(0);
-    let followed = trace.follow(&bundle());
+    let followed = trace.follow(&loaded());
     let said = |step: &Step| {
         let words: Vec<&str> = step.reasons.iter().map(|reason| reason.word.as_str()).collect();
         format!("{} {}", step.verdict, words.join(" ")).trim().to_owned()

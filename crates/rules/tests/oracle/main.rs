@@ -73,7 +73,7 @@ fn play(seed: u64, seen: &mut BTreeMap<String, usize>) {
     };
     for purpose in &setting.purposes {
         let given = setting.parameters(&mut random);
-        let mut stage = Stage::new(&loaded.bundle, NOON);
+        let mut stage = Stage::new(&loaded, NOON);
         let opening = Opening {
             purpose: purpose.parse().unwrap(),
             agent: None,
@@ -111,7 +111,7 @@ fn play(seed: u64, seen: &mut BTreeMap<String, usize>) {
             }
             match words.is_empty() {
                 true => *seen.entry("permit".to_owned()).or_default() += 1,
-                false => words.into_iter().for_each(|word| *seen.entry(word).or_default() += 1),
+                false => words.iter().for_each(|word| *seen.entry(word.clone()).or_default() += 1),
             }
             if let Some(admission) = &judged.admission {
                 let ok = random.chance(4, 5);

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Is {
+pub(crate) enum Is {
     Yes,
     No,
     Unclear,
@@ -16,13 +16,13 @@ fn is(holds: bool) -> Is {
 }
 
 /// What `"{name}"` and `from` stand for
-pub struct Known<'a> {
-    pub parameters: &'a BTreeMap<String, Json>,
-    pub returned: &'a BTreeMap<String, Vec<Json>>,
+pub(crate) struct Known<'a> {
+    pub(crate) parameters: &'a BTreeMap<String, Json>,
+    pub(crate) returned: &'a BTreeMap<String, Vec<Json>>,
 }
 
 /// All that a path leads to; `None`: nothing is there. The flag: something on the way is of the wrong kind
-pub fn reach(root: &serde_json::Map<String, Json>, path: &str) -> (Vec<Option<Json>>, bool) {
+pub(crate) fn reach(root: &serde_json::Map<String, Json>, path: &str) -> (Vec<Option<Json>>, bool) {
     let mut steps = Vec::new();
     for part in path.split('.') {
         let stars = part.matches("[*]").count();
@@ -50,13 +50,23 @@ pub fn reach(root: &serde_json::Map<String, Json>, path: &str) -> (Vec<Option<Js
 }
 
 /// Whether everything that a path leads to is matched: what an entry asks of an argument
-pub fn all_match(arguments: &serde_json::Map<String, Json>, path: &str, pattern: &toml::Value, known: &Known<'_>) -> bool {
+pub(crate) fn all_match(
+    arguments: &serde_json::Map<String, Json>,
+    path: &str,
+    pattern: &toml::Value,
+    known: &Known<'_>,
+) -> bool {
     let (values, broken) = reach(arguments, path);
     !broken && values.iter().all(|value| matches(value.as_ref(), pattern, known) == Yes)
 }
 
 /// Whether what a path leads to picks a call out: a variant, a question
-pub fn picks(arguments: &serde_json::Map<String, Json>, path: &str, pattern: &toml::Value, known: &Known<'_>) -> Is {
+pub(crate) fn picks(
+    arguments: &serde_json::Map<String, Json>,
+    path: &str,
+    pattern: &toml::Value,
+    known: &Known<'_>,
+) -> Is {
     let (values, broken) = reach(arguments, path);
     let found: Vec<Is> = values.iter().map(|value| matches(value.as_ref(), pattern, known)).collect();
     match found.as_slice() {
@@ -68,7 +78,7 @@ pub fn picks(arguments: &serde_json::Map<String, Json>, path: &str, pattern: &to
 }
 
 /// Several operators at once: a no is a no, whatever else is unclear
-pub fn together(found: &[Is]) -> Is {
+pub(crate) fn together(found: &[Is]) -> Is {
     if found.contains(&No) {
         No
     } else if found.contains(&Unclear) {
@@ -78,7 +88,7 @@ pub fn together(found: &[Is]) -> Is {
     }
 }
 
-pub fn matches(value: Option<&Json>, pattern: &toml::Value, known: &Known<'_>) -> Is {
+pub(crate) fn matches(value: Option<&Json>, pattern: &toml::Value, known: &Known<'_>) -> Is {
     let toml::Value::Table(operators) = pattern else { return equals(value, pattern, known) };
     together(&operators.iter().map(|(name, operand)| operator(value, name, operand, known)).collect::<Vec<_>>())
 }
@@ -123,7 +133,13 @@ fn operator(value: Option<&Json>, name: &str, operand: &toml::Value, known: &Kno
 
 fn text_operator(text: &str, name: &str, operand: &str, wild: bool) -> Is {
     match name {
-        "prefix" => if is_plain(text) { is(text.starts_with(operand)) } else { Unclear },
+        "prefix" => {
+            if is_plain(text) {
+                is(text.starts_with(operand))
+            } else {
+                Unclear
+            }
+        }
         "glob" => {
             let (text_chars, shape): (Vec<char>, Vec<char>) = (text.chars().collect(), operand.chars().collect());
             if is_plain(text) { is(globs(&text_chars, &shape)) } else { Unclear }
@@ -161,7 +177,7 @@ fn equals_json(value: &Json, operand: Option<&Json>) -> Is {
     operand.map_or(Unclear, |operand| is(same(value, operand)))
 }
 
-pub fn same(left: &Json, right: &Json) -> bool {
+pub(crate) fn same(left: &Json, right: &Json) -> bool {
     canonical(left) == canonical(right)
 }
 
@@ -170,7 +186,7 @@ fn hundredths(number: f64) -> i64 {
 }
 
 /// One text for each value; numbers here have at most two digits after the point
-pub fn canonical(value: &Json) -> String {
+pub(crate) fn canonical(value: &Json) -> String {
     match value {
         Json::Number(number) => {
             let all = hundredths(number.as_f64().unwrap());
@@ -181,14 +197,15 @@ pub fn canonical(value: &Json) -> String {
         Json::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
         Json::Object(members) => {
             let sorted: BTreeMap<&String, &Json> = members.iter().collect();
-            let members = sorted.into_iter().map(|(name, value)| format!("{}:{}", Json::from(name.as_str()), canonical(value)));
+            let members =
+                sorted.into_iter().map(|(name, value)| format!("{}:{}", Json::from(name.as_str()), canonical(value)));
             format!("{{{}}}", members.collect::<Vec<_>>().join(","))
         }
         other => other.to_string(),
     }
 }
 
-pub fn to_json(value: &toml::Value) -> Json {
+pub(crate) fn to_json(value: &toml::Value) -> Json {
     match value {
         toml::Value::String(text) => text.as_str().into(),
         toml::Value::Integer(number) => (*number).into(),
@@ -247,9 +264,7 @@ fn globs(text: &[char], shape: &[char]) -> bool {
 
 /// Hosts here are ASCII: labels of letters, digits and hyphens
 fn host(text: &str) -> Option<String> {
-    let label = |label: &str| {
-        !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-    };
+    let label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     let last_is_number = text.rsplit('.').next().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit()));
     (text.split('.').all(label) && !last_is_number).then(|| text.to_lowercase())
 }
@@ -265,7 +280,9 @@ fn email(text: &str, shape: &str, wild: bool) -> Is {
     let Some((local, domain)) = read(text) else { return Unclear };
     match shape.strip_prefix("*@").filter(|_| wild) {
         Some(rest) => match rest.strip_prefix("*.") {
-            Some(parent) => is(domain.strip_suffix(parent).is_some_and(|below| below.len() > 1 && below.ends_with('.'))),
+            Some(parent) => {
+                is(domain.strip_suffix(parent).is_some_and(|below| below.len() > 1 && below.ends_with('.')))
+            }
             None => is(domain == rest.to_lowercase()),
         },
         None => read(shape).map_or(Unclear, |shape| is(shape == (local, domain))),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One task under one purpose
-pub struct Naive {
+pub(crate) struct Naive {
     connectors: BTreeMap<String, toml::Table>,
     purpose: toml::Table,
     rules: Vec<Rule>,
@@ -28,11 +28,11 @@ struct Rule {
 
 /// What it says of a call
 #[derive(Debug, Default)]
-pub struct Own {
-    pub words: BTreeSet<String>,
-    pub entries: BTreeSet<String>,
+pub(crate) struct Own {
+    pub(crate) words: BTreeSet<String>,
+    pub(crate) entries: BTreeSet<String>,
     /// Several entries do not match, and which one is told is left open
-    pub is_ambiguous: bool,
+    pub(crate) is_ambiguous: bool,
     sent: i64,
 }
 
@@ -55,7 +55,7 @@ fn texts<'a>(table: &'a toml::Table, name: &str) -> Vec<&'a str> {
 }
 
 impl Naive {
-    pub fn new(files: &[(String, String)], purpose: &str, given: &BTreeMap<String, Json>) -> Self {
+    pub(crate) fn new(files: &[(String, String)], purpose: &str, given: &BTreeMap<String, Json>) -> Self {
         let read = |path: &str| files.iter().find(|(known, _)| known == path).map(|(_, text)| text.parse().unwrap());
         let mut connectors = BTreeMap::new();
         let mut rules = Vec::new();
@@ -92,11 +92,11 @@ impl Naive {
         }
     }
 
-    pub fn returned(&self) -> &BTreeMap<String, Vec<Json>> {
+    pub(crate) fn returned(&self) -> &BTreeMap<String, Vec<Json>> {
         &self.returned
     }
 
-    pub fn judge(&self, tool: &str, arguments: &Map<String, Json>) -> Own {
+    pub(crate) fn judge(&self, tool: &str, arguments: &Map<String, Json>) -> Own {
         let mut own = Own { sent: canonical(&Json::Object(arguments.clone())).len() as i64, ..Own::default() };
         let nothing = Known { parameters: &BTreeMap::new(), returned: &BTreeMap::new() };
         let known = Known { parameters: &self.parameters, returned: &self.returned };
@@ -207,9 +207,11 @@ impl Naive {
             let name = text(entry, "name").unwrap();
             if text(entry, "after").is_some_and(|before| !self.succeeded.contains(before)) {
                 words.insert("out_of_order".to_owned());
-            } else if entry.get("times").and_then(toml::Value::as_integer).is_some_and(|times| {
-                self.used.get(name).copied().unwrap_or_default() >= times
-            }) {
+            } else if entry
+                .get("times")
+                .and_then(toml::Value::as_integer)
+                .is_some_and(|times| self.used.get(name).copied().unwrap_or_default() >= times)
+            {
                 words.insert("count_spent".to_owned());
             } else {
                 return;
@@ -233,7 +235,7 @@ impl Naive {
         }
     }
 
-    pub fn happened(
+    pub(crate) fn happened(
         &mut self,
         own: &Own,
         _: &Map<String, Json>,

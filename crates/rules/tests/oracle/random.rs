@@ -7,33 +7,33 @@ use std::{
 };
 
 /// Numbers from a seed: the same on every machine (xorshift64*)
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn below(&mut self, most: u64) -> u64 {
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % most
     }
 
-    pub fn chance(&mut self, of: u64, all: u64) -> bool {
+    pub(crate) fn chance(&mut self, of: u64, all: u64) -> bool {
         self.below(all) < of
     }
 
-    pub fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
+    pub(crate) fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
         from[usize::try_from(self.below(from.len() as u64)).unwrap()]
     }
 }
 
 /// One random policy
-pub struct Setting {
-    pub files: Vec<(String, String)>,
-    pub purposes: Vec<String>,
+pub(crate) struct Setting {
+    pub(crate) files: Vec<(String, String)>,
+    pub(crate) purposes: Vec<String>,
     /// Fields of results that some entry takes values from, by purpose
     wanted: BTreeSet<String>,
     /// What entries name: (purpose, tool, where)
@@ -138,7 +138,11 @@ fn pattern(random: &mut Random, sources: &[String], parameters: bool) -> String 
         3 => "{ absent = true }".to_owned(),
         4 => {
             let (one, two) = (operator(random, sources, parameters), operator(random, sources, parameters));
-            if one.split(' ').next() == two.split(' ').next() { format!("{{ {one} }}") } else { format!("{{ {one}, {two} }}") }
+            if one.split(' ').next() == two.split(' ').next() {
+                format!("{{ {one} }}")
+            } else {
+                format!("{{ {one}, {two} }}")
+            }
         }
         _ => format!("{{ {} }}", operator(random, sources, parameters)),
     }
@@ -160,7 +164,7 @@ fn conditions(random: &mut Random, most: u64, sources: &[String], parameters: bo
 }
 
 impl Setting {
-    pub fn new(random: &mut Random) -> Self {
+    pub(crate) fn new(random: &mut Random) -> Self {
         let mut files = vec![
             ("agents/bot.toml".to_owned(), "owner = \"a@example.com\"\n".to_owned()),
             ("users/kim.toml".to_owned(), "accounts = [\"kim\"]\ngroups = [\"leads\"]\n".to_owned()),
@@ -176,8 +180,7 @@ impl Setting {
             files.push((format!("connectors/{connector}.toml"), text));
         }
         files.push(("rules/r.cedar".to_owned(), rules(random)));
-        let mut setting =
-            Self { files, purposes: Vec::new(), wanted: BTreeSet::new(), entries: Vec::new() };
+        let mut setting = Self { files, purposes: Vec::new(), wanted: BTreeSet::new(), entries: Vec::new() };
         for name in ["one", "two"] {
             let text = setting.purpose(random, name, &variants);
             setting.files.push((format!("purposes/{name}.toml"), text));
@@ -199,13 +202,13 @@ impl Setting {
             }
             let class = random.pick(&["write", "execute", "escalate"]);
             // A variant is at least as strict as its tool.
-            let at_least = |class: &str| ["read", "write", "execute", "escalate"].iter().position(|known| *known == class);
+            let at_least =
+                |class: &str| ["read", "write", "execute", "escalate"].iter().position(|known| *known == class);
             let own = text.lines().rev().find_map(|line| line.strip_prefix("class = \"")?.strip_suffix('"')).unwrap();
             let class = if at_least(class) < at_least(own) { own.to_owned() } else { class.to_owned() };
             let where_ = conditions.join(", ");
-            let variant = format!(
-                "[[tools.{tool}.variants]]\nname = \"{name}\"\nclass = \"{class}\"\nwhere = {{ {where_} }}\n"
-            );
+            let variant =
+                format!("[[tools.{tool}.variants]]\nname = \"{name}\"\nclass = \"{class}\"\nwhere = {{ {where_} }}\n");
             text.push_str(&variant);
             variants.push(format!("{connector}.{tool}#{name}"));
         }
@@ -214,7 +217,8 @@ impl Setting {
     fn purpose(&mut self, random: &mut Random, name: &str, variants: &[String]) -> String {
         let mut text = format!("about = \"{name}\"\nowner = \"a@example.com\"\n");
         text.push_str("[open]\nagents = [\"bot\"]\nusers = \"none\"\n[task]\nexpires_after = \"1h\"\n");
-        let standing = random.pick(&["\"read\"", "\"read\", \"write\"", "\"read\", \"write\", \"execute\", \"escalate\""]);
+        let standing =
+            random.pick(&["\"read\"", "\"read\", \"write\"", "\"read\", \"write\", \"execute\", \"escalate\""]);
         writeln!(text, "standing = [{standing}]\non_hold = \"{}\"", random.pick(&["ask", "deny"])).unwrap();
         if random.chance(1, 3) {
             writeln!(text, "calls = {}", 1 + random.below(8)).unwrap();
@@ -259,9 +263,9 @@ impl Setting {
                 let tool = tool.split('#').next().unwrap().to_owned();
                 self.entries.push((name.to_owned(), tool, conditions.clone()));
             }
-            self.wanted.extend(conditions.values().filter_map(|pattern| {
-                Some(pattern.as_table()?.get("from")?.as_str()?.to_owned())
-            }));
+            self.wanted.extend(
+                conditions.values().filter_map(|pattern| Some(pattern.as_table()?.get("from")?.as_str()?.to_owned())),
+            );
             steps.push(step.clone());
             sources.push(format!("{step}.items[*].id"));
             sources.push(format!("{step}.id"));
@@ -269,9 +273,12 @@ impl Setting {
         text
     }
 
-    pub fn parameters(&self, random: &mut Random) -> BTreeMap<String, Json> {
+    pub(crate) fn parameters(&self, random: &mut Random) -> BTreeMap<String, Json> {
         let mut given = BTreeMap::from([
-            ("p".to_owned(), json!(random.pick(&["a", "ord_1", "src", "src/a.rs", "kim@example.org", "*@example.org"]))),
+            (
+                "p".to_owned(),
+                json!(random.pick(&["a", "ord_1", "src", "src/a.rs", "kim@example.org", "*@example.org"])),
+            ),
             ("lim".to_owned(), random.pick(&NUMBERS).parse().unwrap()),
         ]);
         if random.chance(1, 2) {
@@ -281,7 +288,7 @@ impl Setting {
     }
 
     /// A call, more often than not one that some entry is about
-    pub fn call(
+    pub(crate) fn call(
         &self,
         random: &mut Random,
         purpose: &str,
@@ -307,7 +314,7 @@ impl Setting {
     }
 
     /// What a call that these entries let through returns
-    pub fn answer(&self, random: &mut Random, entries: &BTreeSet<String>) -> BTreeMap<String, Vec<Json>> {
+    pub(crate) fn answer(&self, random: &mut Random, entries: &BTreeSet<String>) -> BTreeMap<String, Vec<Json>> {
         let of = |source: &&String| entries.contains(source.split('.').next().unwrap());
         let sources: Vec<&String> = self.wanted.iter().filter(of).collect();
         sources
@@ -349,7 +356,10 @@ fn near(
     let (name, operand) = operands[usize::try_from(random.below(operands.len() as u64)).unwrap()];
     let stands = |operand: &toml::Value| {
         let name = operand.as_str().and_then(|text| text.strip_prefix('{')?.strip_suffix('}'));
-        name.map_or_else(|| crate::matching::to_json(operand), |name| given.get(name).cloned().unwrap_or("ord_1".into()))
+        name.map_or_else(
+            || crate::matching::to_json(operand),
+            |name| given.get(name).cloned().unwrap_or("ord_1".into()),
+        )
     };
     match name {
         "absent" => None,

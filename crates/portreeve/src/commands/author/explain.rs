@@ -22,7 +22,7 @@ use portreeve_core::{
     time::Millis,
     value::Value,
 };
-use portreeve_rules::{Explanation, Files, For, NOON, Opening, Places, Position, Replay, Stage, rebuild};
+use portreeve_rules::{Explanation, Files, For, Loaded, NOON, Opening, Places, Position, Replay, Stage, rebuild};
 use serde::Deserialize;
 use serde_json::json;
 use std::{
@@ -39,7 +39,7 @@ pub(super) fn run(cli: &Cli, explain: &author::Explain) -> Result<u8, Failure> {
     }
     let (wanted, folder) = wanted(explain)?;
     let loaded = load(&folder_of(cli, folder.as_deref())?)?;
-    let explanation = on_stage(&loaded.bundle, loaded.places(), &wanted)?;
+    let explanation = on_stage(&loaded, &wanted)?;
     if cli.json {
         output::json(&json!(explanation));
     } else {
@@ -131,7 +131,8 @@ fn pair_of(pair: &str) -> Result<(&str, Value), Failure> {
     Ok((name, text.parse().unwrap_or_else(|_| Value::String(text.to_owned()))))
 }
 
-fn on_stage(bundle: &Arc<Bundle>, places: Places, wanted: &Wanted) -> Result<Explanation, Failure> {
+fn on_stage(loaded: &Loaded, wanted: &Wanted) -> Result<Explanation, Failure> {
+    let bundle = &loaded.bundle;
     let tool = wanted.tool.as_ref().ok_or_else(|| usage("The call names no tool.", CALL))?;
     let purpose = match &wanted.purpose {
         Some(purpose) => purpose.clone(),
@@ -154,7 +155,7 @@ fn on_stage(bundle: &Arc<Bundle>, places: Places, wanted: &Wanted) -> Result<Exp
         },
         parameters: wanted.parameters.clone(),
     };
-    let mut stage = Stage::new(bundle, now);
+    let mut stage = Stage::new(loaded, now);
     // What is left out is shown as having no value; a task as such would not open without it.
     let excused: &[Word] =
         if wanted.time.is_some() { &[Word::ParameterMissing] } else { &[Word::ParameterMissing, Word::PurposeOverdue] };
@@ -179,7 +180,7 @@ fn on_stage(bundle: &Arc<Bundle>, places: Places, wanted: &Wanted) -> Result<Exp
         }
     }
     let call = stage.call(tool, &wanted.arguments);
-    let places = BTreeMap::from([(bundle.digest, places)]);
+    let places = BTreeMap::from([(bundle.digest, loaded.places())]);
     Ok(Explanation::of(Position {
         state: stage.state(),
         shelf: stage.shelf(),

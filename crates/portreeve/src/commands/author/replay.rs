@@ -11,22 +11,21 @@ use crate::{
     output, place,
 };
 use portreeve_core::{policy::Bundle, reason::Verdict};
-use portreeve_rules::{Followed, Report, Trace, traces};
+use portreeve_rules::{Followed, Loaded, Report, Trace, traces};
 use serde_json::json;
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 pub(super) fn run(cli: &Cli, replay: &author::Replay) -> Result<u8, Failure> {
     let against = replay.against.as_deref().map(|folder| load(&place::absolute(folder)?)).transpose()?;
-    let against = against.map(|loaded| loaded.bundle);
     match &replay.traces {
         Some(file) => {
-            let bundle = match against {
-                Some(bundle) => bundle,
-                None => load(&author::folder_of(cli, None)?)?.bundle,
+            let loaded = match against {
+                Some(loaded) => loaded,
+                None => load(&author::folder_of(cli, None)?)?,
             };
-            follow(file, &bundle, cli.json)
+            follow(file, &loaded, cli.json)
         }
-        None => from_log(cli, replay, against),
+        None => from_log(cli, replay, against.map(|loaded| loaded.bundle)),
     }
 }
 
@@ -90,7 +89,11 @@ pub(super) fn show(report: &Report) {
         against.permits
     ));
     for changed in &against.changed {
-        let verdict = if changed.verdict == "ask" { "would ask" } else { "would be refused" };
+        let verdict = match changed.verdict {
+            "ask" => "would ask",
+            "observe" => "would be let through by a grant only",
+            _ => "would be refused",
+        };
         let line =
             format!("{:>5}x {} {verdict}, first {}  {}", changed.count, changed.what, changed.first, changed.example);
         output::line(&output::plain(&line));
@@ -115,8 +118,8 @@ pub(super) fn read(file: &Path) -> Result<Vec<Trace>, Failure> {
     })
 }
 
-fn follow(file: &Path, bundle: &Arc<Bundle>, as_json: bool) -> Result<u8, Failure> {
-    let followed: Vec<Followed> = read(file)?.iter().map(|trace| trace.follow(bundle)).collect();
+fn follow(file: &Path, loaded: &Loaded, as_json: bool) -> Result<u8, Failure> {
+    let followed: Vec<Followed> = read(file)?.iter().map(|trace| trace.follow(loaded)).collect();
     let total = |verdict| followed.iter().map(|followed| followed.count(verdict)).sum::<usize>();
     let (permits, asks, denies) = (total(Verdict::Permit), total(Verdict::Hold), total(Verdict::Deny));
     let mut words: BTreeMap<_, usize> = BTreeMap::new();
@@ -125,7 +128,7 @@ fn follow(file: &Path, bundle: &Arc<Bundle>, as_json: bool) -> Result<u8, Failur
     }
     if as_json {
         output::json(&json!({
-            "bundle": bundle.digest, "tasks": followed, "permit": permits, "ask": asks, "deny": denies,
+            "bundle": loaded.bundle.digest, "tasks": followed, "permit": permits, "ask": asks, "deny": denies,
             "words": words,
         }));
         return Ok(0);
