@@ -191,7 +191,7 @@ async fn task(State(admin): Shared, Path(task): Path<String>) -> Answer {
         if let Some(members) = shown.as_object_mut() {
             members.insert("observe".to_owned(), json!(observing_task(state, id, now)));
         }
-        Ok(shown)
+        Ok::<_, Vec<Reason>>(shown)
     });
     let shown = asked.await.ok_or_else(Failure::unavailable)?;
     shown.map(Json).map_err(|reasons| Failure { status: StatusCode::NOT_FOUND, ..Failure::refused(&reasons) })

@@ -333,6 +333,7 @@ impl Trial {
                 bundle: bundle.digest,
                 now: NOW,
                 what,
+                because: None,
             })));
             let end = End::Done { ok: *ok, bytes: 10, result: None, returned: BTreeMap::new(), process: None };
             apply(Event::Settled(Settled { effect, end }));
