@@ -2,6 +2,7 @@
 //!
 //! All of them work on a directory alone; what is about the record reads it beside whoever serves it.
 
+mod diff;
 mod explain;
 mod record;
 mod replay;
@@ -34,6 +35,23 @@ pub(crate) enum Author {
     Explain(Explain),
     /// Judge recorded or written-down calls once more, also under another policy
     Replay(Replay),
+    /// Say what a policy permits more or less than another one
+    Diff(Diff),
+}
+
+/// Two versions of a policy
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// A policy directory, or the digest of a version in the record
+    pub(crate) old: String,
+    /// The same
+    pub(crate) new: String,
+    /// Also judge the recorded calls under the new one
+    #[arg(long)]
+    pub(crate) from_log: bool,
+    /// Also judge the calls of a file of traces under both
+    #[arg(long, value_name = "FILE")]
+    pub(crate) traces: Option<PathBuf>,
 }
 
 /// A call, and the task that it is judged in
@@ -93,6 +111,7 @@ pub(crate) fn run(cli: &Cli, author: &Author) -> Result<u8, Failure> {
         }
         Author::Explain(explain) => explain::run(cli, explain),
         Author::Replay(replay) => replay::run(cli, replay),
+        Author::Diff(wanted) => diff::run(cli, wanted),
     }
 }
 
