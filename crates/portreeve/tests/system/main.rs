@@ -12,6 +12,7 @@
     reason = "these are tests, and their tools fail them by panicking"
 )]
 
+mod author;
 mod connectors;
 mod crash;
 mod demo;
