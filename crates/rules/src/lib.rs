@@ -16,6 +16,7 @@ mod case;
 mod cedar;
 mod connector;
 mod definition;
+mod diff;
 mod document;
 mod facts;
 mod files;
@@ -34,6 +35,8 @@ mod words;
 
 pub use bundle::{Checked, Loaded, Reader, check, compile, load};
 pub use definition::{Definition, Hints, Refused, Schema, Validator};
+pub use diff::{Change, Difference, Verdict, diff};
+pub use document::duration_ms;
 pub use files::Files;
 pub use finding::{Finding, Place, Severity};
 pub use pins::{Pins, pinned};
