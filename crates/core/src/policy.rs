@@ -712,6 +712,15 @@ pub struct Usage {
     pub variant: Option<Name>,
 }
 
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.variant {
+            Some(variant) => write!(f, "{}#{variant}", self.tool),
+            None => self.tool.fmt(f),
+        }
+    }
+}
+
 impl Entry {
     /// Whether the entry covers a call of `tool` that fits `variants`: all of them
     #[must_use]

@@ -96,15 +96,19 @@ pub(crate) enum Folder {
     Agents,
     Users,
     Connectors,
+    Profiles,
+    Pins,
     Purposes,
     Rules,
 }
 
 impl Folder {
-    const ALL: [(&'static str, &'static str, Self); 5] = [
+    const ALL: [(&'static str, &'static str, Self); 7] = [
         ("agents", ".toml", Self::Agents),
         ("users", ".toml", Self::Users),
         ("connectors", ".toml", Self::Connectors),
+        ("profiles", ".toml", Self::Profiles),
+        ("pins", ".json", Self::Pins),
         ("purposes", ".toml", Self::Purposes),
         ("rules", ".cedar", Self::Rules),
     ];
@@ -113,9 +117,15 @@ impl Folder {
         Self::ALL.iter().find(|(known, ..)| *known == name).map(|(_, ending, folder)| (*ending, *folder))
     }
 
+    /// How long a file in it may be
+    fn bytes_max(self) -> usize {
+        if self == Self::Pins { PINS_BYTES_MAX } else { FILE_BYTES_MAX }
+    }
+
     /// The folder of a path and the name that it gives
     fn of(path: &str) -> Result<(Self, Name), (String, String)> {
-        let layout = "a policy has agents/, users/, connectors/, purposes/ with *.toml, and rules/ with *.cedar";
+        let layout = "a policy has agents/, users/, connectors/, profiles/, purposes/ with *.toml, pins/ with *.json, \
+            and rules/ with *.cedar";
         let (folder, file) = path.split_once('/').unwrap_or((path, ""));
         if folder == "extra" {
             return Err((
@@ -171,10 +181,13 @@ impl Walk {
 
     fn file(&mut self, root: &Path, path: String) {
         let place = Place::file(&path);
-        if let Err((message, remedy)) = Folder::of(&path) {
-            self.findings.push(Finding::error(place, message, remedy));
-            return;
-        }
+        let bytes_max = match Folder::of(&path) {
+            Ok((folder, _)) => folder.bytes_max(),
+            Err((message, remedy)) => {
+                self.findings.push(Finding::error(place, message, remedy));
+                return;
+            }
+        };
         let Some(target) = self.inside(root, &path) else { return };
         if self.files.len() >= FILES_MAX || self.bytes > BYTES_MAX {
             let limit = format!("a policy has at most {FILES_MAX} files and {BYTES_MAX} bytes");
@@ -183,7 +196,7 @@ impl Walk {
             }
             return;
         }
-        let finding = match text(&target) {
+        let finding = match text(&target, bytes_max) {
             Ok(text) => {
                 self.bytes += text.len();
                 self.files.insert(path, text);
@@ -192,7 +205,7 @@ impl Walk {
             Err(Content::Io(error)) => unreadable(&path, &error),
             Err(Content::Kind) => Finding::error(place, "not a regular file", "put a file there"),
             Err(Content::Long) => {
-                Finding::error(place, format!("longer than {FILE_BYTES_MAX} bytes"), "split it into several files")
+                Finding::error(place, format!("longer than {bytes_max} bytes"), "split it into several files")
             }
             Err(Content::Utf8(at)) => Finding::error(
                 place,
@@ -227,6 +240,8 @@ impl Walk {
 const FILES_MAX: usize = 20_000;
 /// Bytes of one file
 const FILE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of the definitions of one connector's tools: as many as one answer of a server may have
+const PINS_BYTES_MAX: usize = 4 << 20;
 /// Bytes of all files; the log keeps every version, and reads back at most 64 MiB of escaped text
 const BYTES_MAX: usize = 8 << 20;
 
@@ -237,15 +252,15 @@ enum Content {
     Utf8(usize),
 }
 
-fn text(path: &Path) -> Result<String, Content> {
+fn text(path: &Path, bytes_max: usize) -> Result<String, Content> {
     // Asked before it is opened: opening a pipe would wait for ever.
     if !fs::metadata(path).map_err(Content::Io)?.is_file() {
         return Err(Content::Kind);
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(Content::Io)?;
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(Content::Io)?;
-    if bytes.len() > FILE_BYTES_MAX {
+    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(Content::Io)?;
+    if bytes.len() > bytes_max {
         return Err(Content::Long);
     }
     if bytes.starts_with(b"\xef\xbb\xbf") {

@@ -363,8 +363,12 @@ fn entry<'t>(
         if items.is_empty() {
             doc.error(&cell.span(), "the step allows nothing", format!("for example: use = {USE}"));
         }
-        let uses: Vec<_> = items.iter().map(|item| Some((facts.usage(doc, item)?, item.span()))).collect();
-        uses.into_iter().collect::<Option<Vec<_>>>()
+        let placed = |item| -> Option<Vec<_>> {
+            let uses = facts.usages(doc, item)?.into_iter();
+            Some(uses.map(|usage| (usage, item.span())).collect())
+        };
+        let uses: Vec<_> = items.iter().map(placed).collect();
+        uses.into_iter().collect::<Option<Vec<Vec<_>>>>().map(|uses| uses.into_iter().flatten().collect::<Vec<_>>())
     });
     let where_ = |cell| pattern::conditions(doc, cell, &Scope::Entry(placeholders));
     let arguments = table.take("where").map_or(Some(Conditions::new()), where_);
@@ -377,7 +381,7 @@ fn entry<'t>(
         table.finish();
         Some(Some(Ask { who: who?, when: when? }))
     });
-    let tool = |cell: &Cell<'t>| facts.usage(doc, cell).map(|usage| usage.tool);
+    let tool = |cell: &Cell<'t>| facts.tool(doc, cell);
     let undo = table.take("undo").map_or(Some(None), |cell| undo::undo(doc, cell, tool, Some(placeholders)).map(Some));
     table.later(&["elevate", "within"]);
     table.finish();
@@ -396,14 +400,28 @@ fn entry<'t>(
 
 /// Without elevation a class that does not stand is never open
 fn standing(doc: &Document<'_>, limits: &Limits, facts: &Facts, entry: &Entry, spans: &[Range<usize>]) {
+    // The tools of one toolset are told together.
+    let mut closed: BTreeMap<(usize, Class), Vec<String>> = BTreeMap::new();
     for (usage, span) in entry.uses.iter().zip(spans) {
-        let class: Option<Class> = facts.class_of(usage).filter(|class| !limits.standing.contains(class));
-        if let Some(class) = class {
-            let message = format!("`{}` is `{class}`, which does not stand, so it can never be permitted", usage.tool);
-            doc.warn(span, message, format!("add \"{class}\" to `standing` under `[task]`"));
+        if let Some(class) = facts.class_of(usage).filter(|class| !limits.standing.contains(class)) {
+            closed.entry((span.start, class)).or_default().push(format!("`{usage}`"));
         }
     }
+    for ((start, class), uses) in closed {
+        let Some(span) = spans.iter().find(|span| span.start == start) else { continue };
+        let shown = uses.iter().take(USES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = uses.len().saturating_sub(USES_SHOWN);
+        let message = match (uses.len(), more) {
+            (1, _) => format!("{shown} is `{class}`, which does not stand, so it can never be permitted"),
+            (_, 0) => format!("{shown} are `{class}`, which does not stand, so they can never be permitted"),
+            _ => format!("{shown} and {more} more are `{class}`, which does not stand, so they can never be permitted"),
+        };
+        doc.warn(span, message, format!("add \"{class}\" to `standing` under `[task]`"));
+    }
 }
+
+/// Tools that one finding names
+const USES_SHOWN: usize = 5;
 
 fn unused(doc: &Document<'_>, declared: Option<&Cell<'_>>, placeholders: &Placeholders) {
     let Some(table) = declared.and_then(|cell| doc.table(cell, "[parameters]", "")) else { return };
