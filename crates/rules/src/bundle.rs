@@ -2,7 +2,7 @@
 
 use crate::{
     case::Case,
-    cedar::CedarRules,
+    cedar::{CedarRules, Exported, export, model::Model, schema},
     connector::{self, Ground},
     definition::Definition,
     document::{Document, Table},
@@ -38,9 +38,22 @@ pub struct Loaded {
     /// The accepted definitions of the connectors that have a file of them
     pub pins: BTreeMap<Name, Pins>,
     cases: Vec<Case>,
+    model: Arc<Model>,
 }
 
 impl Loaded {
+    /// What rules can look at, as a Cedar schema
+    #[must_use]
+    pub fn rules_schema(&self) -> String {
+        schema::schema(&self.model, schema::Part::WHOLE)
+    }
+
+    /// The purposes as Cedar, all or only one; `None`: there is no such purpose
+    #[must_use]
+    pub fn cedar(&self, only: Option<&Name>) -> Option<Exported> {
+        export(&self.bundle, &self.model, only)
+    }
+
     /// Runs every `[[case]]`; a finding for each that the policy does not bear out
     #[must_use]
     pub fn run_cases(&self) -> Vec<Finding> {
@@ -105,7 +118,8 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
             purposes.insert(file.name.clone(), purpose);
         }
     }
-    let rules = CedarRules::read(&sorted, &facts, &mut findings);
+    let model = Arc::new(Model::new(&facts));
+    let rules = CedarRules::read(&sorted, &facts, Arc::clone(&model), &mut findings);
     if let Err(error) = &rules {
         findings.push(Finding::error(Place::file("rules"), error.clone(), ""));
     }
@@ -125,7 +139,7 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
     })();
     match complete {
         Some((bundle, pins)) => {
-            Ok(Loaded { bundle: Arc::new(bundle), blob: files.blob(), warnings: findings, pins, cases })
+            Ok(Loaded { bundle: Arc::new(bundle), blob: files.blob(), warnings: findings, pins, cases, model })
         }
         None => Err(findings),
     }
@@ -135,7 +149,8 @@ fn whole<T>(parts: BTreeMap<Name, Option<T>>) -> Option<BTreeMap<Name, T>> {
     parts.into_iter().map(|(name, part)| Some((name, part?))).collect()
 }
 
-fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
+/// What things are
+pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
     let mut facts = Facts::default();
     let mut profiles: BTreeMap<Name, Option<Shared<'_>>> = BTreeMap::new();
     for file in files {

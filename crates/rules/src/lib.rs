@@ -32,6 +32,7 @@ mod undo;
 mod usage;
 mod words;
 
+pub use cedar::Exported;
 pub use bundle::{Checked, Loaded, Reader, check, compile, load};
 pub use definition::{Definition, Hints, Refused, Schema, Validator};
 pub use files::Files;

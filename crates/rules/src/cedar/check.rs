@@ -14,7 +14,7 @@ use crate::{
     rule::Rule,
 };
 use cedar_policy::{
-    Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator,
+    EntityTypeName, Policy, PolicyId, PolicySet, ResourceConstraint, Schema, ValidationError, ValidationMode, ValidationWarning, Validator,
 };
 use miette::Diagnostic as _;
 use portreeve_core::names::{Name, Tool};
@@ -188,8 +188,15 @@ impl Teller<'_> {
         let place = find(self.file, &self.rule.span, "forbid");
         let swap = error.and_then(|error| error.help()).is_some_and(|help| help.to_string().contains("resource clause"));
         let target = self.gathering.tools.iter().find_map(|tool| self.model.tools.get(tool)?.target.as_deref());
-        let remedy = match target.filter(|_| swap) {
-            Some(target) => format!("a call of it is about a `{target}`, which is in the tool: write `resource in`"),
+        let tool = |kind: &EntityTypeName| kind.to_string() == "Tool";
+        let about_tool = match self.rule.policy.resource_constraint() {
+            ResourceConstraint::Is(kind) | ResourceConstraint::IsIn(kind, _) => tool(&kind),
+            _ => swap,
+        };
+        let remedy = match target.filter(|_| about_tool) {
+            Some(target) => {
+                format!("a call of it is about {}, which is in the tool: `resource in Tool::\"…\"`", a(&format!("`{target}`")))
+            }
             None => "its scope and conditions exclude each other; `portreeve policy show --schema` has what there is"
                 .to_owned(),
         };
@@ -198,8 +205,8 @@ impl Teller<'_> {
 
     fn error(&self, error: &ValidationError, span: Option<Range<usize>>) -> Finding {
         let span = span.unwrap_or_else(|| self.rule.span.clone());
-        let snippet = self.file.text.get(span.clone()).unwrap_or_default();
-        let place = Place::span(self.file.path, self.file.text, &span);
+        let snippet = receiver(self.file.text.get(span.clone()).unwrap_or_default());
+        let place = Place::span(self.file.path, self.file.text, &(span.start..span.start + snippet.len()));
         let (message, remedy) = self.opaque(error, snippet).unwrap_or_else(|| self.say(error, snippet, &span));
         Finding::error(place, message, remedy)
     }
@@ -229,7 +236,7 @@ impl Teller<'_> {
             ),
             ValidationError::UnexpectedType(_) => {
                 let (expected, seen) = text
-                    .split_once("expected ")
+                    .split_once(": expected ")
                     .and_then(|(_, rest)| rest.split_once(" but saw "))
                     .unwrap_or(("another type", "this"));
                 let message = format!("`{snippet}`{} is {}, and {} is needed here", of(), a(seen), a(expected));
@@ -247,7 +254,11 @@ impl Teller<'_> {
             ValidationError::EmptySetForbidden(_) => {
                 ("an empty set has no type".to_owned(), "write `.isEmpty()` to ask whether a set is empty".to_owned())
             }
-            _ => (plain(&text), help),
+            _ => {
+                let text = plain(&text);
+                let start = "error during extension function argument validation: ";
+                (text.strip_prefix(start).unwrap_or(&text).to_owned(), help)
+            }
         }
     }
 
@@ -359,8 +370,19 @@ fn plain(text: &str) -> String {
 fn a(kind: &str) -> String {
     let kind = plain(kind);
     let kind = kind.replace("AnyEntity", "entity").replace("Set<Any>", "Set");
-    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+    let article = if kind.trim_start_matches('`').starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
     format!("{article} {kind}")
+}
+
+/// What a method is called on: Cedar points at the whole call
+fn receiver(snippet: &str) -> &str {
+    let is_method = |at: usize| {
+        let rest = snippet.get(at + 1..).unwrap_or_default();
+        let name = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+        name > 0 && rest.get(name..).is_some_and(|rest| rest.starts_with('('))
+    };
+    let call = snippet.match_indices('.').map(|(at, _)| at).find(|at| is_method(*at));
+    call.and_then(|at| snippet.get(..at)).filter(|_| snippet.ends_with(')')).unwrap_or(snippet)
 }
 
 /// Where a text stands in a rule, or the rule itself

@@ -18,6 +18,15 @@ type Failed = Box<dyn std::error::Error>;
 
 /// The context of a question; `input`: the types of the tool's arguments, if they are known
 pub(super) fn context(question: &Question<'_>, input: Option<&Shape>, types: &Types) -> Result<Context, Failed> {
+    Ok(Context::from_pairs(pairs(question, input, types)?)?)
+}
+
+/// What is in the context, by name
+pub(super) fn pairs(
+    question: &Question<'_>,
+    input: Option<&Shape>,
+    types: &Types,
+) -> Result<Vec<(String, RestrictedExpression)>, Failed> {
     let mut unreadable = BTreeSet::new();
     let mut given = Vec::with_capacity(question.arguments.len());
     for (name, value) in question.arguments {
@@ -46,7 +55,7 @@ pub(super) fn context(question: &Question<'_>, input: Option<&Shape>, types: &Ty
     let user = |name| RestrictedExpression::new_entity_uid(uid(&types.user, name));
     pairs.extend(question.user.map(|name| ("user".to_owned(), user(name.as_str()))));
     pairs.extend(question.environment.map(|environment| ("environment".to_owned(), text(environment))));
-    Ok(Context::from_pairs(pairs)?)
+    Ok(pairs)
 }
 
 /// The user with what is said of them, and the groups
@@ -85,7 +94,7 @@ fn place(target: &Resource, parents: &mut BTreeMap<EntityUid, HashSet<EntityUid>
 /// such a value were left out, `context.input has amount && context.input.amount > 100` would not refuse
 /// 1e30. It becomes an entity instead, `Unreadable::"1e+30"`: it is there, it equals nothing that a rule
 /// could write, and comparing it fails the rule, which refuses the call.
-fn expression(
+pub(super) fn expression(
     value: &Value,
     kind: Option<&Kind>,
     types: &Types,

@@ -256,6 +256,11 @@ pub(crate) fn key(name: &str) -> String {
     if is_word(name) && !KEYWORDS.contains(&name) { name.to_owned() } else { quoted(name) }
 }
 
+/// What leads from a record to its member
+pub(crate) fn step(name: &str) -> String {
+    if is_word(name) && !KEYWORDS.contains(&name) { format!(".{name}") } else { format!("[{}]", quoted(name)) }
+}
+
 /// Cedar's text for a text
 pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_debug())
@@ -352,7 +357,7 @@ mod tests {
         let shape = Shape::of_values(&users.iter().collect::<Vec<_>>());
         assert_eq!(
             shape.to_string(),
-            "{ far?: Unreadable, level?: String, limit: decimal, odd: Unreadable, on?: Bool, tags: Set<String> }"
+            "{ far?: Unreadable, level?: String, limit: decimal, odd: Unreadable, on?: Bool, \"tags\": Set<String> }"
         );
     }
 }

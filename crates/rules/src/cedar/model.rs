@@ -1,15 +1,12 @@
 //! What rules are about: the tools with their arguments and groups, what calls are about, who people are.
 
 use super::kind::{Kind, Shape};
-use crate::{definition::Definition, facts::Facts};
+use crate::{definition::Definition, facts::Facts, pins::Pins};
 use portreeve_core::{
     names::{Name, Tool, ToolName},
     policy::{Class, Connector, Profile, Target},
 };
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The accepted definitions of a connector's tools
-pub(crate) type Pins = BTreeMap<ToolName, Definition>;
 
 /// Everything that a rule can name
 #[derive(Debug, Default)]
@@ -40,10 +37,10 @@ pub(crate) struct Subject {
 }
 
 impl Model {
-    pub(crate) fn new(facts: &Facts, pins: &BTreeMap<Name, Option<Pins>>) -> Self {
+    pub(crate) fn new(facts: &Facts) -> Self {
         let mut model = Self::default();
         for (name, connector) in &facts.connectors {
-            let pins = pins.get(name).and_then(Option::as_ref);
+            let pins = facts.pins.get(name).and_then(Option::as_ref);
             if pins.is_some() {
                 model.pinned.insert(name.clone());
             }
@@ -112,7 +109,19 @@ impl Subject {
             toolsets,
             target: profile.target.as_ref().map(|target| target.kind.clone()),
             matchers: profile.matchers.keys().cloned().collect(),
-            input: definition.map(|definition| Shape::of_schema(definition.schema())),
+            input: definition.map(|definition| Shape::of_schema(definition.written())),
+        }
+    }
+
+    /// A tool about which nothing is known
+    pub(crate) fn unknown() -> Self {
+        Self {
+            class: Class::Escalate,
+            variants: BTreeMap::new(),
+            toolsets: BTreeMap::new(),
+            target: None,
+            matchers: BTreeSet::new(),
+            input: None,
         }
     }
 

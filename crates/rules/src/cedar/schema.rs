@@ -19,6 +19,8 @@ pub(crate) struct Extra {
     pub(crate) parameters: Shape,
     /// What only the matcher of this program can tell, by tool
     pub(crate) native: BTreeMap<Tool, BTreeSet<String>>,
+    /// Tools about which nothing is known
+    pub(crate) unknown: BTreeMap<Tool, Subject>,
 }
 
 /// Which part of a model a schema is about
@@ -50,8 +52,8 @@ pub(crate) fn schema(model: &Model, part: Part<'_>) -> String {
             parents => put(&mut text, format_args!("entity {kind} in [{}];\n", parents.join(", "))),
         }
     }
-    let tools: Vec<(&Tool, &Subject)> =
-        model.tools.iter().filter(|(tool, _)| part.tools.is_none_or(|tools| tools.contains(tool))).collect();
+    let known = model.tools.iter().filter(|(tool, _)| part.tools.is_none_or(|tools| tools.contains(tool)));
+    let tools: Vec<(&Tool, &Subject)> = known.chain(part.extra.into_iter().flat_map(|extra| &extra.unknown)).collect();
     let mut named = BTreeSet::new();
     let mut actions = String::new();
     for (tool, subject) in &tools {

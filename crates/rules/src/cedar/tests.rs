@@ -1,13 +1,31 @@
 use super::*;
-use portreeve_core::{names::TaskId, time::Millis, value::Value};
+use crate::{bundle::facts, files::Files};
+use portreeve_core::{
+    names::TaskId,
+    policy::{Resource, User},
+    rules::Link,
+    time::Millis,
+    value::Value,
+};
 use proptest::{collection::vec, prelude::*, sample::select};
 
+/// Rules of a policy about which nothing else is known
 fn rules(text: &str) -> CedarRules {
-    let file = File { path: "rules/r.cedar", text, folder: Folder::Rules, name: "r".parse().unwrap() };
-    let mut findings = Vec::new();
-    let rules = CedarRules::read(&[file], &Facts::default(), &mut findings).unwrap();
+    let (rules, findings) = rules_of(&[], text);
     assert!(findings.iter().all(|finding| !finding.is_error()), "{findings:?}\n{text}");
     rules
+}
+
+/// Rules of a policy with these files
+fn rules_of(policy: &[(&str, &str)], text: &str) -> (CedarRules, Vec<Finding>) {
+    let own = [("rules/r.cedar", text)];
+    let files = policy.iter().chain(&own);
+    let files: Files = files.map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+    let mut findings = Vec::new();
+    let sorted = files.sorted().unwrap();
+    let facts = facts(&sorted, &mut findings);
+    let rules = CedarRules::read(&sorted, &facts, Arc::new(Model::new(&facts)), &mut findings).unwrap();
+    (rules, findings)
 }
 
 /// A call as tests write it
@@ -19,6 +37,9 @@ struct Asked {
     variants: Vec<&'static str>,
     class: Class,
     arguments: String,
+    target: Option<Resource>,
+    environment: Option<&'static str>,
+    matches: Vec<(&'static str, bool)>,
 }
 
 impl Default for Asked {
@@ -31,6 +52,9 @@ impl Default for Asked {
             variants: Vec::new(),
             class: Class::Write,
             arguments,
+            target: None,
+            environment: None,
+            matches: Vec::new(),
         }
     }
 }
@@ -40,6 +64,13 @@ impl Asked {
         let Ok(Value::Object(arguments)) = self.arguments.parse::<Value>() else { panic!("{self:?}") };
         let variants: Vec<Name> = self.variants.iter().map(|name| name.parse().unwrap()).collect();
         let user: Option<Name> = self.user.map(|user| user.parse().unwrap());
+        let alice = User {
+            accounts: BTreeSet::new(),
+            groups: BTreeSet::from(["support-l2".parse().unwrap()]),
+            attributes: BTreeMap::from([("refund_limit".to_owned(), Value::Number("50".parse().unwrap()))]),
+        };
+        let names: Vec<(Name, bool)> = self.matches.iter().map(|(name, holds)| (name.parse().unwrap(), *holds)).collect();
+        let matches = names.iter().map(|(name, holds)| (name, *holds)).collect();
         let question = Question {
             agent: &self.agent.parse().unwrap(),
             user: user.as_ref(),
@@ -49,11 +80,11 @@ impl Asked {
             variants: &variants.iter().collect::<Vec<_>>(),
             class: self.class,
             arguments: &arguments,
-            person: None,
-            above: &[],
-            matches: &BTreeMap::new(),
-            target: None,
-            environment: None,
+            person: user.as_ref().map(|_| &alice),
+            above: &[Link { agent: &"boss".parse().unwrap(), purpose: &"plan".parse().unwrap() }],
+            matches: &matches,
+            target: self.target.as_ref(),
+            environment: self.environment,
             // Noon of Monday, 5 January 2026.
             now: Millis(1_767_614_400_000),
         };
@@ -127,7 +158,10 @@ fn arguments_as_deep_as_a_message_may_be() {
 fn the_context() {
     for condition in [
         "context.task.purpose == \"refund-order\" && context.task.id == \"task_0000000000007\"",
-        "context.user == \"alice\"",
+        "context.user == User::\"alice\" && context.user is User",
+        "context.user in Group::\"support-l2\" && !(context.user in Group::\"leads\")",
+        "!(context has environment)",
+        "context.chain.depth == 1 && context.chain.agents.contains(Agent::\"boss\") && context.chain.purposes == [\"plan\"]",
         "context.class == \"write\"",
         "context.time.hour == 12 && context.time.weekday == 1 && context.time.ms == 1767614400000",
         "principal == Agent::\"bot\" && principal is Agent",
@@ -151,7 +185,7 @@ fn a_reason_says_where_it_comes_from() {
     let expected = BTreeSet::from([
         Reason::new(Word::RuleForbids, "rule:large").with("because", "made by people"),
         Reason::new(Word::ApprovalNeeded, "rule:r#2").with("who", "leads"),
-        Reason::new(Word::RuleFailed, "rule:r#3"),
+        Reason::new(Word::RuleFailed, "rule:r#3").with("why", "`context.input.missing` is not there"),
     ]);
     assert_eq!(Asked::default().of(&rules), expected);
 }
@@ -241,6 +275,7 @@ fn asked() -> impl Strategy<Value = Asked> {
             variants,
             class,
             arguments: arguments.to_owned(),
+            ..Asked::default()
         })
 }
 
