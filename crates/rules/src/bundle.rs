@@ -48,6 +48,12 @@ impl Loaded {
         schema::schema(&self.model, schema::Part::WHOLE)
     }
 
+    /// What rules and exported policies are about
+    #[cfg(test)]
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// The purposes as Cedar, all or only one; `None`: there is no such purpose
     #[must_use]
     pub fn cedar(&self, only: Option<&Name>) -> Option<Exported> {

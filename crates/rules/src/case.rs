@@ -136,6 +136,26 @@ impl Case {
         Some(Finding::error(self.place.clone(), message, remedy))
     }
 
+    /// The reasons against one call, for tests that hold something else against the judgement
+    #[cfg(test)]
+    pub(crate) fn reasons(
+        bundle: &Arc<Bundle>,
+        (purpose, tool): (&Name, &Tool),
+        arguments: &BTreeMap<String, Value>,
+        (given, done): (&BTreeMap<Name, Value>, &[Name]),
+    ) -> Vec<Reason> {
+        let case = Self {
+            place: Place::file("test"),
+            purpose: purpose.clone(),
+            tool: tool.clone(),
+            arguments: arguments.clone(),
+            given: given.clone(),
+            done: done.to_vec(),
+            expect: Expect::Permit,
+        };
+        case.judge(bundle).err().unwrap_or_default()
+    }
+
     /// Opens a task and judges the call in it, as the door would
     fn judge(&self, bundle: &Arc<Bundle>) -> Result<(), Vec<Reason>> {
         let purpose = bundle.purposes.get(&self.purpose).ok_or_else(Vec::new)?;

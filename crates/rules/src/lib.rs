@@ -32,8 +32,8 @@ mod undo;
 mod usage;
 mod words;
 
-pub use cedar::Exported;
 pub use bundle::{Checked, Loaded, Reader, check, compile, load};
+pub use cedar::Exported;
 pub use definition::{Definition, Hints, Refused, Schema, Validator};
 pub use files::Files;
 pub use finding::{Finding, Place, Severity};

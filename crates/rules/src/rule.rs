@@ -8,9 +8,7 @@ use crate::{
     finding::{Finding, Place},
     words::suggest,
 };
-use cedar_policy::{
-    ActionConstraint, Effect, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint,
-};
+use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint};
 use miette::Diagnostic as _;
 use portreeve_core::{
     names::{Name, Tool},
@@ -295,7 +293,11 @@ impl Reader<'_> {
                 self.model.toolsets(&name).into_iter().filter_map(|set| set.strip_prefix(&prefix)).collect();
             let broken = self.facts.connectors.get(&name).is_some_and(Option::is_none);
             if !broken && !sets.contains(&set) {
-                self.error(&uid.to_string(), &format!("`{name}` has no toolset `{set}`"), &suggest(set, sets.iter().copied()));
+                self.error(
+                    &uid.to_string(),
+                    &format!("`{name}` has no toolset `{set}`"),
+                    &suggest(set, sets.iter().copied()),
+                );
             }
         } else {
             self.tool(uid, id);
@@ -318,7 +320,11 @@ impl Reader<'_> {
             self.error("context.match", "`context.match` is only for looking at one matcher", remedy);
         }
         if looks.whole {
-            self.error("context", "`context` is only for looking at what is in it", "for example: context.input.amount");
+            self.error(
+                "context",
+                "`context` is only for looking at what is in it",
+                "for example: context.input.amount",
+            );
         }
         looks
     }

@@ -14,7 +14,8 @@ use crate::{
     rule::Rule,
 };
 use cedar_policy::{
-    EntityTypeName, Policy, PolicyId, PolicySet, ResourceConstraint, Schema, ValidationError, ValidationMode, ValidationWarning, Validator,
+    EntityTypeName, Policy, PolicyId, PolicySet, ResourceConstraint, Schema, ValidationError, ValidationMode,
+    ValidationWarning, Validator,
 };
 use miette::Diagnostic as _;
 use portreeve_core::names::{Name, Tool};
@@ -42,7 +43,8 @@ pub(super) fn check(rules: &[Rule], files: &[&File<'_>], model: &Model, findings
         let held = match Held::new(model, &gathering) {
             Ok(held) => held,
             Err(error) => {
-                let remedy = "a name in the policy cannot stand in a Cedar schema; see `portreeve policy show --schema`";
+                let remedy =
+                    "a name in the policy cannot stand in a Cedar schema; see `portreeve policy show --schema`";
                 findings.push(Finding::error(Place::file("rules"), error, remedy));
                 continue;
             }
@@ -186,7 +188,8 @@ impl Teller<'_> {
 
     fn unreached(&self, error: Option<&ValidationError>) -> Finding {
         let place = find(self.file, &self.rule.span, "forbid");
-        let swap = error.and_then(|error| error.help()).is_some_and(|help| help.to_string().contains("resource clause"));
+        let swap =
+            error.and_then(|error| error.help()).is_some_and(|help| help.to_string().contains("resource clause"));
         let target = self.gathering.tools.iter().find_map(|tool| self.model.tools.get(tool)?.target.as_deref());
         let tool = |kind: &EntityTypeName| kind.to_string() == "Tool";
         let about_tool = match self.rule.policy.resource_constraint() {
@@ -195,7 +198,10 @@ impl Teller<'_> {
         };
         let remedy = match target.filter(|_| about_tool) {
             Some(target) => {
-                format!("a call of it is about {}, which is in the tool: `resource in Tool::\"…\"`", a(&format!("`{target}`")))
+                format!(
+                    "a call of it is about {}, which is in the tool: `resource in Tool::\"…\"`",
+                    a(&format!("`{target}`"))
+                )
             }
             None => "its scope and conditions exclude each other; `portreeve policy show --schema` has what there is"
                 .to_owned(),
@@ -218,13 +224,16 @@ impl Teller<'_> {
         match error {
             ValidationError::UnsafeOptionalAttributeAccess(_) => {
                 let (holder, name) = snippet.rsplit_once('.').unwrap_or((snippet, "it"));
-                let remedy = format!("ask first: `{holder} has {name} && …`; without it the rule refuses every such call");
+                let remedy =
+                    format!("ask first: `{holder} has {name} && …`; without it the rule refuses every such call");
                 (format!("`{snippet}` is not always there"), remedy)
             }
             ValidationError::UnsafeAttributeAccess(_) => self.missing(&text, snippet, help),
             ValidationError::UnexpectedType(_) if text.ends_with("expected Long but saw decimal") => (
                 format!("`{snippet}`{} is a decimal, and a whole number is needed here", of()),
-                format!("write `{snippet}.greaterThan(decimal(\"1.0\"))`, or lessThan, greaterThanOrEqual, lessThanOrEqual"),
+                format!(
+                    "write `{snippet}.greaterThan(decimal(\"1.0\"))`, or lessThan, greaterThanOrEqual, lessThanOrEqual"
+                ),
             ),
             ValidationError::UnexpectedType(_) if text.ends_with("expected decimal but saw Long") => (
                 format!("`{snippet}`{} is a whole number, and a decimal is needed here", of()),
@@ -246,7 +255,9 @@ impl Teller<'_> {
                 let types = text.strip_prefix("the types ").and_then(|rest| rest.strip_suffix(" are not compatible"));
                 let types = types.map_or_else(|| text.clone(), |types| format!("{types} are different types"));
                 let remedy = match types.contains("decimal") && types.contains("Long") {
-                    true => "a number is `decimal(\"5.0\")` where a decimal is compared, and `5` where a whole number is",
+                    true => {
+                        "a number is `decimal(\"5.0\")` where a decimal is compared, and `5` where a whole number is"
+                    }
                     false => "Cedar compares only what is of the same type",
                 };
                 (format!("{types}{}, and nothing is both", of()), remedy.to_owned())
@@ -309,7 +320,8 @@ impl Teller<'_> {
             rest.get(..end).unwrap_or_default().split('.').collect::<Vec<_>>()
         });
         let subjects = || self.gathering.tools.iter().filter_map(|tool| Some((*tool, self.model.tools.get(tool)?)));
-        let (tool, path, why) = paths.find_map(|path| subjects().find_map(|(tool, subject)| opaque_at(tool, subject, &path)))?;
+        let (tool, path, why) =
+            paths.find_map(|path| subjects().find_map(|(tool, subject)| opaque_at(tool, subject, &path)))?;
         let message = format!("Cedar has no type for `{path}` of `{tool}`: {why}");
         let remedy = format!(
             "write a matcher in the profile of `{}`: matchers = {{ good = {{ {path} = … }} }}; rules see it as `context.match.good`",
@@ -370,7 +382,11 @@ fn plain(text: &str) -> String {
 fn a(kind: &str) -> String {
     let kind = plain(kind);
     let kind = kind.replace("AnyEntity", "entity").replace("Set<Any>", "Set");
-    let article = if kind.trim_start_matches('`').starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+    let article = if kind.trim_start_matches('`').starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) {
+        "an"
+    } else {
+        "a"
+    };
     format!("{article} {kind}")
 }
 

@@ -75,7 +75,9 @@ fn kind(parameter: &Parameter) -> Option<Kind> {
         Parameter::Decimal { .. } => Some(Kind::Decimal),
         Parameter::Bool => Some(Kind::Bool),
         Parameter::Choice(values) if values.iter().all(|value| value.as_str().is_some()) => Some(Kind::Text),
-        Parameter::Choice(values) if values.iter().all(|value| matches!(value, Value::Number(_))) => Some(Kind::Decimal),
+        Parameter::Choice(values) if values.iter().all(|value| matches!(value, Value::Number(_))) => {
+            Some(Kind::Decimal)
+        }
         Parameter::Choice(_) => None,
     }
 }
@@ -319,7 +321,7 @@ fn bounds(purpose: &Purpose, About { entry, tool, .. }: About<'_>, natives: &mut
         add("task.bytes".to_owned(), "the task has bytes left");
     }
     if let Some(times) = entry.times {
-        add(format!("{}.times", entry.name), &format!("the step was used less than {times} times"));
+        add(format!("{}.times", entry.name), &format!("fewer than {times} uses of the step are spent"));
     }
     if let Some(after) = &entry.after {
         add(format!("{}.after", entry.name), &format!("the step {after} has succeeded"));
@@ -425,3 +427,6 @@ fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     // Writing to a text never fails.
     let _ = text.write_fmt(arguments);
 }
+
+#[cfg(test)]
+mod tests;

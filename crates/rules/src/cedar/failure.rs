@@ -31,7 +31,8 @@ fn snippet(error: &EvaluationError) -> Option<String> {
     let label = error.labels()?.next()?;
     let contents = error.source_code()?.read_span(label.inner(), 0, 0).ok()?;
     let text = String::from_utf8_lossy(contents.data()).into_owned();
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     let line = words.join(" ");
     let mut short: String = line.chars().take(CHARS_MAX).collect();
     if line.chars().nth(CHARS_MAX).is_some() {

@@ -123,7 +123,8 @@ impl<'s> Reader<'s> {
             return Kind::Opaque("it may contain itself");
         }
         let steps = target.strip_prefix('#').unwrap_or_default().split('/').skip(1);
-        let found = steps.map(|step| step.replace("~1", "/").replace("~0", "~")).try_fold(self.root, |at, step| at.get(&step));
+        let found =
+            steps.map(|step| step.replace("~1", "/").replace("~0", "~")).try_fold(self.root, |at, step| at.get(&step));
         let kind = match found {
             Some(schema) if target.starts_with("#/") => self.kind(schema),
             _ => Kind::Opaque("its schema stands elsewhere"),
@@ -274,9 +275,31 @@ pub(crate) fn is_word(name: &str) -> bool {
 
 /// Words of Cedar and of its schemas
 const KEYWORDS: [&str; 25] = [
-    "true", "false", "if", "then", "else", "in", "is", "like", "has", "__cedar", "entity", "action", "type",
-    "namespace", "tags", "enum", "appliesTo", "principal", "resource", "context", "attributes", "Set", "Long",
-    "String", "Bool",
+    "true",
+    "false",
+    "if",
+    "then",
+    "else",
+    "in",
+    "is",
+    "like",
+    "has",
+    "__cedar",
+    "entity",
+    "action",
+    "type",
+    "namespace",
+    "tags",
+    "enum",
+    "appliesTo",
+    "principal",
+    "resource",
+    "context",
+    "attributes",
+    "Set",
+    "Long",
+    "String",
+    "Bool",
 ];
 
 #[cfg(test)]
@@ -288,8 +311,10 @@ mod tests {
     }
 
     fn property(schema: &str) -> String {
-        let text = of(&format!(r##"{{"type":"object","properties":{{"x":{schema}}},"required":["x"],
-            "$defs":{{"Text":{{"type":"string"}},"Tree":{{"type":"array","items":{{"$ref":"#/$defs/Tree"}}}}}}}}"##));
+        let text = of(&format!(
+            r##"{{"type":"object","properties":{{"x":{schema}}},"required":["x"],
+            "$defs":{{"Text":{{"type":"string"}},"Tree":{{"type":"array","items":{{"$ref":"#/$defs/Tree"}}}}}}}}"##
+        ));
         text.strip_prefix("{ x: ").and_then(|rest| rest.strip_suffix(" }")).unwrap().to_owned()
     }
 
@@ -346,7 +371,10 @@ mod tests {
 
     #[test]
     fn attributes_become_types() {
-        let users = [r#"{"limit":50,"level":"a","on":true,"odd":1,"tags":["x"],"far":1e30}"#, r#"{"limit":50.5,"odd":"b","tags":[]}"#];
+        let users = [
+            r#"{"limit":50,"level":"a","on":true,"odd":1,"tags":["x"],"far":1e30}"#,
+            r#"{"limit":50.5,"odd":"b","tags":[]}"#,
+        ];
         let users: Vec<BTreeMap<String, Value>> = users
             .into_iter()
             .map(|text| match text.parse().unwrap() {

@@ -54,8 +54,21 @@ const DEPTH_MAX: usize = 4;
 /// Types that rules already have
 /// Types that rules know already, and those of Cedar itself
 const RESERVED: [&str; 15] = [
-    "Agent", "User", "Group", "Action", "Tool", "Connector", "Unreadable", "Bool", "Boolean", "Entity", "Extension",
-    "Long", "Record", "Set", "String",
+    "Agent",
+    "User",
+    "Group",
+    "Action",
+    "Tool",
+    "Connector",
+    "Unreadable",
+    "Bool",
+    "Boolean",
+    "Entity",
+    "Extension",
+    "Long",
+    "Record",
+    "Set",
+    "String",
 ];
 
 fn kind(doc: &Document<'_>, cell: &Cell<'_>) -> Option<String> {
