@@ -60,6 +60,12 @@ impl Loaded {
         export(&self.bundle, &self.model, only)
     }
 
+    /// How many `[[case]]`s there are
+    #[must_use]
+    pub fn cases(&self) -> usize {
+        self.cases.len()
+    }
+
     /// Runs every `[[case]]`; a finding for each that the policy does not bear out
     #[must_use]
     pub fn run_cases(&self) -> Vec<Finding> {

@@ -251,6 +251,7 @@ impl Case {
                 bundle,
                 now: NOW,
                 what: What::Call(facts),
+                because: None,
             })));
             let end = End::Done { ok: true, bytes: 0, result: None, returned: BTreeMap::new(), process: None };
             events.push(Event::Settled(Settled { effect, end }));

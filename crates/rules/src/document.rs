@@ -318,7 +318,9 @@ fn in_words(ms: i64) -> String {
     unit.map_or_else(|| format!("{ms} ms"), |(unit, name)| format!("{} {name}", ms / unit))
 }
 
-fn duration_ms(text: &str) -> Option<i64> {
+/// A time as policy files write it, in milliseconds: a whole number and `s`, `m`, `h` or `d`; `None` for anything else
+#[must_use]
+pub fn duration_ms(text: &str) -> Option<i64> {
     let unit = match text.chars().last()? {
         's' => 1_000,
         'm' => 60_000,

@@ -61,6 +61,12 @@ impl Files {
         members.into_iter().map(file).collect::<Option<BTreeMap<_, _>>>().map(Self)
     }
 
+    /// The files whose paths begin so
+    pub(crate) fn under(&self, folder: &str) -> BTreeMap<&str, &str> {
+        let inside = self.0.iter().filter(|(path, _)| path.starts_with(folder));
+        inside.map(|(path, text)| (path.as_str(), text.as_str())).collect()
+    }
+
     /// The digest that names these files
     #[must_use]
     pub fn digest(&self) -> Hash {

@@ -3,8 +3,10 @@
 use crate::{gateway::Gateway, oracle::Found, world::World};
 use portreeve_core::{
     event::{Actor, Admitted, CallFacts, Event, Record, What, decode},
-    judge::{Admission, Shelf, judge_call},
+    judge::{Admission, Observed, Shelf, judge_call},
     log::Head,
+    names::GrantId,
+    reason::Word,
     request::{Call, Clock, Fit},
     state::{OpenWhat, State},
 };
@@ -94,7 +96,7 @@ impl World {
                 {
                     let rebuilt = rebuild(&record, admitted, facts);
                     let judged = rebuilt.map(|call| judge_call(&state, &shelf, &call, Clock::at(admitted.now.0)));
-                    let same = matches!(&judged, Some(Ok(judged)) if *judged == recorded(admitted, facts));
+                    let same = matches!(&judged, Some(Ok(judged)) if is_recorded(judged, admitted, facts));
                     if !same {
                         found.push(format!("{} is judged as {judged:?}, recorded {admitted:?}", admitted.effect));
                     }
@@ -119,9 +121,13 @@ fn rebuild(record: &Record, admitted: &Admitted, facts: &CallFacts) -> Option<Ca
     Some(Call { effect: admitted.effect, run, tool: facts.tool.clone(), arguments, fit })
 }
 
-/// The answer that the record holds
-fn recorded(admitted: &Admitted, facts: &CallFacts) -> Admission {
-    Admission {
+/// Whether a judgement is the one that the record holds
+fn is_recorded(judged: &Admission, admitted: &Admitted, facts: &CallFacts) -> bool {
+    let words = |observed: &Observed| observed.reasons.iter().map(|reason| reason.word).collect();
+    let lifted: Option<(GrantId, BTreeSet<Word>)> =
+        judged.observed.as_ref().map(|observed| (observed.grant, words(observed)));
+    let because = admitted.because.as_ref().map(|because| (because.grant, because.words.clone()));
+    let recorded = Admission {
         task: admitted.task,
         bundle: admitted.bundle,
         class: facts.class,
@@ -131,5 +137,7 @@ fn recorded(admitted: &Admitted, facts: &CallFacts) -> Admission {
         chosen_by: facts.arguments.iter().map(|(name, given)| (name.clone(), given.by)).collect(),
         wanted: BTreeSet::new(),
         digested: BTreeSet::new(),
-    }
+        observed: judged.observed.clone(),
+    };
+    lifted == because && *judged == recorded
 }
