@@ -2,13 +2,14 @@
 
 use crate::{
     case::Case,
-    cedar::CedarRules,
+    cedar::{CedarRules, Exported, export, model::Model, schema},
     connector::{self, Ground},
     definition::Definition,
     document::{Document, Table},
     facts::{self, Facts},
     files::{File, Files, Folder},
     finding::{Finding, Place, sort},
+    fits::Fits,
     pins::{self, Pins},
     profile::{self, Shared},
     purpose,
@@ -17,7 +18,7 @@ use crate::{
 use portreeve_core::{
     engine::Bundles,
     hash::Hash,
-    names::{Name, Tool},
+    names::{Name, Tool, ToolName},
     policy::{Bundle, Purpose},
 };
 use std::{
@@ -38,9 +39,28 @@ pub struct Loaded {
     /// The accepted definitions of the connectors that have a file of them
     pub pins: BTreeMap<Name, Pins>,
     cases: Vec<Case>,
+    model: Arc<Model>,
 }
 
 impl Loaded {
+    /// What rules can look at, as a Cedar schema
+    #[must_use]
+    pub fn rules_schema(&self) -> String {
+        schema::schema(&self.model, schema::Part::WHOLE)
+    }
+
+    /// What rules and exported policies are about
+    #[cfg(test)]
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The purposes as Cedar, all or only one; `None`: there is no such purpose
+    #[must_use]
+    pub fn cedar(&self, only: Option<&Name>) -> Option<Exported> {
+        export(&self.bundle, &self.model, only)
+    }
+
     /// How many `[[case]]`s there are
     #[must_use]
     pub fn cases(&self) -> usize {
@@ -50,7 +70,15 @@ impl Loaded {
     /// Runs every `[[case]]`; a finding for each that the policy does not bear out
     #[must_use]
     pub fn run_cases(&self) -> Vec<Finding> {
-        self.cases.iter().filter_map(|case| case.mismatch(&self.bundle)).collect()
+        let fits = Fits::new(&self.pins);
+        self.cases.iter().filter_map(|case| case.mismatch(&self.bundle, &fits)).collect()
+    }
+
+    /// Where `pins/` is not what was accepted; `accepted` says of a connector what was, if it is in force
+    #[must_use]
+    pub fn drift(&self, accepted: impl Fn(&Name) -> Option<BTreeMap<ToolName, Hash>>) -> Vec<Finding> {
+        let drift = |(name, pins): (&Name, &Pins)| pins::drift(name, pins, &accepted(name)?);
+        self.pins.iter().filter_map(drift).collect()
     }
 
     /// The accepted definition of a tool, if its connector has a file of them
@@ -111,7 +139,8 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
             purposes.insert(file.name.clone(), purpose);
         }
     }
-    let rules = CedarRules::read(&sorted, &facts, &mut findings);
+    let model = Arc::new(Model::new(&facts));
+    let rules = CedarRules::read(&sorted, &facts, Arc::clone(&model), &mut findings);
     if let Err(error) = &rules {
         findings.push(Finding::error(Place::file("rules"), error.clone(), ""));
     }
@@ -131,7 +160,7 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
     })();
     match complete {
         Some((bundle, pins)) => {
-            Ok(Loaded { bundle: Arc::new(bundle), blob: files.blob(), warnings: findings, pins, cases })
+            Ok(Loaded { bundle: Arc::new(bundle), blob: files.blob(), warnings: findings, pins, cases, model })
         }
         None => Err(findings),
     }
@@ -141,7 +170,8 @@ fn whole<T>(parts: BTreeMap<Name, Option<T>>) -> Option<BTreeMap<Name, T>> {
     parts.into_iter().map(|(name, part)| Some((name, part?))).collect()
 }
 
-fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
+/// What things are
+pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
     let mut facts = Facts::default();
     let mut profiles: BTreeMap<Name, Option<Shared<'_>>> = BTreeMap::new();
     for file in files {
