@@ -1,7 +1,7 @@
 //! What ships in `policies`: the profiles against the definitions they were written from, and the example.
 
 use portreeve_core::names::{Name, ToolName};
-use portreeve_rules::{Files, Loaded, check, compile, load};
+use portreeve_rules::{Files, Loaded, check, compile, load, pinned};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -71,6 +71,26 @@ fn profiles_fit_the_definitions_they_were_written_from() {
     }
 }
 
+/// As `portreeve connector accept` writes them, so that a newer version of a server shows as few lines
+///
+/// `UPDATE=1` writes them so.
+#[test]
+fn definitions_are_kept_in_one_form() {
+    for folder in ["pins", "examples/pins"] {
+        for name in names(&policies().join(folder)) {
+            let path = policies().join(format!("{folder}/{name}.json"));
+            let text = read(&path);
+            let raw: Vec<String> = defined(&text).values().map(ToString::to_string).collect();
+            let written = pinned(raw.iter().map(String::as_str)).unwrap();
+            if std::env::var_os("UPDATE").is_some() {
+                fs::write(&path, written).unwrap();
+            } else {
+                assert!(text == written, "{}: UPDATE=1 writes it as it should be", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn an_argument_that_a_profile_forgot_would_be_found() {
     let profile = read(policies().join("profiles/fetch.toml"));
@@ -98,8 +118,9 @@ fn every_class_that_a_server_calls_changing_is_at_least_write() {
 #[test]
 fn the_example_is_whole() {
     let dir = policies().join("examples");
-    let checked = check(&dir);
+    let checked = check(&dir, portreeve_rules::NOON);
     assert!(checked.findings.is_empty(), "{}", said(&checked.findings));
+    assert_eq!(checked.failed, 0, "see `portreeve policy test policies/examples`");
     assert!(checked.cases >= 50, "{} cases", checked.cases);
     let loaded = load(&dir).unwrap();
     let purposes: Vec<_> = loaded.bundle.purposes.keys().map(Name::as_str).collect();

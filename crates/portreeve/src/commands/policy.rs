@@ -3,7 +3,7 @@
 use crate::{
     cli::{Cli, Policy},
     client::Client,
-    commands::modes,
+    commands::{author, modes},
     failure::{Failure, chain, exit},
     output, place,
 };
@@ -26,6 +26,7 @@ pub(crate) async fn run(cli: &Cli, policy: &Policy) -> Result<u8, Failure> {
         Policy::Show { purpose, cedar, schema } => {
             show_cedar(&folder_of(cli, None)?, purpose.as_ref(), (*cedar, *schema), cli.json)
         }
+        Policy::Author(author) => author::run(cli, author),
         Policy::Apply => apply(&Client::of(&place::data(cli)?).await?, cli.json).await,
         Policy::History => history(&place::data(cli)?, cli.json),
         Policy::Rollback { digest } => rollback(&Client::of(&place::data(cli)?).await?, digest, cli.json).await,
@@ -118,25 +119,29 @@ fn folder_of(cli: &Cli, given: Option<&PathBuf>) -> Result<PathBuf, Failure> {
 }
 
 fn check(folder: &std::path::Path, as_json: bool) -> Result<u8, Failure> {
-    let checked = portreeve_rules::check(folder);
+    let checked = portreeve_rules::check(folder, author::today());
     let errors = checked.findings.iter().filter(|finding| finding.is_error()).count();
     let warnings = checked.findings.len() - errors;
+    let ok = errors == 0 && checked.failed == 0;
     if as_json {
         output::json(&json!({
-            "bundle": checked.digest, "cases": checked.cases, "errors": errors, "warnings": warnings,
+            "bundle": checked.digest, "cases": checked.cases, "failed": checked.failed, "errors": errors, "warnings": warnings,
             "findings": checked.findings,
         }));
     } else {
         for finding in &checked.findings {
             output::line(&finding.to_string());
         }
+        if checked.failed > 0 {
+            output::line(&format!("{} cases fail: see `portreeve policy test`", checked.failed));
+        }
         output::line(&format!(
             "{}: {errors} errors, {warnings} warnings, {} cases",
-            if errors == 0 { "ok" } else { "not ok" },
+            if ok { "ok" } else { "not ok" },
             checked.cases
         ));
     }
-    Ok(if errors == 0 { 0 } else { exit::UNVERIFIED })
+    Ok(if ok { 0 } else { exit::UNVERIFIED })
 }
 
 fn load(folder: &std::path::Path) -> Result<portreeve_rules::Loaded, Failure> {
