@@ -42,4 +42,4 @@ pub use files::Files;
 pub use finding::{Finding, Place, Severity};
 pub use fits::Fits;
 pub use pins::{Pins, pinned};
-pub use starter::{init, starter};
+pub use starter::{Adopted, adopt, init, starter};
