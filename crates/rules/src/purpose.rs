@@ -12,7 +12,7 @@ use crate::{
 use portreeve_core::{
     names::Name,
     pattern::Conditions,
-    policy::{Ask, Bytes, Class, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Users},
+    policy::{Ask, Bytes, Class, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Trust, Usage, Users},
     time::Millis,
 };
 use regex::RegexBuilder;
@@ -46,13 +46,18 @@ pub(crate) fn purpose<'t>(
             None
         }
     };
-    let cases = table.take("case").map_or(Some(Vec::new()), |cell| case::cases(doc, cell, file, &placeholders));
+    let steps: Vec<&Entry> = entries.iter().flatten().map(|(entry, _)| entry).collect();
+    let cases =
+        table.take("case").map_or(Some(Vec::new()), |cell| case::cases(doc, cell, file, facts, &placeholders, &steps));
     table.later(&["elevate", "mode", "flow", "isolation"]);
     table.finish();
     if let (Some(limits), Some(entries)) = (&limits, &entries) {
         for (entry, uses) in entries {
             standing(doc, limits, facts, entry, uses);
         }
+    }
+    if let Some(entries) = &entries {
+        vouched_by_strangers(doc, facts, entries, &placeholders);
     }
     unused(doc, declared, &placeholders);
     let parameters = placeholders.parameters.into_iter().map(|(name, parameter)| Some((name, parameter?)));
@@ -338,6 +343,7 @@ fn entry<'t>(
 ) -> Option<Placed> {
     const USE: &str = "[\"shop.get_order\"]";
     let mut table = doc.table(cell, "[[allow]]", "name = \"look\"")?;
+    let known = placeholders.sources.borrow().len();
     let after = table.take("after").map_or(Some(None), |cell| {
         let name: Name = doc.parsed(cell, "after = \"look\"")?;
         if !steps.contains(&name) {
@@ -385,12 +391,12 @@ fn entry<'t>(
     let undo = table.take("undo").map_or(Some(None), |cell| undo::undo(doc, cell, tool, Some(placeholders)).map(Some));
     table.later(&["elevate", "within"]);
     table.finish();
-    for (source, span) in placeholders.sources.borrow_mut().drain(..) {
+    for (source, span) in placeholders.sources.borrow().iter().skip(known) {
         let earlier = || steps.iter().filter(|step| Some(*step) != name.as_ref());
         if !earlier().any(|step| *step == source.step) {
             let near = suggest(source.step.as_str(), earlier().map(Name::as_str));
             let message = format!("no earlier step is called `{}`", source.step);
-            doc.error(&span, message, format!("a value comes from a step above; {near}"));
+            doc.error(span, message, format!("a value comes from a step above; {near}"));
         }
     }
     let (uses, spans) = uses?.into_iter().unzip();
@@ -422,6 +428,26 @@ fn standing(doc: &Document<'_>, limits: &Limits, facts: &Facts, entry: &Entry, s
 
 /// Tools that one finding names
 const USES_SHOWN: usize = 5;
+
+/// A value that anybody could have written into a result is no bound
+fn vouched_by_strangers(doc: &Document<'_>, facts: &Facts, entries: &[Placed], placeholders: &Placeholders) {
+    for (source, span) in placeholders.sources.borrow().iter() {
+        let step = entries.iter().map(|(entry, _)| entry).find(|entry| entry.name == source.step);
+        let trust = |usage: &Usage| {
+            let profile = facts.connectors.get(&usage.tool.connector)?.as_ref()?.tools.get(&usage.tool.name)?;
+            profile.results.get(&source.field).copied()
+        };
+        let strange = step.iter().flat_map(|entry| &entry.uses).find(|usage| trust(usage) != Some(Trust::Trusted));
+        if let Some(usage) = strange {
+            let message = format!("others may choose what `{}` of `{}` is", source.field, usage.tool);
+            let remedy = format!(
+                "if nobody else can write this field, say so in the profile: results = {{ \"{}\" = \"trusted\" }}",
+                source.field
+            );
+            doc.warn(span, message, remedy);
+        }
+    }
+}
 
 fn unused(doc: &Document<'_>, declared: Option<&Cell<'_>>, placeholders: &Placeholders) {
     let Some(table) = declared.and_then(|cell| doc.table(cell, "[parameters]", "")) else { return };

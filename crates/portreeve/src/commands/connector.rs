@@ -176,6 +176,7 @@ async fn add(client: &Client, policy: &Path, new: &New<'_>, yes: bool, as_json: 
         return Err(Failure::new(exit::CONFLICT, "exists", format!("{} is there already.", file.display()))
             .fix(format!("See what changed with `portreeve connector show {name}`.")));
     }
+    in_step(client).await?;
     let answer = client.ask(Method::POST, "/v1/discover", Some(&reach)).await?;
     let tools = offered(&answer, "tools");
     let plan = new.plan(policy, &tools)?;
@@ -224,6 +225,19 @@ async fn add(client: &Client, policy: &Path, new: &New<'_>, yes: bool, as_json: 
         output::tip("next: write a purpose that uses its tools; see docs/policy.md");
     }
     Ok(0)
+}
+
+/// Refuses where putting files into force would undo that somebody went back
+async fn in_step(client: &Client) -> Result<(), Failure> {
+    // To put the new files into force is to put the whole directory into force, which somebody went back from.
+    let status = client.ask(Method::GET, "/v1/status", None).await?;
+    let is = |name: &str| status.pointer(&format!("/directory/{name}")) == Some(&json!(true));
+    if is("differs") && is("went_back") {
+        let what = "The policy in force is not the one of the directory: somebody went back to an earlier version.";
+        return Err(Failure::new(exit::CONFLICT, "rolled_back", what)
+            .fix("Mend the directory and `portreeve policy apply` first."));
+    }
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
@@ -361,6 +375,7 @@ async fn accept_again(client: &Client, policy: &Path, name: &Name, yes: bool, as
             Failure::new(exit::FAILURE, "not_accepted", "Nothing was accepted.").fix("Answer y, or give --yes.")
         );
     }
+    in_step(client).await?;
     let tools = offered(&answer, "offered");
     let file = pins_file(policy, name);
     let before = fs::read_to_string(&file).ok();
