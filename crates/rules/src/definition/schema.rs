@@ -184,3 +184,6 @@ fn items<'d>(schema: &'d Value, key: &str) -> Option<&'d [Value]> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
