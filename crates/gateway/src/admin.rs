@@ -3,6 +3,8 @@
 mod modes;
 mod policy;
 
+pub(crate) use policy::accepted;
+
 use crate::{
     catalogue::Catalogue,
     door::Door,

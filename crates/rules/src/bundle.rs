@@ -9,6 +9,7 @@ use crate::{
     facts::{self, Facts},
     files::{File, Files, Folder},
     finding::{Finding, Place, sort},
+    fits::Fits,
     pins::{self, Pins},
     profile::{self, Shared},
     purpose,
@@ -17,7 +18,7 @@ use crate::{
 use portreeve_core::{
     engine::Bundles,
     hash::Hash,
-    names::{Name, Tool},
+    names::{Name, Tool, ToolName},
     policy::{Bundle, Purpose},
 };
 use std::{
@@ -50,7 +51,15 @@ impl Loaded {
     /// Runs every `[[case]]`; a finding for each that the policy does not bear out
     #[must_use]
     pub fn run_cases(&self) -> Vec<Finding> {
-        self.cases.iter().filter_map(|case| case.mismatch(&self.bundle)).collect()
+        let fits = Fits::new(&self.pins);
+        self.cases.iter().filter_map(|case| case.mismatch(&self.bundle, &fits)).collect()
+    }
+
+    /// Where `pins/` is not what was accepted; `accepted` says of a connector what was, if it is in force
+    #[must_use]
+    pub fn drift(&self, accepted: impl Fn(&Name) -> Option<BTreeMap<ToolName, Hash>>) -> Vec<Finding> {
+        let drift = |(name, pins): (&Name, &Pins)| pins::drift(name, pins, &accepted(name)?);
+        self.pins.iter().filter_map(drift).collect()
     }
 
     /// The accepted definition of a tool, if its connector has a file of them

@@ -4,6 +4,7 @@ use crate::{
     document::{Cell, Document},
     files::File,
     finding::{Finding, Place},
+    fits::Fits,
     pattern::Placeholders,
     words::suggest,
 };
@@ -106,8 +107,8 @@ fn case(doc: &Document<'_>, cell: &Cell<'_>, file: &File<'_>, placeholders: &Pla
 
 impl Case {
     /// What the bundle says of the call, if that is not what was expected
-    pub(crate) fn mismatch(&self, bundle: &Arc<Bundle>) -> Option<Finding> {
-        let reasons = self.judge(bundle).err().unwrap_or_default();
+    pub(crate) fn mismatch(&self, bundle: &Arc<Bundle>, fits: &Fits<'_>) -> Option<Finding> {
+        let reasons = self.judge(bundle, fits).err().unwrap_or_default();
         let as_expected = match self.expect {
             Expect::Permit => reasons.is_empty(),
             Expect::Reason(word) => reasons.iter().any(|reason| reason.word == word),
@@ -137,13 +138,14 @@ impl Case {
     }
 
     /// Opens a task and judges the call in it, as the door would
-    fn judge(&self, bundle: &Arc<Bundle>) -> Result<(), Vec<Reason>> {
+    fn judge(&self, bundle: &Arc<Bundle>, fits: &Fits<'_>) -> Result<(), Vec<Reason>> {
         let purpose = bundle.purposes.get(&self.purpose).ok_or_else(Vec::new)?;
         let shelf = Shelf(BTreeMap::from([(bundle.digest, Arc::clone(bundle))]));
         let mut state = State::default();
         let mut apply = |event| state.apply(&Record { time: NOW, actor: Actor::System, event });
         apply(Event::Changed(Changed::Bundle { digest: bundle.digest, nodes: bundle.nodes() }));
-        let pins = [(self.tool.name.clone(), Accepted { digest: PIN, blob: PIN })].into();
+        let pins = [(self.tool.name.clone(), Accepted { digest: PIN, blob: PIN })];
+        let pins = pins.into_iter().filter(|_| !fits.is_gone(&self.tool)).collect();
         apply(Event::Changed(Changed::Pins { connector: self.tool.connector.clone(), accepted: pins }));
 
         let open = self.open(bundle, purpose)?;
@@ -162,7 +164,7 @@ impl Case {
             run: RUN,
             tool: self.tool.clone(),
             arguments: self.arguments.clone(),
-            fit: Fit { pin: PIN, error: None },
+            fit: Fit { pin: PIN, error: fits.error(&self.tool, &self.arguments) },
         };
         judge_call(&state, &shelf, &call, Clock::at(NOW.0)).map(|_| ())
     }
