@@ -62,7 +62,10 @@ fn the_record_is_judged_once_more() {
         .collect();
     assert_eq!(effects.len(), 2, "{tail:?}");
     let ran = place.run(&["policy", "explain", &effects[1], "narrow"]).good();
-    assert!(ran.out.contains("PERMITTED") && ran.out.contains("REFUSED") && ran.out.contains("wanted: \"a\""), "{ran:?}");
+    assert!(
+        ran.out.contains("PERMITTED") && ran.out.contains("REFUSED") && ran.out.contains("wanted: \"a\""),
+        "{ran:?}"
+    );
     let ran = place.run(&["policy", "explain", &task.id, "narrow"]).good();
     assert_eq!(ran.out.matches("with the policy that the record names").count(), 2, "{ran:?}");
     let ran = place.run(&["policy", "explain", "fx_0000000000000"]);
@@ -94,7 +97,11 @@ fn a_directory_is_enough() {
     }
     let ran = place.run(&["policy", "test", "p"]).good();
     assert!(ran.out.contains("ok    x/may look  shop.look id=\"1\"  ->  permit"), "{ran:?}");
-    assert!(ran.out.contains("p/purposes") || ran.out.contains("purposes/x.toml:10:8: no case is permitted by the entry `x/act`"), "{ran:?}");
+    assert!(
+        ran.out.contains("p/purposes")
+            || ran.out.contains("purposes/x.toml:10:8: no case is permitted by the entry `x/act`"),
+        "{ran:?}"
+    );
     assert!(ran.out.contains("ok: 1 cases, 0 failed; tried: 1 of 2 entries"), "{ran:?}");
     let ran = place.run(&["policy", "test", "p", "--coverage-required"]);
     assert!(ran.code == 6 && ran.out.contains("not ok"), "{ran:?}");

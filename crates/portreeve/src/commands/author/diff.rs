@@ -50,7 +50,10 @@ fn version(cli: &Cli, text: &str) -> Result<Loaded, Failure> {
         return load(&place::absolute(folder)?);
     }
     let digest: Hash = text.parse().map_err(|_| {
-        usage(format!("{:?} is no policy directory and no digest.", output::plain(text)), "Name two of them: the old one first.")
+        usage(
+            format!("{:?} is no policy directory and no digest.", output::plain(text)),
+            "Name two of them: the old one first.",
+        )
     })?;
     let unreadable = |why: String| {
         Failure::new(crate::failure::exit::NOT_FOUND, "version_unreadable", format!("{digest}: {why}"))
@@ -95,7 +98,8 @@ fn moved(file: &Path, old: &Loaded, new: &Loaded) -> Result<Moved, Failure> {
         for (one, two) in before.calls.iter().zip(&after.calls) {
             found.calls += 1;
             if one.verdict != two.verdict {
-                let reasons = if two.verdict == portreeve_rules::word_of(Said::Permit) { &one.reasons } else { &two.reasons };
+                let reasons =
+                    if two.verdict == portreeve_rules::word_of(Said::Permit) { &one.reasons } else { &two.reasons };
                 let words: Vec<&str> = reasons.iter().map(|reason| reason.word.as_str()).collect();
                 let (call, words) = (two.call.clone(), words.join(", "));
                 found.moved.push(Call { task, call, old: one.verdict, new: two.verdict, words });
