@@ -10,6 +10,7 @@ use crate::{
     facts::{self, Facts},
     files::{File, Files, Folder},
     finding::{Finding, Place, sort},
+    fits::Fits,
     pins::{self, Pins},
     places::Places,
     profile::{self, Shared},
@@ -20,7 +21,7 @@ use crate::{
 use portreeve_core::{
     engine::Bundles,
     hash::Hash,
-    names::{Name, Tool},
+    names::{Name, Tool, ToolName},
     policy::{Bundle, Purpose},
     time::Millis,
 };
@@ -56,7 +57,14 @@ impl Loaded {
     /// Runs every `[[case]]`; a finding for each that the policy does not bear out
     #[must_use]
     pub fn run_cases(&self) -> Vec<Finding> {
-        self.cases.iter().filter_map(|case| case.run(self).finding).collect()
+        let fits = self.fits();
+        self.cases.iter().filter_map(|case| case.run(&self.bundle, &fits).finding).collect()
+    }
+
+    /// Its accepted definitions, to hold arguments against
+    #[must_use]
+    pub fn fits(&self) -> Fits<'_> {
+        Fits::new(&self.pins)
     }
 
     /// Where its parts stand
@@ -69,9 +77,17 @@ impl Loaded {
     #[must_use]
     pub fn test(&self, purpose: Option<&Name>) -> Tested {
         let about = self.cases.iter().filter(|case| purpose.is_none_or(|purpose| case.purpose() == purpose));
-        let cases: Vec<Tried> = about.map(|case| case.run(self)).collect();
+        let fits = self.fits();
+        let cases: Vec<Tried> = about.map(|case| case.run(&self.bundle, &fits)).collect();
         let coverage = Coverage::of(&self.bundle, &self.places(), &self.rules, &cases, purpose);
         Tested { cases, coverage }
+    }
+
+    /// Where `pins/` is not what was accepted; `accepted` says of a connector what was, if it is in force
+    #[must_use]
+    pub fn drift(&self, accepted: impl Fn(&Name) -> Option<BTreeMap<ToolName, Hash>>) -> Vec<Finding> {
+        let drift = |(name, pins): (&Name, &Pins)| pins::drift(name, pins, &accepted(name)?);
+        self.pins.iter().filter_map(drift).collect()
     }
 
     /// The accepted definition of a tool, if its connector has a file of them

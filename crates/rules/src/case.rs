@@ -1,11 +1,11 @@
 //! Tests that live with what they test: `[[case]]`, judged by the real core.
 
 use crate::{
-    Loaded,
     document::{Cell, Document, Table},
     facts::Facts,
     files::File,
     finding::{Finding, Place},
+    fits::Fits,
     pattern::Placeholders,
     stage::{For, Judgement, NOON, Opening, Stage},
     words::suggest,
@@ -13,13 +13,16 @@ use crate::{
 use portreeve_core::{
     names::{Name, Tool},
     pattern::Source,
-    policy::Entry,
+    policy::{Bundle, Entry},
     reason::{Verdict, Word},
     time::Millis,
     value::Value,
 };
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// One call of a task under a purpose, and what is expected of it
 #[derive(Clone, Debug)]
@@ -315,7 +318,7 @@ impl Case {
 
     /// Opens a task and judges the call in it, as the door would
     #[must_use]
-    pub fn judge(&self, loaded: &Loaded) -> Judgement {
+    pub fn judge(&self, bundle: &Arc<Bundle>, fits: &Fits<'_>) -> Judgement {
         // A case says what it is about: a parameter that it leaves out matches nothing, and without a time of
         // its own no review is overdue.
         let mut excused = Vec::new();
@@ -325,7 +328,7 @@ impl Case {
         if self.time.is_none() {
             excused.push(Word::PurposeOverdue);
         }
-        let mut stage = Stage::new(loaded, self.time.unwrap_or(NOON));
+        let mut stage = Stage::new(bundle, fits, self.time.unwrap_or(NOON));
         if let Err(reasons) = stage.open(&self.opening, &excused) {
             return Judgement::refused(reasons);
         }
@@ -341,8 +344,8 @@ impl Case {
 
     /// Runs the case
     #[must_use]
-    pub fn run(&self, loaded: &Loaded) -> Tried {
-        let judgement = self.judge(loaded);
+    pub fn run(&self, bundle: &Arc<Bundle>, fits: &Fits<'_>) -> Tried {
+        let judgement = self.judge(bundle, fits);
         let ok = self.expect.is_met(&judgement);
         Tried {
             purpose: self.opening.purpose.clone(),

@@ -3,7 +3,7 @@
 //! Cases, explanations and traces are judged here. The state is folded from events as the door writes them, so
 //! nothing is judged in another way than in service.
 
-use crate::{Loaded, Pins, Validator};
+use crate::fits::Fits;
 use portreeve_core::{
     commit::Committed,
     event::{
@@ -88,8 +88,7 @@ pub struct Stage<'p> {
     state: State,
     shelf: Shelf,
     bundle: Arc<Bundle>,
-    /// Accepted definitions, for the connectors of which the policy holds them
-    pins: &'p BTreeMap<Name, Pins>,
+    fits: &'p Fits<'p>,
     clock: Clock,
     accepted: BTreeMap<Name, BTreeMap<ToolName, Accepted>>,
     effects: u64,
@@ -98,10 +97,9 @@ pub struct Stage<'p> {
 impl<'p> Stage<'p> {
     /// Nothing but a version of the policy in force, at a time
     #[must_use]
-    pub fn new(loaded: &'p Loaded, now: Millis) -> Self {
-        let bundle = &loaded.bundle;
+    pub fn new(bundle: &Arc<Bundle>, fits: &'p Fits<'p>, now: Millis) -> Self {
         let mut stage = Self {
-            pins: &loaded.pins,
+            fits,
             state: State::default(),
             shelf: Shelf(BTreeMap::from([(bundle.digest, Arc::clone(bundle))])),
             bundle: Arc::clone(bundle),
@@ -206,26 +204,18 @@ impl<'p> Stage<'p> {
     /// Its arguments are held against the definition in `pins/`. Where the policy holds none of a connector, a
     /// tool of any name is taken to be accepted, with any arguments.
     pub fn call(&mut self, tool: &Tool, arguments: &BTreeMap<String, Value>) -> Call {
-        let definition = match self.pins.get(&tool.connector) {
-            None => Some(None),
-            Some(pins) => pins.get(&tool.name).map(Some),
-        };
         let accepted = self.accepted.entry(tool.connector.clone()).or_default();
-        if definition.is_some() {
+        if !self.fits.is_gone(tool) {
             accepted.insert(tool.name.clone(), Accepted { digest: PIN, blob: PIN });
         }
         let accepted = accepted.clone();
         self.apply(Event::Changed(Changed::Pins { connector: tool.connector.clone(), accepted }));
-        let error = definition.flatten().and_then(|definition| match Validator::new(definition) {
-            Ok(validator) => validator.fit(&Value::Object(arguments.clone())),
-            Err(error) => Some(error.to_string()),
-        });
         Call {
             effect: EffectId(u64::MAX),
             run: RUN,
             tool: tool.clone(),
             arguments: arguments.clone(),
-            fit: Fit { pin: PIN, error },
+            fit: Fit { pin: PIN, error: self.fits.error(tool, arguments) },
         }
     }
 

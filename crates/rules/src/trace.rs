@@ -12,6 +12,7 @@
 use crate::{
     Loaded,
     case::{in_words, millis},
+    fits::Fits,
     stage::{For, Judgement, NOON, Opening, Stage},
 };
 use portreeve_core::{
@@ -153,11 +154,11 @@ impl Followed {
 }
 
 impl Trace {
-    /// Judges its calls in order
+    /// Judges its calls in order; `fits` are those of the policy
     #[must_use]
-    pub fn follow(&self, loaded: &Loaded) -> Followed {
+    pub fn follow(&self, loaded: &Loaded, fits: &Fits<'_>) -> Followed {
         let now = self.time.as_deref().and_then(millis).unwrap_or(NOON);
-        let mut stage = Stage::new(loaded, now);
+        let mut stage = Stage::new(&loaded.bundle, fits, now);
         let user = match &self.user {
             None => For::Anybody,
             Some(None) => For::Nobody,

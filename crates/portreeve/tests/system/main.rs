@@ -20,6 +20,7 @@ mod disk;
 mod endpoint;
 mod first_steps;
 mod interop;
+mod language;
 mod modes;
 mod orphans;
 mod stop;

@@ -73,7 +73,8 @@ fn play(seed: u64, seen: &mut BTreeMap<String, usize>) {
     };
     for purpose in &setting.purposes {
         let given = setting.parameters(&mut random);
-        let mut stage = Stage::new(&loaded, NOON);
+        let fits = loaded.fits();
+        let mut stage = Stage::new(&loaded.bundle, &fits, NOON);
         let opening = Opening {
             purpose: purpose.parse().unwrap(),
             agent: None,

@@ -155,7 +155,8 @@ fn on_stage(loaded: &Loaded, wanted: &Wanted) -> Result<Explanation, Failure> {
         },
         parameters: wanted.parameters.clone(),
     };
-    let mut stage = Stage::new(loaded, now);
+    let fits = loaded.fits();
+    let mut stage = Stage::new(bundle, &fits, now);
     // What is left out is shown as having no value; a task as such would not open without it.
     let excused: &[Word] =
         if wanted.time.is_some() { &[Word::ParameterMissing] } else { &[Word::ParameterMissing, Word::PurposeOverdue] };
