@@ -2,7 +2,7 @@
 
 use crate::{
     case::{Case, Tried},
-    cedar::CedarRules,
+    cedar::{CedarRules, Exported, export, model::Model, schema},
     connector::{self, Ground},
     coverage::{Coverage, Tested},
     definition::Definition,
@@ -41,13 +41,33 @@ pub struct Loaded {
     /// What is probably not meant
     pub warnings: Vec<Finding>,
     /// The accepted definitions of the connectors that have a file of them
-    pub pins: BTreeMap<Name, Pins>,
+    pub pins: Arc<BTreeMap<Name, Pins>>,
+    pub(crate) fits: Arc<Fits>,
     cases: Vec<Case>,
     /// Every rule and where it stands
     rules: Vec<(String, Place)>,
+    model: Arc<Model>,
 }
 
 impl Loaded {
+    /// What rules can look at, as a Cedar schema
+    #[must_use]
+    pub fn rules_schema(&self) -> String {
+        schema::schema(&self.model, schema::Part::WHOLE)
+    }
+
+    /// What rules and exported policies are about
+    #[cfg(test)]
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The purposes as Cedar, all or only one; `None`: there is no such purpose
+    #[must_use]
+    pub fn cedar(&self, only: Option<&Name>) -> Option<Exported> {
+        export(&self.bundle, &self.model, only)
+    }
+
     /// How many `[[case]]`s there are
     #[must_use]
     pub fn cases(&self) -> usize {
@@ -57,14 +77,7 @@ impl Loaded {
     /// Runs every `[[case]]`; a finding for each that the policy does not bear out
     #[must_use]
     pub fn run_cases(&self) -> Vec<Finding> {
-        let fits = self.fits();
-        self.cases.iter().filter_map(|case| case.run(&self.bundle, &fits).finding).collect()
-    }
-
-    /// Its accepted definitions, to hold arguments against
-    #[must_use]
-    pub fn fits(&self) -> Fits<'_> {
-        Fits::new(&self.pins)
+        self.cases.iter().filter_map(|case| case.run(self).finding).collect()
     }
 
     /// Where its parts stand
@@ -77,8 +90,7 @@ impl Loaded {
     #[must_use]
     pub fn test(&self, purpose: Option<&Name>) -> Tested {
         let about = self.cases.iter().filter(|case| purpose.is_none_or(|purpose| case.purpose() == purpose));
-        let fits = self.fits();
-        let cases: Vec<Tried> = about.map(|case| case.run(&self.bundle, &fits)).collect();
+        let cases: Vec<Tried> = about.map(|case| case.run(self)).collect();
         let coverage = Coverage::of(&self.bundle, &self.places(), &self.rules, &cases, purpose);
         Tested { cases, coverage }
     }
@@ -152,7 +164,8 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
             purposes.insert(file.name.clone(), purpose);
         }
     }
-    let rules = CedarRules::read(&sorted, &facts, &mut findings);
+    let model = Arc::new(Model::new(&facts));
+    let rules = CedarRules::read(&sorted, &facts, Arc::clone(&model), &mut findings);
     if let Err(error) = &rules {
         findings.push(Finding::error(Place::file("rules"), error.clone(), ""));
     }
@@ -174,7 +187,9 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
     match complete {
         Some((bundle, pins)) => {
             let (bundle, blob) = (Arc::new(bundle), files.blob());
-            Ok(Loaded { bundle, blob, warnings: findings, pins, cases, rules: placed })
+            let pins = Arc::new(pins);
+            let fits = Arc::new(Fits::new(Arc::clone(&pins)));
+            Ok(Loaded { bundle, blob, warnings: findings, pins, fits, cases, rules: placed, model })
         }
         None => Err(findings),
     }
@@ -184,7 +199,8 @@ fn whole<T>(parts: BTreeMap<Name, Option<T>>) -> Option<BTreeMap<Name, T>> {
     parts.into_iter().map(|(name, part)| Some((name, part?))).collect()
 }
 
-fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
+/// What things are
+pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
     let mut facts = Facts::default();
     let mut profiles: BTreeMap<Name, Option<Shared<'_>>> = BTreeMap::new();
     for file in files {

@@ -1,11 +1,11 @@
 //! Tests that live with what they test: `[[case]]`, judged by the real core.
 
 use crate::{
+    Loaded,
     document::{Cell, Document, Table},
     facts::Facts,
     files::File,
     finding::{Finding, Place},
-    fits::Fits,
     pattern::Placeholders,
     stage::{For, Judgement, NOON, Opening, Stage},
     words::suggest,
@@ -13,16 +13,13 @@ use crate::{
 use portreeve_core::{
     names::{Name, Tool},
     pattern::Source,
-    policy::{Bundle, Entry},
+    policy::Entry,
     reason::{Verdict, Word},
     time::Millis,
     value::Value,
 };
 use serde::Serialize;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One call of a task under a purpose, and what is expected of it
 #[derive(Clone, Debug)]
@@ -318,7 +315,7 @@ impl Case {
 
     /// Opens a task and judges the call in it, as the door would
     #[must_use]
-    pub fn judge(&self, bundle: &Arc<Bundle>, fits: &Fits<'_>) -> Judgement {
+    pub fn judge(&self, loaded: &Loaded) -> Judgement {
         // A case says what it is about: a parameter that it leaves out matches nothing, and without a time of
         // its own no review is overdue.
         let mut excused = Vec::new();
@@ -328,7 +325,7 @@ impl Case {
         if self.time.is_none() {
             excused.push(Word::PurposeOverdue);
         }
-        let mut stage = Stage::new(bundle, fits, self.time.unwrap_or(NOON));
+        let mut stage = Stage::new(loaded, self.time.unwrap_or(NOON));
         if let Err(reasons) = stage.open(&self.opening, &excused) {
             return Judgement::refused(reasons);
         }
@@ -344,8 +341,8 @@ impl Case {
 
     /// Runs the case
     #[must_use]
-    pub fn run(&self, bundle: &Arc<Bundle>, fits: &Fits<'_>) -> Tried {
-        let judgement = self.judge(bundle, fits);
+    pub fn run(&self, loaded: &Loaded) -> Tried {
+        let judgement = self.judge(loaded);
         let ok = self.expect.is_met(&judgement);
         Tried {
             purpose: self.opening.purpose.clone(),
@@ -386,6 +383,24 @@ impl Case {
         };
         let message = format!("`{}` was expected to give {expected}, and gives {found}", self.tool);
         Finding::error(self.place.clone(), message, remedy)
+    }
+
+    /// The reasons against one call, for tests that hold something else against the judgement
+    #[cfg(test)]
+    pub(crate) fn reasons(
+        loaded: &Loaded,
+        (purpose, tool): (&Name, &Tool),
+        arguments: &BTreeMap<String, Value>,
+        (given, done): (&BTreeMap<Name, Value>, &[Name]),
+    ) -> Vec<portreeve_core::reason::Reason> {
+        let opening = Opening { purpose: purpose.clone(), agent: None, user: For::Anybody, parameters: given.clone() };
+        let mut stage = Stage::new(loaded, NOON);
+        if let Err(reasons) = stage.open(&opening, &[Word::ParameterMissing, Word::PurposeOverdue]) {
+            return reasons;
+        }
+        done.iter().for_each(|step| stage.succeed(step, &BTreeMap::new()));
+        let call = stage.call(tool, arguments);
+        stage.judge(&call).reasons
     }
 }
 

@@ -44,6 +44,7 @@ mod words;
 
 pub use bundle::{Checked, Loaded, Reader, check, compile, load};
 pub use case::{Case, Tried};
+pub use cedar::Exported;
 pub use coverage::{Coverage, Gap, Tested};
 pub use definition::{Definition, Hints, Refused, Schema, Validator};
 pub use diff::{Change, Difference, Verdict, diff};
@@ -51,7 +52,6 @@ pub use document::duration_ms;
 pub use explain::{Explanation, Layer, Line, Mark, Position, Unmet, word_of};
 pub use files::Files;
 pub use finding::{Finding, Place, Severity};
-pub use fits::Fits;
 pub use pins::{Pins, pinned};
 pub use places::Places;
 pub use replay::{Against, Disagreement, Replay, Report, Version, rebuild};

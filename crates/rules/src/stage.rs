@@ -3,7 +3,7 @@
 //! Cases, explanations and traces are judged here. The state is folded from events as the door writes them, so
 //! nothing is judged in another way than in service.
 
-use crate::fits::Fits;
+use crate::{Loaded, fits::Fits};
 use portreeve_core::{
     commit::Committed,
     event::{
@@ -13,6 +13,7 @@ use portreeve_core::{
     hash::Hash,
     judge::{Admission, Shelf, judge_call, judge_open},
     names::{EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
+    node::Node,
     pattern::Source,
     policy::{Bundle, Class, Purpose, Users},
     reason::{Reason, Verdict, Word, verdict},
@@ -88,7 +89,8 @@ pub struct Stage<'p> {
     state: State,
     shelf: Shelf,
     bundle: Arc<Bundle>,
-    fits: &'p Fits<'p>,
+    /// Accepted definitions, for the connectors of which the policy holds them
+    fits: &'p Fits,
     clock: Clock,
     accepted: BTreeMap<Name, BTreeMap<ToolName, Accepted>>,
     effects: u64,
@@ -97,9 +99,10 @@ pub struct Stage<'p> {
 impl<'p> Stage<'p> {
     /// Nothing but a version of the policy in force, at a time
     #[must_use]
-    pub fn new(bundle: &Arc<Bundle>, fits: &'p Fits<'p>, now: Millis) -> Self {
+    pub fn new(loaded: &'p Loaded, now: Millis) -> Self {
+        let bundle = &loaded.bundle;
         let mut stage = Self {
-            fits,
+            fits: &loaded.fits,
             state: State::default(),
             shelf: Shelf(BTreeMap::from([(bundle.digest, Arc::clone(bundle))])),
             bundle: Arc::clone(bundle),
@@ -107,8 +110,14 @@ impl<'p> Stage<'p> {
             accepted: BTreeMap::new(),
             effects: 0,
         };
-        stage.apply(Event::Changed(Changed::Bundle { digest: bundle.digest, nodes: bundle.nodes() }));
+        stage.registers(BTreeSet::new());
         stage
+    }
+
+    /// Puts the policy in force with these nodes and the connectors: whoever else is in it makes no difference here
+    fn registers(&mut self, mut nodes: BTreeSet<Node>) {
+        nodes.extend(self.bundle.connectors.keys().cloned().map(Node::Connector));
+        self.apply(Event::Changed(Changed::Bundle { digest: self.bundle.digest, nodes }));
     }
 
     /// The state as it is now
@@ -146,6 +155,8 @@ impl<'p> Stage<'p> {
             For::Nobody => None,
             For::Anybody => purpose.and_then(|purpose| first_user(&bundle, purpose)),
         };
+        let who = [Node::Agent(agent.clone()), Node::Purpose(opening.purpose.clone())];
+        self.registers(who.into_iter().chain(user.clone().map(Node::User)).collect());
         let given = |(name, value): (&Name, &Value)| (name.clone(), (value.clone(), ChosenBy::Parameter));
         let open = Open {
             task: TASK,
@@ -210,12 +221,13 @@ impl<'p> Stage<'p> {
         }
         let accepted = accepted.clone();
         self.apply(Event::Changed(Changed::Pins { connector: tool.connector.clone(), accepted }));
+        let error = self.fits.error(tool, arguments);
         Call {
             effect: EffectId(u64::MAX),
             run: RUN,
             tool: tool.clone(),
             arguments: arguments.clone(),
-            fit: Fit { pin: PIN, error: self.fits.error(tool, arguments) },
+            fit: Fit { pin: PIN, error },
         }
     }
 

@@ -12,7 +12,6 @@
 use crate::{
     Loaded,
     case::{in_words, millis},
-    fits::Fits,
     stage::{For, Judgement, NOON, Opening, Stage},
 };
 use portreeve_core::{
@@ -154,11 +153,11 @@ impl Followed {
 }
 
 impl Trace {
-    /// Judges its calls in order; `fits` are those of the policy
+    /// Judges its calls in order
     #[must_use]
-    pub fn follow(&self, loaded: &Loaded, fits: &Fits<'_>) -> Followed {
+    pub fn follow(&self, loaded: &Loaded) -> Followed {
         let now = self.time.as_deref().and_then(millis).unwrap_or(NOON);
-        let mut stage = Stage::new(&loaded.bundle, fits, now);
+        let mut stage = Stage::new(loaded, now);
         let user = match &self.user {
             None => For::Anybody,
             Some(None) => For::Nobody,

@@ -14,7 +14,7 @@ use crate::{
     node::Node,
     path::FieldPath,
     pattern::Source,
-    policy::{Bundle, Class, Purpose},
+    policy::{Bundle, Class, OnHold, Purpose},
     reason::{Reason, Word},
     request::{Call, Clock, Start},
     rules::Link,
@@ -137,7 +137,10 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
             }
             // A rule about an ancestor binds what the ancestor delegated.
             let above = line.get(depth + 1..).unwrap_or_default();
-            reasons.extend(bundle.rules.judge(&facts.question(bundle, (*link, link_task), above, now)));
+            let told = bundle.rules.judge(&facts.question(bundle, (*link, link_task), above, now));
+            let purpose = bundle.purposes.get(&link_task.purpose);
+            let on_hold = purpose.map(|purpose| purpose.limits.on_hold).unwrap_or_default();
+            reasons.extend(told.into_iter().map(|reason| asked(reason, on_hold)));
             if *link == task_id {
                 class = class.max(facts.class);
                 variants.extend(facts.variants.iter().map(|name| (*name).clone()));
@@ -165,6 +168,14 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
     } else {
         Err(reasons.into_iter().collect())
     }
+}
+
+/// A rule's question where nobody waits for an answer
+fn asked(mut reason: Reason, on_hold: OnHold) -> Reason {
+    if reason.word == Word::ApprovalNeeded && on_hold == OnHold::Deny {
+        reason.word = Word::NobodyToAsk;
+    }
+    reason
 }
 
 /// Calls of one run that may be under way at once

@@ -84,8 +84,7 @@ const TOLD: [Told; 7] = [
 fn explain(told: &Told) -> Explanation {
     let files: Files = POLICY.map(|(path, text)| (path.to_owned(), text.to_owned())).into_iter().collect();
     let loaded = compile(&files).unwrap_or_else(|findings| panic!("{findings:?}"));
-    let fits = loaded.fits();
-    let mut stage = Stage::new(&loaded.bundle, &fits, NOON.plus((told.hour - 12) * 3_600_000));
+    let mut stage = Stage::new(&loaded, NOON.plus((told.hour - 12) * 3_600_000));
     let opening = Opening {
         purpose: "refund-order".parse().unwrap(),
         agent: None,

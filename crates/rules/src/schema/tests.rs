@@ -55,7 +55,11 @@ fn golden() -> Vec<(String, Vec<(String, String)>, bool)> {
                 None => files.last_mut().into_iter().for_each(|(_, text)| text.push_str(line)),
             }
         }
-        found.push((entry.path().display().to_string(), files, findings.lines().last().is_some_and(|last| last.starts_with("taken"))));
+        found.push((
+            entry.path().display().to_string(),
+            files,
+            findings.lines().last().is_some_and(|last| last.starts_with("taken")),
+        ));
     }
     found
 }

@@ -27,8 +27,7 @@ fn loaded() -> Loaded {
 
 fn verdicts(line: &str) -> String {
     let trace = traces(line).unwrap().remove(0);
-    let loaded = loaded();
-    let followed = trace.follow(&loaded, &loaded.fits());
+    let followed = trace.follow(&loaded());
     let said = |step: &Step| {
         let words: Vec<&str> = step.reasons.iter().map(|reason| reason.word.as_str()).collect();
         format!("{} {}", step.verdict, words.join(" ")).trim().to_owned()

@@ -73,8 +73,7 @@ fn play(seed: u64, seen: &mut BTreeMap<String, usize>) {
     };
     for purpose in &setting.purposes {
         let given = setting.parameters(&mut random);
-        let fits = loaded.fits();
-        let mut stage = Stage::new(&loaded.bundle, &fits, NOON);
+        let mut stage = Stage::new(&loaded, NOON);
         let opening = Opening {
             purpose: purpose.parse().unwrap(),
             agent: None,

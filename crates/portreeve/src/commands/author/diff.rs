@@ -92,10 +92,9 @@ struct Call {
 }
 
 fn moved(file: &Path, old: &Loaded, new: &Loaded) -> Result<Moved, Failure> {
-    let (fits, new_fits) = (old.fits(), new.fits());
     let mut found = Moved { calls: 0, moved: Vec::new() };
     for (task, trace) in (1..).zip(replay::read(file)?) {
-        let (before, after) = (trace.follow(old, &fits), trace.follow(new, &new_fits));
+        let (before, after) = (trace.follow(old), trace.follow(new));
         for (one, two) in before.calls.iter().zip(&after.calls) {
             found.calls += 1;
             if one.verdict != two.verdict {

@@ -155,8 +155,7 @@ fn on_stage(loaded: &Loaded, wanted: &Wanted) -> Result<Explanation, Failure> {
         },
         parameters: wanted.parameters.clone(),
     };
-    let fits = loaded.fits();
-    let mut stage = Stage::new(bundle, &fits, now);
+    let mut stage = Stage::new(loaded, now);
     // What is left out is shown as having no value; a task as such would not open without it.
     let excused: &[Word] =
         if wanted.time.is_some() { &[Word::ParameterMissing] } else { &[Word::ParameterMissing, Word::PurposeOverdue] };

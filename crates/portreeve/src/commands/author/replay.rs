@@ -119,8 +119,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Trace>, Failure> {
 }
 
 fn follow(file: &Path, loaded: &Loaded, as_json: bool) -> Result<u8, Failure> {
-    let fits = loaded.fits();
-    let followed: Vec<Followed> = read(file)?.iter().map(|trace| trace.follow(loaded, &fits)).collect();
+    let followed: Vec<Followed> = read(file)?.iter().map(|trace| trace.follow(loaded)).collect();
     let total = |verdict| followed.iter().map(|followed| followed.count(verdict)).sum::<usize>();
     let (permits, asks, denies) = (total(Verdict::Permit), total(Verdict::Hold), total(Verdict::Deny));
     let mut words: BTreeMap<_, usize> = BTreeMap::new();
