@@ -209,6 +209,12 @@ pub(crate) enum Policy {
     Show {
         /// Only this one
         purpose: Option<Name>,
+        /// As Cedar policies, for tools that analyse it
+        #[arg(long)]
+        cedar: bool,
+        /// The Cedar schema of what rules can look at; with --cedar, that of the policies
+        #[arg(long)]
+        schema: bool,
     },
     /// Put the policy directory into force, if it has no errors and its cases pass
     Apply,
