@@ -23,7 +23,7 @@ pub(crate) use export::export;
 use crate::{
     facts::Facts,
     files::{File, Folder},
-    finding::Finding,
+    finding::{Finding, Place},
     rule::{self, Rule},
 };
 use cedar_policy::{
@@ -35,7 +35,7 @@ use portreeve_core::{
     names::{Name, Tool},
     policy::Class,
     reason::{Reason, Word},
-    rules::{Question, Rules},
+    rules::{Named, Question, Rules},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -75,6 +75,11 @@ impl CedarRules {
         }
         check::check(&rules, &read, &model, findings);
         Ok(Self::new(rules, model, Types::new()?))
+    }
+
+    /// Every rule, by what its reasons say that they come from, and where it stands
+    pub(crate) fn places(&self) -> Vec<(String, Place)> {
+        self.rules.iter().map(|rule| (rule.source.clone(), rule.place.clone())).collect()
     }
 
     fn new(rules: Vec<Rule>, model: Arc<Model>, types: Types) -> Self {
@@ -219,6 +224,13 @@ impl Rules for CedarRules {
         let variants = self.model.tools.get(tool).into_iter().flat_map(|subject| &subject.variants);
         let mut kinds = variants.map(|(name, class)| self.actions(tool, *class, &[name]));
         self.forbids(tool, &self.actions(tool, class, &[])) && kinds.all(|actions| self.forbids(tool, &actions))
+    }
+
+    fn about(&self, question: &Question<'_>) -> Vec<Named> {
+        let Ok(slice) = self.slice(question) else { return Vec::new() };
+        let index = |policy: &cedar_policy::Policy| AsRef::<str>::as_ref(policy.id()).parse::<usize>().ok();
+        let indices: BTreeSet<usize> = slice.policies.policies().filter_map(index).collect();
+        indices.into_iter().filter_map(|index| self.rules.get(index)).map(Rule::named).collect()
     }
 }
 

@@ -8,33 +8,34 @@ use portreeve_core::{
     names::{Name, Tool},
     value::Value,
 };
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// The definitions of a policy, with a validator for each tool that was asked about
 #[derive(Debug)]
-pub struct Fits<'p> {
-    pins: &'p BTreeMap<Name, Pins>,
-    made: RefCell<BTreeMap<Tool, Result<Validator, String>>>,
+pub(crate) struct Fits {
+    pins: Arc<BTreeMap<Name, Pins>>,
+    // Held while one call is tried; there is one caller at a time.
+    made: Mutex<BTreeMap<Tool, Result<Validator, String>>>,
 }
 
-impl<'p> Fits<'p> {
+impl Fits {
     /// Of these definitions
-    #[must_use]
-    pub fn new(pins: &'p BTreeMap<Name, Pins>) -> Self {
-        Self { pins, made: RefCell::default() }
+    pub(crate) fn new(pins: Arc<BTreeMap<Name, Pins>>) -> Self {
+        Self { pins, made: Mutex::default() }
     }
 
     /// Whether the definitions of the connector are known, and this tool is not among them
-    #[must_use]
-    pub fn is_gone(&self, tool: &Tool) -> bool {
+    pub(crate) fn is_gone(&self, tool: &Tool) -> bool {
         self.pins.get(&tool.connector).is_some_and(|pins| !pins.contains_key(&tool.name))
     }
 
     /// What does not fit, as the gateway would say it; `None`: they fit, or no definition is known
-    #[must_use]
-    pub fn error(&self, tool: &Tool, arguments: &BTreeMap<String, Value>) -> Option<String> {
+    pub(crate) fn error(&self, tool: &Tool, arguments: &BTreeMap<String, Value>) -> Option<String> {
         let definition: &Definition = self.pins.get(&tool.connector)?.get(&tool.name)?;
-        let mut made = self.made.borrow_mut();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || Validator::new(definition).map_err(|refused| refused.to_string());
         match made.entry(tool.clone()).or_insert_with(make) {
             Ok(validator) => validator.fit(&Value::Object(arguments.clone())),

@@ -14,6 +14,7 @@ use portreeve_core::{
     names::{Name, Tool},
     policy::Class,
     reason::{Reason, Word},
+    rules::Named,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +26,9 @@ use std::{
 pub(crate) struct Rule {
     pub(crate) policy: Policy,
     /// Where reasons say that they come from
-    source: String,
+    pub(crate) source: String,
+    /// Where it stands
+    pub(crate) place: Place,
     /// Who is asked; without it the rule forbids
     ask: Option<Name>,
     /// What the agent is told
@@ -63,6 +66,11 @@ impl Rule {
             Some(because) => reason.with("because", because),
             None => reason,
         }
+    }
+
+    /// The rule as people know it
+    pub(crate) fn named(&self) -> Named {
+        Named { source: self.source.clone(), ask: self.ask.clone(), because: self.because.clone() }
     }
 
     /// The reason that the rule adds when it cannot be evaluated
@@ -206,7 +214,8 @@ impl Reader<'_> {
         let looks = self.looks(&policy);
         let source = id.map_or_else(|| format!("rule:{}#{number}", self.file.name), |id| format!("rule:{id}"));
         let broken = self.findings.iter().skip(found).any(Finding::is_error);
-        (!broken).then(|| Rule { policy, source, ask, because, span: self.span.clone(), looks })
+        let place = self.place("forbid");
+        (!broken).then(|| Rule { policy, source, place, ask, because, span: self.span.clone(), looks })
     }
 
     /// A rule about something that does not exist would never refuse anything

@@ -402,7 +402,7 @@ proptest! {
             let tool: Tool = tool.parse().unwrap();
             let done = if done { vec![name("e0")] } else { Vec::new() };
             let given = Given { tool: &tool, arguments: &arguments, parameters: &parameters, done: &done };
-            let reasons = Case::reasons(&loaded.bundle, (&name("p"), &tool), &arguments, (&parameters, &done));
+            let reasons = Case::reasons(&loaded, (&name("p"), &tool), &arguments, (&parameters, &done));
             let about = || format!("{tool} {arguments:?} {parameters:?} done {done:?}: {reasons:?}\n{purpose}\n{}", held.text);
             let (permitted, readable) = held.permits(&loaded, &given, None);
             prop_assert!(!permitted || reasons.is_empty(), "Cedar permits more: {}", about());
