@@ -162,6 +162,39 @@ pub struct Admitted {
     pub now: Millis,
     /// What it is
     pub what: What,
+    /// What was judged with beside the log and the policy
+    #[serde(default, skip_serializing_if = "Inputs::is_empty")]
+    pub inputs: Inputs,
+}
+
+/// What a judgement took from elsewhere than the log and the policy
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// Answers of outside decision points; of an admitted effect, all of them permit
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<Heard>,
+}
+
+impl Inputs {
+    /// Whether there was nothing
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.outside.is_empty()
+    }
+}
+
+/// An outside decision point that was asked and permits
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// Which
+    pub point: Name,
+    /// The digest of the question; it could confirm guesses of arguments, so it is committed to like them
+    pub question: Committed,
+    /// When it was asked
+    pub at: Millis,
+    /// The earlier call for which it was asked, if that was another one
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<EffectId>,
 }
 
 /// What an effect is
@@ -299,6 +332,17 @@ pub enum Noted {
         /// Digests by tool
         tools: BTreeMap<ToolName, Hash>,
     },
+    /// Outside decision points are about to be told the arguments of a call
+    Consulted {
+        /// The effect that the call will be if it is admitted
+        effect: EffectId,
+        /// The task that it is done for
+        task: TaskId,
+        /// What is called
+        tool: Tool,
+        /// Which points
+        points: Vec<Told>,
+    },
     /// A server was started or called to ask what it offers, outside of any task
     Probed {
         /// Its command or address
@@ -318,14 +362,23 @@ impl Record {
                 let objective = began.objective.iter_mut().map(|given| ("objective".to_owned(), &mut given.value));
                 parameters.chain(objective).collect()
             }
-            Event::Admitted(admitted) => match &mut admitted.what {
-                What::Call(call) => call
-                    .arguments
-                    .iter_mut()
+            Event::Admitted(admitted) => {
+                let Admitted { what, inputs, .. } = &mut **admitted;
+                let arguments = match what {
+                    What::Call(call) => Some(&mut call.arguments),
+                    What::Child { .. } => None,
+                };
+                let arguments = arguments.into_iter().flatten();
+                let outside = inputs.outside.iter_mut().enumerate();
+                arguments
                     .map(|(name, given)| (format!("arguments.{name}"), &mut given.value))
-                    .collect(),
-                What::Child { .. } => Vec::new(),
-            },
+                    .chain(outside.map(|(index, heard)| (format!("outside.{index}"), &mut heard.question)))
+                    .collect()
+            }
+            Event::Noted(Noted::Consulted { points, .. }) => {
+                let points = points.iter_mut().enumerate();
+                points.map(|(index, told)| (format!("points.{index}"), &mut told.question)).collect()
+            }
             Event::Refused(refused) => vec![("reasons".to_owned(), &mut refused.reasons)],
             Event::Settled(Settled { end: End::Done { result: Some(result), .. }, .. }) => {
                 vec![("result".to_owned(), result)]
@@ -333,6 +386,15 @@ impl Record {
             _ => Vec::new(),
         }
     }
+}
+
+/// An outside decision point that is told the arguments of a call
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Which
+    pub point: Name,
+    /// The digest of the question, which covers what it is told
+    pub question: Committed,
 }
 
 /// The first line of a group's body

@@ -7,7 +7,7 @@
 mod call;
 mod open;
 
-pub use call::{Admission, judge_call, judge_start, listed};
+pub use call::{Admission, Judged, judge_call, judge_start, listed};
 pub use open::{Opened, judge_open};
 
 use crate::{

@@ -7,6 +7,7 @@ use crate::{
     hash::Hash,
     names::{Name, Tool, ToolName},
     node::Node,
+    outside::Point,
     pattern::{Pattern, Scope},
     rules::Rules,
     time::Millis,
@@ -35,6 +36,8 @@ pub struct Bundle {
     pub purposes: BTreeMap<Name, Purpose>,
     /// What refuses or asks
     pub rules: Arc<dyn Rules>,
+    /// Decision points that are asked over the network
+    pub points: Vec<Arc<Point>>,
 }
 
 impl Bundle {

@@ -146,6 +146,15 @@ words! {
     RuleFailed "rule_failed" Final
         "A rule of the policy could not be evaluated, so it counts as forbidding."
         "The rule's owner has to mend it: `portreeve policy check`.";
+    OutsideRefuses "outside_refuses" Final
+        "A decision point outside of Portreeve does not permit this."
+        "Do something else; the point's owner can explain it.";
+    OutsideSilent "outside_silent" Later
+        "A decision point outside of Portreeve gave no answer in time, and without one nothing is permitted."
+        "Try again. If it stays, the point's owner has to look after it.";
+    OutsideFailed "outside_failed" Later
+        "A decision point outside of Portreeve gave an answer that cannot be understood."
+        "Try again. If it stays, the point's owner has to mend it.";
     ApprovalNeeded "approval_needed" Ask
         "A person has to agree to this first, and this version cannot ask yet."
         "Leave this step to a person.";

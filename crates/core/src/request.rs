@@ -5,6 +5,7 @@ use crate::{
     hash::Hash,
     names::{EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
+    outside::Answer,
     reason::Reason,
     time::Millis,
     value::Value,
@@ -66,6 +67,8 @@ pub struct Call {
     pub arguments: BTreeMap<String, Value>,
     /// How the arguments fit which definition
     pub fit: Fit,
+    /// What outside decision points have said so far
+    pub answers: Vec<Answer>,
 }
 
 /// How arguments fit the input schema of a definition

@@ -20,6 +20,8 @@ pub struct Question<'a> {
     pub purpose: &'a Name,
     /// In which task
     pub task: TaskId,
+    /// The tasks above it, the nearest first
+    pub chain: &'a [Link<'a>],
     /// What is called
     pub tool: &'a Tool,
     /// Which of its variants the call fits
@@ -30,6 +32,17 @@ pub struct Question<'a> {
     pub arguments: &'a BTreeMap<String, Value>,
     /// When
     pub now: Millis,
+}
+
+/// A task that another one was delegated from
+#[derive(Clone, Copy, Debug)]
+pub struct Link<'a> {
+    /// Which
+    pub task: TaskId,
+    /// Who works on it
+    pub agent: &'a Name,
+    /// Under which purpose
+    pub purpose: &'a Name,
 }
 
 /// A set of rules that can only add reasons

@@ -104,6 +104,8 @@ pub struct Task {
     pub steps: BTreeMap<Name, Step>,
     /// Calls in it and below that are not settled
     pub open: u32,
+    /// How often outside decision points were told arguments for it
+    pub consulted: u32,
     children: BTreeSet<TaskId>,
     generations: Vec<(Node, u64)>,
 }
@@ -334,6 +336,11 @@ impl State {
             Event::Settled(settled) => self.settled(settled, record.time),
             Event::Changed(changed) => self.changed(changed),
             Event::Noted(Noted::Discovered { connector, tools }) => self.discovered(connector, tools),
+            Event::Noted(Noted::Consulted { task, .. }) => {
+                if let Some(task) = self.tasks.get_mut(task) {
+                    task.consulted = task.consulted.saturating_add(1);
+                }
+            }
             Event::Refused(_) | Event::Noted(Noted::Probed { .. }) => {}
         }
     }
@@ -393,6 +400,7 @@ impl State {
             calls: 0,
             steps: BTreeMap::new(),
             open: 0,
+            consulted: 0,
             children: BTreeSet::new(),
             generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
         };

@@ -6,11 +6,12 @@ use crate::{
     hash::Hash,
     names::{Name, RunId, TaskId, Tool, ToolName},
     node::Node,
+    outside::{self, Answer, Asking, Point, Sends},
     pattern::{Pattern, Scope},
     policy::{Bundle, Class, Entry, Profile, Purpose},
     reason::{Reason, Word},
     request::{Call, Clock, Start},
-    rules::Question,
+    rules::{Link, Question},
     state::{State, Task},
     time::Millis,
     value::Value,
@@ -37,13 +38,24 @@ pub struct Admission {
     pub now: Millis,
     /// Who chose each argument, as far as that is known
     pub chosen_by: BTreeMap<String, ChosenBy>,
+    /// The answers of outside decision points that it was judged with; all of them permit
+    pub heard: Vec<Answer>,
 }
 
-/// The unmet reasons why `call` may not happen; none: what admitting it means
+/// What is left to do for a call against which there is no reason
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// Nothing: it may be admitted
+    Admit(Admission),
+    /// These outside decision points have to be asked, and then it is judged again
+    Consult(Vec<Asking>),
+}
+
+/// The unmet reasons why `call` may not happen; none: what admitting it means, or whom to ask before that
 ///
 /// # Errors
 /// The reasons, sorted so that the most useful one comes first.
-pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Result<Admission, Vec<Reason>> {
+pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Result<Judged, Vec<Reason>> {
     let (now, clock_reason) = now(state, clock);
     let mut reasons = BTreeSet::from_iter(clock_reason);
     let Some(task_id) = state.task_of(call.run) else {
@@ -69,7 +81,11 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
     let mut class = Class::Read;
     let mut variants = BTreeSet::new();
     let mut charges = Vec::new();
-    for (link, link_task) in chain(state, task_id, task) {
+    let mut covering = Vec::new();
+    let links: Vec<Link<'_>> =
+        chain(state, task_id, task).map(|(task, of)| Link { task, agent: &of.agent, purpose: &of.purpose }).collect();
+    for (depth, (link, link_task)) in chain(state, task_id, task).enumerate() {
+        let above = links.get(depth + 1..).unwrap_or_default();
         let mut entries = BTreeSet::new();
         for bundle in versions(shelf, link_task.bundle, current) {
             let Some(bundle) = bundle else {
@@ -91,29 +107,61 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
                 reasons.insert(Reason::new(Word::ToolOutsidePurpose, "rules").with("tool", &call.tool));
             }
             // A rule about an ancestor binds what the ancestor delegated.
-            reasons.extend(bundle.rules.judge(&facts.question(link, link_task, now)));
+            reasons.extend(bundle.rules.judge(&facts.question(link, link_task, above, now)));
+            let covers = |point: &&Arc<Point>| point.covers.cover(&call.tool, &facts.variants, facts.class);
+            let points: Vec<_> = bundle.points.iter().filter(covers).cloned().collect();
             if link == task_id {
                 class = class.max(facts.class);
                 variants.extend(facts.variants.iter().map(|name| (*name).clone()));
             }
+            if !points.is_empty() {
+                covering.push((facts, points));
+            }
         }
         charges.push(Charge { task: link, entries });
     }
-    if reasons.is_empty() {
-        Ok(Admission {
-            task: task_id,
-            bundle: current.digest,
-            class,
-            variants: variants.into_iter().collect(),
-            charges,
-            now,
-            chosen_by: chosen_by(task, &call.arguments),
-        })
-    } else {
-        Err(reasons.into_iter().collect())
+    if !reasons.is_empty() {
+        return Err(reasons.into_iter().collect());
     }
+    // The question is about the call in its task, whichever version or ancestor has it asked: the same question
+    // of several is one.
+    let above = links.get(1..).unwrap_or_default();
+    let askings = covering.iter().flat_map(|(facts, points)| {
+        let question = facts.question(task_id, task, above, now);
+        points.iter().map(move |point| Asking::new(point, &question, current.digest))
+    });
+    let askings: BTreeMap<_, _> =
+        askings.map(|asking| ((asking.point.name.clone(), asking.question), asking)).collect();
+    let weighed = outside::weigh(askings.into_values().collect(), call.effect, &call.answers, now);
+    if !weighed.reasons.is_empty() {
+        return Err(weighed.reasons);
+    }
+    let whole = |asking: &Asking| asking.point.sends == Sends::Arguments;
+    if let Some(asking) = weighed.unanswered.iter().find(|asking| whole(asking))
+        && task.consulted >= task.calls.saturating_add(CONSULTED_IN_VAIN_MAX)
+    {
+        let reason = Reason::new(Word::OutsideRefuses, outside::source(&asking.point.name));
+        let because = "too many questions of this task came to nothing";
+        return Err(vec![reason.with("limit", CONSULTED_IN_VAIN_MAX).with("because", because)]);
+    }
+    if !weighed.unanswered.is_empty() {
+        return Ok(Judged::Consult(weighed.unanswered));
+    }
+    Ok(Judged::Admit(Admission {
+        task: task_id,
+        bundle: current.digest,
+        class,
+        variants: variants.into_iter().collect(),
+        charges,
+        now,
+        chosen_by: chosen_by(task, &call.arguments),
+        heard: weighed.heard,
+    }))
 }
 
+/// Questions with whole arguments that a task may have asked without a call that followed: each is a record of its
+/// own, as refusals are not
+const CONSULTED_IN_VAIN_MAX: u32 = 1_000;
 /// Calls of one run that may be under way at once
 const OPEN_MAX: u32 = 64;
 
@@ -238,12 +286,13 @@ impl<'a> Facts<'a> {
         Some(Self { call, profile, matching, variants, class })
     }
 
-    fn question<'q>(&'q self, id: TaskId, task: &'q Task, now: Millis) -> Question<'q> {
+    fn question<'q>(&'q self, id: TaskId, task: &'q Task, chain: &'q [Link<'q>], now: Millis) -> Question<'q> {
         Question {
             agent: &task.agent,
             user: task.user.as_ref(),
             purpose: &task.purpose,
             task: id,
+            chain,
             tool: &self.call.tool,
             variants: &self.variants,
             class: self.class,
