@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod fence;
 pub mod links;
 pub mod listen;
+pub mod points;
 pub mod private;
 pub mod reaper;
 pub mod serve;

@@ -8,7 +8,9 @@ use crate::{
     endpoint::Endpoints,
     fence::Fence,
     links::Links,
-    listen, private, reaper,
+    listen,
+    points::Points,
+    private, reaper,
     settings::{CONNECTIONS_MAX, LOG_RESERVE_BYTES, Settings},
     snapshots,
     tasks::{Tasks, draw},
@@ -139,7 +141,8 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         Arc::clone(&fence),
         &settings,
     ));
-    let calls = Calls::new(door.clone(), Arc::clone(&latches), Arc::clone(&links), Arc::clone(&catalogue));
+    let calls =
+        Calls::new(door.clone(), Arc::clone(&latches), Arc::clone(&links), Arc::clone(&catalogue), Points::new(clock));
     let tasks =
         Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone(), Arc::clone(&fence));
     let endpoints =

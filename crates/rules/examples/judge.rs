@@ -55,6 +55,7 @@ fn judge(rules: &dyn Rules) -> Result<f64, Box<dyn std::error::Error>> {
         user: Some(&"alice".parse()?),
         purpose: &"refund-order".parse()?,
         task: TaskId(1),
+        chain: &[],
         tool: &"shop.refund".parse()?,
         variants: &[],
         class: Class::Write,

@@ -4,6 +4,7 @@ use crate::{
     case::Case,
     cedar::CedarRules,
     document::{Document, Table},
+    extra::{self, Extra},
     facts::{self, Facts},
     files::{File, Files, Folder},
     finding::{Finding, Place, sort},
@@ -96,16 +97,20 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
     if let Err(error) = &rules {
         findings.push(Finding::error(Place::file("rules"), error.clone(), ""));
     }
+    let extra = extra::read(&sorted, &facts, &mut findings);
     sort(&mut findings);
     let Facts { agents, users, connectors } = facts;
     let complete = (|| {
+        let digest = files.digest();
+        let Extra { points, inside } = extra;
         let bundle = Bundle {
-            digest: files.digest(),
+            digest,
             agents: whole(agents)?,
             users: whole(users)?,
             connectors: whole(connectors)?,
             purposes,
-            rules: Arc::new(rules.ok()?),
+            rules: extra::beside(rules.ok()?, inside, digest),
+            points,
         };
         findings.iter().all(|finding| !finding.is_error()).then_some(bundle)
     })();
@@ -131,14 +136,14 @@ fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
             Folder::Connectors => {
                 drop(facts.connectors.insert(name, document(file, findings, |d, t| facts::connector(d, t, file))));
             }
-            Folder::Purposes | Folder::Rules => {}
+            Folder::Purposes | Folder::Rules | Folder::Extra | Folder::ExtraFiles => {}
         }
     }
     facts
 }
 
 /// Reads one TOML file; `None` if anything in it is wrong
-fn document<T>(
+pub(crate) fn document<T>(
     file: &File<'_>,
     findings: &mut Vec<Finding>,
     read: impl for<'d, 't> FnOnce(&'d Document<'t>, Table<'d, 't>) -> Option<T>,

@@ -10,8 +10,8 @@ use crate::{
 use portreeve_core::{
     commit::Committed,
     event::{
-        Accepted, Actor, Admitted, Began, CallFacts, Changed, Charge, ChosenBy, End, Event, Given, Record, Settled,
-        What,
+        Accepted, Actor, Admitted, Began, CallFacts, Changed, Charge, ChosenBy, End, Event, Given, Inputs, Record,
+        Settled, What,
     },
     hash::Hash,
     judge::{Shelf, judge_call, judge_open},
@@ -163,7 +163,9 @@ impl Case {
             tool: self.tool.clone(),
             arguments: self.arguments.clone(),
             fit: Fit { pin: PIN, error: None },
+            answers: Vec::new(),
         };
+        // Nobody is asked here: what is left to outside decision points on the network counts as permitted.
         judge_call(&state, &shelf, &call, Clock::at(NOW.0)).map(|_| ())
     }
 
@@ -231,6 +233,7 @@ impl Case {
                 bundle,
                 now: NOW,
                 what: What::Call(facts),
+                inputs: Inputs::default(),
             })));
             let end = End::Done { ok: true, bytes: 0, result: None, process: None };
             events.push(Event::Settled(Settled { effect, end }));

@@ -5,7 +5,7 @@
 //! the call fits, and their groups. A call that fits variants is put to the rules as the tool *and* as each
 //! variant: giving a tool a variant must not take it out of reach of a rule about the tool.
 
-mod context;
+pub(crate) mod context;
 
 use crate::{
     facts::Facts,
@@ -175,10 +175,24 @@ impl Slice {
                 policies.add(rule.policy.new_id(PolicyId::new(index.to_string())))?;
             }
         }
-        let types = &rules.types;
+        let Things { entities, actions, resource } = Things::of(&rules.types, tool, *class, variants);
+        Ok(Self { policies, entities: Entities::from_entities(entities, None)?, actions, resource })
+    }
+}
+
+/// What there is in Cedar's world because of one kind of call
+pub(crate) struct Things {
+    pub(crate) entities: Vec<Entity>,
+    /// The tool, and each variant
+    pub(crate) actions: Vec<EntityUid>,
+    pub(crate) resource: EntityUid,
+}
+
+impl Things {
+    pub(crate) fn of(types: &Types, tool: &Tool, class: Class, variants: &[Name]) -> Self {
         let action = |name: &str| uid(&types.action, name);
         let own = action(&tool.to_string());
-        let groups = HashSet::from([action(&connector_action(tool)), action(&class_action(*class))]);
+        let groups = HashSet::from([action(&connector_action(tool)), action(&class_action(class))]);
         let variants: Vec<EntityUid> = variants.iter().map(|variant| action(&variant_action(tool, variant))).collect();
         let resource = uid(&types.tool, &tool.to_string());
         let connector = uid(&types.connector, tool.connector.as_str());
@@ -192,7 +206,7 @@ impl Slice {
             ])
             .collect();
         let actions = std::iter::once(own).chain(variants).collect();
-        Ok(Self { policies, entities: Entities::from_entities(entities, None)?, actions, resource })
+        Self { entities, actions, resource }
     }
 }
 
@@ -216,8 +230,8 @@ fn variant_action(tool: &Tool, variant: &Name) -> String {
 
 /// The entity types of the model, read once
 #[derive(Clone, Debug)]
-struct Types {
-    agent: EntityTypeName,
+pub(crate) struct Types {
+    pub(crate) agent: EntityTypeName,
     action: EntityTypeName,
     tool: EntityTypeName,
     connector: EntityTypeName,
@@ -225,7 +239,7 @@ struct Types {
 }
 
 impl Types {
-    fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let name = |text| EntityTypeName::from_str(text).map_err(|error| error.to_string());
         Ok(Self {
             agent: name("Agent")?,
@@ -237,7 +251,7 @@ impl Types {
     }
 }
 
-fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
+pub(crate) fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
 }
 

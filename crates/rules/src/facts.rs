@@ -231,7 +231,7 @@ fn environment(doc: &Document<'_>, cell: &Cell<'_>) -> Option<BTreeMap<String, S
     whole.then_some(env)
 }
 
-const CLASSES: [(&str, Class); 4] =
+pub(crate) const CLASSES: [(&str, Class); 4] =
     [("read", Class::Read), ("write", Class::Write), ("execute", Class::Execute), ("escalate", Class::Escalate)];
 
 pub(crate) fn class(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Class> {

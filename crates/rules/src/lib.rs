@@ -16,6 +16,7 @@ mod case;
 mod cedar;
 mod definition;
 mod document;
+mod extra;
 mod facts;
 mod files;
 mod finding;

@@ -67,6 +67,8 @@ pub enum Sabotage {
     LateLatch,
     /// The latch of a task does not close those below it
     ForgetAncestors,
+    /// Whatever outside decision points say is taken for a yes
+    IgnoreAnswers,
 }
 
 impl Sabotage {
@@ -87,5 +89,6 @@ impl Sabotage {
         Self::EarlyAcknowledgement,
         Self::LateLatch,
         Self::ForgetAncestors,
+        Self::IgnoreAnswers,
     ];
 }

@@ -6,7 +6,7 @@ use portreeve_core::{decimal::Decimal, rules::Question, time::Millis, value::Val
 use std::collections::BTreeSet;
 
 /// The context of a question
-pub(super) fn context(question: &Question<'_>, types: &Types) -> Result<Context, Box<dyn std::error::Error>> {
+pub(crate) fn context(question: &Question<'_>, types: &Types) -> Result<Context, Box<dyn std::error::Error>> {
     let mut unreadable = BTreeSet::new();
     let mut input = Vec::with_capacity(question.arguments.len());
     for (name, value) in question.arguments {

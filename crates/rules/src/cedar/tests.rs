@@ -45,6 +45,7 @@ impl Asked {
             user: user.as_ref(),
             purpose: &"refund-order".parse().unwrap(),
             task: TaskId(7),
+            chain: &[],
             tool: &self.tool.parse().unwrap(),
             variants: &variants.iter().collect::<Vec<_>>(),
             class: self.class,

@@ -38,6 +38,8 @@ pub(super) struct Effect {
     pub(super) seq: u64,
     pub(super) now: i64,
     pub(super) kind: Kind,
+    /// Outside decision points that the record says it heard, and when they were asked
+    pub(super) heard: BTreeMap<String, i64>,
     /// Steps that it matches in each task of its chain, counted again
     pub(super) charged: BTreeMap<String, BTreeSet<String>>,
     pub(super) settled: Option<End>,
@@ -189,9 +191,11 @@ impl Oracle {
             Some((_, child)) => Kind::Child { connector: string(child, "connector").unwrap_or_default() },
             None => return self.violated("I13", format!("{id} is admitted as nothing")),
         };
+        let heard = event.pointer("/inputs/outside").and_then(Value::as_array).into_iter().flatten();
+        let heard = heard.map(|heard| (string(heard, "point").unwrap_or_default(), number(heard, "at"))).collect();
         let now = number(event, "now");
         let mut effect =
-            Effect { task, seq: self.seq, now, kind, charged: BTreeMap::new(), settled: None, stopped: None };
+            Effect { task, seq: self.seq, now, kind, heard, charged: BTreeMap::new(), settled: None, stopped: None };
         if self.effects.contains_key(&id) {
             self.violated("I12", format!("{id} was admitted twice"));
         }
