@@ -34,6 +34,12 @@ impl Committed {
         Self { digest: digest(&salt, &text), opening: Some(Opening { salt, text }) }
     }
 
+    /// The same without its opening: nobody can tell any more what it stands for, not even we
+    #[must_use]
+    pub fn sealed_off(self) -> Self {
+        Self { opening: None, ..self }
+    }
+
     /// The value, unless its opening was erased
     #[must_use]
     pub fn value(&self) -> Option<Value> {

@@ -48,7 +48,7 @@ pub fn due(state: &State, now: Millis) -> Vec<Owed> {
         Some(match &open.what {
             OpenWhat::Call(_) if stale => {
                 let end = End::Unknown { why: "Portreeve ended before the answer came".to_owned() };
-                Owed::Record(Request::Settle(Settle { effect: *id, end, result: None }))
+                Owed::Record(Request::Settle(Settle::new(*id, end)))
             }
             OpenWhat::Call(_) => Owed::Cancel(*id),
             OpenWhat::Child(process) => {

@@ -17,6 +17,7 @@ use crate::{
     names::{BootId, EffectId, Name, RunId, TaskId, ToolName},
     node::Node,
     outside::Asking,
+    pattern::Source,
     policy::Bundle,
     reason::{Reason, Word},
     request::{Clock, Request, Settle},
@@ -73,6 +74,8 @@ pub struct Permit {
     run: RunId,
     rests_on: Vec<Node>,
     deadline: Millis,
+    answer_max: Option<u64>,
+    wanted: Vec<Source>,
 }
 
 impl Permit {
@@ -98,6 +101,18 @@ impl Permit {
     #[must_use]
     pub fn rests_on(&self) -> &[Node] {
         &self.rests_on
+    }
+
+    /// Bytes of the answer that the agent may be given, if a budget bounds them
+    #[must_use]
+    pub fn answer_max(&self) -> Option<u64> {
+        self.answer_max
+    }
+
+    /// Fields of the answer that later steps need, to be reported with its end
+    #[must_use]
+    pub fn wanted(&self) -> &[Source] {
+        &self.wanted
     }
 
     /// When it is void, on the steady clock
@@ -194,7 +209,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     pub fn due(&self, clock: Clock) -> Vec<Owed> {
         let unclaimed = self.unclaimed.iter().filter(|effect| self.state.effects.contains_key(effect)).map(|effect| {
             let end = End::NotSent { why: "the record was in doubt, so no permit was given".to_owned() };
-            Owed::Record(Request::Settle(Settle { effect: *effect, end, result: None }))
+            Owed::Record(Request::Settle(Settle::new(*effect, end)))
         });
         unclaimed.chain(due(&self.state, judge::now(&self.state, clock).0)).collect()
     }

@@ -9,6 +9,7 @@ use crate::{
     log::{Group, Head},
     names::{BootId, EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
+    pattern::Source,
     policy::Class,
     reason::Word,
     time::Millis,
@@ -241,6 +242,12 @@ pub struct Charge {
     pub task: TaskId,
     /// Every entry that matches
     pub entries: BTreeSet<Name>,
+    /// Bytes of its arguments as canonical JSON
+    #[serde(default)]
+    pub sent: u64,
+    /// Bytes of its answer that are held for it until it is settled, if a budget bounds them
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<u64>,
 }
 
 /// The end of an effect is known
@@ -270,6 +277,9 @@ pub enum End {
         /// SHA-256 of the answer under a salt
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<Committed>,
+        /// Values of the fields that later steps need
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        returned: BTreeMap<Source, Committed>,
         /// The process that was started
         #[serde(default, skip_serializing_if = "Option::is_none")]
         process: Option<Process>,
@@ -380,8 +390,10 @@ impl Record {
                 points.map(|(index, told)| (format!("points.{index}"), &mut told.question)).collect()
             }
             Event::Refused(refused) => vec![("reasons".to_owned(), &mut refused.reasons)],
-            Event::Settled(Settled { end: End::Done { result: Some(result), .. }, .. }) => {
-                vec![("result".to_owned(), result)]
+            Event::Settled(Settled { end: End::Done { result, returned, .. }, .. }) => {
+                let result = result.iter_mut().map(|result| ("result".to_owned(), result));
+                let returned = returned.iter_mut().map(|(source, values)| (format!("returned.{source}"), values));
+                result.chain(returned).collect()
             }
             _ => Vec::new(),
         }

@@ -5,6 +5,8 @@
 //! the empty set is earned.
 
 mod call;
+mod envelope;
+mod facts;
 mod open;
 
 pub use call::{Admission, Judged, judge_call, judge_start, listed};

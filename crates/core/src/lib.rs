@@ -20,6 +20,7 @@ pub mod log;
 pub mod names;
 pub mod node;
 pub mod outside;
+pub mod path;
 pub mod pattern;
 pub mod policy;
 pub mod reason;

@@ -9,9 +9,12 @@ use crate::{
     hash::Hash,
     names::EffectId,
     outside::{self, Answer as Answered, Asking},
+    pattern::Source,
     reason::{Reason, Word},
     request::{Call, Settle},
+    value::Value,
 };
+use std::collections::BTreeMap;
 
 /// Where a call stands
 #[derive(Debug)]
@@ -85,6 +88,8 @@ pub enum Happened {
         bytes: u64,
         /// SHA-256 of the answer
         digest: Hash,
+        /// Values of the fields that the permit asked for
+        returned: BTreeMap<Source, Vec<Value>>,
     },
     /// Bytes may have left, and no answer came
     Lost(String),
@@ -145,14 +150,15 @@ impl Life {
             (Phase::Forwarding, Happened::NotSent(why)) => {
                 let reason = Reason::new(Word::Withheld, &self.call.tool).with("why", &why);
                 let reply = Do::Reply(Answer::Refusal(vec![reason]));
-                (Phase::Over, vec![self.settle(End::NotSent { why }, None), reply])
+                (Phase::Over, vec![self.settle(End::NotSent { why }), reply])
             }
-            (Phase::Forwarding, Happened::Answered { ok, bytes, digest }) => {
-                let end = End::Done { ok, bytes, result: None, process: None };
-                (Phase::Over, vec![self.settle(end, Some(digest)), Do::Reply(Answer::Result)])
+            (Phase::Forwarding, Happened::Answered { ok, bytes, digest, returned }) => {
+                let end = End::Done { ok, bytes, result: None, returned: BTreeMap::new(), process: None };
+                let settle = Settle { effect: self.call.effect, end, result: Some(digest), returned };
+                (Phase::Over, vec![Do::Settle(settle), Do::Reply(Answer::Result)])
             }
             (Phase::Forwarding, Happened::Lost(why)) => {
-                let settle = self.settle(End::Unknown { why: why.clone() }, None);
+                let settle = self.settle(End::Unknown { why: why.clone() });
                 (Phase::Over, vec![settle, Do::Reply(Answer::Unknown(why))])
             }
             // Whatever else is reported changes nothing: never a second effect, never a second answer.
@@ -182,8 +188,8 @@ impl Life {
         &self.call
     }
 
-    fn settle(&self, end: End, result: Option<Hash>) -> Do {
-        Do::Settle(Settle { effect: self.call.effect, end, result })
+    fn settle(&self, end: End) -> Do {
+        Do::Settle(Settle::new(self.call.effect, end))
     }
 }
 

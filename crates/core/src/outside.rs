@@ -13,8 +13,8 @@ pub use wire::{ANSWER_BYTES_MAX, body, one_line, read_authzen, read_opa, read_re
 
 use crate::{
     hash::Hash,
-    names::{EffectId, Name, Tool},
-    policy::{Class, Usage},
+    names::{EffectId, Name, TaskId, Tool},
+    policy::{Class, Resource, Usage},
     reason::{Reason, Word},
     rules::Question,
     time::Millis,
@@ -121,9 +121,10 @@ impl Covers {
 pub fn document(question: &Question<'_>, bundle: Hash, sends: Sends) -> BTreeMap<String, Value> {
     let text = |text: &dyn fmt::Display| Value::String(text.to_string());
     let link = |link: &crate::rules::Link<'_>| {
-        let members = [("task", text(&link.task)), ("agent", text(link.agent)), ("purpose", text(link.purpose))];
+        let members = [("agent", text(link.agent)), ("purpose", text(link.purpose))];
         Value::Object(members.map(|(key, value)| (key.to_owned(), value)).into())
     };
+    let matches = question.matches.iter().map(|(name, matches)| (name.to_string(), Value::Bool(*matches)));
     let (name, arguments) = match sends {
         Sends::Digests => {
             let digest = |(name, value): (&String, &Value)| {
@@ -137,16 +138,34 @@ pub fn document(question: &Question<'_>, bundle: Hash, sends: Sends) -> BTreeMap
         ("agent", text(question.agent)),
         ("purpose", text(question.purpose)),
         ("task", text(&question.task)),
-        ("chain", Value::Array(question.chain.iter().map(link).collect())),
+        ("chain", Value::Array(question.above.iter().map(link).collect())),
         ("tool", text(question.tool)),
         ("connector", text(&question.tool.connector)),
         ("variants", Value::Array(question.variants.iter().map(|name| text(name)).collect())),
         ("class", text(&question.class)),
         ("bundle", text(&bundle)),
+        ("match", Value::Object(matches.collect())),
         (name, Value::Object(arguments)),
     ];
     let user = question.user.map(|user| ("user", text(user)));
-    members.into_iter().chain(user).map(|(key, value)| (key.to_owned(), value)).collect()
+    let target = question.target.map(|target| ("target", resource(target, question.task, sends)));
+    // It may be the value of an argument.
+    let environment = question.environment.filter(|_| sends == Sends::Arguments);
+    let environment = environment.map(|environment| ("environment", text(&environment)));
+    let more = user.into_iter().chain(target).chain(environment);
+    members.into_iter().chain(more).map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// What a call is about; its name is made of arguments, and so is told as they are
+fn resource(target: &Resource, task: TaskId, sends: Sends) -> Value {
+    let id = Value::String(target.id.clone());
+    let name = match sends {
+        Sends::Digests => ("digest", Value::String(format!("sha256:{}", argument_digest(task, &target.kind, &id)))),
+        Sends::Arguments => ("id", id),
+    };
+    let within = target.within.iter().map(|outer| resource(outer, task, sends)).collect();
+    let members = [("type", Value::String(target.kind.clone())), name, ("in", Value::Array(within))];
+    Value::Object(members.map(|(key, value)| (key.to_owned(), value)).into())
 }
 
 /// The digest under which a point knows an argument: SHA-256 over the lines `portreeve argument`, task, name
@@ -155,7 +174,7 @@ pub fn document(question: &Question<'_>, bundle: Hash, sends: Sends) -> BTreeMap
 /// Whoever knows the value can compute it, which is what it is for; so can whoever can guess the value. The
 /// task in it keeps points from telling that two tasks used the same value.
 #[must_use]
-pub fn argument_digest(task: crate::names::TaskId, name: &str, value: &Value) -> Hash {
+pub fn argument_digest(task: TaskId, name: &str, value: &Value) -> Hash {
     // A name may hold anything, so it stands as the canonical text of a string, which has no line breaks.
     let name = Value::String(name.to_owned()).canonical();
     Hash::of(format!("portreeve argument\n{task}\n{name}\n{}", value.canonical()).as_bytes())

@@ -5,10 +5,11 @@
 use crate::{
     decimal::Decimal,
     hash::Hash,
-    names::{Name, Tool, ToolName},
+    names::{Invalid, Name, Tool, ToolName},
     node::Node,
     outside::Point,
-    pattern::{Pattern, Scope},
+    path::FieldPath,
+    pattern::{Conditions, Match, Pattern, Source, picks},
     rules::Rules,
     time::Millis,
     value::Value,
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    str::FromStr,
     sync::Arc,
 };
 
@@ -57,7 +59,7 @@ impl Bundle {
     }
 }
 
-static UNCLASSIFIED: Profile = Profile { class: Class::Escalate, variants: Vec::new(), arguments: BTreeMap::new() };
+static UNCLASSIFIED: Profile = Profile::new(Class::Escalate);
 
 /// A non-human workload with an owner
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +88,46 @@ pub struct Connector {
     pub timeout_ms: i64,
     /// Profiles of its tools
     pub tools: BTreeMap<ToolName, Profile>,
+    /// Named groups of its tools, with those of the groups in them
+    pub toolsets: BTreeMap<Toolset, BTreeSet<Member>>,
+    /// Where its calls take effect, unless a profile says otherwise
+    pub environment: Option<String>,
+}
+
+/// The name of a group of tools of one connector: names with dots between them, such as `issues.read`
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Toolset(String);
+
+/// A tool in a group of one connector, or one variant of it
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// The tool
+    pub tool: ToolName,
+    /// The variant; without it, what no variant claims
+    pub variant: Option<Name>,
+}
+
+impl Toolset {
+    /// The name as it is written
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Toolset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Toolset {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        text.split('.').try_for_each(|part| part.parse::<Name>().map(drop))?;
+        Ok(Self(text.to_owned()))
+    }
 }
 
 /// How to reach a connector
@@ -148,19 +190,58 @@ pub struct Profile {
     /// Kinds of use of this tool that differ in class
     pub variants: Vec<Variant>,
     /// What its arguments are
-    pub arguments: BTreeMap<String, Role>,
+    pub arguments: BTreeMap<FieldPath, Role>,
+    /// Named tests of its arguments, for rules to look at
+    pub matchers: BTreeMap<Name, Conditions>,
+    /// What a call of it is about
+    pub target: Option<Target>,
+    /// Where a call of it takes effect
+    pub environment: Option<Environment>,
+    /// How far fields of its results can be trusted; [`Trust::Free`] where nothing is said
+    pub results: BTreeMap<FieldPath, Trust>,
+    /// How confidential its results may be; nobody said so: as confidential as anything
+    pub label: Option<Label>,
+    /// Whether doing it twice is doing it once
+    pub idempotent: bool,
+    /// What takes it back
+    pub undo: Option<Undo>,
+    /// Arguments of which the record keeps no value, only the commitment
+    pub digested: BTreeSet<FieldPath>,
 }
 
 impl Profile {
-    /// The variants that a call with these arguments fits
+    /// A tool of which only the class is known
     #[must_use]
-    pub fn fits(&self, arguments: &BTreeMap<String, Value>) -> Vec<&Variant> {
-        let nothing = (BTreeMap::new(), BTreeMap::new());
-        let scope = Scope { parameters: &nothing.0, attributes: &nothing.1 };
-        let fits = |variant: &&Variant| {
-            variant.matches.iter().all(|(name, pattern)| pattern.matches(arguments.get(name), scope))
-        };
-        self.variants.iter().filter(fits).collect()
+    pub const fn new(class: Class) -> Self {
+        Self {
+            class,
+            variants: Vec::new(),
+            arguments: BTreeMap::new(),
+            matchers: BTreeMap::new(),
+            target: None,
+            environment: None,
+            results: BTreeMap::new(),
+            label: None,
+            idempotent: false,
+            undo: None,
+            digested: BTreeSet::new(),
+        }
+    }
+
+    /// The variants that a call with these arguments fits
+    ///
+    /// # Errors
+    /// The variant of which that cannot be told: its class may be the stricter one.
+    pub fn fits(&self, arguments: &BTreeMap<String, Value>) -> Result<Vec<&Variant>, &Name> {
+        let mut fitting = Vec::new();
+        for variant in &self.variants {
+            match picks(&variant.matches, arguments) {
+                Match::Yes => fitting.push(variant),
+                Match::No => {}
+                Match::Unclear => return Err(&variant.name),
+            }
+        }
+        Ok(fitting)
     }
 
     /// The class of a call that fits `variants`: the strictest of them
@@ -169,10 +250,15 @@ impl Profile {
         variants.iter().map(|variant| variant.class).max().unwrap_or(self.class)
     }
 
-    /// Whether an argument may be given although the purpose does not name it
+    /// Arguments that may be given although the purpose does not name them
+    pub fn free(&self) -> impl Iterator<Item = &FieldPath> + Clone {
+        self.arguments.iter().filter(|(_, role)| role.is_free()).map(|(path, _)| path)
+    }
+
+    /// How confidential its results are taken to be
     #[must_use]
-    pub fn is_free(&self, argument: &str) -> bool {
-        matches!(self.arguments.get(argument), Some(Role::Content | Role::Paging))
+    pub fn confidentiality(&self) -> Label {
+        self.label.unwrap_or(Label::Secret)
     }
 }
 
@@ -182,7 +268,7 @@ pub struct Variant {
     /// Its name, written `tool#name`
     pub name: Name,
     /// Which arguments make a call fit it
-    pub matches: BTreeMap<String, Pattern>,
+    pub matches: Conditions,
     /// Its class
     pub class: Class,
 }
@@ -199,8 +285,185 @@ pub enum Role {
     Quantity,
     /// Free content
     Content,
-    /// Which part of a long answer
+    /// Which part or form of a long answer
     Paging,
+    /// How it is done: by force, as a trial
+    Control,
+}
+
+impl Role {
+    /// Whether an argument may be given although the purpose does not name it
+    #[must_use]
+    pub fn is_free(self) -> bool {
+        matches!(self, Self::Content | Self::Paging)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Destination => "destination",
+            Self::Selector => "selector",
+            Self::Quantity => "quantity",
+            Self::Content => "content",
+            Self::Paging => "paging",
+            Self::Control => "control",
+        })
+    }
+}
+
+/// How far a field of a result can be trusted
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// Nobody but the connector or the user can write it
+    Trusted,
+    /// Typed facts that others choose: a sender, a title, a file name
+    Attested,
+    /// Text
+    Free,
+}
+
+/// How confidential data is
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Label {
+    /// Everybody may know it
+    Public,
+    /// Everybody in the house may know it
+    Internal,
+    /// Some may know it
+    Confidential,
+    /// Almost nobody may know it
+    Secret,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Public => "public",
+            Self::Internal => "internal",
+            Self::Confidential => "confidential",
+            Self::Secret => "secret",
+        })
+    }
+}
+
+/// How the thing that a call is about is named by its arguments
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its type, as rules write it: `Repo`
+    pub kind: String,
+    /// The arguments that name it, joined by `/`
+    pub id: Vec<FieldPath>,
+    /// What it is part of
+    pub within: Vec<Self>,
+}
+
+/// The thing that one call is about
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resource {
+    /// Its type
+    pub kind: String,
+    /// Its name
+    pub id: String,
+    /// What it is part of
+    pub within: Vec<Self>,
+}
+
+impl Target {
+    /// The thing that a call with these arguments is about; `None` if they do not tell
+    ///
+    /// Only the last part of a name may hold `/`, so that two things never have the same name.
+    #[must_use]
+    pub fn of(&self, arguments: &BTreeMap<String, Value>) -> Option<Resource> {
+        let mut id = String::new();
+        for (index, path) in self.id.iter().enumerate() {
+            let part = one_text(path, arguments)?;
+            if part.is_empty() || (part.contains('/') && index + 1 < self.id.len()) {
+                return None;
+            }
+            if index > 0 {
+                id.push('/');
+            }
+            id.push_str(&part);
+        }
+        let within = self.within.iter().map(|target| target.of(arguments)).collect::<Option<_>>()?;
+        Some(Resource { kind: self.kind.clone(), id, within })
+    }
+}
+
+/// Where a call takes effect
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// Always there
+    Fixed(String),
+    /// Where this argument says
+    Argument(FieldPath),
+}
+
+impl Environment {
+    /// Where a call with these arguments takes effect; `None` if they do not tell
+    #[must_use]
+    pub fn of(&self, arguments: &BTreeMap<String, Value>) -> Option<String> {
+        match self {
+            Self::Fixed(name) => Some(name.clone()),
+            Self::Argument(path) => one_text(path, arguments).filter(|text| !text.is_empty()),
+        }
+    }
+}
+
+/// The one text or whole number that a path leads to
+fn one_text(path: &FieldPath, arguments: &BTreeMap<String, Value>) -> Option<String> {
+    let reached = path.select(arguments);
+    match reached.values.as_slice() {
+        [Some(Value::String(text))] if !reached.broken && !text.chars().any(char::is_control) => Some(text.clone()),
+        [Some(Value::Number(number))] if !reached.broken => number.to_i64().map(|number| number.to_string()),
+        _ => None,
+    }
+}
+
+/// The call that takes another one back; a person opens it as a task of its own
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undo {
+    /// The tool
+    pub tool: Tool,
+    /// Its arguments
+    pub arguments: BTreeMap<String, Restored>,
+}
+
+/// An argument of an undoing call
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// Always this
+    Literal(Value),
+    /// The task's parameter
+    Parameter(Name),
+    /// An argument of the call that is undone, written `"{args.id}"`
+    Argument(FieldPath),
+    /// A field of its result, written `"{result.id}"`
+    Result(FieldPath),
+}
+
+impl fmt::Display for Restored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(value) => value.fmt(f),
+            Self::Parameter(name) => write!(f, "\"{{{name}}}\""),
+            Self::Argument(path) => write!(f, "\"{{args.{path}}}\""),
+            Self::Result(path) => write!(f, "\"{{result.{path}}}\""),
+        }
+    }
+}
+
+impl fmt::Display for Undo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", self.tool)?;
+        for (index, (name, value)) in self.arguments.iter().enumerate() {
+            write!(f, "{}{name} = {value}", if index == 0 { "" } else { ", " })?;
+        }
+        f.write_str(")")
+    }
 }
 
 /// What a task may do: the ceiling, and the only way to allow
@@ -220,6 +483,8 @@ pub struct Purpose {
     pub parameters: BTreeMap<Name, Parameter>,
     entries: Vec<Entry>,
     by_tool: BTreeMap<Tool, Vec<usize>>,
+    /// Fields of the results of each step that later steps need
+    wanted: BTreeMap<Name, BTreeSet<Source>>,
 }
 
 impl Purpose {
@@ -241,7 +506,16 @@ impl Purpose {
                 }
             }
         }
-        Self { about, owner, review_by, open, limits, parameters, entries, by_tool }
+        let mut wanted: BTreeMap<Name, BTreeSet<Source>> = BTreeMap::new();
+        for source in entries.iter().flat_map(|entry| entry.arguments.values()).flat_map(Pattern::sources) {
+            wanted.entry(source.step.clone()).or_default().insert(source.clone());
+        }
+        Self { about, owner, review_by, open, limits, parameters, entries, by_tool, wanted }
+    }
+
+    /// The fields of the results of a step that other steps need
+    pub fn wanted_of(&self, step: &Name) -> impl Iterator<Item = &Source> {
+        self.wanted.get(step).into_iter().flatten()
     }
 
     /// What it allows, in the order of the file
@@ -294,6 +568,31 @@ pub struct Limits {
     pub standing: BTreeSet<Class>,
     /// Calls in all
     pub calls: Option<u32>,
+    /// How confidential the results of its calls may be at most
+    pub ceiling: Option<Label>,
+    /// Bytes that may go each way in all
+    pub bytes: Bytes,
+    /// What a question to people does
+    pub on_hold: OnHold,
+}
+
+/// Bytes, counted as canonical JSON on the way out and as they were written on the way back
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// Of arguments
+    pub arguments: Option<u64>,
+    /// Of results
+    pub results: Option<u64>,
+}
+
+/// What a question to people does to a call that needs one
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnHold {
+    /// They are asked
+    #[default]
+    Ask,
+    /// The call is refused: nobody is there to wait
+    Deny,
 }
 
 /// Something that has to be said when a purpose is opened
@@ -396,13 +695,15 @@ pub struct Entry {
     /// Tools and variants that it covers
     pub uses: Vec<Usage>,
     /// Which arguments a call must have
-    pub arguments: BTreeMap<String, Pattern>,
+    pub arguments: Conditions,
     /// Permits and unknown outcomes at most
     pub times: Option<u32>,
     /// A step that must have succeeded first
     pub after: Option<Name>,
     /// Who has to agree
     pub ask: Option<Ask>,
+    /// What takes it back; without it, what the tool's profile says
+    pub undo: Option<Undo>,
 }
 
 /// A tool, or one variant of it
@@ -431,5 +732,5 @@ pub struct Ask {
     /// The group whose members are asked
     pub who: Name,
     /// Only when these arguments match; empty means always
-    pub when: BTreeMap<String, Pattern>,
+    pub when: Conditions,
 }

@@ -125,6 +125,15 @@ words! {
     ArgumentNotNamed "argument_not_named" Standing
         "An argument was given that the purpose does not mention."
         "Leave this argument out.";
+    ArgumentUnclear "argument_unclear" Final
+        "An argument can be read in more than one way, so nobody can tell what this call would do."
+        "Write it plainly: no `..`, no escapes, the type that the schema names; or split the call.";
+    TargetUnclear "target_unclear" Final
+        "The arguments do not tell what this call is about."
+        "Give the arguments that name it, as the tool's schema has them.";
+    AboveCeiling "above_ceiling" Standing
+        "The results of this tool may be more confidential than this task may see."
+        "Use another tool; more confidential data needs another purpose.";
     ClassNotOpen "class_not_open" Standing
         "Tools of this class are not open in this task."
         "The purpose has to list the class under `standing`.";
@@ -137,6 +146,12 @@ words! {
     CallsSpent "calls_spent" Standing
         "The task has used all of its calls."
         "Stop. Report what was done; a person can open a new task.";
+    BytesSpent "bytes_spent" Standing
+        "The task has used all of its bytes."
+        "Stop. Report what was done; a person can open a new task.";
+    BytesHeld "bytes_held" Later
+        "Other calls under way hold the rest of the task's bytes."
+        "Wait until one of them has ended.";
     TooManyOpen "too_many_open" Later
         "Too many calls of this run are under way at once."
         "Wait until one of them has ended.";
@@ -158,6 +173,9 @@ words! {
     ApprovalNeeded "approval_needed" Ask
         "A person has to agree to this first, and this version cannot ask yet."
         "Leave this step to a person.";
+    NobodyToAsk "nobody_to_ask" Standing
+        "A person would have to agree to this, and this purpose has nobody wait for one."
+        "Leave this step to a person, or open a task under a purpose with `on_hold = \"ask\"`.";
     AgentUnknown "agent_unknown" Final
         "No agent of this name is in the policy."
         "Add `agents/NAME.toml` and apply the policy.";

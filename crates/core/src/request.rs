@@ -6,6 +6,7 @@ use crate::{
     names::{EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
     outside::Answer,
+    pattern::Source,
     reason::Reason,
     time::Millis,
     value::Value,
@@ -166,6 +167,16 @@ pub struct Settle {
     pub end: End,
     /// The canonical digest of the answer, to be committed to under a salt
     pub result: Option<Hash>,
+    /// Values of the fields of the answer that the permit asked for
+    pub returned: BTreeMap<Source, Vec<Value>>,
+}
+
+impl Settle {
+    /// An end without an answer to commit to
+    #[must_use]
+    pub fn new(effect: EffectId, end: End) -> Self {
+        Self { effect, end, result: None, returned: BTreeMap::new() }
+    }
 }
 
 /// A connector was asked what it offers

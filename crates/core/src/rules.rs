@@ -2,7 +2,7 @@
 
 use crate::{
     names::{Name, TaskId, Tool},
-    policy::Class,
+    policy::{Class, Resource, User},
     reason::Reason,
     time::Millis,
     value::Value,
@@ -16,12 +16,14 @@ pub struct Question<'a> {
     pub agent: &'a Name,
     /// On whose behalf
     pub user: Option<&'a Name>,
+    /// What this version of the policy says of the user
+    pub person: Option<&'a User>,
     /// Under which purpose
     pub purpose: &'a Name,
     /// In which task
     pub task: TaskId,
-    /// The tasks above it, the nearest first
-    pub chain: &'a [Link<'a>],
+    /// Who delegated the task, the nearest first
+    pub above: &'a [Link<'a>],
     /// What is called
     pub tool: &'a Tool,
     /// Which of its variants the call fits
@@ -30,15 +32,19 @@ pub struct Question<'a> {
     pub class: Class,
     /// With which arguments
     pub arguments: &'a BTreeMap<String, Value>,
+    /// The matchers of the tool's profile whose answer is clear
+    pub matches: &'a BTreeMap<&'a Name, bool>,
+    /// What the call is about, if the profile can tell
+    pub target: Option<&'a Resource>,
+    /// Where it takes effect, if anything says so
+    pub environment: Option<&'a str>,
     /// When
     pub now: Millis,
 }
 
-/// A task that another one was delegated from
-#[derive(Clone, Copy, Debug)]
+/// One task in a chain of delegations
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link<'a> {
-    /// Which
-    pub task: TaskId,
     /// Who works on it
     pub agent: &'a Name,
     /// Under which purpose

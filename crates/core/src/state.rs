@@ -6,11 +6,15 @@
 mod serial;
 
 use crate::{
-    event::{Admitted, Began, Booted, Changed, ChosenBy, End, Event, Noted, Process, Record, Settled, Stopped, What},
+    commit::Committed,
+    event::{
+        Admitted, Began, Booted, Changed, Charge, ChosenBy, End, Event, Noted, Process, Record, Settled, Stopped, What,
+    },
     hash::Hash,
     log::Head,
     names::{BootId, EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
+    pattern::Source,
     reason::{Reason, Word},
     time::Millis,
     value::Value,
@@ -102,6 +106,15 @@ pub struct Task {
     pub calls: u32,
     /// Use of the entries of its purpose, in it and below
     pub steps: BTreeMap<Name, Step>,
+    /// Bytes of the arguments of its calls, in it and below
+    pub sent: u64,
+    /// Bytes of their answers
+    pub received: u64,
+    /// Bytes held for answers that are not there yet
+    pub held: u64,
+    /// Digests of the values that its steps returned, as far as other steps need them
+    #[serde(with = "serial::pairs")]
+    pub returned: BTreeMap<Source, BTreeSet<Hash>>,
     /// Calls in it and below that are not settled
     pub open: u32,
     /// How often outside decision points were told arguments for it
@@ -139,7 +152,7 @@ pub struct Open {
 #[serde(rename_all = "snake_case")]
 pub enum OpenWhat {
     /// A call, and what it is charged to
-    Call(Vec<crate::event::Charge>),
+    Call(Vec<Charge>),
     /// A child process; known once its start is settled
     Child(Option<Process>),
 }
@@ -155,6 +168,8 @@ pub struct Over {
     pub run: RunId,
 }
 
+/// Returned values that a task remembers; further ones do not match
+const RETURNED_MAX: usize = 4_096;
 /// How long an ended task is remembered: longer than any token lives
 pub const REMEMBERED_MS: i64 = 10 * 60 * 1000;
 
@@ -399,6 +414,10 @@ impl State {
             active: time,
             calls: 0,
             steps: BTreeMap::new(),
+            sent: 0,
+            received: 0,
+            held: 0,
+            returned: BTreeMap::new(),
             open: 0,
             consulted: 0,
             children: BTreeSet::new(),
@@ -454,7 +473,7 @@ impl State {
         let (connector, what, calls) = match &admitted.what {
             What::Call(call) => {
                 for charge in &call.charges {
-                    self.charge(charge, |count| count.saturating_add(1));
+                    self.charge(charge);
                 }
                 (call.tool.connector.clone(), OpenWhat::Call(call.charges.clone()), 1)
             }
@@ -485,9 +504,15 @@ impl State {
         if let OpenWhat::Call(charges) = &open.what {
             for charge in charges {
                 match &settled.end {
-                    End::NotSent { .. } => self.charge(charge, |count| count.saturating_sub(1)),
-                    End::Done { ok: true, .. } => self.succeed(charge),
-                    End::Done { .. } | End::Unknown { .. } => {}
+                    End::NotSent { .. } => self.give_back(charge),
+                    End::Done { ok, bytes, returned, .. } => {
+                        self.receive(charge, *bytes);
+                        if *ok {
+                            self.succeed(charge, returned);
+                        }
+                    }
+                    // What was held for its answer stays spent: the answer may have left the connector.
+                    End::Unknown { .. } => self.receive(charge, charge.held.unwrap_or_default()),
                 }
             }
             self.touch(task, time, |task| task.open = task.open.saturating_sub(1));
@@ -527,19 +552,52 @@ impl State {
         }
     }
 
-    fn charge(&mut self, charge: &crate::event::Charge, count: impl Fn(u32) -> u32) {
+    /// Charges a call at its worst
+    fn charge(&mut self, charge: &Charge) {
         let Some(task) = self.tasks.get_mut(&charge.task) else { return };
-        task.calls = count(task.calls);
+        task.calls = task.calls.saturating_add(1);
+        task.sent = task.sent.saturating_add(charge.sent);
+        task.held = task.held.saturating_add(charge.held.unwrap_or_default());
         for entry in &charge.entries {
             let step = task.steps.entry(entry.clone()).or_default();
-            step.used = count(step.used);
+            step.used = step.used.saturating_add(1);
         }
     }
 
-    fn succeed(&mut self, charge: &crate::event::Charge) {
+    /// Takes a charge back: nothing of the call left
+    fn give_back(&mut self, charge: &Charge) {
+        let Some(task) = self.tasks.get_mut(&charge.task) else { return };
+        task.calls = task.calls.saturating_sub(1);
+        task.sent = task.sent.saturating_sub(charge.sent);
+        task.held = task.held.saturating_sub(charge.held.unwrap_or_default());
+        for entry in &charge.entries {
+            let step = task.steps.entry(entry.clone()).or_default();
+            step.used = step.used.saturating_sub(1);
+        }
+    }
+
+    /// What was held for an answer is not held any more, and the answer's own length counts
+    fn receive(&mut self, charge: &Charge, bytes: u64) {
+        let Some(task) = self.tasks.get_mut(&charge.task) else { return };
+        task.held = task.held.saturating_sub(charge.held.unwrap_or_default());
+        task.received = task.received.saturating_add(bytes);
+    }
+
+    fn succeed(&mut self, charge: &Charge, returned: &BTreeMap<Source, Committed>) {
         let Some(task) = self.tasks.get_mut(&charge.task) else { return };
         for entry in &charge.entries {
             task.steps.entry(entry.clone()).or_default().succeeded = true;
+        }
+        let of_step = returned.iter().filter(|(source, _)| charge.entries.contains(&source.step));
+        for (source, values) in of_step {
+            // A value whose opening was erased vouches for nothing.
+            let Some(Value::Array(values)) = values.value() else { continue };
+            for value in values {
+                let known: usize = task.returned.values().map(BTreeSet::len).sum();
+                if known < RETURNED_MAX {
+                    task.returned.entry(source.clone()).or_default().insert(value.digest());
+                }
+            }
         }
     }
 

@@ -27,7 +27,7 @@ use portreeve_upstream::{
     link::{Called, Link},
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -237,6 +237,7 @@ impl Calls {
         if let Ok(why) = cancel.try_recv() {
             return none(Happened::NotSent(why));
         }
+        let (wanted, answer_max) = (permit.wanted().to_vec(), permit.answer_max());
         let pass = self.latches.pass(permit);
         let withdrawal = pass.withdrawal();
         let within = Duration::from_millis(self.catalogue.view().timeout_ms(&tool.connector).max(1).unsigned_abs());
@@ -252,11 +253,16 @@ impl Calls {
         match outcome {
             Ok(called) => {
                 let Called { ok, bytes, digest, .. } = called;
-                Sent { happened: Happened::Answered { ok, bytes, digest }, reply: Some(called.into_reply(&id.raw)) }
+                // What the agent does not get vouches for nothing either.
+                let (returned, reply) = match answer_max.filter(|most| bytes > *most) {
+                    Some(most) => (BTreeMap::new(), reply::withheld(&id.raw, bytes, most)),
+                    None => (called.returned(&wanted), called.into_reply(&id.raw)),
+                };
+                Sent { happened: Happened::Answered { ok, bytes, digest, returned }, reply: Some(reply) }
             }
             Err(Failure::NotSent(why)) => none(Happened::NotSent(why)),
             Err(Failure::Rejected(why)) => Sent {
-                happened: Happened::Answered { ok: false, bytes: 0, digest: Hash::of(b"") },
+                happened: Happened::Answered { ok: false, bytes: 0, digest: Hash::of(b""), returned: BTreeMap::new() },
                 reply: Some(reply::rejected(&id.raw, &why)),
             },
             Err(Failure::Lost(why)) => none(Happened::Lost(why)),

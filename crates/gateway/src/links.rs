@@ -210,12 +210,13 @@ impl Links {
             Ok(child) => child,
             Err(why) => {
                 let end = End::NotSent { why: why.clone() };
-                self.door.later(Request::Settle(Settle { effect, end, result: None }));
+                self.door.later(Request::Settle(Settle::new(effect, end)));
                 return Err(Unready::Unreachable(why));
             }
         };
-        let end = End::Done { ok: true, bytes: 0, result: None, process: Some(child.process().clone()) };
-        self.door.later(Request::Settle(Settle { effect, end, result: None }));
+        let process = Some(child.process().clone());
+        let end = End::Done { ok: true, bytes: 0, result: None, returned: BTreeMap::new(), process };
+        self.door.later(Request::Settle(Settle::new(effect, end)));
         match Link::over_child(child).await {
             Ok((link, offer)) => Ok((link, effect, offer)),
             Err(unready) => {

@@ -13,7 +13,7 @@ pub const REFUSED: i64 = -31_001;
 pub const META: &str = "dev.portreeve/refusal";
 
 /// What may become of a permitted call beside an answer: word, meaning, what to do
-pub const OUTCOMES: [(&str, &str, &str); 3] = [
+pub const OUTCOMES: [(&str, &str, &str); 4] = [
     (
         "outcome_unknown",
         "The call was sent and no answer came, so nobody can know whether it happened. It counts as used.",
@@ -28,6 +28,11 @@ pub const OUTCOMES: [(&str, &str, &str); 3] = [
         "connector_rejected",
         "The call arrived, and the server refused it with an HTTP status instead of an answer. It counts as used.",
         "Do not repeat it unchanged; the server's owner can explain the status.",
+    ),
+    (
+        "answer_withheld",
+        "The call happened, and its answer is longer than what is left of the task's bytes. It counts as used.",
+        "Do not repeat it. Ask for a smaller part next time; the purpose bounds the bytes under `max_bytes`.",
     ),
 ];
 
@@ -117,6 +122,21 @@ pub fn rejected(id: &str, why: &str) -> Vec<u8> {
         "content": [{ "type": "text", "text": text }],
         "isError": true,
         "_meta": { META: { "word": "connector_rejected", "retry": false } },
+    });
+    self::result(id, &result)
+}
+
+/// A call whose answer is longer than the task's budget lets through
+#[must_use]
+pub fn withheld(id: &str, bytes: u64, most: u64) -> Vec<u8> {
+    let text = format!(
+        "answer_withheld: The call happened, and its answer of {bytes} bytes is longer than the {most} that this task \
+         may still receive. It counts as used. Do not repeat it; ask for a smaller part."
+    );
+    let result = json!({
+        "content": [{ "type": "text", "text": text }],
+        "isError": true,
+        "_meta": { META: { "word": "answer_withheld", "retry": false, "bytes": bytes, "limit": most } },
     });
     self::result(id, &result)
 }

@@ -55,11 +55,15 @@ fn judge(rules: &dyn Rules) -> Result<f64, Box<dyn std::error::Error>> {
         user: Some(&"alice".parse()?),
         purpose: &"refund-order".parse()?,
         task: TaskId(1),
-        chain: &[],
         tool: &"shop.refund".parse()?,
         variants: &[],
         class: Class::Write,
         arguments: &arguments,
+        person: None,
+        above: &[],
+        matches: &BTreeMap::new(),
+        target: None,
+        environment: None,
         now: Millis(1_767_614_400_000),
     };
     for _ in 0..1_000 {

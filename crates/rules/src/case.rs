@@ -225,7 +225,7 @@ impl Case {
                 class: Class::Read,
                 pin: PIN,
                 arguments: BTreeMap::new(),
-                charges: vec![Charge { task: TASK, entries: BTreeSet::from([step.clone()]) }],
+                charges: vec![Charge { task: TASK, entries: BTreeSet::from([step.clone()]), sent: 0, held: None }],
             };
             events.push(Event::Admitted(Box::new(Admitted {
                 effect,
@@ -235,7 +235,7 @@ impl Case {
                 what: What::Call(facts),
                 inputs: Inputs::default(),
             })));
-            let end = End::Done { ok: true, bytes: 0, result: None, process: None };
+            let end = End::Done { ok: true, bytes: 0, result: None, returned: BTreeMap::new(), process: None };
             events.push(Event::Settled(Settled { effect, end }));
         }
         events

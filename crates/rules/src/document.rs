@@ -205,12 +205,13 @@ pub(crate) struct Table<'d, 't> {
     span: Range<usize>,
     what: &'static str,
     known: Vec<&'static str>,
+    taken: usize,
 }
 
 impl<'d, 't> Table<'d, 't> {
     pub(crate) fn new(doc: &'d Document<'t>, entries: &'d DeTable<'t>, span: Range<usize>, what: &'static str) -> Self {
         let entries = entries.iter().map(|(key, cell)| (key.get_ref().as_ref(), (key.span(), cell))).collect();
-        Self { doc, entries, span, what, known: Vec::new() }
+        Self { doc, entries, span, what, known: Vec::new(), taken: 0 }
     }
 
     /// Where the table stands
@@ -227,7 +228,9 @@ impl<'d, 't> Table<'d, 't> {
     /// The value of a key
     pub(crate) fn take(&mut self, key: &'static str) -> Option<&'d Cell<'t>> {
         self.known.push(key);
-        self.entries.remove(key).map(|(_, cell)| cell)
+        let cell = self.entries.remove(key).map(|(_, cell)| cell);
+        self.taken += usize::from(cell.is_some());
+        cell
     }
 
     /// The value of a key that has to be there
@@ -250,6 +253,11 @@ impl<'d, 't> Table<'d, 't> {
                 self.doc.later(&span, key);
             }
         }
+    }
+
+    /// Whether no key that anybody knows was in it
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.taken == 0
     }
 
     /// Every entry that was not taken, to look at

@@ -166,7 +166,13 @@ pub(crate) fn connector(doc: &Document<'_>, mut table: Table<'_, '_>, file: &Fil
     });
     table.later(&["identity", "credentials", "isolation", "results", "toolsets", "digest"]);
     table.finish();
-    Some(Connector { reach: reach?, timeout_ms: timeout_ms?, tools: tools? })
+    Some(Connector {
+        reach: reach?,
+        timeout_ms: timeout_ms?,
+        tools: tools?,
+        toolsets: BTreeMap::new(),
+        environment: None,
+    })
 }
 
 const TIMEOUT_MS: i64 = 60_000;
@@ -239,22 +245,21 @@ pub(crate) fn class(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Class> {
 }
 
 fn profile(doc: &Document<'_>, cell: &Cell<'_>, name: &Range<usize>) -> Option<Profile> {
-    const ROLES: [(&str, Role); 5] = [
+    const ROLES: [(&str, Role); 6] = [
         ("destination", Role::Destination),
         ("selector", Role::Selector),
         ("quantity", Role::Quantity),
         ("content", Role::Content),
         ("paging", Role::Paging),
+        ("control", Role::Control),
     ];
     let entries = doc.table(cell, "a tool", "[tools.get_order]")?;
     let mut table = entries.at(name);
     let own = table.need("class", "\"read\"").and_then(|cell| class(doc, cell));
     let arguments = table.take("arguments").map_or(Some(BTreeMap::new()), |cell| {
         let mut table = doc.table(cell, "`arguments`", "arguments = { id = \"selector\" }")?;
-        let role = |(name, span, cell): (&str, _, _)| {
-            pattern::is_argument(doc, name, &span).then_some(())?;
-            Some((name.to_owned(), doc.word(cell, &ROLES)?))
-        };
+        let role =
+            |(name, span, cell): (&str, _, _)| Some((pattern::argument(doc, name, &span)?, doc.word(cell, &ROLES)?));
         let roles: Vec<_> = table.rest().map(role).collect();
         roles.into_iter().collect::<Option<BTreeMap<_, _>>>()
     });
@@ -266,7 +271,7 @@ fn profile(doc: &Document<'_>, cell: &Cell<'_>, name: &Range<usize>) -> Option<P
     });
     table.later(&["results", "target", "environment", "idempotent", "undo", "recording", "toolset"]);
     table.finish();
-    Some(Profile { class: own?, variants: variants?, arguments: arguments? })
+    Some(Profile { variants: variants?, arguments: arguments?, ..Profile::new(own?) })
 }
 
 fn variant(doc: &Document<'_>, cell: &Cell<'_>, names: &mut BTreeSet<Name>) -> Option<Variant> {
@@ -281,7 +286,7 @@ fn variant(doc: &Document<'_>, cell: &Cell<'_>, names: &mut BTreeSet<Name>) -> O
     });
     let class = table.need("class", "\"escalate\"").and_then(|cell| class(doc, cell));
     let matches = table.need("where", WHERE).and_then(|cell| {
-        let matches = pattern::arguments(doc, cell, &Scope::Facts)?;
+        let matches = pattern::conditions(doc, cell, &Scope::Facts)?;
         if matches.is_empty() {
             doc.error(&cell.span(), "every call would fit this variant", format!("for example: where = {WHERE}"));
         }

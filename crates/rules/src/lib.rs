@@ -24,6 +24,7 @@ mod pattern;
 mod purpose;
 mod rule;
 mod starter;
+mod undo;
 mod words;
 
 pub use bundle::{Checked, Loaded, Reader, check, compile, load};

@@ -6,7 +6,8 @@ use crate::{
 };
 use portreeve_core::{
     names::Name,
-    pattern::{Operand, Pattern},
+    path::FieldPath,
+    pattern::{Conditions, Operand, Pattern, Source},
     policy::{Kind, Parameter},
     value::Value,
 };
@@ -35,36 +36,34 @@ pub(crate) struct Placeholders {
     pub(crate) parameters: BTreeMap<Name, Option<Parameter>>,
     pub(crate) used: RefCell<BTreeSet<Name>>,
     pub(crate) attributes: RefCell<Vec<(String, Range<usize>)>>,
+    /// Fields of results that `from` names, and where
+    pub(crate) sources: RefCell<Vec<(Source, Range<usize>)>>,
 }
 
-/// Reads a table of arguments and the patterns that they must fit
-pub(crate) fn arguments<'t>(
-    doc: &Document<'t>,
-    cell: &Cell<'t>,
-    scope: &Scope<'_>,
-) -> Option<BTreeMap<String, Pattern>> {
+/// Reads a table of paths to arguments and the patterns that they must fit
+pub(crate) fn conditions<'t>(doc: &Document<'t>, cell: &Cell<'t>, scope: &Scope<'_>) -> Option<Conditions> {
     let mut table = doc.table(cell, "this table", "where = { id = \"{order}\" }")?;
-    let mut patterns = BTreeMap::new();
+    let mut patterns = Conditions::new();
     let mut whole = true;
     for (name, span, cell) in table.rest() {
-        whole &= is_argument(doc, name, &span);
-        match pattern(doc, cell, scope) {
-            Some(pattern) => {
-                patterns.insert(name.to_owned(), pattern);
-            }
+        let path = argument(doc, name, &span);
+        match path.zip(pattern(doc, cell, scope)) {
+            Some((path, pattern)) => drop(patterns.insert(path, pattern)),
             None => whole = false,
         }
     }
     whole.then_some(patterns)
 }
 
-/// Whether the name is one of an argument, not a path into one
-pub(crate) fn is_argument(doc: &Document<'_>, name: &str, span: &Range<usize>) -> bool {
-    let path = name.contains(['.', '[', ']']);
-    if path {
-        doc.later(span, "paths into arguments");
+/// Reads the path to an argument, or into one
+pub(crate) fn argument(doc: &Document<'_>, name: &str, span: &Range<usize>) -> Option<FieldPath> {
+    const REMEDY: &str = "for example: id, files[*].path, options.force";
+    let path = name.parse::<FieldPath>().map_err(|error| doc.error(span, error.to_string(), REMEDY)).ok()?;
+    if path.root().is_none() {
+        doc.error(span, "a path to an argument begins with its name", REMEDY);
+        return None;
     }
-    !path
+    Some(path)
 }
 
 /// Reads one pattern
@@ -87,22 +86,20 @@ fn operators<'t>(doc: &Document<'t>, cell: &Cell<'t>, scope: &Scope<'_>) -> Opti
         let pattern = match name {
             "is" => operand(doc, cell, scope).map(Pattern::Is),
             "in" => choices(doc, cell, scope),
-            "prefix" => {
-                operand(doc, cell, scope).filter(|text| fits(doc, cell, text, scope, Wanted::Text)).map(Pattern::Prefix)
-            }
-            "glob" => {
-                operand(doc, cell, scope).filter(|text| fits(doc, cell, text, scope, Wanted::Text)).map(Pattern::Glob)
-            }
-            "at_most" => operand(doc, cell, scope)
-                .filter(|bound| fits(doc, cell, bound, scope, Wanted::Number))
-                .map(Pattern::AtMost),
-            "at_least" => operand(doc, cell, scope)
-                .filter(|bound| fits(doc, cell, bound, scope, Wanted::Number))
-                .map(Pattern::AtLeast),
+            "prefix" => text(doc, cell, scope).map(Pattern::Prefix),
+            "glob" => glob(doc, cell),
+            "under" => text(doc, cell, scope).map(Pattern::Under),
+            "path" => text(doc, cell, scope).map(Pattern::Path),
+            "url" => text(doc, cell, scope).map(Pattern::Url),
+            "email" => text(doc, cell, scope).map(Pattern::Email),
+            "at_most" => number(doc, cell, scope).map(Pattern::AtMost),
+            "at_least" => number(doc, cell, scope).map(Pattern::AtLeast),
+            "max_bytes" => doc.count(cell, "max_bytes = 2000").map(|most| Pattern::MaxBytes(u64::from(most))),
+            "from" => from(doc, cell, scope),
             "absent" => truth(doc, cell, name).then_some(Pattern::Absent),
             "any" => truth(doc, cell, name).then_some(Pattern::Any),
-            later if LATER.contains(&later) => {
-                doc.later(&span, later);
+            "sql" => {
+                doc.later(&span, name);
                 None
             }
             unknown => {
@@ -115,7 +112,7 @@ fn operators<'t>(doc: &Document<'t>, cell: &Cell<'t>, scope: &Scope<'_>) -> Opti
                 None
             }
         };
-        patterns.push(pattern);
+        patterns.push(pattern.filter(|pattern| readable(doc, cell, name, pattern)));
     }
     if patterns.is_empty() {
         let remedy = "anything: `{ any = true }`; left out: `{ absent = true }`";
@@ -126,9 +123,79 @@ fn operators<'t>(doc: &Document<'t>, cell: &Cell<'t>, scope: &Scope<'_>) -> Opti
     if patterns.len() == 1 { patterns.pop() } else { Some(Pattern::All(patterns)) }
 }
 
-const OPERATORS: [&str; 8] = ["is", "in", "prefix", "glob", "at_most", "at_least", "absent", "any"];
-/// Operators of the later language
-const LATER: [&str; 7] = ["under", "max_bytes", "from", "path", "url", "email", "sql"];
+const OPERATORS: [&str; 14] = [
+    "is",
+    "in",
+    "prefix",
+    "glob",
+    "under",
+    "path",
+    "url",
+    "email",
+    "at_most",
+    "at_least",
+    "max_bytes",
+    "from",
+    "absent",
+    "any",
+];
+
+fn text<'t>(doc: &Document<'t>, cell: &Cell<'t>, scope: &Scope<'_>) -> Option<Operand> {
+    operand(doc, cell, scope).filter(|operand| fits(doc, cell, operand, scope, Wanted::Text))
+}
+
+fn number<'t>(doc: &Document<'t>, cell: &Cell<'t>, scope: &Scope<'_>) -> Option<Operand> {
+    operand(doc, cell, scope).filter(|operand| fits(doc, cell, operand, scope, Wanted::Number))
+}
+
+/// A shape is written out: a value that somebody gives must not bring its own `*`
+fn glob(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Pattern> {
+    let shape = doc.text(cell, "{ glob = \"docs/*.md\" }")?;
+    if let Some(inner) = placeholder_in(shape) {
+        let remedy = format!("`{{ prefix = \"{{{inner}}}\" }}` and `{{ under = \"{{{inner}}}\" }}` take placeholders");
+        doc.error(&cell.span(), "a glob takes no placeholders", remedy);
+        return None;
+    }
+    if shape.len() > GLOB_BYTES_MAX {
+        doc.error(&cell.span(), format!("a glob of more than {GLOB_BYTES_MAX} bytes"), "use `prefix` or `under`");
+        return None;
+    }
+    Some(Pattern::Glob(shape.to_owned()))
+}
+
+/// Matching takes time in proportion to the lengths of both
+const GLOB_BYTES_MAX: usize = 256;
+
+fn from(doc: &Document<'_>, cell: &Cell<'_>, scope: &Scope<'_>) -> Option<Pattern> {
+    const EXAMPLE: &str = "from = \"look.items[*].id\"";
+    let Scope::Entry(placeholders) = scope else {
+        doc.error(&cell.span(), "`from` needs a task with earlier steps", "it belongs under `where` of an `[[allow]]`");
+        return None;
+    };
+    let source: Source = doc.parsed(cell, EXAMPLE)?;
+    placeholders.sources.borrow_mut().push((source.clone(), cell.span()));
+    Some(Pattern::From(source))
+}
+
+/// Whether the operand is of a form that this operator could ever match
+fn readable(doc: &Document<'_>, cell: &Cell<'_>, name: &str, pattern: &Pattern) -> bool {
+    if pattern.is_readable() {
+        return true;
+    }
+    let (what, remedy) = match pattern {
+        Pattern::Url(_) => (
+            "an address that is read one way only",
+            "scheme, host and path, such as https://*.example.com/docs/; `?*` at its end admits any query",
+        ),
+        Pattern::Email(_) => ("a mail address", "kim@example.org, or *@example.org for everybody there"),
+        _ => (
+            "a path that is read one way only",
+            "no `..`, `~`, backslashes or escapes, such as src/parser or /srv/data",
+        ),
+    };
+    doc.error(&cell.span(), format!("`{name}` needs {what}"), format!("for example: {remedy}"));
+    false
+}
 
 fn choices<'t>(doc: &Document<'t>, cell: &Cell<'t>, scope: &Scope<'_>) -> Option<Pattern> {
     let items = doc.array(cell, "in = [\"eu\", \"us\"]")?;

@@ -6,11 +6,13 @@ use crate::{
     facts::{self, Facts, OWNER},
     files::File,
     pattern::{self, Placeholders, Scope},
+    undo,
     words::suggest,
 };
 use portreeve_core::{
     names::Name,
-    policy::{Ask, Class, Entry, Kind, Limits, Opening, Parameter, Purpose, Users},
+    pattern::Conditions,
+    policy::{Ask, Bytes, Class, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Users},
     time::Millis,
 };
 use regex::RegexBuilder;
@@ -45,7 +47,7 @@ pub(crate) fn purpose<'t>(
         }
     };
     let cases = table.take("case").map_or(Some(Vec::new()), |cell| case::cases(doc, cell, file, &placeholders));
-    table.later(&["elevate", "undo", "mode", "flow", "isolation", "budgets"]);
+    table.later(&["elevate", "mode", "flow", "isolation"]);
     table.finish();
     if let (Some(limits), Some(entries)) = (&limits, &entries) {
         for (entry, uses) in entries {
@@ -88,7 +90,7 @@ fn opening(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, placeholders: &Pl
                 doc.error(span, format!("no parameter is called `{}`", name.escape_debug()), suggest(name, known));
             }
         }
-        pattern::arguments(doc, cell, &Scope::Open(placeholders))
+        pattern::conditions(doc, cell, &Scope::Open(placeholders))
     });
     table.later(&["consent", "clients"]);
     table.finish();
@@ -111,8 +113,10 @@ fn opening(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, placeholders: &Pl
             doc.warn(span, format!("nobody who may open this has an attribute `{attribute}`"), remedy);
         }
     }
-    let bounds =
-        bounds?.into_iter().map(|(name, pattern)| Some((name.parse().ok()?, pattern))).collect::<Option<_>>()?;
+    let bounds = bounds?
+        .into_iter()
+        .map(|(path, pattern)| Some((path.to_string().parse().ok()?, pattern)))
+        .collect::<Option<_>>()?;
     Some(Opening { agents: agents?, users, bounds })
 }
 
@@ -179,23 +183,42 @@ fn limits(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Limits> {
         classes.into_iter().collect()
     });
     let calls = table.take("calls").map_or(Some(None), |cell| doc.count(cell, "calls = 40").map(Some));
-    if let Some(cell) = table.take("on_hold")
-        && cell.get_ref().as_str() != Some("deny")
-    {
-        if cell.get_ref().as_str() == Some("ask") {
-            doc.later(&cell.span(), "on_hold = \"ask\"");
-        } else {
-            doc.word(cell, &[("deny", ())]);
-        }
-    }
-    table.later(&["ceiling", "bytes", "max_bytes", "budget", "elevate"]);
+    let ceiling = table.take("ceiling").map_or(Some(None), |cell| doc.word(cell, &LABELS).map(Some));
+    let bytes = table.take("max_bytes").map_or(Some(Bytes::default()), |cell| bytes(doc, cell));
+    let on_hold = table
+        .take("on_hold")
+        .map_or(Some(OnHold::Ask), |cell| doc.word(cell, &[("deny", OnHold::Deny), ("ask", OnHold::Ask)]));
+    table.later(&["elevate"]);
     table.finish();
     Some(Limits {
         expires_after_ms: expires_after_ms?,
         idle_after_ms: idle_after_ms?,
         standing: standing?,
         calls: calls?,
+        ceiling: ceiling?,
+        bytes: bytes?,
+        on_hold: on_hold?,
     })
+}
+
+/// The words of confidentiality, from nothing to almost everything
+pub(crate) const LABELS: [(&str, Label); 4] = [
+    ("public", Label::Public),
+    ("internal", Label::Internal),
+    ("confidential", Label::Confidential),
+    ("secret", Label::Secret),
+];
+
+fn bytes(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Bytes> {
+    const EXAMPLE: &str = "max_bytes = { arguments = 100_000, results = 5_000_000 }";
+    let mut table = doc.table(cell, "`max_bytes`", EXAMPLE)?;
+    let mut budget = |key| table.take(key).map_or(Some(None), |cell| doc.count(cell, EXAMPLE).map(u64::from).map(Some));
+    let (arguments, results) = (budget("arguments"), budget("results"));
+    if table.is_untouched() {
+        doc.error(&cell.span(), "nothing is bounded", format!("for example: {EXAMPLE}"));
+    }
+    table.finish();
+    Some(Bytes { arguments: arguments?, results: results? })
 }
 
 /// A task is work, not a tenancy
@@ -228,7 +251,11 @@ fn parameter(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Parameter> {
     let kind = match kind {
         Type::Text => {
             let pattern = table.take("pattern").map_or(Some(None), |cell| anchored(doc, cell).map(Some));
-            pattern.map(|pattern| Kind::Text { pattern, bytes_max: PARAMETER_BYTES_MAX })
+            let bytes_max = table.take("max_bytes").map_or(Some(PARAMETER_BYTES_MAX), |cell| {
+                let count = doc.count(cell, "max_bytes = 200")?;
+                Some(usize::try_from(count).unwrap_or(usize::MAX).min(PARAMETER_BYTES_MAX))
+            });
+            pattern.zip(bytes_max).map(|(pattern, bytes_max)| Kind::Text { pattern, bytes_max })
         }
         Type::Decimal => {
             let mut bound = |key| table.take(key).map_or(Some(None), |cell| number(doc, cell).map(Some));
@@ -255,7 +282,7 @@ fn parameter(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Parameter> {
             }
         }
     });
-    table.later(&["from", "secret", "max_bytes"]);
+    table.later(&["from", "secret"]);
     table.finish();
     Some(Parameter { kind: kind?, default: default? })
 }
@@ -339,21 +366,32 @@ fn entry<'t>(
         let uses: Vec<_> = items.iter().map(|item| Some((facts.usage(doc, item)?, item.span()))).collect();
         uses.into_iter().collect::<Option<Vec<_>>>()
     });
-    let where_ = |cell| pattern::arguments(doc, cell, &Scope::Entry(placeholders));
-    let arguments = table.take("where").map_or(Some(BTreeMap::new()), where_);
+    let where_ = |cell| pattern::conditions(doc, cell, &Scope::Entry(placeholders));
+    let arguments = table.take("where").map_or(Some(Conditions::new()), where_);
     let times = table.take("times").map_or(Some(None), |cell| doc.count(cell, "times = 1").map(Some));
     let ask = table.take("ask").map_or(Some(None), |cell| {
         let mut table = doc.table(cell, "`ask`", "ask = { who = \"payments-leads\" }")?;
         let who = table.need("who", "\"payments-leads\"").and_then(|cell| group(doc, cell, facts));
-        let when = table.take("when").map_or(Some(BTreeMap::new()), where_);
+        let when = table.take("when").map_or(Some(Conditions::new()), where_);
         table.later(&["quorum", "of", "within"]);
         table.finish();
         Some(Some(Ask { who: who?, when: when? }))
     });
-    table.later(&["undo", "max_bytes", "bytes", "budget", "elevate", "within"]);
+    let tool = |cell: &Cell<'t>| facts.usage(doc, cell).map(|usage| usage.tool);
+    let undo = table.take("undo").map_or(Some(None), |cell| undo::undo(doc, cell, tool, Some(placeholders)).map(Some));
+    table.later(&["elevate", "within"]);
     table.finish();
+    for (source, span) in placeholders.sources.borrow_mut().drain(..) {
+        let earlier = || steps.iter().filter(|step| Some(*step) != name.as_ref());
+        if !earlier().any(|step| *step == source.step) {
+            let near = suggest(source.step.as_str(), earlier().map(Name::as_str));
+            let message = format!("no earlier step is called `{}`", source.step);
+            doc.error(&span, message, format!("a value comes from a step above; {near}"));
+        }
+    }
     let (uses, spans) = uses?.into_iter().unzip();
-    Some((Entry { name: name?, uses, arguments: arguments?, times: times?, after: after?, ask: ask? }, spans))
+    let (name, arguments, times) = (name?, arguments?, times?);
+    Some((Entry { name, uses, arguments, times, after: after?, ask: ask?, undo: undo? }, spans))
 }
 
 /// Without elevation a class that does not stand is never open

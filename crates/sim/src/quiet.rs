@@ -9,7 +9,7 @@ use portreeve_core::{
     request::{Call, Clock, Fit},
     state::{OpenWhat, State},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl World {
     /// After [`World::rest`]
@@ -143,5 +143,7 @@ fn recorded(admitted: &Admitted, facts: &CallFacts) -> Admission {
         now: admitted.now,
         chosen_by: facts.arguments.iter().map(|(name, given)| (name.clone(), given.by)).collect(),
         heard: heard(admitted).unwrap_or_default(),
+        wanted: BTreeSet::new(),
+        digested: BTreeSet::new(),
     }
 }

@@ -27,7 +27,8 @@ impl Upstream {
     pub(crate) fn receive(&mut self, effect: EffectId, timeout_ms: i64, (random, faults): (&mut Random, bool)) -> Fate {
         let dice = if faults { random.below(100) } else { random.below(60) };
         let soon = 1 + random.millis(400);
-        let answered = |ok| Happened::Answered { ok, bytes: 12, digest: Hash::of(effect.to_string().as_bytes()) };
+        let digest = Hash::of(effect.to_string().as_bytes());
+        let answered = |ok| Happened::Answered { ok, bytes: 12, digest, returned: BTreeMap::new() };
         let lost = |why: &str| Happened::Lost(why.to_owned());
         let (done, fate) = match dice {
             0..55 => (true, (soon, answered(true))),

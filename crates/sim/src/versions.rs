@@ -8,10 +8,11 @@ use portreeve_core::{
     hash::Hash,
     names::{Name, Tool},
     outside::{Cover, Covers, Point, Sends, Wire},
+    path::FieldPath,
     pattern::{Operand, Pattern},
     policy::{
-        Agent, Bundle, Class, Connector, Entry, Kind, Limits, Opening, Parameter, Profile, Purpose, Reach, Usage, User,
-        Users,
+        Agent, Bundle, Bytes, Class, Connector, Entry, Kind, Limits, OnHold, Opening, Parameter, Profile, Purpose,
+        Reach, Usage, User, Users,
     },
     reason::{Reason, Word},
     rules::{Question, Rules},
@@ -99,11 +100,11 @@ impl Version {
             let reach = Reach::Http { url: format!("http://{name}.test/mcp") };
             let tools = TOOLS.iter().filter_map(|(tool, class)| {
                 let tool: Tool = tool.parse().ok()?;
-                let profile = Profile { class: *class, variants: Vec::new(), arguments: BTreeMap::new() };
+                let profile = Profile::new(*class);
                 (tool.connector == name).then_some((tool.name, profile))
             });
             let tools = tools.collect();
-            (name, Connector { reach, timeout_ms: TIMEOUT_MS, tools })
+            (name, Connector { reach, timeout_ms: TIMEOUT_MS, tools, toolsets: BTreeMap::new(), environment: None })
         };
         Some(Bundle {
             digest: self.digest(),
@@ -152,7 +153,7 @@ impl Spec {
                     Bound::Any => Pattern::Any,
                 })
             };
-            let arguments = step.arguments.iter().map(|(name, bound)| Some(((*name).to_owned(), pattern(bound)?)));
+            let arguments = step.arguments.iter().map(|(name, bound)| Some((FieldPath::name(name), pattern(bound)?)));
             Some(Entry {
                 name: step.name.parse().ok()?,
                 uses: vec![Usage { tool: step.tool.parse().ok()?, variant: None }],
@@ -160,6 +161,7 @@ impl Spec {
                 times: step.times,
                 after: step.after.and_then(|name| name.parse().ok()),
                 ask: None,
+                undo: None,
             })
         };
         let users = match self.user {
@@ -178,6 +180,9 @@ impl Spec {
                 idle_after_ms: self.idle_ms,
                 standing: BTreeSet::from([Class::Read, Class::Write]),
                 calls: self.calls,
+                ceiling: None,
+                bytes: Bytes::default(),
+                on_hold: OnHold::Deny,
             },
             PARAMETERS.iter().map(|name| parameter(name)).collect::<Option<_>>()?,
             self.steps.iter().map(entry).collect::<Option<_>>()?,

@@ -12,6 +12,8 @@ use http::StatusCode;
 use portreeve_core::{
     hash::Hash,
     json::{Json, Limits},
+    pattern::Source,
+    value::Value,
 };
 use portreeve_mcp::{
     client,
@@ -85,6 +87,47 @@ impl Called {
     #[must_use]
     pub fn into_reply(self, id: &str) -> Vec<u8> {
         with_id(&self.message, self.id, id)
+    }
+}
+
+impl Called {
+    /// What the answer's structured result has in these fields; nothing where it has none
+    ///
+    /// A result without `structuredContent` whose only content is one text of JSON is read as that JSON.
+    #[must_use]
+    pub fn returned(&self, wanted: &[Source]) -> BTreeMap<Source, Vec<Value>> {
+        if wanted.is_empty() || !self.ok {
+            return BTreeMap::new();
+        }
+        let Some(content) = structured(&self.message) else { return BTreeMap::new() };
+        let mut left = RETURNED_BYTES_MAX;
+        let field = |source: &Source| {
+            let reached = source.field.select_in(&content);
+            let mut fits = |value: &&Value| {
+                let bytes = value.canonical().len();
+                let fits = bytes <= left;
+                left = left.saturating_sub(bytes);
+                fits
+            };
+            let values: Vec<Value> = reached.values.into_iter().flatten().take_while(&mut fits).cloned().collect();
+            (source.clone(), values)
+        };
+        wanted.iter().map(field).filter(|(_, values)| !values.is_empty()).collect()
+    }
+}
+
+/// Bytes of returned values that are kept of one answer; what is beyond vouches for nothing
+const RETURNED_BYTES_MAX: usize = 64 << 10;
+
+fn structured(message: &[u8]) -> Option<Value> {
+    let read = Message::read_answer(message, &limits()).ok()?;
+    let result = read.result()?;
+    if let Some(content) = result.get("structuredContent") {
+        return content.to_value().ok();
+    }
+    match result.get("content").and_then(Json::as_array)? {
+        [only] => only.get("text").and_then(Json::as_str)?.parse().ok(),
+        _ => None,
     }
 }
 

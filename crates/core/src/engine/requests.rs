@@ -13,6 +13,7 @@ use crate::{
     names::{EffectId, Name, RunId, TaskId},
     node::Node,
     outside::{Answer, Asking, Sends},
+    pattern::Source,
     reason::Reason,
     request::{Call, ChangeWhat, Clock, Open, Request, Settle},
     value::Value,
@@ -99,14 +100,18 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     }
 
     fn admit(&mut self, call: &Call, admission: Admission, clock: Clock, draft: &mut Draft) -> Permit {
-        let permit = self.permit(call.effect, admission.task, call.run, &call.tool.connector, clock);
+        let mut permit = self.permit(call.effect, admission.task, call.run, &call.tool.connector, clock);
+        permit.answer_max = admission.answer_max();
+        permit.wanted = admission.wanted.iter().cloned().collect();
         let (agent, user, purpose) = self.state.task(admission.task).map_or_else(
             || (call.tool.connector.clone(), None, call.tool.connector.clone()),
             |task| (task.agent.clone(), task.user.clone(), task.purpose.clone()),
         );
         let given = |(name, value): (&String, &Value)| {
             let by = admission.chosen_by.get(name).copied().unwrap_or(ChosenBy::Model);
-            (name.clone(), Given { value: Committed::new(value, draft.salts.draw()), by })
+            let value = Committed::new(value, draft.salts.draw());
+            let value = if admission.digested.contains(name) { value.sealed_off() } else { value };
+            (name.clone(), Given { value, by })
         };
         let facts = CallFacts {
             agent,
@@ -170,7 +175,15 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             next = task.parent;
         }
         let lives_until = self.state.task(task).map_or(clock.steady, |task| task.expires);
-        Permit { effect, task, run, rests_on, deadline: clock.steady.plus(PERMIT_MS).min(lives_until) }
+        Permit {
+            effect,
+            task,
+            run,
+            rests_on,
+            deadline: clock.steady.plus(PERMIT_MS).min(lives_until),
+            answer_max: None,
+            wanted: Vec::new(),
+        }
     }
 
     fn open(&mut self, open: &Open, opened: judge::Opened, draft: &mut Draft) -> Reply {
@@ -209,8 +222,12 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             return Reply::Recorded;
         }
         let mut end = settle.end.clone();
-        if let (End::Done { result, .. }, Some(digest)) = (&mut end, settle.result) {
+        if let (End::Done { result, returned, .. }, Some(digest)) = (&mut end, settle.result) {
             *result = Some(Committed::new(&Value::String(digest.to_string()), draft.salts.draw()));
+            let values = |(source, values): (&Source, &Vec<Value>)| {
+                (source.clone(), Committed::new(&Value::Array(values.clone()), draft.salts.draw()))
+            };
+            *returned = settle.returned.iter().map(values).collect();
         }
         let now = judge::now(&self.state, clock).0;
         self.record(draft, Actor::System, now, Event::Settled(Settled { effect: settle.effect, end }));

@@ -1,17 +1,22 @@
 //! May this call happen?
 
-use super::{Shelf, now};
+use super::{
+    Shelf,
+    envelope::{Share, envelope},
+    facts::{Facts, Unread},
+    now,
+};
 use crate::{
     event::{Charge, ChosenBy},
     hash::Hash,
     names::{Name, RunId, TaskId, Tool, ToolName},
-    node::Node,
     outside::{self, Answer, Asking, Point, Sends},
-    pattern::{Pattern, Scope},
-    policy::{Bundle, Class, Entry, Profile, Purpose},
+    path::FieldPath,
+    pattern::Source,
+    policy::{Bundle, Class, Purpose},
     reason::{Reason, Word},
     request::{Call, Clock, Start},
-    rules::{Link, Question},
+    rules::Link,
     state::{State, Task},
     time::Millis,
     value::Value,
@@ -40,6 +45,18 @@ pub struct Admission {
     pub chosen_by: BTreeMap<String, ChosenBy>,
     /// The answers of outside decision points that it was judged with; all of them permit
     pub heard: Vec<Answer>,
+    /// Fields of the result that later steps need
+    pub wanted: BTreeSet<Source>,
+    /// Arguments of which the record keeps no value
+    pub digested: BTreeSet<String>,
+}
+
+impl Admission {
+    /// Bytes of the answer that the agent may be given; `None`: no budget bounds them
+    #[must_use]
+    pub fn answer_max(&self) -> Option<u64> {
+        self.charges.iter().filter_map(|charge| charge.held).min()
+    }
 }
 
 /// What is left to do for a call against which there is no reason
@@ -81,53 +98,64 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
     let mut class = Class::Read;
     let mut variants = BTreeSet::new();
     let mut charges = Vec::new();
+    let mut wanted = BTreeSet::new();
     let mut covering = Vec::new();
-    let links: Vec<Link<'_>> =
-        chain(state, task_id, task).map(|(task, of)| Link { task, agent: &of.agent, purpose: &of.purpose }).collect();
-    for (depth, (link, link_task)) in chain(state, task_id, task).enumerate() {
-        let above = links.get(depth + 1..).unwrap_or_default();
-        let mut entries = BTreeSet::new();
+    let mut digested = BTreeSet::new();
+    let links: Vec<(TaskId, &Task)> = chain(state, task_id, task).collect();
+    let line: Vec<Link<'_>> =
+        links.iter().map(|(_, task)| Link { agent: &task.agent, purpose: &task.purpose }).collect();
+    let sent = Value::Object(call.arguments.clone()).canonical().len() as u64;
+    for (depth, (link, link_task)) in links.iter().enumerate() {
+        let mut share = Share::new(sent);
         for bundle in versions(shelf, link_task.bundle, current) {
             let Some(bundle) = bundle else {
                 reasons.insert(Reason::new(Word::PolicyUnavailable, link));
                 continue;
             };
-            let Some(facts) = Facts::of(bundle, call) else {
-                // A version that does not know the connector allows nothing there, however wide a later one is.
-                let source = format!("purpose:{}", link_task.purpose);
-                reasons.insert(Reason::new(Word::ToolOutsidePurpose, source).with("tool", &call.tool));
-                continue;
+            let facts = match Facts::of(bundle, call) {
+                Ok(facts) => facts,
+                Err(Unread::Connector) => {
+                    // A version that does not know the connector allows nothing there, however wide a later one is.
+                    let source = format!("purpose:{}", link_task.purpose);
+                    reasons.insert(Reason::new(Word::ToolOutsidePurpose, source).with("tool", &call.tool));
+                    continue;
+                }
+                Err(Unread::Unclear(unclear)) => {
+                    reasons.extend(unclear);
+                    continue;
+                }
             };
-            match envelope(bundle, link_task, &facts) {
-                Ok(matching) => entries.extend(matching),
-                Err(unmet) => reasons.extend(unmet),
-            }
+            reasons.extend(envelope(bundle, link_task, &facts, &mut share));
             // Hidden and unknown give the same answer.
             if bundle.rules.hides(&call.tool, facts.profile.class) {
                 reasons.insert(Reason::new(Word::ToolOutsidePurpose, "rules").with("tool", &call.tool));
             }
             // A rule about an ancestor binds what the ancestor delegated.
-            reasons.extend(bundle.rules.judge(&facts.question(link, link_task, above, now)));
+            let above = line.get(depth + 1..).unwrap_or_default();
+            reasons.extend(bundle.rules.judge(&facts.question(bundle, (*link, link_task), above, now)));
             let covers = |point: &&Arc<Point>| point.covers.cover(&call.tool, &facts.variants, facts.class);
             let points: Vec<_> = bundle.points.iter().filter(covers).cloned().collect();
-            if link == task_id {
+            if *link == task_id {
                 class = class.max(facts.class);
                 variants.extend(facts.variants.iter().map(|name| (*name).clone()));
+                digested.extend(facts.profile.digested.iter().filter_map(FieldPath::root).map(ToOwned::to_owned));
             }
             if !points.is_empty() {
-                covering.push((facts, points));
+                covering.push((bundle, facts, points));
             }
         }
-        charges.push(Charge { task: link, entries });
+        let Share { entries, sent, held, wanted: fields } = share;
+        wanted.extend(fields);
+        charges.push(Charge { task: *link, entries, sent, held });
     }
     if !reasons.is_empty() {
         return Err(reasons.into_iter().collect());
     }
     // The question is about the call in its task, whichever version or ancestor has it asked: the same question
     // of several is one.
-    let above = links.get(1..).unwrap_or_default();
-    let askings = covering.iter().flat_map(|(facts, points)| {
-        let question = facts.question(task_id, task, above, now);
+    let above = line.get(1..).unwrap_or_default();
+    let askings = covering.iter().flat_map(|(bundle, facts, points)| {
+        let question = facts.question(bundle, (task_id, task), above, now);
         points.iter().map(move |point| Asking::new(point, &question, current.digest))
     });
     let askings: BTreeMap<_, _> =
@@ -156,6 +184,8 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
         now,
         chosen_by: chosen_by(task, &call.arguments),
         heard: weighed.heard,
+        wanted,
+        digested,
     }))
 }
 
@@ -266,130 +296,6 @@ fn pin(state: &State, call: &Call) -> Option<Reason> {
         }
         Some(_) => None,
     }
-}
-
-/// What one version of the policy says of a call
-struct Facts<'a> {
-    call: &'a Call,
-    profile: &'a Profile,
-    matching: Vec<&'a crate::policy::Variant>,
-    variants: Vec<&'a Name>,
-    class: Class,
-}
-
-impl<'a> Facts<'a> {
-    fn of(bundle: &'a Bundle, call: &'a Call) -> Option<Self> {
-        let profile = bundle.profile(&call.tool)?;
-        let matching = profile.fits(&call.arguments);
-        let variants = matching.iter().map(|variant| &variant.name).collect();
-        let class = profile.class_of(&matching);
-        Some(Self { call, profile, matching, variants, class })
-    }
-
-    fn question<'q>(&'q self, id: TaskId, task: &'q Task, chain: &'q [Link<'q>], now: Millis) -> Question<'q> {
-        Question {
-            agent: &task.agent,
-            user: task.user.as_ref(),
-            purpose: &task.purpose,
-            task: id,
-            chain,
-            tool: &self.call.tool,
-            variants: &self.variants,
-            class: self.class,
-            arguments: &self.call.arguments,
-            now,
-        }
-    }
-}
-
-/// The entries of a task's purpose that the call is charged to, or why none lets it through
-fn envelope<'a>(bundle: &'a Bundle, task: &Task, facts: &Facts<'_>) -> Result<Vec<Name>, Vec<Reason>> {
-    let tool = &facts.call.tool;
-    let Some(purpose) = bundle.purposes.get(&task.purpose) else {
-        return Err(vec![Reason::new(Word::PurposeStopped, Node::Purpose(task.purpose.clone()))]);
-    };
-    let source = || format!("purpose:{}", task.purpose);
-    let covering: Vec<&'a Entry> =
-        purpose.entries_of(tool).filter(|entry| entry.covers(tool, &facts.matching)).collect();
-    if covering.is_empty() {
-        return Err(vec![Reason::new(Word::ToolOutsidePurpose, source()).with("tool", tool)]);
-    }
-    let nothing = BTreeMap::new();
-    let scope = Scope { parameters: &task.values, attributes: &nothing };
-    let mut reasons = Vec::new();
-    let mut closest: Option<Vec<Reason>> = None;
-    let mut matching = Vec::new();
-    for entry in covering {
-        let unmet = arguments(entry, facts, scope, &source);
-        if unmet.is_empty() {
-            matching.push(entry);
-        } else if closest.as_ref().is_none_or(|closest| unmet.len() < closest.len()) {
-            closest = Some(unmet);
-        }
-    }
-    if matching.is_empty() {
-        reasons.extend(closest.into_iter().flatten());
-    } else {
-        reasons.extend(spent(&matching, task, &source));
-        reasons.extend(questions(&matching, &facts.call.arguments, scope, &source));
-    }
-    if !purpose.limits.standing.contains(&facts.class) {
-        reasons.push(Reason::new(Word::ClassNotOpen, source()).with("class", facts.class));
-    }
-    if let Some(calls) = purpose.limits.calls.filter(|calls| task.calls >= *calls) {
-        reasons.push(Reason::new(Word::CallsSpent, source()).with("limit", calls));
-    }
-    if reasons.is_empty() { Ok(matching.iter().map(|entry| entry.name.clone()).collect()) } else { Err(reasons) }
-}
-
-/// Arguments are closed by default: each is named by the entry, or free by the profile, or must be absent
-fn arguments(entry: &Entry, facts: &Facts<'_>, scope: Scope<'_>, source: &impl Fn() -> String) -> Vec<Reason> {
-    let given = &facts.call.arguments;
-    let outside = entry.arguments.iter().filter(|(name, pattern)| !pattern.matches(given.get(*name), scope)).map(
-        |(name, pattern)| {
-            Reason::new(Word::ArgumentOutsideTask, source())
-                .with("step", &entry.name)
-                .with("argument", name)
-                .with("expected", pattern.in_words(Some(scope)))
-        },
-    );
-    let unnamed = given
-        .keys()
-        .filter(|name| !entry.arguments.contains_key(*name) && !facts.profile.is_free(name))
-        .map(|name| Reason::new(Word::ArgumentNotNamed, source()).with("step", &entry.name).with("argument", name));
-    outside.chain(unnamed).collect()
-}
-
-/// One of the matching entries must have order and count left
-fn spent(matching: &[&Entry], task: &Task, source: &impl Fn() -> String) -> Vec<Reason> {
-    let step = |name: &Name| task.steps.get(name).copied().unwrap_or_default();
-    let mut reasons = Vec::new();
-    for entry in matching {
-        if let Some(before) = entry.after.as_ref().filter(|before| !step(before).succeeded) {
-            reasons.push(Reason::new(Word::OutOfOrder, source()).with("step", &entry.name).with("first", before));
-        } else if let Some(times) = entry.times.filter(|times| step(&entry.name).used >= *times) {
-            reasons.push(Reason::new(Word::CountSpent, source()).with("step", &entry.name).with("limit", times));
-        } else {
-            return Vec::new();
-        }
-    }
-    reasons
-}
-
-/// Every matching entry's question must be met, so an easier entry never hides a stricter one
-fn questions<'a>(
-    matching: &'a [&Entry],
-    given: &'a BTreeMap<String, Value>,
-    scope: Scope<'a>,
-    source: &'a impl Fn() -> String,
-) -> impl Iterator<Item = Reason> + 'a {
-    matching.iter().filter_map(move |entry| {
-        let ask = entry.ask.as_ref()?;
-        // An argument that is not there cannot show that the question is not needed.
-        let applies = |value: Option<&Value>, pattern: &Pattern| value.is_none() || pattern.matches(value, scope);
-        let asks = ask.when.iter().all(|(name, pattern)| applies(given.get(name), pattern));
-        asks.then(|| Reason::new(Word::ApprovalNeeded, source()).with("step", &entry.name).with("who", &ask.who))
-    })
 }
 
 /// An argument that equals a parameter was chosen by whoever chose that; anything else by the agent

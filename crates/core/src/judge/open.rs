@@ -6,7 +6,7 @@ use crate::{
     hash::Hash,
     names::Name,
     node::Node,
-    pattern::Scope,
+    pattern::{Match, Scope},
     policy::{Bundle, Purpose, Users},
     reason::{Reason, Word},
     request::{Clock, Open},
@@ -174,11 +174,10 @@ fn parameters(purpose: &Purpose, bundle: &Bundle, open: &Open) -> (Chosen, Vec<R
         }
     }
     let values: BTreeMap<Name, Value> = chosen.iter().map(|(name, (value, _))| (name.clone(), value.clone())).collect();
-    let nothing = BTreeMap::new();
     let user = open.user.as_ref().and_then(|user| bundle.users.get(user));
-    let scope = Scope { parameters: &values, attributes: user.map_or(&nothing, |user| &user.attributes) };
+    let scope = Scope::opening(&values, user.map(|user| &user.attributes));
     for (name, pattern) in &purpose.open.bounds {
-        if values.contains_key(name) && !pattern.matches(values.get(name), scope) {
+        if values.contains_key(name) && pattern.test(values.get(name), scope) != Match::Yes {
             reasons.push(
                 Reason::new(Word::ParameterOutsidePurpose, &source)
                     .with("parameter", name)

@@ -45,11 +45,15 @@ impl Asked {
             user: user.as_ref(),
             purpose: &"refund-order".parse().unwrap(),
             task: TaskId(7),
-            chain: &[],
             tool: &self.tool.parse().unwrap(),
             variants: &variants.iter().collect::<Vec<_>>(),
             class: self.class,
             arguments: &arguments,
+            person: None,
+            above: &[],
+            matches: &BTreeMap::new(),
+            target: None,
+            environment: None,
             // Noon of Monday, 5 January 2026.
             now: Millis(1_767_614_400_000),
         };

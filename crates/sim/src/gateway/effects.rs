@@ -10,6 +10,7 @@ use portreeve_core::{
     node::Node,
     request::{Request, Settle, Start},
 };
+use std::collections::BTreeMap;
 
 impl Gateway {
     /// Does the next step of one call
@@ -99,7 +100,7 @@ impl Gateway {
     /// Starts a child process; what became of the start may stay unknown
     fn spawn(&mut self, id: u64, permit: &Permit, connector: Name, env: &mut Env) {
         let effect = permit.effect();
-        let settle = |end| Settle { effect, end, result: None };
+        let settle = |end| Settle::new(effect, end);
         let refused = self.may_leave(permit, env).err().or(env.fails(8).then_some("no such program"));
         if let Some(why) = refused {
             self.settle(settle(End::NotSent { why: why.to_owned() }));
@@ -114,7 +115,13 @@ impl Gateway {
             return self.happened(id, Happened::NotPrepared("the start was not confirmed".to_owned()));
         }
         self.children.insert((permit.task(), connector), effect);
-        self.settle(settle(End::Done { ok: true, bytes: 0, result: None, process: Some(process) }));
+        self.settle(settle(End::Done {
+            ok: true,
+            bytes: 0,
+            result: None,
+            returned: BTreeMap::new(),
+            process: Some(process),
+        }));
         self.happened(id, Happened::Prepared);
     }
 }

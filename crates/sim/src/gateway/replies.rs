@@ -64,7 +64,7 @@ impl Gateway {
             (Who::Start(id, _), Reply::Refused(reasons)) => self.happened(id, Happened::Refused(reasons)),
             (Who::Idle(effect), Reply::Permit(_)) => {
                 let end = End::NotSent { why: "not needed any more".to_owned() };
-                self.settle(Settle { effect, end, result: None });
+                self.settle(Settle::new(effect, end));
             }
             (Who::Settle(effect), Reply::Recorded) => env.oracle.settled(effect),
             (Who::Stop(node) | Who::OwedStop(node), Reply::Recorded) => self.stopped(&node, env),

@@ -78,7 +78,7 @@ impl Pure {
                 Do::Forward(_) => {
                     let ok = (self.world.answers)(&tool, &arguments);
                     saw = if ok { Saw::Ok } else { Saw::Failed };
-                    Happened::Answered { ok, bytes: 2, digest: Hash::of(b"{}") }
+                    Happened::Answered { ok, bytes: 2, digest: Hash::of(b"{}"), returned: BTreeMap::new() }
                 }
                 Do::Settle(_) | Do::Reply(_) => return saw,
             };

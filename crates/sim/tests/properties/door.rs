@@ -6,9 +6,11 @@ use portreeve_core::{
     hash::Hash,
     names::{BootId, EffectId, MemoryId, Name, RunId, TaskId, Tool},
     node::{Node, Why},
+    path::FieldPath,
     pattern::{Operand, Pattern},
     policy::{
-        Agent, Bundle, Class, Connector, Entry, Kind, Limits, Opening, Parameter, Profile, Purpose, Reach, Usage, Users,
+        Agent, Bundle, Bytes, Class, Connector, Entry, Kind, Limits, OnHold, Opening, Parameter, Profile, Purpose,
+        Reach, Usage, Users,
     },
     reason::{Reason, Word},
     request::{Call, Change, ChangeWhat, Clock, Fit, Open, Request, Settle, Stop},
@@ -143,10 +145,10 @@ impl Door {
             Want::Settle { ago, ok } => {
                 let effect = EffectId(self.effects.saturating_sub(u64::from(ago)));
                 let end = match ok {
-                    Some(ok) => End::Done { ok, bytes: 1, result: None, process: None },
+                    Some(ok) => End::Done { ok, bytes: 1, result: None, returned: BTreeMap::new(), process: None },
                     None => End::NotSent { why: "test".to_owned() },
                 };
-                Request::Settle(Settle { effect, end, result: Some(Hash::of(b"answer")) })
+                Request::Settle(Settle { result: Some(Hash::of(b"answer")), ..Settle::new(effect, end) })
             }
             Want::Stop(task) => stop(Node::Task(TaskId(u64::from(task)))),
             Want::StopAgent => stop(Node::Agent(name("bot"))),
@@ -185,10 +187,11 @@ const START: i64 = 1_800_000_000_000;
 pub(crate) fn bundle(entries: &[Entry], rules: &[usize]) -> Arc<Bundle> {
     let connector = |connector: &str| {
         let tools = (0..TOOLS.len()).map(tool).filter(|tool| tool.connector.as_str() == connector);
-        let profile = Profile { class: Class::Read, variants: Vec::new(), arguments: BTreeMap::new() };
+        let profile = Profile::new(Class::Read);
         let tools = tools.map(|tool| (tool.name, profile.clone())).collect();
         let reach = Reach::Http { url: "http://test".to_owned() };
-        (name(connector), Connector { reach, timeout_ms: 1_000, tools })
+        let toolsets = BTreeMap::new();
+        (name(connector), Connector { reach, timeout_ms: 1_000, tools, toolsets, environment: None })
     };
     let purpose = Purpose::new(
         ("work".to_owned(), "test".to_owned(), None),
@@ -198,6 +201,9 @@ pub(crate) fn bundle(entries: &[Entry], rules: &[usize]) -> Arc<Bundle> {
             idle_after_ms: Some(20_000),
             standing: [Class::Read].into(),
             calls: Some(9),
+            ceiling: None,
+            bytes: Bytes { arguments: Some(90), results: Some(6) },
+            on_hold: OnHold::Deny,
         },
         BTreeMap::from([(name("p"), Parameter { kind: Kind::Decimal { min: None, max: None }, default: None })]),
         entries.to_vec(),
@@ -246,7 +252,7 @@ impl Snapshots for Only {
 /// An entry that lets every call of a tool without arguments through
 pub(crate) fn entry(at: usize) -> Entry {
     let uses = vec![Usage { tool: tool(at), variant: None }];
-    Entry { name: name("e0"), uses, arguments: BTreeMap::new(), times: None, after: None, ask: None }
+    Entry { name: name("e0"), uses, arguments: BTreeMap::new(), times: None, after: None, ask: None, undo: None }
 }
 
 /// One to four entries; the later ones may come after the first
@@ -259,11 +265,12 @@ pub(crate) fn entries() -> impl Strategy<Value = Vec<Entry>> {
             uses: vec![Usage { tool: tool(at), variant: None }],
             arguments: [("a", a), ("b", b)]
                 .into_iter()
-                .filter_map(|(name, pattern)| Some((name.to_owned(), pattern?)))
+                .filter_map(|(name, pattern)| Some((FieldPath::name(name), pattern?)))
                 .collect(),
             times,
             after: (after && index > 0).then(|| name("e0")),
             ask: None,
+            undo: None,
         };
         entries.into_iter().enumerate().map(entry).collect()
     })
@@ -283,7 +290,10 @@ pub(crate) fn pattern() -> impl Strategy<Value = Pattern> {
         2 => operand.clone().prop_map(Pattern::AtMost),
         1 => operand.clone().prop_map(Pattern::AtLeast),
         1 => operand.clone().prop_map(Pattern::Prefix),
-        1 => operand.prop_map(Pattern::Glob),
+        1 => Just(Pattern::Glob("x/*".to_owned())),
+        1 => operand.clone().prop_map(Pattern::Under),
+        1 => operand.prop_map(Pattern::Path),
+        1 => (0..4u64).prop_map(Pattern::MaxBytes),
     ]
 }
 
