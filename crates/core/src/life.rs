@@ -177,6 +177,7 @@ impl Life {
         }
         let reason = |asking: &Asking| {
             let reason = Reason::new(Word::OutsideSilent, outside::source(&asking.point.name));
+            let reason = reason.with("point", &asking.point.name);
             reason.with("because", "its answers were too old before they could be used")
         };
         (Phase::Over, vec![Do::Reply(Answer::Refusal(askings.iter().map(reason).collect()))])

@@ -284,7 +284,7 @@ impl Said {
             Self::Silent(why) => (Word::OutsideSilent, Some(why.as_str())),
             Self::Failed(why) => (Word::OutsideFailed, Some(why.as_str())),
         };
-        let reason = Reason::new(word, source(point));
+        let reason = Reason::new(word, source(point)).with("point", point);
         Some(match because {
             Some(because) => reason.with("because", because),
             None => reason,

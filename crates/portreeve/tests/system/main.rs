@@ -20,5 +20,6 @@ mod endpoint;
 mod first_steps;
 mod interop;
 mod orphans;
+mod outside;
 mod stop;
 mod support;
