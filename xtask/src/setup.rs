@@ -34,8 +34,8 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
         }
     };
     part("TypeScript SDK and official servers", npm(&interop.join("node")));
-    part("Python SDK 2", python(&interop.join("venv"), PYTHON_SDK_2));
-    part("Python SDK 1", python(&interop.join("venv1"), PYTHON_SDK_1));
+    part("Python SDK 2 and official servers", python(&interop.join("venv"), PYTHON_2));
+    part("Python SDK 1 and the archived SQLite server", python(&interop.join("venv1"), PYTHON_1));
     part("Open Policy Agent", opa(&interop.join("opa")));
     Ok(Setup { interop, missing })
 }
@@ -127,23 +127,26 @@ fn npm(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The official Python SDK in an environment of its own
-fn python(folder: &Path, version: &str) -> anyhow::Result<()> {
+/// These packages in a Python environment of their own
+fn python(folder: &Path, packages: &[(&str, &str)]) -> anyhow::Result<()> {
     at_least(&PYTHON, PYTHON_MIN)?;
     let python = folder.join("bin").join("python");
+    let exact: Vec<_> = packages.iter().map(|(package, version)| format!("{package}=={version}")).collect();
     let installed = || {
-        let mut ask = shell::command(&python, &["-c", "import importlib.metadata as m; print(m.version('mcp'))"]);
-        shell::output(&mut ask).is_ok_and(|answer| answer.trim() == version)
+        let ask = "import importlib.metadata as m, sys
+for one in sys.argv[1:]:
+    name, version = one.split('==')
+    assert m.version(name) == version, one";
+        shell::succeeds(shell::command(&python, &["-c", ask]).args(&exact))
     };
     if installed() {
         return Ok(());
     }
     ensure!(VENV.is_there(), "python3 has no venv module");
-    let exact = format!("mcp=={version}");
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", &exact];
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"];
     let result = shell::run(shell::command("python3", &["-m", "venv", "--clear"]).arg(folder))
-        .and_then(|()| shell::run(&mut shell::command(&python, &pip)))
-        .and_then(|()| if installed() { Ok(()) } else { bail!("{exact} does not run") });
+        .and_then(|()| shell::run(shell::command(&python, &pip).args(&exact)))
+        .and_then(|()| if installed() { Ok(()) } else { bail!("{} does not run", exact.join(", ")) });
     if result.is_err() {
         // Half an environment would look like a whole one to a test.
         fs::remove_dir_all(folder).ok();
@@ -196,8 +199,15 @@ fn version(text: &str) -> Option<(u32, u32)> {
 
 /// What the SDK of the second line asks for
 const PYTHON_MIN: (u32, u32) = (3, 10);
-const PYTHON_SDK_2: &str = "2.3.0";
-const PYTHON_SDK_1: &str = "1.30.0";
+// The servers' versions are those that `policies/profiles` were written from: a test holds both together.
+const PYTHON_2: &[(&str, &str)] = &[
+    ("mcp", "2.3.0"),
+    ("mcp-server-fetch", "2026.10.24"),
+    ("mcp-server-git", "2026.10.19"),
+    ("mcp-server-time", "2026.10.19"),
+];
+/// The archived server does not run on the second line of the SDK
+const PYTHON_1: &[(&str, &str)] = &[("mcp", "1.30.0"), ("mcp-server-sqlite", "2025.4.25")];
 
 /// The Open Policy Agent whose Data API is tested against
 const OPA: &str = "1.22.0";
@@ -208,6 +218,7 @@ const NPM_PACKAGES: &[(&str, &str)] = &[
     ("@modelcontextprotocol/sdk", "1.32.2"),
     ("@modelcontextprotocol/server-everything", "2026.8.31"),
     ("@modelcontextprotocol/server-filesystem", "2026.8.31"),
+    ("@modelcontextprotocol/server-memory", "2026.8.31"),
 ];
 
 #[cfg(test)]

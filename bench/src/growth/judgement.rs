@@ -47,6 +47,11 @@ pub(super) fn measure() -> anyhow::Result<Vec<Figure>> {
         figures.push(Figure::new("judgement, p99", format!("{tasks} tasks"), p99, "µs", None));
     }
     for size in [10, 1_000, 10_000] {
+        let files = policy(size, size).into_iter().collect();
+        let at = || format!("{size} purposes and rules");
+        let (load, check) = loaded(&files)?;
+        figures.push(Figure::new("loading a policy", at(), load, "ms", None));
+        figures.push(Figure::new("running its cases, one for each purpose", at(), check, "ms", None));
         let world = world(size, size, 100)?;
         let (p50, p99) = judged(&world, 100)?;
         figures.push(Figure::new("judgement, p50", format!("{size} purposes and rules"), p50, "µs", Some("flat")));
@@ -55,7 +60,32 @@ pub(super) fn measure() -> anyhow::Result<Vec<Figure>> {
     Ok(figures)
 }
 
-fn policy(purposes: u32, rules: u32) -> Files {
+/// Milliseconds to load a policy, and to run its cases: the best of three
+fn loaded(files: &Files) -> anyhow::Result<(f64, f64)> {
+    let mut best = (f64::MAX, f64::MAX);
+    for _ in 0..3 {
+        let begun = now_ns();
+        let loaded = compile(files)?;
+        let read = now_ns();
+        let found = black_box(loaded.run_cases());
+        anyhow::ensure!(
+            found.is_empty(),
+            "a case fails: {}",
+            found.first().map(ToString::to_string).unwrap_or_default()
+        );
+        let ms = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e6;
+        best = (best.0.min(ms(begun, read)), best.1.min(ms(read, now_ns())));
+    }
+    Ok(best)
+}
+
+fn compile(files: &Files) -> anyhow::Result<portreeve_rules::Loaded> {
+    portreeve_rules::compile(files)
+        .map_err(|findings| anyhow!("{}", findings.first().map(ToString::to_string).unwrap_or_default()))
+}
+
+/// A policy of so many purposes, each with a tool and a case of its own
+pub(super) fn policy(purposes: u32, rules: u32) -> Vec<(String, String)> {
     let mut files = vec![("agents/bot.toml".to_owned(), "owner = \"o\"\n".to_owned())];
     let mut connector = "url = \"http://127.0.0.1:1/mcp\"\n".to_owned();
     let mut cedar = String::new();
@@ -65,7 +95,9 @@ fn policy(purposes: u32, rules: u32) -> Files {
             "name = \"p{at}\"\nabout = \"a\"\nowner = \"o\"\n[open]\nagents = [\"bot\"]\nusers = \"none\"\n[task]\n\
              expires_after = \"1h\"\nstanding = [\"read\"]\n[parameters]\nid = {{ type = \"string\" }}\n\
              limit = {{ type = \"decimal\" }}\n[[allow]]\nname = \"a\"\nuse = [\"c.t{at}\"]\n\
-             where = {{ id = \"{{id}}\", amount = {{ at_most = \"{{limit}}\" }} }}\n"
+             where = {{ id = \"{{id}}\", amount = {{ at_most = \"{{limit}}\" }} }}\n[[case]]\n\
+             given = {{ id = \"x\", limit = 5 }}\ncall = {{ tool = \"c.t{at}\", args = {{ id = \"x\", amount = 4 }} }}\n\
+             expect = \"permit\"\n"
         );
         files.push((format!("purposes/p{at}.toml"), purpose));
     }
@@ -76,12 +108,11 @@ fn policy(purposes: u32, rules: u32) -> Files {
     }
     files.push(("connectors/c.toml".to_owned(), connector));
     files.push(("rules/all.cedar".to_owned(), cedar));
-    files.into_iter().collect()
+    files
 }
 
 fn world(purposes: u32, rules: u32, tasks: u32) -> anyhow::Result<World> {
-    let loaded = portreeve_rules::compile(&policy(purposes, rules))
-        .map_err(|findings| anyhow!("{}", findings.first().map(ToString::to_string).unwrap_or_default()))?;
+    let loaded = compile(&policy(purposes, rules).into_iter().collect())?;
     let log = Memory::over(Storage::new(Options { bytes_max: None, reserve_bytes: 0 }));
     let mut world = Engine::boot(log, Reader, NoSnapshots, BootId(1), "bench", NOW)?;
     let pins =

@@ -73,7 +73,86 @@ pub(super) fn measure(portreeve: &Path, dir: &Path, tasks: u32, records: u32) ->
     let (last, ms) = Served::start(portreeve, &data)?;
     figures.push(Figure::new("start-up after kill -9", format!("{records} records"), ms, "ms", Some("< 1000")));
     last.end()?;
+    figures.extend(reloads(portreeve, dir, &runtime)?);
     Ok(figures)
+}
+
+/// Purposes of the policy that is applied again and again
+const RELOADED: u32 = 10_000;
+const RELOADS: u32 = 5;
+
+/// How long openings take while nothing else happens, and while a large policy is applied
+///
+/// An opening is judged and made durable as a call is, in the same queue.
+fn reloads(portreeve: &Path, dir: &Path, runtime: &tokio::runtime::Runtime) -> anyhow::Result<Vec<Figure>> {
+    let folder = tempfile::tempdir_in(dir)?;
+    let data = folder.path().join("data");
+    let policy = data.join("policy");
+    for (path, text) in super::judgement::policy(RELOADED, 10) {
+        let path = policy.join(path);
+        fs::create_dir_all(path.parent().context("a folder")?)?;
+        fs::write(path, text)?;
+    }
+    fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    let (served, ms) = Served::start(portreeve, &data)?;
+    let (quiet, busy, apply) = runtime.block_on(async {
+        let quiet = openings(&data, std::future::ready(()), 300).await?;
+        let applied = async {
+            let mut admin = admin(&data).await?;
+            let mut longest = 0;
+            for round in 0..RELOADS {
+                // Another digest each time.
+                fs::write(policy.join("agents/bot.toml"), format!("owner = \"o{round}\"\n"))?;
+                let begun = now_ns();
+                ask(&mut admin, Method::POST, "/v1/policy/apply", json!({})).await?;
+                longest = longest.max(now_ns().saturating_sub(begun));
+            }
+            anyhow::Ok(longest)
+        };
+        let applied = std::pin::pin!(applied);
+        let mut longest = Ok(0);
+        let busy = openings(&data, async { longest = applied.await }, 0).await?;
+        anyhow::Ok((quiet, busy, longest? as f64 / 1e6))
+    })?;
+    served.end()?;
+    let at = || format!("{RELOADED} purposes");
+    let figure = |what: &str, histogram: &Histogram<u64>, quantile| {
+        Figure::new(what, at(), histogram.value_at_quantile(quantile) as f64 / 1000.0, "ms", None)
+    };
+    Ok(vec![
+        Figure::new("start-up, first start", at(), ms, "ms", None),
+        Figure::new("applying a policy, longest", at(), apply, "ms", None),
+        figure("an opening, nothing else, p50", &quiet, 0.5),
+        figure("an opening, nothing else, p99", &quiet, 0.99),
+        figure("an opening, while it is applied, p50", &busy, 0.5),
+        figure("an opening, while it is applied, p99", &busy, 0.99),
+        figure("an opening, while it is applied, longest", &busy, 1.0),
+    ])
+}
+
+/// Microseconds of openings, one after the other, until `done` and at least so many
+async fn openings(data: &Path, done: impl Future<Output = ()>, least: u32) -> anyhow::Result<Histogram<u64>> {
+    let mut admin = admin(data).await?;
+    let mut histogram = Histogram::new(3)?;
+    let mut done = std::pin::pin!(done);
+    let mut is_done = false;
+    let mut count = 0;
+    while !is_done || count < least {
+        let parameters = json!({ "id": "x", "limit": 5 });
+        let opening = ask(&mut admin, Method::POST, "/v1/tasks", json!({ "purpose": "p0", "parameters": parameters }));
+        let mut opening = std::pin::pin!(opening);
+        let begun = now_ns();
+        let opened = loop {
+            tokio::select! {
+                opened = &mut opening => break opened,
+                () = &mut done, if !is_done => is_done = true,
+            }
+        };
+        opened?;
+        histogram.record((now_ns().saturating_sub(begun) / 1000).max(1))?;
+        count += 1;
+    }
+    Ok(histogram)
 }
 
 /// A running `portreeve serve`; dropped, it is killed

@@ -39,6 +39,10 @@ pub fn due(state: &State, now: Millis) -> Vec<Owed> {
         let (why, at) = state.task(*id)?.passed(now)?;
         Some(stop(Node::Task(*id), why, Some(at)))
     });
+    let grants = state.grants.iter().filter_map(|(id, grant)| {
+        let (why, at) = state.grant_passed(grant, now)?;
+        Some(stop(Node::Grant(*id), why, at))
+    });
     let orphans = state.orphans.iter().map(|id| stop(Node::Task(*id), Why::Ended, None));
     let effects = state.effects.iter().filter_map(|(id, open)| {
         let stale = open.boot != state.boot;
@@ -57,11 +61,12 @@ pub fn due(state: &State, now: Millis) -> Vec<Owed> {
             }
         })
     });
-    passed.chain(orphans).chain(effects).collect()
+    passed.chain(grants).chain(orphans).chain(effects).collect()
 }
 
 /// When something will be owed that is not owed yet, if nothing happens before
 #[must_use]
 pub fn wake(state: &State) -> Option<Millis> {
-    state.deadlines.first().map(|(deadline, _)| *deadline)
+    let tasks = state.deadlines.first().map(|(deadline, _)| *deadline);
+    tasks.into_iter().chain(state.grants.values().map(|grant| grant.until)).min()
 }

@@ -103,6 +103,15 @@ impl Permit {
         &self.rests_on
     }
 
+    /// The same leave, which rests on the grant without which it would have been refused, and ends with it
+    fn under(mut self, observed: Option<&judge::Observed>) -> Self {
+        if let Some(observed) = observed {
+            self.rests_on.push(Node::Grant(observed.grant));
+            self.deadline = self.deadline.min(observed.until);
+        }
+        self
+    }
+
     /// Bytes of the answer that the agent may be given, if a budget bounds them
     #[must_use]
     pub fn answer_max(&self) -> Option<u64> {

@@ -7,7 +7,7 @@ use crate::{
     commit::{Committed, OpeningLine},
     hash::Hash,
     log::{Group, Head},
-    names::{BootId, EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
+    names::{BootId, EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
     pattern::Source,
     policy::Class,
@@ -53,6 +53,8 @@ pub enum Event {
     Began(Box<Began>),
     /// A node is over
     Stopped(Stopped),
+    /// A person said yes to something beforehand
+    Granted(Granted),
     /// Requests were refused; several alike are one event
     Refused(Refused),
     /// An effect may happen from now on, and is charged at its worst
@@ -135,6 +137,43 @@ pub struct Stopped {
     pub at: Millis,
 }
 
+/// A person said yes to something beforehand
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// Its name; a node, which is stopped when its time has passed or somebody ends it
+    pub grant: GrantId,
+    /// To what
+    pub to: To,
+    /// Who answers for it: a user of the policy as `user:NAME`, or an account as `account:NAME`
+    pub owner: String,
+    /// Why, in the owner's words
+    pub why: Committed,
+    /// When it is over at the latest
+    pub until: Millis,
+}
+
+/// What a grant counts towards
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum To {
+    /// Calls outside of the envelope
+    Observe {
+        /// Of which tasks or to where: `all`, a purpose or a connector
+        on: Node,
+    },
+}
+
+/// What would have refused an effect, and the grant that let it through
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Because {
+    /// The grant; the effect rests on it
+    pub grant: GrantId,
+    /// The words of the reasons, each once
+    pub words: BTreeSet<Word>,
+    /// The reasons in full, which may quote arguments
+    pub reasons: Committed,
+}
+
 /// Requests were refused
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
@@ -166,6 +205,9 @@ pub struct Admitted {
     /// What was judged with beside the log and the policy
     #[serde(default, skip_serializing_if = "Inputs::is_empty")]
     pub inputs: Inputs,
+    /// What would have refused it without a grant
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<Because>,
 }
 
 /// What a judgement took from elsewhere than the log and the policy
@@ -313,6 +355,13 @@ pub enum Changed {
         /// Every node that stands in it
         nodes: BTreeSet<Node>,
     },
+    /// An earlier version of the policy is current again, whatever the directory says
+    Back {
+        /// Its digest; the content is a blob of an earlier group
+        digest: Hash,
+        /// Every node that stands in it
+        nodes: BTreeSet<Node>,
+    },
     /// Definitions of a connector's tools were accepted, and those not listed are accepted no longer
     Pins {
         /// Which connector
@@ -373,22 +422,23 @@ impl Record {
                 parameters.chain(objective).collect()
             }
             Event::Admitted(admitted) => {
-                let Admitted { what, inputs, .. } = &mut **admitted;
+                let Admitted { what, inputs, because, .. } = &mut **admitted;
                 let arguments = match what {
                     What::Call(call) => Some(&mut call.arguments),
                     What::Child { .. } => None,
                 };
                 let arguments = arguments.into_iter().flatten();
+                let arguments = arguments.map(|(name, given)| (format!("arguments.{name}"), &mut given.value));
                 let outside = inputs.outside.iter_mut().enumerate();
-                arguments
-                    .map(|(name, given)| (format!("arguments.{name}"), &mut given.value))
-                    .chain(outside.map(|(index, heard)| (format!("outside.{index}"), &mut heard.question)))
-                    .collect()
+                let outside = outside.map(|(index, heard)| (format!("outside.{index}"), &mut heard.question));
+                let because = because.iter_mut().map(|because| ("because".to_owned(), &mut because.reasons));
+                arguments.chain(outside).chain(because).collect()
             }
             Event::Noted(Noted::Consulted { points, .. }) => {
                 let points = points.iter_mut().enumerate();
                 points.map(|(index, told)| (format!("points.{index}"), &mut told.question)).collect()
             }
+            Event::Granted(granted) => vec![("why".to_owned(), &mut granted.why)],
             Event::Refused(refused) => vec![("reasons".to_owned(), &mut refused.reasons)],
             Event::Settled(Settled { end: End::Done { result, returned, .. }, .. }) => {
                 let result = result.iter_mut().map(|result| ("result".to_owned(), result));

@@ -7,9 +7,11 @@
 mod call;
 mod envelope;
 mod facts;
+mod grant;
 mod open;
 
-pub use call::{Admission, Judged, judge_call, judge_start, listed};
+pub use call::{Admission, Judged, Starting, judge_call, judge_start, listed};
+pub use grant::{GRANT_MS_MAX, Observed, judge_grant};
 pub use open::{Opened, judge_open};
 
 use crate::{
@@ -90,6 +92,7 @@ pub fn judge_stop(state: &State, stop: &Stop) -> Vec<Reason> {
         Node::Task(id) => state.tasks.contains_key(id),
         Node::Run(run) => state.task_of(*run).is_some_and(|task| state.tasks.contains_key(&task)),
         Node::Child(id) => state.effects.get(id).is_some_and(|open| matches!(open.what, OpenWhat::Child(_))),
+        Node::Grant(id) => state.grants.contains_key(id),
         node => state.registry.contains_key(node),
     };
     if !known {
@@ -98,8 +101,9 @@ pub fn judge_stop(state: &State, stop: &Stop) -> Vec<Reason> {
             Node::Run(run) => state.task_of(*run).and_then(|task| state.over.get(&task)),
             _ => None,
         };
+        let unknown = if matches!(stop.node, Node::Grant(_)) { Word::GrantUnknown } else { Word::TaskUnknown };
         reasons.push(ended.map_or_else(
-            || Reason::new(Word::TaskUnknown, &stop.node),
+            || Reason::new(unknown, &stop.node),
             |over| Reason::new(Word::TaskOver, &stop.node).with("why", over.why),
         ));
     }

@@ -182,6 +182,8 @@ ids! {
     MemoryId = "mem_";
     /// One life of the process that holds the data folder
     BootId = "boot_";
+    /// One grant: a recorded yes of a person
+    GrantId = "grant_";
 }
 
 /// Crockford's alphabet without the letters that are taken for digits

@@ -1,6 +1,6 @@
 //! Everything that lives, by name: what can be stopped, and what other things rest on.
 
-use crate::names::{EffectId, Invalid, Name, RunId, TaskId};
+use crate::names::{EffectId, GrantId, Invalid, Name, RunId, TaskId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -25,6 +25,8 @@ pub enum Node {
     Task(TaskId),
     /// A child process that was started for a task
     Child(EffectId),
+    /// A recorded yes of a person
+    Grant(GrantId),
 }
 
 impl fmt::Display for Node {
@@ -38,6 +40,7 @@ impl fmt::Display for Node {
             Self::Run(id) => id.fmt(f),
             Self::Task(id) => id.fmt(f),
             Self::Child(id) => write!(f, "child:{id}"),
+            Self::Grant(id) => id.fmt(f),
         }
     }
 }
@@ -49,6 +52,7 @@ impl FromStr for Node {
         match text.split_once(':') {
             None if text == "all" => Ok(Self::Tenant),
             None if text.starts_with("run_") => text.parse().map(Self::Run),
+            None if text.starts_with("grant_") => text.parse().map(Self::Grant),
             None => text.parse().map(Self::Task),
             Some(("agent", name)) => name.parse().map(Self::Agent),
             Some(("user", name)) => name.parse().map(Self::User),

@@ -507,7 +507,9 @@ impl Purpose {
             }
         }
         let mut wanted: BTreeMap<Name, BTreeSet<Source>> = BTreeMap::new();
-        for source in entries.iter().flat_map(|entry| entry.arguments.values()).flat_map(Pattern::sources) {
+        let questions = entries.iter().filter_map(|entry| entry.ask.as_ref()).flat_map(|ask| ask.when.values());
+        let patterns = entries.iter().flat_map(|entry| entry.arguments.values()).chain(questions);
+        for source in patterns.flat_map(Pattern::sources) {
             wanted.entry(source.step.clone()).or_default().insert(source.clone());
         }
         Self { about, owner, review_by, open, limits, parameters, entries, by_tool, wanted }
@@ -713,6 +715,15 @@ pub struct Usage {
     pub tool: Tool,
     /// The variant; without it, what no variant claims
     pub variant: Option<Name>,
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.variant {
+            Some(variant) => write!(f, "{}#{variant}", self.tool),
+            None => self.tool.fmt(f),
+        }
+    }
 }
 
 impl Entry {

@@ -17,6 +17,14 @@ pub enum Sort {
     Later,
 }
 
+impl Sort {
+    /// Whether anything can remove a reason of this sort: a grant, people, time
+    #[must_use]
+    pub fn is_answerable(self) -> bool {
+        self != Self::Final
+    }
+}
+
 impl fmt::Display for Sort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -29,10 +37,12 @@ impl fmt::Display for Sort {
 }
 
 macro_rules! words {
-    ($($variant:ident $word:literal $sort:ident $says:literal $remedy:literal;)*) => {
+    ($($variant:ident $word:literal $sort:ident $interop:literal $says:literal $person:literal $remedy:literal;)*) => {
         /// One word of the closed list; the only family of codes
         ///
-        /// In the order in which they are told: the first of several reasons is the most useful one.
+        /// In the order in which they are told, the most useful first: what ends the task; what ends its calls; what
+        /// is wrong with this call; what is missing before it; questions; then what concerns openings and grants.
+        /// What time removes comes last, so that nobody is told to try again while something else stands.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Word {$(
             #[doc = $says]
@@ -55,10 +65,22 @@ macro_rules! words {
                 match self {$(Self::$variant => Sort::$sort),*}
             }
 
-            /// One sentence for the agent and the person
+            /// One sentence for the agent
             #[must_use]
             pub fn says(self) -> &'static str {
                 match self {$(Self::$variant => $says),*}
+            }
+
+            /// One sentence for the person who answers for it
+            #[must_use]
+            pub fn to_person(self) -> &'static str {
+                match self {$(Self::$variant => $person),*}
+            }
+
+            /// The denial reason of the Mission-Bound Authorization drafts that comes closest
+            #[must_use]
+            pub fn interop(self) -> &'static str {
+                match self {$(Self::$variant => $interop),*}
             }
 
             /// What to do about it
@@ -71,150 +93,231 @@ macro_rules! words {
 }
 
 words! {
-    TaskOver "task_over" Final
+    TaskOver "task_over" Final "mission_inactive"
         "The task that this run works on is over."
+        "The task ended, expired, was idle for too long or was stopped; what it had open ends with it."
         "Stop. Report what was done; a person can open a new task.";
-    TaskUnknown "task_unknown" Final
+    TaskUnknown "task_unknown" Final "mission_inactive"
         "No task of this name is known here."
+        "The name is wrong, the task ended more than ten minutes ago, or it belongs to another data folder."
         "List the open tasks with `portreeve task list`.";
-    TenantStopped "tenant_stopped" Final
+    TenantStopped "tenant_stopped" Final "mission_inactive"
         "Everything in this data folder has been stopped."
+        "Somebody stopped everything with `portreeve kill all`; nothing happens until the policy is applied again."
         "Only a change of the data folder's policy starts it again.";
-    AgentStopped "agent_stopped" Final
+    AgentStopped "agent_stopped" Final "mission_inactive"
         "This agent has been stopped."
+        "Somebody stopped this agent; all of its tasks are refused and none can be opened."
         "Take its file out of the policy, apply, and add it again once it may work.";
-    UserStopped "user_stopped" Final
+    UserStopped "user_stopped" Final "mission_inactive"
         "The user on whose behalf this runs has been stopped."
+        "Somebody stopped this user; every task on their behalf is refused, and so are the grants that they gave."
         "Take the user's file out of the policy, apply, and add it again.";
-    PurposeStopped "purpose_stopped" Final
+    PurposeStopped "purpose_stopped" Final "mission_inactive"
         "This purpose has been stopped or is no longer in the policy."
+        "The purpose was stopped or taken out of the policy, so its running tasks are refused."
         "Open a task under a purpose of the current policy: `portreeve policy show`.";
-    ConnectorStopped "connector_stopped" Final
+    ConnectorStopped "connector_stopped" Final "resource_policy"
         "This connector has been stopped or is no longer in the policy."
+        "The server behind these tools was stopped or taken out of the policy; the task goes on without it."
         "Use another connector, or have it added again with `portreeve connector add`.";
-    ClockUnreliable "clock_unreliable" Later
-        "The clock of this machine disagrees with itself or with the record."
-        "Set the clock right; nothing is permitted until then.";
-    RecordUnavailable "record_unavailable" Later
-        "The record could not be written, so nothing may happen."
-        "Try again. If it stays: `portreeve status`, then disk space and health.";
-    RecordFull "record_full" Later
-        "No space is left for the record, so nothing may happen."
-        "Free disk space or raise `log.bytes_max`; stopping still works.";
-    PolicyUnavailable "policy_unavailable" Final
+    PolicyUnavailable "policy_unavailable" Final "stale_state"
         "The policy that this task was opened under cannot be read any more."
+        "A version of the policy that a task rests on is missing from the record, or this version of Portreeve does not understand it."
         "Open a new task under the current policy.";
-    ToolOutsidePurpose "tool_outside_purpose" Standing
-        "The purpose of this task does not name this tool."
-        "Use one of the listed tools; if the work needs this one, it needs another purpose.";
-    MethodNotEnforced "method_not_enforced" Final
-        "This version cannot judge this method or field yet, so it refuses it."
-        "Use tools/list and tools/call without MCP tasks.";
-    DefinitionChanged "definition_changed" Final
-        "The server changed the definition of this tool since it was accepted."
-        "Look at the change and accept it: `portreeve connector accept NAME`.";
-    DefinitionMissing "definition_missing" Final
-        "The server no longer offers this tool as it was accepted."
-        "Look at what it offers now: `portreeve connector show NAME`.";
-    ArgumentsInvalid "arguments_invalid" Standing
-        "The arguments do not fit the accepted input schema of the tool."
-        "Send arguments that fit the tool's inputSchema.";
-    ArgumentOutsideTask "argument_outside_task" Standing
-        "An argument is outside what this task was opened for."
-        "Use a value inside the task's parameters; other values need another task.";
-    ArgumentNotNamed "argument_not_named" Standing
-        "An argument was given that the purpose does not mention."
-        "Leave this argument out.";
-    ArgumentUnclear "argument_unclear" Final
-        "An argument can be read in more than one way, so nobody can tell what this call would do."
-        "Write it plainly: no `..`, no escapes, the type that the schema names; or split the call.";
-    TargetUnclear "target_unclear" Final
-        "The arguments do not tell what this call is about."
-        "Give the arguments that name it, as the tool's schema has them.";
-    AboveCeiling "above_ceiling" Standing
-        "The results of this tool may be more confidential than this task may see."
-        "Use another tool; more confidential data needs another purpose.";
-    ClassNotOpen "class_not_open" Standing
-        "Tools of this class are not open in this task."
-        "The purpose has to list the class under `standing`.";
-    OutOfOrder "out_of_order" Standing
-        "Another step of the purpose has to succeed first."
-        "Do the named step first.";
-    CountSpent "count_spent" Standing
-        "This step has been used as often as the purpose allows."
-        "Do not repeat it; more needs another task.";
-    CallsSpent "calls_spent" Standing
+    CallsSpent "calls_spent" Standing "quota_exceeded"
         "The task has used all of its calls."
+        "The task made as many calls as `[task] calls` of its purpose allows, its child tasks included."
         "Stop. Report what was done; a person can open a new task.";
-    BytesSpent "bytes_spent" Standing
+    BytesSpent "bytes_spent" Standing "quota_exceeded"
         "The task has used all of its bytes."
+        "The task sent or received as many bytes as `max_bytes` of its purpose allows."
         "Stop. Report what was done; a person can open a new task.";
-    BytesHeld "bytes_held" Later
-        "Other calls under way hold the rest of the task's bytes."
-        "Wait until one of them has ended.";
-    TooManyOpen "too_many_open" Later
-        "Too many calls of this run are under way at once."
-        "Wait until one of them has ended.";
-    RuleForbids "rule_forbids" Final
+    ToolOutsidePurpose "tool_outside_purpose" Standing "out_of_authority"
+        "The purpose of this task does not name this tool."
+        "No entry of the purpose lets this tool be used, or a rule hides it, or nobody has accepted its definition."
+        "Use one of the listed tools; if the work needs this one, it needs another purpose.";
+    MethodNotEnforced "method_not_enforced" Final "unsupported_authorization_type"
+        "This version cannot judge this method or field yet, so it refuses it."
+        "The client used a part of MCP that Portreeve does not judge yet, and what is not judged does not pass."
+        "Use tools/list and tools/call without MCP tasks.";
+    DefinitionMissing "definition_missing" Final "capability_drift"
+        "The server no longer offers this tool as it was accepted."
+        "The server took away a tool that somebody had accepted."
+        "Look at what it offers now: `portreeve connector show NAME`.";
+    DefinitionChanged "definition_changed" Final "capability_drift"
+        "The server changed the definition of this tool since it was accepted."
+        "The description or schema of a tool is not the one that somebody read and accepted: an update, or a rug pull."
+        "Look at the change and accept it: `portreeve connector accept NAME`.";
+    ArgumentsInvalid "arguments_invalid" Standing "parameter_violation"
+        "The arguments do not fit the accepted input schema of the tool."
+        "The model sent arguments that the tool itself would not take."
+        "Send arguments that fit the tool's inputSchema.";
+    TargetUnclear "target_unclear" Final "parameter_violation"
+        "The arguments do not tell what this call is about."
+        "The profile says which arguments name the target of the call, and they are missing or of another form."
+        "Give the arguments that name it, as the tool's schema has them.";
+    ArgumentUnclear "argument_unclear" Final "parameter_violation"
+        "An argument can be read in more than one way, so nobody can tell what this call would do."
+        "Which variant of the tool this is depends on an argument whose form can be read in two ways, so it was taken for the worst."
+        "Write it plainly: no `..`, no escapes, the type that the schema names; or split the call.";
+    ArgumentOutsideTask "argument_outside_task" Standing "parameter_violation"
+        "An argument is outside what this task was opened for."
+        "The agent used a value that the purpose does not allow with the parameters that this task was opened with."
+        "Use a value inside the task's parameters; other values need another task.";
+    ArgumentNotNamed "argument_not_named" Standing "parameter_violation"
+        "An argument was given that the purpose does not mention."
+        "Arguments are closed: one that neither the purpose names nor the profile marks as free must be left out."
+        "Leave this argument out.";
+    RuleForbids "rule_forbids" Final "resource_policy"
         "A rule of the policy forbids this."
+        "A Cedar rule in `rules/` forbids this call, whatever the purpose says; no grant lifts it."
         "Do something else; the rule's owner can explain it.";
-    RuleFailed "rule_failed" Final
+    RuleFailed "rule_failed" Final "constraint_unsupported"
         "A rule of the policy could not be evaluated, so it counts as forbidding."
+        "A Cedar rule met a value that it cannot compare: it fails closed until somebody mends it."
         "The rule's owner has to mend it: `portreeve policy check`.";
-    OutsideRefuses "outside_refuses" Final
-        "A decision point outside of Portreeve does not permit this."
-        "Do something else; the point's owner can explain it.";
-    OutsideSilent "outside_silent" Later
-        "A decision point outside of Portreeve gave no answer in time, and without one nothing is permitted."
-        "Try again. If it stays, the point's owner has to look after it.";
-    OutsideFailed "outside_failed" Later
-        "A decision point outside of Portreeve gave an answer that cannot be understood."
-        "Try again. If it stays, the point's owner has to mend it.";
-    ApprovalNeeded "approval_needed" Ask
+    OutsideRefuses "outside_refuses" Final "resource_policy"
+        "An outside decision point refuses this."
+        "A decision point of `extra/` (OPA, AuthZEN, Rego, Cedar) did not permit this call."
+        "Do something else; the owner of that decision point can explain it.";
+    AboveCeiling "above_ceiling" Standing "out_of_authority"
+        "The results of this tool may be more confidential than this task may see."
+        "The label of the tool's results is above the `ceiling` of the purpose; a tool without a label counts as secret."
+        "Use another tool; more confidential data needs another purpose.";
+    ClassNotOpen "class_not_open" Standing "step_up_required"
+        "Tools of this class are not open in this task."
+        "Reading, writing, executing and escalating are four separate paths, and the purpose opens only some."
+        "The purpose has to list the class under `standing`.";
+    OutOfOrder "out_of_order" Standing "out_of_authority"
+        "Another step of the purpose has to succeed first."
+        "The entry of the purpose says `after`, and that step has not succeeded in this task yet."
+        "Do the named step first.";
+    CountSpent "count_spent" Standing "quota_exceeded"
+        "This step has been used as often as the purpose allows."
+        "The entry of the purpose says `times`, and so many calls were permitted already, failed and unknown ones included."
+        "Do not repeat it; more needs another task.";
+    ApprovalNeeded "approval_needed" Ask "action_approval_required"
         "A person has to agree to this first, and this version cannot ask yet."
+        "The purpose or a rule wants members of a group to agree to this very call."
         "Leave this step to a person.";
-    NobodyToAsk "nobody_to_ask" Standing
+    NobodyToAsk "nobody_to_ask" Standing "action_approval_required"
         "A person would have to agree to this, and this purpose has nobody wait for one."
+        "The call needs an approval, and the purpose says `on_hold = \"deny\"`: it is for agents that nobody watches."
         "Leave this step to a person, or open a task under a purpose with `on_hold = \"ask\"`.";
-    AgentUnknown "agent_unknown" Final
-        "No agent of this name is in the policy."
-        "Add `agents/NAME.toml` and apply the policy.";
-    UserUnknown "user_unknown" Final
-        "This account is no user of the policy."
-        "Add `users/NAME.toml` with this account and apply the policy.";
-    PurposeUnknown "purpose_unknown" Final
-        "No purpose of this name is in the policy."
-        "List the purposes with `portreeve policy show`.";
-    PurposeNotOpen "purpose_not_open" Standing
-        "This agent and user may not open this purpose."
-        "The purpose's `[open]` table says who may; ask its owner.";
-    PurposeOverdue "purpose_overdue" Standing
-        "The review of this purpose is overdue, so no new task may open it."
-        "Its owner reviews it and moves `review_by`.";
-    ParameterMissing "parameter_missing" Standing
-        "A parameter of the purpose has no value."
-        "Give it with `--param NAME=VALUE`.";
-    ParameterUnknown "parameter_unknown" Standing
-        "The purpose has no parameter of this name."
-        "Leave it out; `portreeve policy show PURPOSE` lists them.";
-    ParameterOutsidePurpose "parameter_outside_purpose" Standing
-        "A parameter has a value that the purpose does not allow."
-        "Choose a value inside the purpose's bounds.";
-    RunHasTask "run_has_task" Final
-        "This run has a task already, and a run has at most one."
-        "Start another run for other work.";
-    TooDeep "too_deep" Final
-        "Delegation is nested too deeply."
-        "Do the work in the task at hand.";
-    TooManyTasks "too_many_tasks" Later
-        "Too many tasks are open in this data folder."
-        "End tasks that are done: `portreeve task list`.";
-    NotYours "not_yours" Final
+    NotYours "not_yours" Final "out_of_authority"
         "Only the owner of the data folder may do this."
+        "A run asked for something that only a person at the administrator's socket may ask for."
         "Ask the person who runs Portreeve here.";
-    Withheld "withheld" Later
+    AgentUnknown "agent_unknown" Final "credential_invalid"
+        "No agent of this name is in the policy."
+        "The name is misspelt, or the agent has no file in the policy that is in force."
+        "Add `agents/NAME.toml` and apply the policy.";
+    UserUnknown "user_unknown" Final "credential_invalid"
+        "This account is no user of the policy."
+        "The account that speaks at the socket stands in no file of `users/`."
+        "Add `users/NAME.toml` with this account and apply the policy.";
+    PurposeUnknown "purpose_unknown" Final "unsupported_authorization_type"
+        "No purpose of this name is in the policy."
+        "The name is misspelt, or the purpose is not in the policy that is in force."
+        "List the purposes with `portreeve policy show`.";
+    PurposeNotOpen "purpose_not_open" Standing "out_of_authority"
+        "This agent and user may not open this purpose."
+        "The `[open]` table of the purpose names other agents or users than these."
+        "The purpose's `[open]` table says who may; ask its owner.";
+    PurposeOverdue "purpose_overdue" Standing "stale_state"
+        "The review of this purpose is overdue, so no new task may open it."
+        "Its `review_by` has passed; running tasks go on, new ones wait for its owner."
+        "Its owner reviews it and moves `review_by`.";
+    ParameterUnknown "parameter_unknown" Standing "parameter_violation"
+        "The purpose has no parameter of this name."
+        "A value was given for a parameter that the purpose does not have."
+        "Leave it out; `portreeve policy show PURPOSE` lists them.";
+    ParameterMissing "parameter_missing" Standing "parameter_violation"
+        "A parameter of the purpose has no value."
+        "The purpose wants to be told this when a task is opened, and has no default."
+        "Give it with `--param NAME=VALUE`.";
+    ParameterOutsidePurpose "parameter_outside_purpose" Standing "parameter_violation"
+        "A parameter has a value that the purpose does not allow."
+        "The value does not have the form that the purpose wants, or is beyond what `[open].where` lets this user choose."
+        "Choose a value inside the purpose's bounds.";
+    RunHasTask "run_has_task" Final "out_of_authority"
+        "This run has a task already, and a run has at most one."
+        "A run works on one task for its whole life, so that what it learns there stays in bounds."
+        "Start another run for other work.";
+    TooDeep "too_deep" Final "out_of_authority"
+        "Delegation is nested too deeply."
+        "Tasks below tasks end at three levels, so that somebody can still follow who works for whom."
+        "Do the work in the task at hand.";
+    GrantUnknown "grant_unknown" Final "mission_inactive"
+        "No live grant of this name is known here."
+        "The grant was ended, its time has passed, or what it was about is gone."
+        "List the live ones with `portreeve policy modes`.";
+    GrantUnbounded "grant_unbounded" Final "parameter_violation"
+        "A grant has to be about something, with a reason, and end within seven days."
+        "Observe mode without an end, an owner and a reason would be a policy that nobody wrote."
+        "Say --for with at most 7d, --why with a sentence, and --purpose, --connector or --all.";
+    TooManyOpen "too_many_open" Later "quota_exceeded"
+        "Too many calls of this run are under way at once."
+        "The run has 64 calls under way, so that no run can take all of the room."
+        "Wait until one of them has ended.";
+    BytesHeld "bytes_held" Later "quota_exceeded"
+        "Other calls under way hold the rest of the task's bytes."
+        "Calls under way are charged at their worst until their answers have come; what they do not use is given back."
+        "Wait until one of them has ended.";
+    TooManyTasks "too_many_tasks" Later "quota_exceeded"
+        "Too many tasks are open in this data folder."
+        "The bound of open tasks is reached; something opens tasks and never ends them."
+        "End tasks that are done: `portreeve task list`.";
+    TooManyGrants "too_many_grants" Later "quota_exceeded"
+        "Too many grants are live in this data folder."
+        "So many exceptions at once are a policy that nobody wrote."
+        "End some: `portreeve policy modes`, `portreeve policy enforce`.";
+    OutsideSilent "outside_silent" Later "stale_state"
+        "An outside decision point does not answer."
+        "A decision point of `extra/` did not answer in time, and silence is no yes."
+        "Try again; if it stays, its owner has to look at it.";
+    OutsideFailed "outside_failed" Later "stale_state"
+        "The answer of an outside decision point cannot be understood."
+        "A decision point of `extra/` answered with something that is neither yes nor no."
+        "Its owner has to mend it; then try again.";
+    ClockUnreliable "clock_unreliable" Later "stale_state"
+        "The clock of this machine disagrees with itself or with the record."
+        "The wall clock jumped by more than a minute, or is behind the last record: no limit in time can be trusted."
+        "Set the clock right; nothing is permitted until then.";
+    Withheld "withheld" Later "stale_state"
         "What this rested on was stopped, or took too long, before anything was sent."
+        "The call was permitted and then held back at the last moment; nothing left, and nothing was used up."
         "Try again if the task is still live.";
+    RecordFull "record_full" Later "stale_state"
+        "No space is left for the record, so nothing may happen."
+        "What cannot be recorded does not happen; room for stops and settlements is kept back."
+        "Free disk space or raise `log.bytes_max`; stopping still works.";
+    RecordUnavailable "record_unavailable" Later "stale_state"
+        "The record could not be written, so nothing may happen."
+        "The log failed or the process is ending; whatever was asked has not happened."
+        "Try again. If it stays: `portreeve status`, then disk space and health.";
+}
+
+impl Word {
+    /// Whether it only says that a call is outside of the envelope of its purpose
+    ///
+    /// This is all that observe mode can lift; a word that is new is not among them until somebody has thought
+    /// about it.
+    #[must_use]
+    pub fn is_outside_envelope(self) -> bool {
+        matches!(
+            self,
+            Self::ToolOutsidePurpose
+                | Self::ArgumentOutsideTask
+                | Self::ArgumentNotNamed
+                | Self::OutOfOrder
+                | Self::CountSpent
+                | Self::CallsSpent
+                | Self::BytesSpent
+                | Self::ClassNotOpen
+        )
+    }
 }
 
 impl fmt::Display for Word {

@@ -1,9 +1,9 @@
 //! What is asked at the one door: calls, openings, children, stops, changes, and reports of what was seen.
 
 use crate::{
-    event::{Actor, ChosenBy, End},
+    event::{Actor, ChosenBy, End, To},
     hash::Hash,
-    names::{EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
+    names::{EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
     outside::Answer,
     pattern::Source,
@@ -45,6 +45,8 @@ pub enum Request {
     Stop(Stop),
     /// Change the registry
     Change(Change),
+    /// Say yes to something beforehand
+    Grant(Grant),
     /// An effect has ended
     Settle(Settle),
     /// Something was seen
@@ -130,6 +132,23 @@ pub struct Stop {
     pub at: Option<Millis>,
 }
 
+/// A yes of a person, given beforehand
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The id that it will have
+    pub grant: GrantId,
+    /// Who gives it
+    pub by: Actor,
+    /// Who answers for it, as the record will say it: `user:NAME` or `account:NAME`
+    pub owner: String,
+    /// To what
+    pub to: To,
+    /// Why, in a sentence
+    pub why: String,
+    /// When it is over at the latest
+    pub until: Millis,
+}
+
 /// A change of the registry
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -148,6 +167,11 @@ pub enum ChangeWhat {
         bundle: Arc<crate::policy::Bundle>,
         /// Its files, as they will be read again
         blob: Vec<u8>,
+    },
+    /// A version of the policy that was current before is current again
+    Back {
+        /// The version, as it was read back from the log
+        bundle: Arc<crate::policy::Bundle>,
     },
     /// The definitions of a connector's tools are accepted
     Pins {

@@ -3,7 +3,10 @@
 //! Memory may differ from the log only by refusing more. Ended tasks leave it; what stays of them for a
 //! while is why they are over, so that the end can be said.
 
+mod grants;
 mod serial;
+
+pub use grants::Grant;
 
 use crate::{
     commit::Committed,
@@ -12,7 +15,7 @@ use crate::{
     },
     hash::Hash,
     log::Head,
-    names::{BootId, EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
+    names::{BootId, EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
     pattern::Source,
     reason::{Reason, Word},
@@ -49,6 +52,10 @@ pub struct State {
     #[serde(with = "serial::pairs")]
     pub(crate) over: BTreeMap<TaskId, Over>,
     forget: BTreeSet<(Millis, TaskId)>,
+    #[serde(with = "serial::pairs")]
+    pub(crate) grants: BTreeMap<GrantId, Grant>,
+    /// The policy directory when it was put into force last, by its digest
+    directory: Option<Hash>,
 }
 
 /// A node of the registry; a name that is used again is a new generation
@@ -143,6 +150,8 @@ pub struct Open {
     pub generation: u64,
     /// The life of our process that admitted it
     pub boot: Option<BootId>,
+    /// The grant without which it would have been refused
+    pub grant: Option<GrantId>,
     /// What it is
     pub what: OpenWhat,
 }
@@ -198,6 +207,14 @@ impl State {
         self.bundle
     }
 
+    /// The digest of the policy directory when it was put into force last
+    ///
+    /// Another one than [`bundle`](Self::bundle) if somebody went back to an earlier version since.
+    #[must_use]
+    pub fn directory(&self) -> Option<Hash> {
+        self.directory
+    }
+
     /// The digests of every version of the policy that something rests on
     #[must_use]
     pub fn bundles_in_use(&self) -> BTreeSet<Hash> {
@@ -239,6 +256,7 @@ impl State {
             Node::Tenant => true,
             Node::Connector(name) => open.connector == *name,
             Node::Child(_) => false,
+            Node::Grant(id) => open.grant == Some(*id),
             // The task itself may have left memory already.
             Node::Task(of) if *of == open.task => true,
             Node::Run(of) if self.runs.get(of) == Some(&open.task) => true,
@@ -327,7 +345,9 @@ impl State {
     #[must_use]
     pub fn effect_lives(&self, open: &Open, now: Millis) -> bool {
         let connector = Node::Connector(open.connector.clone());
-        self.life(open.task, now).is_empty() && self.gone(&connector, open.generation).is_none()
+        self.life(open.task, now).is_empty()
+            && self.gone(&connector, open.generation).is_none()
+            && open.grant.is_none_or(|grant| self.grant_lives(grant, now))
     }
 
     fn gone(&self, node: &Node, generation: u64) -> Option<String> {
@@ -347,6 +367,7 @@ impl State {
             Event::Booted(booted) => self.booted(booted),
             Event::Began(began) => self.began(began, record.time),
             Event::Stopped(stopped) => self.stopped(stopped, record.time),
+            Event::Granted(granted) => self.granted(granted, record.time),
             Event::Admitted(admitted) => self.admitted(admitted),
             Event::Settled(settled) => self.settled(settled, record.time),
             Event::Changed(changed) => self.changed(changed),
@@ -441,6 +462,7 @@ impl State {
                     self.effects.remove(id);
                 }
             }
+            Node::Grant(id) => drop(self.grants.remove(id)),
             Node::Tenant => {
                 let unknown = Standing { generation: 0, over: None };
                 self.registry.entry(Node::Tenant).or_insert(unknown).over.get_or_insert(stopped.why);
@@ -483,7 +505,8 @@ impl State {
         self.touch(admitted.task, admitted.now, |task| task.open = task.open.saturating_add(calls));
         let node = Node::Connector(connector.clone());
         let generation = self.registry.get(&node).map_or(0, |standing| standing.generation);
-        let open = Open { task: admitted.task, connector, generation, boot: self.boot, what };
+        let grant = admitted.because.as_ref().map(|because| because.grant);
+        let open = Open { task: admitted.task, connector, generation, boot: self.boot, grant, what };
         self.effects.insert(admitted.effect, open);
     }
 
@@ -522,19 +545,10 @@ impl State {
     fn changed(&mut self, changed: &Changed) {
         match changed {
             Changed::Bundle { digest, nodes } => {
-                self.bundle = Some(*digest);
-                self.generation = self.generation.saturating_add(1);
-                // A change of policy is the way back from a stop of everything.
-                let tenant_lives = |standing: &Standing| standing.over.is_none();
-                self.registry.retain(|node, standing| match node {
-                    Node::Tenant => tenant_lives(standing),
-                    node => nodes.contains(node),
-                });
-                let generation = self.generation;
-                for node in nodes.iter().chain([&Node::Tenant]) {
-                    self.registry.entry(node.clone()).or_insert(Standing { generation, over: None });
-                }
+                self.directory = Some(*digest);
+                self.take_bundle(*digest, nodes);
             }
+            Changed::Back { digest, nodes } => self.take_bundle(*digest, nodes),
             Changed::Pins { connector, accepted } => {
                 self.pins.retain(|tool, _| tool.connector != *connector);
                 for (name, definition) in accepted {
@@ -543,6 +557,21 @@ impl State {
                     self.pins.insert(tool, Pin { accepted, blob, seen: Some(accepted) });
                 }
             }
+        }
+    }
+
+    fn take_bundle(&mut self, digest: Hash, nodes: &BTreeSet<Node>) {
+        self.bundle = Some(digest);
+        self.generation = self.generation.saturating_add(1);
+        // A change of policy is the way back from a stop of everything.
+        let tenant_lives = |standing: &Standing| standing.over.is_none();
+        self.registry.retain(|node, standing| match node {
+            Node::Tenant => tenant_lives(standing),
+            node => nodes.contains(node),
+        });
+        let generation = self.generation;
+        for node in nodes.iter().chain([&Node::Tenant]) {
+            self.registry.entry(node.clone()).or_insert(Standing { generation, over: None });
         }
     }
 

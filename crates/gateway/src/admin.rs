@@ -1,5 +1,8 @@
 //! The administration: `/v1/…` over the sockets.
 
+mod modes;
+mod policy;
+
 use crate::{
     catalogue::Catalogue,
     door::Door,
@@ -7,6 +10,7 @@ use crate::{
     fence::Fence,
     links::{Links, Unready, digest},
     listen::Caller,
+    modes::{observing, observing_task},
     private,
     settings::Settings,
     tasks::{OpenTask, Tasks},
@@ -72,7 +76,9 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/tasks/{task}", get(task))
         .route("/v1/tasks/{task}/token", post(token))
         .route("/v1/stop", post(stop))
-        .route("/v1/policy/apply", post(apply))
+        .route("/v1/policy/apply", post(policy::apply))
+        .route("/v1/policy/rollback", post(policy::rollback))
+        .route("/v1/grants", get(modes::list).post(modes::give))
         .route("/v1/discover", post(discover))
         .route("/v1/connectors/{connector}", get(connector))
         .route("/v1/connectors/{connector}/accept", post(accept))
@@ -84,7 +90,7 @@ pub fn private_router(admin: Arc<Admin>, task: TaskId) -> Router {
     let (of_token, of_task) = (Arc::clone(&admin), admin);
     Router::new()
         .route("/v1/token", post(move || token(State(of_token), Path(task.to_string()))))
-        .route("/v1/task", get(move || self::task(State(of_task), Path(task.to_string()))))
+        .route("/v1/task", get(move || own_task(State(of_task), task)))
 }
 
 /// An error that a command can show: word, what, remedy
@@ -143,14 +149,17 @@ async fn status(State(admin): Shared) -> Answer {
             "bundle": state.bundle(),
             "tasks": state.tasks().filter(|(id, _)| state.life(*id, now).is_empty()).count(),
             "open_effects": state.effects().count(),
+            "observe": observing(state, now),
         })
     });
     let mut status = asked.await.ok_or_else(Failure::unavailable)?;
+    let directory = policy::directory(&admin).await?;
     if let Some(members) = status.as_object_mut() {
         members.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
         members.insert("url".to_owned(), json!(admin.base));
         members.insert("data".to_owned(), json!(admin.settings.data));
         members.insert("policy".to_owned(), json!(admin.settings.policy));
+        members.insert("directory".to_owned(), json!(directory));
         members.insert("pid".to_owned(), json!(std::process::id()));
     }
     Ok(Json(status))
@@ -177,10 +186,24 @@ async fn task(State(admin): Shared, Path(task): Path<String>) -> Answer {
     let now = admin.clock.now();
     let asked = admin.door.ask(move |engine| {
         let state = engine.state();
-        state.task(id).map(|task| shown(id, task, &state.life(id, now))).ok_or_else(|| state.life(id, now))
+        let task = state.task(id).ok_or_else(|| state.life(id, now))?;
+        let mut shown = shown(id, task, &state.life(id, now));
+        if let Some(members) = shown.as_object_mut() {
+            members.insert("observe".to_owned(), json!(observing_task(state, id, now)));
+        }
+        Ok::<_, Vec<Reason>>(shown)
     });
     let shown = asked.await.ok_or_else(Failure::unavailable)?;
     shown.map(Json).map_err(|reasons| Failure { status: StatusCode::NOT_FOUND, ..Failure::refused(&reasons) })
+}
+
+/// A task as its own run is told of it: not that somebody watches instead of refusing
+async fn own_task(admin: Shared, id: TaskId) -> Answer {
+    let Json(mut shown) = task(admin, Path(id.to_string())).await?;
+    if let Some(members) = shown.as_object_mut() {
+        members.remove("observe");
+    }
+    Ok(Json(shown))
 }
 
 fn shown(id: TaskId, task: &Task, reasons: &[Reason]) -> Value {
@@ -232,10 +255,13 @@ async fn open(State(admin): Shared, Extension(caller): Extension<Caller>, Json(a
         }
     }
     let (token, endpoints) = admin.tasks.token(opened.task).await.map_err(|reasons| Failure::refused(&reasons))?;
+    let (task, now) = (opened.task, admin.clock.now());
+    let observe = admin.door.ask(move |engine| observing_task(engine.state(), task, now)).await.unwrap_or_default();
     if let Some(members) = answer.as_object_mut() {
         members.insert("token".to_owned(), json!(token.text));
         members.insert("token_expires".to_owned(), json!(token.expires));
         members.insert("endpoints".to_owned(), json!(endpoints));
+        members.insert("observe".to_owned(), json!(observe));
     }
     Ok(Json(answer))
 }
@@ -290,25 +316,6 @@ async fn stop(State(admin): Shared, Extension(caller): Extension<Caller>, Json(a
 const SETTLE: Duration = Duration::from_secs(5);
 /// How long it waits for calls to be cancelled and children to be dead
 const CLEAR: Duration = Duration::from_secs(8);
-
-async fn apply(State(admin): Shared, Extension(caller): Extension<Caller>) -> Answer {
-    let policy = admin.settings.policy.clone();
-    let loaded = tokio::task::spawn_blocking(move || portreeve_rules::load(&policy)).await;
-    let loaded = loaded.map_err(|_| Failure::unavailable())?.map_err(|findings| Failure {
-        status: StatusCode::UNPROCESSABLE_ENTITY,
-        body: json!({ "error": {
-            "word": "policy_broken",
-            "message": "The policy has errors; the one in force stays.",
-            "remedy": "Mend what `portreeve policy check` shows.",
-            "shown": findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "findings": findings,
-        }}),
-    })?;
-    let digest = loaded.bundle.digest;
-    let what = ChangeWhat::Bundle { bundle: Arc::clone(&loaded.bundle), blob: loaded.blob };
-    change(&admin, caller.uid, what).await?;
-    Ok(Json(json!({ "bundle": digest, "warnings": loaded.warnings })))
-}
 
 async fn change(admin: &Admin, uid: u32, what: ChangeWhat) -> Result<(), Failure> {
     let by = Actor::Owner { user: user_of(admin, uid) };

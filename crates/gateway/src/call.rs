@@ -359,7 +359,12 @@ fn told(id: &str, tool: &str, answer: Answer, answered: Option<Vec<u8>>) -> Vec<
         Answer::Refusal(reasons) if reasons.first().is_some_and(|reason| reason.word == Word::ToolOutsidePurpose) => {
             reply::unknown_tool(id, tool)
         }
-        Answer::Refusal(reasons) => reply::refused_call(id, &reasons),
+        // Nor does what else is wrong with it tell them apart.
+        Answer::Refusal(reasons) => {
+            let told: Vec<Reason> =
+                reasons.into_iter().take_while(|reason| reason.word != Word::ToolOutsidePurpose).collect();
+            reply::refused_call(id, &told)
+        }
         Answer::Unreachable(why) => reply::unreachable(id, &why),
         Answer::Unknown(why) => reply::unknown_outcome(id, &why),
     }

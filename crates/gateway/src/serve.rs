@@ -7,8 +7,10 @@ use crate::{
     door::Door,
     endpoint::Endpoints,
     fence::Fence,
+    history::Directory,
     links::Links,
     listen,
+    modes::{Observing, observing},
     points::Points,
     private, reaper,
     settings::{CONNECTIONS_MAX, LOG_RESERVE_BYTES, Settings},
@@ -18,6 +20,7 @@ use crate::{
 use portreeve_core::{
     engine::{Boot, Engine, Reply},
     event::Actor,
+    hash::Hash,
     names::BootId,
     node::Node,
     request::{Change, ChangeWhat, Request},
@@ -86,6 +89,12 @@ pub struct Serving {
     pub address: SocketAddr,
     /// What is wrong with the policy directory; the policy in force is an earlier one then
     pub findings: Vec<portreeve_rules::Finding>,
+    /// The policy in force
+    pub in_force: Option<Hash>,
+    /// How the policy directory stands to the policy in force
+    pub directory: Directory,
+    /// Grants that let calls outside of their purpose through
+    pub observing: Vec<Observing>,
     door: Door,
     links: Arc<Links>,
     calls: Arc<Calls>,
@@ -117,6 +126,9 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
     let mut engine =
         Engine::boot(log, Reader, store, boot, env!("CARGO_PKG_VERSION"), clock.read()).map_err(Error::Boot)?;
     let findings = take_policy(&mut engine, &settings, clock)?;
+    let directory = Directory::compare(&settings.policy, engine.state().bundle(), engine.state().directory());
+    let in_force = engine.state().bundle();
+    let observing = observing(engine.state(), clock.now());
 
     let listener = TcpListener::bind(settings.listen)
         .await
@@ -170,7 +182,20 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), room)),
         tokio::spawn(listen::admin(socket, admin::router(admin), endpoints, fence)),
     ];
-    Ok(Serving { address, findings, door, links, calls, tasks, thread, listening, data: settings.data })
+    Ok(Serving {
+        address,
+        findings,
+        in_force,
+        directory,
+        observing,
+        door,
+        links,
+        calls,
+        tasks,
+        thread,
+        listening,
+        data: settings.data,
+    })
 }
 
 /// Files that this process may have open, after asking for as many as the system allows
@@ -189,7 +214,9 @@ const OPEN_FILES: u64 = 65_536;
 
 /// Puts the policy directory into force if it differs from the policy in force
 ///
-/// A directory with errors leaves the earlier policy in force; without one, nothing is served.
+/// A directory with errors, or with cases that fail, leaves the earlier policy in force; without one, nothing is
+/// served. So does a directory that is as it was when it was put into force last: what is in force is another
+/// version because somebody went back to it.
 fn take_policy(
     engine: &mut crate::door::TheEngine,
     settings: &Settings,
@@ -200,18 +227,26 @@ fn take_policy(
         return Ok(Vec::new());
     }
     let loaded = match portreeve_rules::load(&settings.policy) {
+        Ok(loaded) if engine.state().bundle() == Some(loaded.bundle.digest) => return Ok(loaded.warnings),
+        // Somebody went back from just this directory: a start does not undo that.
+        Ok(loaded) if engine.state().directory() == Some(loaded.bundle.digest) => return Ok(loaded.warnings),
+        Ok(loaded) => {
+            let failed = loaded.run_cases();
+            if failed.iter().any(portreeve_rules::Finding::is_error) { Err(failed) } else { Ok(loaded) }
+        }
+        Err(findings) => Err(findings),
+    };
+    let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(findings) if engine.state().bundle().is_some() => return Ok(findings),
         Err(findings) => return Err(Error::Policy { path: settings.policy.clone(), findings }),
     };
-    if engine.state().bundle() != Some(loaded.bundle.digest) {
-        tracing::info!(bundle = %loaded.bundle.digest, "the policy directory is put into force");
-        let what = ChangeWhat::Bundle { bundle: loaded.bundle, blob: loaded.blob };
-        let change = Request::Change(Change { by: Actor::Owner { user: None }, what });
-        let replies = engine.turn(vec![change], clock.read(), [0; 32]);
-        if !matches!(replies.as_slice(), [Reply::Recorded]) {
-            return Err(Error::Change);
-        }
+    tracing::info!(bundle = %loaded.bundle.digest, "the policy directory is put into force");
+    let what = ChangeWhat::Bundle { bundle: loaded.bundle, blob: loaded.blob };
+    let change = Request::Change(Change { by: Actor::Owner { user: None }, what });
+    let replies = engine.turn(vec![change], clock.read(), [0; 32]);
+    if !matches!(replies.as_slice(), [Reply::Recorded]) {
+        return Err(Error::Change);
     }
     Ok(loaded.warnings)
 }

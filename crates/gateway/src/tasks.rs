@@ -4,6 +4,7 @@ use crate::{
     catalogue::Catalogue,
     door::Door,
     fence::{Fence, Peer},
+    modes::observing_task,
 };
 use portreeve_core::{
     engine::Reply,
@@ -140,14 +141,26 @@ impl Tasks {
         let found = self.door.ask(move |engine| {
             let state = engine.state();
             let reasons = state.life(task, now);
-            if reasons.is_empty() { state.task(task).cloned().ok_or(reasons) } else { Err(reasons) }
+            if !reasons.is_empty() {
+                return Err(reasons);
+            }
+            let observing = observing_task(state, task, now);
+            state.task(task).cloned().map(|task| (task, observing)).ok_or(reasons)
         });
         let unknown = || vec![Reason::new(Word::TaskUnknown, task)];
-        let found = found.await.ok_or_else(unknown)??;
+        let (found, observing) = found.await.ok_or_else(unknown)??;
         let view = self.catalogue.view();
         let purpose = view.bundle.as_ref().and_then(|bundle| bundle.purposes.get(&found.purpose));
-        let connectors: BTreeSet<&Name> =
+        let mut connectors: BTreeSet<&Name> =
             purpose.iter().flat_map(|purpose| purpose.tools()).map(|tool| &tool.connector).collect();
+        // Where a token may be shown; each call there is judged all the same, also once the grant is over.
+        for observed in &observing {
+            let all = view.bundle.iter().flat_map(|bundle| bundle.connectors.keys());
+            connectors.extend(all.filter(|name| match &observed.on {
+                Node::Connector(only) => only == *name,
+                _ => true,
+            }));
+        }
         let endpoints: BTreeMap<Name, String> =
             connectors.into_iter().map(|name| (name.clone(), format!("{}/mcp/{name}", self.base))).collect();
         let subject = Subject {

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use portreeve_core::{
-    names::{Name, TaskId},
+    names::{GrantId, Name, TaskId},
     node::Node,
 };
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// Open, list, show and stop tasks
     #[command(subcommand)]
     Task(Task),
-    /// Stop anything that lives: agent:NAME, user:NAME, connector:NAME, purpose:NAME, a run, a task, all
+    /// Stop anything that lives: agent:NAME, user:NAME, connector:NAME, purpose:NAME, a run, a task, a grant, all
     Kill {
         /// What to stop
         node: Node,
@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// Add and look at connectors, the MCP servers behind Portreeve
     #[command(subcommand)]
     Connector(Connector),
-    /// Check, show and apply the policy
+    /// Check, show and apply the policy, go back, observe
     #[command(subcommand)]
     Policy(Policy),
     /// Read and verify the record
@@ -210,8 +210,66 @@ pub(crate) enum Policy {
         /// Only this one
         purpose: Option<Name>,
     },
-    /// Put the policy directory into force
+    /// Put the policy directory into force, if it has no errors and its cases pass
     Apply,
+    /// List every version of the policy that was in force
+    History,
+    /// Put a version that was in force before into force again
+    Rollback {
+        /// Its digest, or at least 8 digits of it
+        digest: String,
+    },
+    /// Let calls outside of the purpose through for a while, and mark them in the record
+    Observe {
+        /// For how long: 30m, 2h, at most 7d
+        #[arg(long = "for", value_name = "TIME")]
+        lasts: String,
+        /// Why, in a sentence
+        #[arg(long)]
+        why: String,
+        #[command(flatten)]
+        on: On,
+    },
+    /// End observe mode at once
+    Enforce {
+        /// Only this grant
+        #[arg(conflicts_with_all = ["purpose", "connector", "all"], required_unless_present_any = ["purpose", "connector", "all"])]
+        grant: Option<GrantId>,
+        #[command(flatten)]
+        on: OnOrGrant,
+    },
+    /// List what is in observe mode
+    Modes,
+}
+
+/// What a mode is about
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct On {
+    /// Tasks of this purpose
+    #[arg(long)]
+    pub(crate) purpose: Option<Name>,
+    /// Calls to this connector
+    #[arg(long)]
+    pub(crate) connector: Option<Name>,
+    /// The whole policy
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// What a mode is about, unless a grant is named
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct OnOrGrant {
+    /// Grants about this purpose
+    #[arg(long)]
+    pub(crate) purpose: Option<Name>,
+    /// Grants about this connector
+    #[arg(long)]
+    pub(crate) connector: Option<Name>,
+    /// Every grant
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,7 @@
 //! Talking to the process that holds a data folder, and holding it ourselves when nobody does.
 
 use crate::{
+    commands::modes,
     failure::{Failure, chain, exit},
     output, place,
 };
@@ -151,5 +152,8 @@ pub(crate) async fn start(settings: portreeve_gateway::settings::Settings) -> Re
     for finding in &serving.findings {
         output::problem(&finding.to_string());
     }
+    modes::banner(&json!({ "observe": serving.observing }));
+    let in_force = serving.in_force.map(|digest| digest.to_string()).unwrap_or_default();
+    modes::difference(&json!(serving.directory), &in_force);
     Ok(serving)
 }

@@ -7,6 +7,7 @@ mod connector;
 mod exec;
 mod explain;
 pub(crate) mod init;
+pub(crate) mod modes;
 mod policy;
 mod serve;
 mod sim;
@@ -91,6 +92,10 @@ async fn status(cli: &Cli) -> Result<u8, Failure> {
     let n = head.get("n").and_then(Value::as_u64).unwrap_or_default();
     let hash = head.get("hash").and_then(Value::as_str).unwrap_or_default();
     output::line(&format!("{:<13} {n}:{hash}", "checkpoint"));
+    modes::banner(&status);
+    if let Some(directory) = status.get("directory") {
+        modes::difference(directory, &text("bundle").unwrap_or_default());
+    }
     Ok(0)
 }
 

@@ -3,17 +3,22 @@
 use crate::{
     case::Case,
     cedar::CedarRules,
+    connector::{self, Ground},
+    definition::Definition,
     document::{Document, Table},
     extra::{self, Extra},
     facts::{self, Facts},
     files::{File, Files, Folder},
     finding::{Finding, Place, sort},
+    pins::{self, Pins},
+    profile::{self, Shared},
     purpose,
+    words::suggest,
 };
 use portreeve_core::{
     engine::Bundles,
     hash::Hash,
-    names::Name,
+    names::{Name, Tool},
     policy::{Bundle, Purpose},
 };
 use std::{
@@ -31,14 +36,28 @@ pub struct Loaded {
     pub blob: Vec<u8>,
     /// What is probably not meant
     pub warnings: Vec<Finding>,
+    /// The accepted definitions of the connectors that have a file of them
+    pub pins: BTreeMap<Name, Pins>,
     cases: Vec<Case>,
 }
 
 impl Loaded {
+    /// How many `[[case]]`s there are
+    #[must_use]
+    pub fn cases(&self) -> usize {
+        self.cases.len()
+    }
+
     /// Runs every `[[case]]`; a finding for each that the policy does not bear out
     #[must_use]
     pub fn run_cases(&self) -> Vec<Finding> {
         self.cases.iter().filter_map(|case| case.mismatch(&self.bundle)).collect()
+    }
+
+    /// The accepted definition of a tool, if its connector has a file of them
+    #[must_use]
+    pub fn definition(&self, tool: &Tool) -> Option<&Definition> {
+        self.pins.get(&tool.connector)?.get(&tool.name)
     }
 }
 
@@ -99,7 +118,7 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
     }
     let extra = extra::read(&sorted, &facts, &mut findings);
     sort(&mut findings);
-    let Facts { agents, users, connectors } = facts;
+    let Facts { agents, users, connectors, pins, .. } = facts;
     let complete = (|| {
         let digest = files.digest();
         let Extra { points, inside } = extra;
@@ -112,10 +131,13 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
             rules: extra::beside(rules.ok()?, inside, digest),
             points,
         };
-        findings.iter().all(|finding| !finding.is_error()).then_some(bundle)
+        let pins = whole(pins)?;
+        findings.iter().all(|finding| !finding.is_error()).then_some((bundle, pins))
     })();
     match complete {
-        Some(bundle) => Ok(Loaded { bundle: Arc::new(bundle), blob: files.blob(), warnings: findings, cases }),
+        Some((bundle, pins)) => {
+            Ok(Loaded { bundle: Arc::new(bundle), blob: files.blob(), warnings: findings, pins, cases })
+        }
         None => Err(findings),
     }
 }
@@ -126,6 +148,7 @@ fn whole<T>(parts: BTreeMap<Name, Option<T>>) -> Option<BTreeMap<Name, T>> {
 
 fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
     let mut facts = Facts::default();
+    let mut profiles: BTreeMap<Name, Option<Shared<'_>>> = BTreeMap::new();
     for file in files {
         let name = file.name.clone();
         match file.folder {
@@ -133,10 +156,31 @@ fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
                 drop(facts.agents.insert(name, document(file, findings, |d, t| facts::agent(d, t, file))))
             }
             Folder::Users => drop(facts.users.insert(name, document(file, findings, |d, t| facts::user(d, t, file)))),
-            Folder::Connectors => {
-                drop(facts.connectors.insert(name, document(file, findings, |d, t| facts::connector(d, t, file))));
+            Folder::Profiles => {
+                drop(profiles.insert(name, document(file, findings, |d, t| profile::shared(d, t, file))));
             }
-            Folder::Purposes | Folder::Rules | Folder::Extra | Folder::ExtraFiles => {}
+            Folder::Pins => drop(facts.pins.insert(name, pins::read(file, findings))),
+            Folder::Connectors | Folder::Purposes | Folder::Rules | Folder::Extra | Folder::ExtraFiles => {}
+        }
+    }
+    let mut used = BTreeSet::new();
+    let ground = Ground { profiles: &profiles, pins: &facts.pins };
+    for file in files.iter().filter(|file| file.folder == Folder::Connectors) {
+        let read =
+            |doc: &Document<'_>, table: Table<'_, '_>| connector::connector(doc, table, file, &ground, &mut used);
+        let connector = document(file, findings, read);
+        facts.connectors.insert(file.name.clone(), connector);
+    }
+    let names = || facts.connectors.keys().map(Name::as_str);
+    for name in facts.pins.keys().filter(|name| !facts.connectors.contains_key(*name)) {
+        let remedy = format!("delete the file, or add `connectors/{name}.toml`; {}", suggest(name.as_str(), names()));
+        let place = Place::file(format!("pins/{name}.json"));
+        findings.push(Finding::error(place, format!("no connector is called `{name}`"), remedy));
+    }
+    for (name, shared) in profiles.iter().filter(|(name, _)| !used.contains(*name)) {
+        if let Some(shared) = shared {
+            let remedy = format!("`profile = \"{name}\"` in the file of a connector, or delete the file");
+            findings.push(Finding::warning(Place::file(shared.file.path), "no connector uses this profile", remedy));
         }
     }
     facts

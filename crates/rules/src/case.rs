@@ -234,6 +234,7 @@ impl Case {
                 now: NOW,
                 what: What::Call(facts),
                 inputs: Inputs::default(),
+                because: None,
             })));
             let end = End::Done { ok: true, bytes: 0, result: None, returned: BTreeMap::new(), process: None };
             events.push(Event::Settled(Settled { effect, end }));

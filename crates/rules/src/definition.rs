@@ -3,6 +3,10 @@
 //! SAFETY(security): a definition is a stranger's text. It never leads anywhere else (no reference is
 //! fetched), and its size, depth and patterns are bounded before anything is built from it.
 
+mod schema;
+
+pub use schema::Schema;
+
 use portreeve_core::{
     hash::Hash,
     json::{self, Json, Limits},
@@ -18,8 +22,6 @@ pub struct Definition {
     pub name: ToolName,
     /// The server's own hints; never trusted, only proposed
     pub hints: Hints,
-    /// The names of its arguments, as far as the schema lists them
-    pub arguments: Vec<String>,
     /// The digest that a pin names: of the canonical text of the whole definition
     pub digest: Hash,
     schema: Value,
@@ -80,7 +82,6 @@ impl Definition {
         }
         bounded(schema, 1)?;
         let hint = |key| json.get("annotations").and_then(|hints| hints.get(key)).and_then(Json::as_bool);
-        let properties = schema.get("properties").and_then(Json::as_object).unwrap_or_default();
         Ok(Self {
             name,
             hints: Hints {
@@ -88,10 +89,15 @@ impl Definition {
                 destructive: hint("destructiveHint"),
                 open_world: hint("openWorldHint"),
             },
-            arguments: properties.iter().map(|property| property.key.to_string()).collect(),
             digest: value.digest(),
             schema: schema.to_value().map_err(Refused::Json)?,
         })
+    }
+
+    /// The schema of its arguments
+    #[must_use]
+    pub fn schema(&self) -> Schema<'_> {
+        Schema::root(&self.schema)
     }
 }
 

@@ -60,6 +60,11 @@ impl<'t> Document<'t> {
         self.findings.borrow_mut().push(Finding::warning(self.place(span), message, remedy));
     }
 
+    /// Says what was found wrong in another file, and belongs to the reading of this one
+    pub(crate) fn elsewhere(&self, finding: Finding) {
+        self.findings.borrow_mut().push(finding);
+    }
+
     pub(crate) fn later(&self, span: &Range<usize>, what: &str) {
         let remedy = "take it out; a version that enforces it will say so in its notes";
         self.error(span, format!("not enforced by this version yet: {what}"), remedy);
@@ -131,6 +136,15 @@ impl<'t> Document<'t> {
             self.error(&cell.span(), format!("expected one of {all}, found {text:?}"), suggest(text, names()));
         }
         found.map(|(_, value)| *value)
+    }
+
+    /// True or false
+    pub(crate) fn truth(&self, cell: &Cell<'t>, example: &str) -> Option<bool> {
+        let truth = cell.get_ref().as_bool();
+        if truth.is_none() {
+            self.expected(cell, "true or false", example);
+        }
+        truth
     }
 
     /// A count, from one
@@ -304,7 +318,9 @@ fn in_words(ms: i64) -> String {
     unit.map_or_else(|| format!("{ms} ms"), |(unit, name)| format!("{} {name}", ms / unit))
 }
 
-fn duration_ms(text: &str) -> Option<i64> {
+/// A time as policy files write it, in milliseconds: a whole number and `ms`, `s`, `m`, `h` or `d`; `None` for anything else
+#[must_use]
+pub fn duration_ms(text: &str) -> Option<i64> {
     if let Some(digits) = text.strip_suffix("ms") {
         let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         return digits.parse().ok().filter(|ms| plain && *ms > 0);

@@ -249,17 +249,18 @@ fn query(doc: &Document<'_>, cell: &Cell<'_>) -> Option<String> {
 }
 
 fn covers(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts) -> Option<Covers> {
-    const EXAMPLE: &str = "use = [\"shop.refund\", \"class:write\", \"connector:mail\"]";
+    const EXAMPLE: &str = "use = [\"shop.refund\", \"github:issues\", \"class:write\", \"connector:mail\"]";
     let items = doc.array(cell, EXAMPLE)?;
     if items.is_empty() {
         doc.error(&cell.span(), "this point would never be asked", "leave `use` out, and it is asked about every call");
         return None;
     }
     let covers: Vec<_> = items.iter().map(|item| cover(doc, item, facts, EXAMPLE)).collect();
-    Some(Covers::Some(covers.into_iter().collect::<Option<_>>()?))
+    let covers = covers.into_iter().collect::<Option<Vec<Vec<Cover>>>>()?;
+    Some(Covers::Some(covers.into_iter().flatten().collect()))
 }
 
-fn cover(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, example: &str) -> Option<Cover> {
+fn cover(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, example: &str) -> Option<Vec<Cover>> {
     let text = doc.text(cell, example)?;
     if let Some(class) = text.strip_prefix("class:") {
         let found = facts::CLASSES.iter().find(|(name, _)| *name == class);
@@ -267,7 +268,7 @@ fn cover(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, example: &str) -> O
             let near = suggest(class, facts::CLASSES.iter().map(|(name, _)| *name));
             doc.error(&cell.span(), format!("no class is called {class:?}"), near);
         }
-        return found.map(|(_, class)| Cover::Class(*class));
+        return found.map(|(_, class)| vec![Cover::Class(*class)]);
     }
     if let Some(connector) = text.strip_prefix("connector:") {
         let found = facts.connectors.keys().find(|name| name.as_str() == connector);
@@ -275,9 +276,9 @@ fn cover(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, example: &str) -> O
             let near = suggest(connector, facts.connectors.keys().map(Name::as_str));
             doc.error(&cell.span(), format!("no connector is called {connector:?}"), near);
         }
-        return found.cloned().map(Cover::Connector);
+        return found.cloned().map(|name| vec![Cover::Connector(name)]);
     }
-    facts.usage(doc, cell).map(Cover::Usage)
+    facts.usages(doc, cell).map(|usages| usages.into_iter().map(Cover::Usage).collect())
 }
 
 /// Decision points in one policy

@@ -69,6 +69,12 @@ impl Files {
         members.into_iter().map(file).collect::<Option<BTreeMap<_, _>>>().map(Self)
     }
 
+    /// The files whose paths begin so
+    pub(crate) fn under(&self, folder: &str) -> BTreeMap<&str, &str> {
+        let inside = self.0.iter().filter(|(path, _)| path.starts_with(folder));
+        inside.map(|(path, text)| (path.as_str(), text.as_str())).collect()
+    }
+
     /// The digest that names these files
     #[must_use]
     pub fn digest(&self) -> Hash {
@@ -104,6 +110,8 @@ pub(crate) enum Folder {
     Agents,
     Users,
     Connectors,
+    Profiles,
+    Pins,
     Purposes,
     Rules,
     /// What an outside decision point is
@@ -118,10 +126,12 @@ const EXTRA: &str = "extra";
 const EXTRA_ENDINGS: [&str; 4] = [".cedar", ".cedarschema", ".json", ".rego"];
 
 impl Folder {
-    const ALL: [(&'static str, &'static str, Self); 6] = [
+    const ALL: [(&'static str, &'static str, Self); 8] = [
         ("agents", ".toml", Self::Agents),
         ("users", ".toml", Self::Users),
         ("connectors", ".toml", Self::Connectors),
+        ("profiles", ".toml", Self::Profiles),
+        ("pins", ".json", Self::Pins),
         ("purposes", ".toml", Self::Purposes),
         ("rules", ".cedar", Self::Rules),
         (EXTRA, ".toml", Self::Extra),
@@ -131,10 +141,15 @@ impl Folder {
         Self::ALL.iter().find(|(known, ..)| *known == name).map(|(_, ending, folder)| (*ending, *folder))
     }
 
+    /// How long a file in it may be
+    fn bytes_max(self) -> usize {
+        if self == Self::Pins { PINS_BYTES_MAX } else { FILE_BYTES_MAX }
+    }
+
     /// The folder of a path and the name that it gives
     fn of(path: &str) -> Result<(Self, Name), (String, String)> {
-        let layout =
-            "a policy has agents/, users/, connectors/, purposes/ and extra/ with *.toml, and rules/ with *.cedar";
+        let layout = "a policy has agents/, users/, connectors/, profiles/, purposes/, extra/ with *.toml, pins/ with \
+             *.json, and rules/ with *.cedar";
         let (folder, file) = path.split_once('/').unwrap_or((path, ""));
         if let (EXTRA, Some((name, inner))) = (folder, file.split_once('/')) {
             if inner.contains('/')
@@ -197,10 +212,13 @@ impl Walk {
 
     fn file(&mut self, root: &Path, path: String) {
         let place = Place::file(&path);
-        if let Err((message, remedy)) = Folder::of(&path) {
-            self.findings.push(Finding::error(place, message, remedy));
-            return;
-        }
+        let bytes_max = match Folder::of(&path) {
+            Ok((folder, _)) => folder.bytes_max(),
+            Err((message, remedy)) => {
+                self.findings.push(Finding::error(place, message, remedy));
+                return;
+            }
+        };
         let Some(target) = self.inside(root, &path) else { return };
         if self.files.len() >= FILES_MAX || self.bytes > BYTES_MAX {
             let limit = format!("a policy has at most {FILES_MAX} files and {BYTES_MAX} bytes");
@@ -209,7 +227,7 @@ impl Walk {
             }
             return;
         }
-        let finding = match text(&target) {
+        let finding = match text(&target, bytes_max) {
             Ok(text) => {
                 self.bytes += text.len();
                 self.files.insert(path, text);
@@ -218,7 +236,7 @@ impl Walk {
             Err(Content::Io(error)) => unreadable(&path, &error),
             Err(Content::Kind) => Finding::error(place, "not a regular file", "put a file there"),
             Err(Content::Long) => {
-                Finding::error(place, format!("longer than {FILE_BYTES_MAX} bytes"), "split it into several files")
+                Finding::error(place, format!("longer than {bytes_max} bytes"), "split it into several files")
             }
             Err(Content::Utf8(at)) => Finding::error(
                 place,
@@ -253,6 +271,8 @@ impl Walk {
 const FILES_MAX: usize = 20_000;
 /// Bytes of one file
 const FILE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of the definitions of one connector's tools: as many as one answer of a server may have
+const PINS_BYTES_MAX: usize = 4 << 20;
 /// Bytes of all files; the log keeps every version, and reads back at most 64 MiB of escaped text
 const BYTES_MAX: usize = 8 << 20;
 
@@ -263,15 +283,15 @@ enum Content {
     Utf8(usize),
 }
 
-fn text(path: &Path) -> Result<String, Content> {
+fn text(path: &Path, bytes_max: usize) -> Result<String, Content> {
     // Asked before it is opened: opening a pipe would wait for ever.
     if !fs::metadata(path).map_err(Content::Io)?.is_file() {
         return Err(Content::Kind);
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(Content::Io)?;
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(Content::Io)?;
-    if bytes.len() > FILE_BYTES_MAX {
+    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(Content::Io)?;
+    if bytes.len() > bytes_max {
         return Err(Content::Long);
     }
     if bytes.starts_with(b"\xef\xbb\xbf") {

@@ -12,7 +12,7 @@ use crate::{
 use portreeve_core::{
     names::Name,
     pattern::Conditions,
-    policy::{Ask, Bytes, Class, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Users},
+    policy::{Ask, Bytes, Class, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Trust, Usage, Users},
     time::Millis,
 };
 use regex::RegexBuilder;
@@ -53,6 +53,9 @@ pub(crate) fn purpose<'t>(
         for (entry, uses) in entries {
             standing(doc, limits, facts, entry, uses);
         }
+    }
+    if let Some(entries) = &entries {
+        vouched_by_strangers(doc, facts, entries, &placeholders);
     }
     unused(doc, declared, &placeholders);
     let parameters = placeholders.parameters.into_iter().map(|(name, parameter)| Some((name, parameter?)));
@@ -338,6 +341,7 @@ fn entry<'t>(
 ) -> Option<Placed> {
     const USE: &str = "[\"shop.get_order\"]";
     let mut table = doc.table(cell, "[[allow]]", "name = \"look\"")?;
+    let known = placeholders.sources.borrow().len();
     let after = table.take("after").map_or(Some(None), |cell| {
         let name: Name = doc.parsed(cell, "after = \"look\"")?;
         if !steps.contains(&name) {
@@ -363,8 +367,12 @@ fn entry<'t>(
         if items.is_empty() {
             doc.error(&cell.span(), "the step allows nothing", format!("for example: use = {USE}"));
         }
-        let uses: Vec<_> = items.iter().map(|item| Some((facts.usage(doc, item)?, item.span()))).collect();
-        uses.into_iter().collect::<Option<Vec<_>>>()
+        let placed = |item| -> Option<Vec<_>> {
+            let uses = facts.usages(doc, item)?.into_iter();
+            Some(uses.map(|usage| (usage, item.span())).collect())
+        };
+        let uses: Vec<_> = items.iter().map(placed).collect();
+        uses.into_iter().collect::<Option<Vec<Vec<_>>>>().map(|uses| uses.into_iter().flatten().collect::<Vec<_>>())
     });
     let where_ = |cell| pattern::conditions(doc, cell, &Scope::Entry(placeholders));
     let arguments = table.take("where").map_or(Some(Conditions::new()), where_);
@@ -377,16 +385,16 @@ fn entry<'t>(
         table.finish();
         Some(Some(Ask { who: who?, when: when? }))
     });
-    let tool = |cell: &Cell<'t>| facts.usage(doc, cell).map(|usage| usage.tool);
+    let tool = |cell: &Cell<'t>| facts.tool(doc, cell);
     let undo = table.take("undo").map_or(Some(None), |cell| undo::undo(doc, cell, tool, Some(placeholders)).map(Some));
     table.later(&["elevate", "within"]);
     table.finish();
-    for (source, span) in placeholders.sources.borrow_mut().drain(..) {
+    for (source, span) in placeholders.sources.borrow().iter().skip(known) {
         let earlier = || steps.iter().filter(|step| Some(*step) != name.as_ref());
         if !earlier().any(|step| *step == source.step) {
             let near = suggest(source.step.as_str(), earlier().map(Name::as_str));
             let message = format!("no earlier step is called `{}`", source.step);
-            doc.error(&span, message, format!("a value comes from a step above; {near}"));
+            doc.error(span, message, format!("a value comes from a step above; {near}"));
         }
     }
     let (uses, spans) = uses?.into_iter().unzip();
@@ -396,11 +404,45 @@ fn entry<'t>(
 
 /// Without elevation a class that does not stand is never open
 fn standing(doc: &Document<'_>, limits: &Limits, facts: &Facts, entry: &Entry, spans: &[Range<usize>]) {
+    // The tools of one toolset are told together.
+    let mut closed: BTreeMap<(usize, Class), Vec<String>> = BTreeMap::new();
     for (usage, span) in entry.uses.iter().zip(spans) {
-        let class: Option<Class> = facts.class_of(usage).filter(|class| !limits.standing.contains(class));
-        if let Some(class) = class {
-            let message = format!("`{}` is `{class}`, which does not stand, so it can never be permitted", usage.tool);
-            doc.warn(span, message, format!("add \"{class}\" to `standing` under `[task]`"));
+        if let Some(class) = facts.class_of(usage).filter(|class| !limits.standing.contains(class)) {
+            closed.entry((span.start, class)).or_default().push(format!("`{usage}`"));
+        }
+    }
+    for ((start, class), uses) in closed {
+        let Some(span) = spans.iter().find(|span| span.start == start) else { continue };
+        let shown = uses.iter().take(USES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = uses.len().saturating_sub(USES_SHOWN);
+        let message = match (uses.len(), more) {
+            (1, _) => format!("{shown} is `{class}`, which does not stand, so it can never be permitted"),
+            (_, 0) => format!("{shown} are `{class}`, which does not stand, so they can never be permitted"),
+            _ => format!("{shown} and {more} more are `{class}`, which does not stand, so they can never be permitted"),
+        };
+        doc.warn(span, message, format!("add \"{class}\" to `standing` under `[task]`"));
+    }
+}
+
+/// Tools that one finding names
+const USES_SHOWN: usize = 5;
+
+/// A value that anybody could have written into a result is no bound
+fn vouched_by_strangers(doc: &Document<'_>, facts: &Facts, entries: &[Placed], placeholders: &Placeholders) {
+    for (source, span) in placeholders.sources.borrow().iter() {
+        let step = entries.iter().map(|(entry, _)| entry).find(|entry| entry.name == source.step);
+        let trust = |usage: &Usage| {
+            let profile = facts.connectors.get(&usage.tool.connector)?.as_ref()?.tools.get(&usage.tool.name)?;
+            profile.results.get(&source.field).copied()
+        };
+        let strange = step.iter().flat_map(|entry| &entry.uses).find(|usage| trust(usage) != Some(Trust::Trusted));
+        if let Some(usage) = strange {
+            let message = format!("others may choose what `{}` of `{}` is", source.field, usage.tool);
+            let remedy = format!(
+                "if nobody else can write this field, say so in the profile: results = {{ \"{}\" = \"trusted\" }}",
+                source.field
+            );
+            doc.warn(span, message, remedy);
         }
     }
 }

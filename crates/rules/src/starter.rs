@@ -1,7 +1,11 @@
 //! Text to begin with: what `portreeve init` and `portreeve connector add` write.
 
-use crate::definition::{Definition, Hints};
-use portreeve_core::{names::Name, policy::Class};
+use crate::definition::{Definition, Hints, Schema};
+use portreeve_core::{
+    names::Name,
+    path::FieldPath,
+    policy::{Class, Role},
+};
 use std::fmt::Write as _;
 
 /// The group that the first user is in, and for which the first purposes are open
@@ -22,14 +26,61 @@ pub fn starter(connector: &Name, definitions: &[Definition]) -> (String, Option<
 fn tools(definitions: &[Definition]) -> String {
     let mut text = String::from(
         "# The classes below are what the server says of itself. Keeping a line confirms it; what nobody\n\
-         # has classified is `escalate`.\n",
+         # has classified is `escalate`. Arguments are closed: a purpose names those that may be given, unless\n\
+         # their role is `content` or `paging`.\n",
     );
     for definition in definitions {
         let (class, why) = propose(definition.hints);
         let name = key(definition.name.as_str());
         let _ = writeln!(text, "\n[tools.{name}]\nclass = \"{class}\" # {why}");
+        let schema = definition.schema();
+        let named = schema.names().into_iter().filter(|name| is_path(name));
+        let role = |name: &str| {
+            let role = schema.member(name).map_or(Role::Selector, |schema| role(name, &schema));
+            format!("{} = \"{role}\"", key(name))
+        };
+        let roles: Vec<String> = named.map(role).collect();
+        if !roles.is_empty() {
+            let _ = writeln!(text, "arguments = {{ {} }}", roles.join(", "));
+        }
     }
     text
+}
+
+/// Whether an argument of this name can be named: it is read as a path of one step
+fn is_path(name: &str) -> bool {
+    name.parse::<FieldPath>().is_ok_and(|path| path == FieldPath::name(name))
+}
+
+/// What an argument may be, by its name and type: closed, whatever it is
+fn role(name: &str, schema: &Schema<'_>) -> Role {
+    const PLACES: [&str; 14] = [
+        "path",
+        "file",
+        "dir",
+        "folder",
+        "url",
+        "uri",
+        "host",
+        "to",
+        "cc",
+        "bcc",
+        "email",
+        "recipient",
+        "channel",
+        "command",
+    ];
+    let types = schema.types();
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_ascii_lowercase);
+    if words.into_iter().any(|word| PLACES.contains(&word.as_str())) {
+        Role::Destination
+    } else if types.contains("boolean") {
+        Role::Control
+    } else if types.contains("number") || types.contains("integer") {
+        Role::Quantity
+    } else {
+        Role::Selector
+    }
 }
 
 /// The class that a server's hints come to, and why
@@ -70,14 +121,14 @@ fn purpose(connector: &Name, definitions: &[Definition]) -> Option<String> {
         let usage = string(&format!("{connector}.{}", tool.name));
         let _ = write!(text, "\n[[allow]]\nname = \"{step}\"\nuse = [{usage}]\n");
         steps.push(step);
-        let (named, paths): (Vec<_>, Vec<_>) =
-            tool.arguments.iter().partition(|argument| !argument.contains(['.', '[', ']']));
+        let schema = tool.schema();
+        let (named, unnamed): (Vec<_>, Vec<_>) = schema.names().into_iter().partition(|name| is_path(name));
         if !named.is_empty() {
-            let any = |argument: &&String| format!("{} = {{ any = true }}", key(argument));
+            let any = |argument: &&str| format!("{} = {{ any = true }}", key(argument));
             let _ = writeln!(text, "where = {{ {} }}", named.iter().map(any).collect::<Vec<_>>().join(", "));
         }
-        for argument in paths {
-            let _ = writeln!(text, "# {} cannot be named by this version, so it has to be left out", string(argument));
+        for argument in unnamed {
+            let _ = writeln!(text, "# {} cannot be named, so it has to be left out", string(argument));
         }
     }
     Some(text)

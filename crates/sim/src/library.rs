@@ -8,6 +8,7 @@ use portreeve_core::{
     policy::Bundle,
     state::State,
 };
+use serde_json::Value;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
@@ -79,6 +80,17 @@ pub(crate) struct Cache(Rc<RefCell<Option<String>>>);
 impl Cache {
     pub(crate) fn keep(&self, state: &State) {
         *self.0.borrow_mut() = serde_json::to_string(state).ok();
+    }
+
+    /// Lets the snapshot say that every grant lasts an hour longer
+    pub(crate) fn prolong_grants(&self) {
+        let kept = self.0.borrow().as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let Some(mut state) = kept else { return };
+        let grants = state.get_mut("grants").and_then(Value::as_array_mut).into_iter().flatten();
+        for until in grants.filter_map(|pair| pair.pointer_mut("/1/until")) {
+            *until = until.as_i64().map_or(Value::Null, |until| (until + 3_600_000).into());
+        }
+        *self.0.borrow_mut() = Some(state.to_string());
     }
 
     pub(crate) fn forget(&self) {

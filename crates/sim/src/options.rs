@@ -67,6 +67,10 @@ pub enum Sabotage {
     LateLatch,
     /// The latch of a task does not close those below it
     ForgetAncestors,
+    /// What memory is read back from says that grants last longer than they do
+    LongerGrants,
+    /// Bytes leave under a grant that is over
+    IgnoreGrants,
     /// Whatever outside decision points say is taken for a yes
     IgnoreAnswers,
 }
@@ -89,6 +93,8 @@ impl Sabotage {
         Self::EarlyAcknowledgement,
         Self::LateLatch,
         Self::ForgetAncestors,
+        Self::LongerGrants,
+        Self::IgnoreGrants,
         Self::IgnoreAnswers,
     ];
 }

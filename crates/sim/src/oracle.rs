@@ -7,7 +7,7 @@ mod facts;
 mod recount;
 
 use crate::{disk::Disk, library::Library};
-use facts::{Effect, Kind, Task};
+use facts::{Effect, Grant, Kind, Task};
 use portreeve_core::{
     engine::PERMIT_MS,
     names::{EffectId, TaskId},
@@ -30,6 +30,7 @@ pub(crate) struct Oracle {
     time: i64,
     tasks: BTreeMap<String, Task>,
     effects: BTreeMap<String, Effect>,
+    grants: BTreeMap<String, Grant>,
     /// The digest of the current policy
     bundle: String,
     /// Since when each node is there without having been stopped; `None`: stopped
@@ -56,6 +57,7 @@ impl Oracle {
             time: 0,
             tasks: BTreeMap::new(),
             effects: BTreeMap::new(),
+            grants: BTreeMap::new(),
             bundle: String::new(),
             standing: BTreeMap::new(),
             nodes: BTreeSet::new(),
@@ -181,7 +183,15 @@ impl Oracle {
                 self.violated("I2", text);
             }
         }
+        if let Some(grant) = effect.grant().and_then(|id| self.grants.get(id)).filter(|grant| grant.until <= at.0) {
+            let text = format!("{id} was sent after its grant had expired at {}", grant.until);
+            self.violated("I4", text);
+        }
         let rests_on = self.rests_on(&effect);
+        let over = effect.grant().filter(|grant| self.acknowledged.iter().any(|(node, _)| node == grant));
+        if let Some(grant) = over.map(str::to_owned) {
+            self.violated("I4", format!("{id} was sent after the end of {grant} was acknowledged"));
+        }
         let asked = self.asked.iter().find(|node| rests_on.contains(*node)).cloned();
         if let Some(node) = asked {
             self.violated("I14", format!("{id} was sent after the stop of {node} had been asked for"));
@@ -203,6 +213,7 @@ impl Oracle {
             }
             nodes.insert(link);
         }
+        nodes.extend(effect.grant().map(str::to_owned));
         nodes
     }
 
@@ -230,7 +241,8 @@ impl Oracle {
     pub(crate) fn outlived(&self, effect: EffectId) -> bool {
         self.effects.get(&effect.to_string()).is_none_or(|effect| {
             let connector = self.standing.get(&format!("connector:{}", effect.connector())).copied().flatten();
-            self.over(&effect.task) || connector.is_none_or(|since| since > effect.seq)
+            let ended = effect.grant().and_then(|id| self.grants.get(id)).is_some_and(|grant| grant.ended.is_some());
+            ended || self.over(&effect.task) || connector.is_none_or(|since| since > effect.seq)
         })
     }
 
@@ -241,7 +253,9 @@ impl Oracle {
             let orphan = self.over(id).then_some("below a task that is over");
             Some((id, self.passed(id, task, now.0).or(orphan)?))
         });
-        passed.map(|(id, why)| ("I5", format!("{id} lives on although it is {why}"))).collect()
+        let grants = self.grants.iter().filter(|(_, grant)| grant.ended.is_none() && grant.until <= now.0);
+        let passed = passed.map(|(id, why)| ("I5", format!("{id} lives on although it is {why}")));
+        passed.chain(grants.map(|(id, _)| ("I5", format!("{id} lives on although it is expired")))).collect()
     }
 
     /// What the ledger says about counts and about what never happened
@@ -260,7 +274,8 @@ impl Oracle {
             if effect.settled.as_ref().is_some_and(|settled| settled.end == "not_sent") {
                 found.push(("I12", format!("{id} was settled as not sent and arrived")));
             }
-            for (link, steps) in &effect.charged {
+            // A grant lets calls go beyond their counts; the others may not.
+            for (link, steps) in effect.charged.iter().filter(|_| effect.because.is_none()) {
                 *uses.entry((link.clone(), String::new())).or_default() += count;
                 for step in steps {
                     *uses.entry((link.clone(), step.clone())).or_default() += count;

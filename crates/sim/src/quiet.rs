@@ -3,9 +3,11 @@
 use crate::{gateway::Gateway, oracle::Found, world::World};
 use portreeve_core::{
     event::{Actor, Admitted, CallFacts, Event, Record, What, decode},
-    judge::{Admission, Judged, Shelf, judge_call},
+    judge::{Admission, Judged, Observed, Shelf, judge_call},
     log::Head,
+    names::GrantId,
     outside::{Answer, Said},
+    reason::Word,
     request::{Call, Clock, Fit},
     state::{OpenWhat, State},
 };
@@ -95,8 +97,10 @@ impl World {
                 {
                     let rebuilt = rebuild(&record, admitted, facts);
                     let judged = rebuilt.map(|call| judge_call(&state, &shelf, &call, Clock::at(admitted.now.0)));
-                    let same =
-                        matches!(&judged, Some(Ok(Judged::Admit(judged))) if *judged == recorded(admitted, facts));
+                    let same = matches!(
+                        &judged,
+                        Some(Ok(Judged::Admit(judged))) if is_recorded(judged, admitted, facts)
+                    );
                     if !same {
                         found.push(format!("{} is judged as {judged:?}, recorded {admitted:?}", admitted.effect));
                     }
@@ -132,9 +136,13 @@ fn heard(admitted: &Admitted) -> Option<Vec<Answer>> {
     answers.collect()
 }
 
-/// The answer that the record holds
-fn recorded(admitted: &Admitted, facts: &CallFacts) -> Admission {
-    Admission {
+/// Whether a judgement is the one that the record holds
+fn is_recorded(judged: &Admission, admitted: &Admitted, facts: &CallFacts) -> bool {
+    let words = |observed: &Observed| observed.reasons.iter().map(|reason| reason.word).collect();
+    let lifted: Option<(GrantId, BTreeSet<Word>)> =
+        judged.observed.as_ref().map(|observed| (observed.grant, words(observed)));
+    let because = admitted.because.as_ref().map(|because| (because.grant, because.words.clone()));
+    let recorded = Admission {
         task: admitted.task,
         bundle: admitted.bundle,
         class: facts.class,
@@ -145,5 +153,7 @@ fn recorded(admitted: &Admitted, facts: &CallFacts) -> Admission {
         heard: heard(admitted).unwrap_or_default(),
         wanted: BTreeSet::new(),
         digested: BTreeSet::new(),
-    }
+        observed: judged.observed.clone(),
+    };
+    lifted == because && *judged == recorded
 }

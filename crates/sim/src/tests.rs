@@ -59,6 +59,7 @@ fn every_missing_guard_is_found_by_the_invariant_that_names_it() {
             Sabotage::TrustWallClock | Sabotage::IgnoreAnswers => &["I6"],
             Sabotage::DelegateAsOwner => &["I11"],
             Sabotage::LateLatch | Sabotage::ForgetAncestors => &["I14"],
+            Sabotage::LongerGrants | Sabotage::IgnoreGrants => &["I4"],
         };
         let mut missing: BTreeSet<&str> = expected.iter().copied().collect();
         for seed in 0..200 {

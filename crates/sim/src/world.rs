@@ -17,7 +17,7 @@ use crate::{
     versions::TIMEOUT_MS,
 };
 use portreeve_core::{
-    names::{EffectId, MemoryId, RunId, TaskId, Tool},
+    names::{EffectId, GrantId, MemoryId, RunId, TaskId, Tool},
     outside::{Answer, Asking, Said},
     request::Clock,
     time::Millis,
@@ -46,6 +46,8 @@ pub(crate) struct Env {
     pub(crate) known: Vec<Known>,
     /// Tasks that somebody asked for
     pub(crate) wanted: Vec<Known>,
+    /// Grants that somebody asked for
+    pub(crate) grants: Vec<GrantId>,
     ids: u64,
     /// Real time that has passed
     real: i64,
@@ -82,6 +84,7 @@ impl Env {
             report: Report { seed, ..Report::default() },
             known: Vec::new(),
             wanted: Vec::new(),
+            grants: Vec::new(),
             ids: 0,
             real: 1_800_000_000_000,
             wall: 0,
@@ -298,6 +301,7 @@ impl World {
             }
             76..80 => self.let_time_pass(),
             94..96 => self.someone_stops_something(),
+            93 => self.someone_observes(),
             96 => self.policy_changes(),
             97.. => {
                 if self.env.disk.is_full() && self.env.random.chance(60) {

@@ -4,11 +4,11 @@ use super::{Bundles, Draft, Engine, PERMIT_MS, Permit, Reply, Snapshots, refusal
 use crate::{
     commit::Committed,
     event::{
-        Accepted, Actor, Admitted, Began, CallFacts, Changed, ChosenBy, End, Event, Given, Heard, Inputs, Noted,
-        Refused, Settled, Stopped, Told, What,
+        Accepted, Actor, Admitted, Because, Began, CallFacts, Changed, ChosenBy, End, Event, Given, Granted, Heard,
+        Inputs, Noted, Refused, Settled, Stopped, Told, What,
     },
     hash::Hash,
-    judge::{self, Admission, Judged},
+    judge::{self, Admission, Judged, Observed},
     log::Log,
     names::{EffectId, Name, RunId, TaskId},
     node::Node,
@@ -44,13 +44,15 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 }
             },
             Request::Start(start) => match judge::judge_start(&self.state, &self.shelf, start, clock) {
-                Ok((task, now)) => {
+                Ok(judge::Starting { task, now, observed }) => {
                     let what = What::Child { connector: start.connector.clone() };
                     let bundle = self.state.bundle.unwrap_or_default();
+                    let because = observed.as_ref().map(|observed| because(observed, draft));
                     let admitted =
-                        Admitted { effect: start.effect, task, bundle, now, what, inputs: Inputs::default() };
+                        Admitted { effect: start.effect, task, bundle, now, what, inputs: Inputs::default(), because };
                     self.record(draft, Actor::Run(start.run), now, Event::Admitted(Box::new(admitted)));
-                    Reply::Permit(self.permit(start.effect, task, start.run, &start.connector, clock))
+                    let permit = self.permit(start.effect, task, start.run, &start.connector, clock);
+                    Reply::Permit(permit.under(observed.as_ref()))
                 }
                 Err(reasons) => {
                     self.refuse(Some(start.run), format!("connector:{}", start.connector), reasons, clock, draft)
@@ -74,6 +76,22 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 let now = judge::now(&self.state, clock).0;
                 let event = self.change(&change.what, draft);
                 self.record(draft, change.by.clone(), now, Event::Changed(event));
+                Reply::Recorded
+            }
+            Request::Grant(grant) => {
+                let reasons = judge::judge_grant(&self.state, grant, clock);
+                if !reasons.is_empty() {
+                    return Reply::Refused(reasons);
+                }
+                let now = judge::now(&self.state, clock).0;
+                let granted = Granted {
+                    grant: grant.grant,
+                    to: grant.to.clone(),
+                    owner: grant.owner.clone(),
+                    why: Committed::new(&Value::String(grant.why.clone()), draft.salts.draw()),
+                    until: grant.until,
+                };
+                self.record(draft, grant.by.clone(), now, Event::Granted(granted));
                 Reply::Recorded
             }
             Request::Settle(settle) => self.settle(settle, clock, draft),
@@ -100,9 +118,12 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     }
 
     fn admit(&mut self, call: &Call, admission: Admission, clock: Clock, draft: &mut Draft) -> Permit {
-        let mut permit = self.permit(call.effect, admission.task, call.run, &call.tool.connector, clock);
+        let observed = admission.observed.as_ref();
+        let mut permit =
+            self.permit(call.effect, admission.task, call.run, &call.tool.connector, clock).under(observed);
         permit.answer_max = admission.answer_max();
         permit.wanted = admission.wanted.iter().cloned().collect();
+        let because = observed.map(|observed| because(observed, draft));
         let (agent, user, purpose) = self.state.task(admission.task).map_or_else(
             || (call.tool.connector.clone(), None, call.tool.connector.clone()),
             |task| (task.agent.clone(), task.user.clone(), task.purpose.clone()),
@@ -138,6 +159,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             now: admission.now,
             what: What::Call(facts),
             inputs,
+            because,
         };
         self.record(draft, Actor::Run(call.run), admission.now, Event::Admitted(Box::new(admitted)));
         permit
@@ -241,6 +263,10 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 self.shelf.0.insert(bundle.digest, Arc::clone(bundle));
                 Changed::Bundle { digest: bundle.digest, nodes: bundle.nodes() }
             }
+            ChangeWhat::Back { bundle } => {
+                self.shelf.0.insert(bundle.digest, Arc::clone(bundle));
+                Changed::Back { digest: bundle.digest, nodes: bundle.nodes() }
+            }
             ChangeWhat::Pins { connector, definitions } => {
                 let accepted = definitions
                     .iter()
@@ -274,13 +300,26 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
 
     #[expect(clippy::unused_self, reason = "reads as one of the door's events")]
     pub(super) fn refused(&self, draft: &mut Draft, refused: refusals::Counted) -> Event {
-        let texts = refused.reasons.iter().map(|reason| Value::String(format!("{}: {reason}", reason.word)));
         Event::Refused(Refused {
             task: refused.task,
             what: refused.what,
             words: refused.reasons.iter().map(|reason| reason.word).collect(),
             count: refused.count,
-            reasons: Committed::new(&Value::Array(texts.collect()), draft.salts.draw()),
+            reasons: Committed::new(&texts(&refused.reasons), draft.salts.draw()),
         })
     }
+}
+
+/// What would have refused an effect, as the record keeps it
+fn because(observed: &Observed, draft: &mut Draft) -> Because {
+    Because {
+        grant: observed.grant,
+        words: observed.reasons.iter().map(|reason| reason.word).collect(),
+        reasons: Committed::new(&texts(&observed.reasons), draft.salts.draw()),
+    }
+}
+
+/// Reasons in full
+fn texts(reasons: &[Reason]) -> Value {
+    Value::Array(reasons.iter().map(|reason| Value::String(format!("{}: {reason}", reason.word))).collect())
 }

@@ -4,12 +4,14 @@ use super::{
     Shelf,
     envelope::{Share, envelope},
     facts::{Facts, Unread},
+    grant::{Observed, lift},
     now,
 };
 use crate::{
     event::{Charge, ChosenBy},
     hash::Hash,
     names::{Name, RunId, TaskId, Tool, ToolName},
+    node::Node,
     outside::{self, Answer, Asking, Point, Sends},
     path::FieldPath,
     pattern::Source,
@@ -49,12 +51,29 @@ pub struct Admission {
     pub wanted: BTreeSet<Source>,
     /// Arguments of which the record keeps no value
     pub digested: BTreeSet<String>,
+    /// What would have refused it, if a grant lets it through
+    pub observed: Option<Observed>,
+}
+
+/// What the start of a child is, once no reason is left
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Starting {
+    /// The task that it is done for
+    pub task: TaskId,
+    /// The time that was judged with
+    pub now: Millis,
+    /// What would have refused it, if a grant lets it through
+    pub observed: Option<Observed>,
 }
 
 impl Admission {
     /// Bytes of the answer that the agent may be given; `None`: no budget bounds them
     #[must_use]
     pub fn answer_max(&self) -> Option<u64> {
+        let lifted = |observed: &Observed| observed.reasons.iter().any(|reason| reason.word == Word::BytesSpent);
+        if self.observed.as_ref().is_some_and(lifted) {
+            return None;
+        }
         self.charges.iter().filter_map(|charge| charge.held).min()
     }
 }
@@ -115,8 +134,9 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
             let facts = match Facts::of(bundle, call) {
                 Ok(facts) => facts,
                 Err(Unread::Connector) => {
-                    // A version that does not know the connector allows nothing there, however wide a later one is.
-                    let source = format!("purpose:{}", link_task.purpose);
+                    // A version that does not know the connector allows nothing there, however wide a later one is;
+                    // nor can its rules be asked, so no grant lifts this.
+                    let source = Node::Connector(call.tool.connector.clone());
                     reasons.insert(Reason::new(Word::ToolOutsidePurpose, source).with("tool", &call.tool));
                     continue;
                 }
@@ -148,6 +168,7 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
         wanted.extend(fields);
         charges.push(Charge { task: *link, entries, sent, held });
     }
+    let observed = lift(state, task, (&call.tool.connector, class), &mut reasons, now);
     if !reasons.is_empty() {
         return Err(reasons.into_iter().collect());
     }
@@ -184,6 +205,7 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
         now,
         chosen_by: chosen_by(task, &call.arguments),
         heard: weighed.heard,
+        observed,
         wanted,
         digested,
     }))
@@ -199,7 +221,7 @@ const OPEN_MAX: u32 = 64;
 ///
 /// # Errors
 /// The reasons, sorted.
-pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) -> Result<(TaskId, Millis), Vec<Reason>> {
+pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) -> Result<Starting, Vec<Reason>> {
     let (now, clock_reason) = now(state, clock);
     let mut reasons = BTreeSet::from_iter(clock_reason);
     let Some(task_id) = state.task_of(start.run) else {
@@ -213,13 +235,25 @@ pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) ->
     };
     for (link, link_task) in chain(state, task_id, task) {
         for bundle in versions(shelf, link_task.bundle, current) {
-            let purpose = bundle.and_then(|bundle| bundle.purposes.get(&link_task.purpose));
-            if !purpose.is_some_and(|purpose| purpose.tools().any(|tool| tool.connector == start.connector)) {
-                reasons.insert(Reason::new(Word::ToolOutsidePurpose, link).with("connector", &start.connector));
+            let Some(bundle) = bundle else {
+                reasons.insert(Reason::new(Word::PolicyUnavailable, link));
+                continue;
+            };
+            let Some(purpose) = bundle.purposes.get(&link_task.purpose) else {
+                reasons.insert(Reason::new(Word::PurposeStopped, Node::Purpose(link_task.purpose.clone())));
+                continue;
+            };
+            let outside = |source| Reason::new(Word::ToolOutsidePurpose, source).with("connector", &start.connector);
+            if !bundle.connectors.contains_key(&start.connector) {
+                reasons.insert(outside(Node::Connector(start.connector.clone())));
+            } else if !purpose.tools().any(|tool| tool.connector == start.connector) {
+                reasons.insert(outside(Node::Purpose(link_task.purpose.clone())));
             }
         }
     }
-    if reasons.is_empty() { Ok((task_id, now)) } else { Err(reasons.into_iter().collect()) }
+    // What a child is started for is judged by itself, so its class does not matter here.
+    let observed = lift(state, task, (&start.connector, Class::Read), &mut reasons, now);
+    if reasons.is_empty() { Ok(Starting { task: task_id, now, observed }) } else { Err(reasons.into_iter().collect()) }
 }
 
 /// The tools of a connector that the task of `run` could use, with the digests of their definitions
@@ -247,15 +281,24 @@ pub fn listed(
         return Err(vec![Reason::new(Word::PolicyUnavailable, "policy")]);
     };
     let mut tools: Option<BTreeSet<&Tool>> = None;
+    let observed = state.observer(task, connector, now).is_some();
     for (_, link_task) in chain(state, task_id, task) {
         for bundle in versions(shelf, link_task.bundle, current) {
+            let class = |tool: &Tool| {
+                bundle.and_then(|bundle| bundle.profile(tool)).map_or(Class::Escalate, |profile| profile.class)
+            };
             let visible = |tool: &&Tool| {
-                let class =
-                    bundle.and_then(|bundle| bundle.profile(tool)).map_or(Class::Escalate, |profile| profile.class);
-                tool.connector == *connector && bundle.is_some_and(|bundle| !bundle.rules.hides(tool, class))
+                tool.connector == *connector && bundle.is_some_and(|bundle| !bundle.rules.hides(tool, class(tool)))
             };
             let purpose = bundle.and_then(|bundle| bundle.purposes.get(&link_task.purpose));
-            let here: BTreeSet<&Tool> = purpose.into_iter().flat_map(Purpose::tools).filter(visible).collect();
+            let named = purpose.into_iter().flat_map(Purpose::tools);
+            // Under a grant the others are there too, but for those whose class no grant opens.
+            let opens = |tool: &&Tool| {
+                let class = class(tool);
+                class != Class::Escalate || purpose.is_some_and(|purpose| purpose.limits.standing.contains(&class))
+            };
+            let others = state.pins.keys().filter(|_| observed && purpose.is_some()).filter(opens);
+            let here: BTreeSet<&Tool> = named.chain(others).filter(visible).collect();
             tools = Some(match tools {
                 None => here,
                 Some(before) => before.intersection(&here).copied().collect(),

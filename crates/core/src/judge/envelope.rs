@@ -38,11 +38,11 @@ pub(super) fn envelope(bundle: &Bundle, task: &Task, facts: &Facts<'_>, share: &
     };
     let source = || format!("purpose:{}", task.purpose);
     let covering: Vec<&Entry> = purpose.entries_of(tool).filter(|entry| entry.covers(tool, &facts.matching)).collect();
-    if covering.is_empty() {
-        return vec![Reason::new(Word::ToolOutsidePurpose, source()).with("tool", tool)];
-    }
     let scope = Scope::task(&task.values, &task.returned);
     let mut reasons = Vec::new();
+    if covering.is_empty() {
+        reasons.push(Reason::new(Word::ToolOutsidePurpose, source()).with("tool", tool));
+    }
     let mut closest: Option<Vec<Reason>> = None;
     let mut matching = Vec::new();
     for entry in covering {
@@ -59,6 +59,7 @@ pub(super) fn envelope(bundle: &Bundle, task: &Task, facts: &Facts<'_>, share: &
         reasons.extend(spent(&matching, task, &source));
         reasons.extend(questions(&matching, facts, scope, purpose.limits.on_hold, &source));
     }
+    // Also for a tool that the purpose does not name: a grant that lifts the one does not lift the others.
     reasons.extend(limits(&purpose.limits, task, facts, share, &source));
     for entry in matching {
         share.wanted.extend(purpose.wanted_of(&entry.name).cloned());

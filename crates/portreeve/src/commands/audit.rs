@@ -6,7 +6,7 @@ use crate::{
     output, place,
 };
 use portreeve_core::{
-    event::{Actor, Changed, End, Event, Noted, Record, What, decode},
+    event::{Actor, Admitted, Changed, End, Event, Noted, Record, To, What, decode},
     hash::Hash,
     log::{Head, Read},
 };
@@ -128,28 +128,18 @@ pub(crate) fn in_words(record: &Record) -> String {
             format!("began      {} {} by {}{user}{}", began.task, began.purpose, began.agent, given.collect::<String>())
         }
         Event::Stopped(stopped) => format!("stopped    {}: {}", stopped.node, stopped.why),
+        Event::Granted(granted) => {
+            let To::Observe { on } = &granted.to;
+            let why = granted.why.value().map_or("(erased)".to_owned(), |why| why.canonical());
+            let (until, owner) = (output::time(granted.until), &granted.owner);
+            format!("granted    {} observe {on} until {until} by {owner}: {why}", granted.grant)
+        }
         Event::Refused(refused) => {
             let words: Vec<&str> = refused.words.iter().map(|word| word.as_str()).collect();
             let task = refused.task.map_or_else(String::new, |task| format!(" in {task}"));
             format!("refused    {}{task}: {} ({}x)", refused.what, words.join(", "), refused.count)
         }
-        Event::Admitted(admitted) => match &admitted.what {
-            What::Call(call) => {
-                let given = call.arguments.iter().map(|(name, given)| {
-                    let value = given.value.value().map_or("(erased)".to_owned(), |value| value.canonical());
-                    format!(" {name}={}", value.chars().take(60).collect::<String>())
-                });
-                let heard: String = admitted
-                    .inputs
-                    .outside
-                    .iter()
-                    .map(|heard| format!(" permitted by extra:{}", heard.point))
-                    .collect();
-                let given = given.collect::<String>();
-                format!("admitted   {} {} [{}]{given}{heard}", admitted.effect, call.tool, call.class)
-            }
-            What::Child { connector } => format!("admitted   {} start of {connector}", admitted.effect),
-        },
+        Event::Admitted(admitted) => admitted_in_words(admitted),
         Event::Settled(settled) => {
             let end = match &settled.end {
                 End::NotSent { why } => format!("not sent: {why}"),
@@ -162,6 +152,9 @@ pub(crate) fn in_words(record: &Record) -> String {
         }
         Event::Changed(Changed::Bundle { digest, nodes }) => {
             format!("changed    policy {} ({} nodes)", digest.short(), nodes.len())
+        }
+        Event::Changed(Changed::Back { digest, nodes }) => {
+            format!("changed    policy back to {} ({} nodes)", digest.short(), nodes.len())
         }
         Event::Changed(Changed::Pins { connector, accepted }) => {
             format!("changed    {} definitions of {connector} accepted", accepted.len())
@@ -183,6 +176,27 @@ pub(crate) fn in_words(record: &Record) -> String {
         Actor::Run(run) => format!("  by {run}"),
     };
     output::plain(&format!("{text}{actor}"))
+}
+
+/// An admission, marked if it would have been refused
+fn admitted_in_words(admitted: &Admitted) -> String {
+    let because = admitted.because.as_ref().map_or_else(String::new, |because| {
+        let words: Vec<&str> = because.words.iter().map(|word| word.as_str()).collect();
+        format!("  OBSERVED by {}, else refused: {}", because.grant, words.join(", "))
+    });
+    let what = match &admitted.what {
+        What::Call(call) => {
+            let given = call.arguments.iter().map(|(name, given)| {
+                let value = given.value.value().map_or("(erased)".to_owned(), |value| value.canonical());
+                format!(" {name}={}", value.chars().take(60).collect::<String>())
+            });
+            let heard = admitted.inputs.outside.iter().map(|heard| format!(" permitted by extra:{}", heard.point));
+            let more: String = given.chain(heard).collect();
+            format!("admitted   {} {} [{}]{more}", admitted.effect, call.tool, call.class)
+        }
+        What::Child { connector } => format!("admitted   {} start of {connector}", admitted.effect),
+    };
+    format!("{what}{because}")
 }
 
 fn run_verify(data: &Path, checkpoint: Option<&str>, as_json: bool) -> Result<u8, Failure> {

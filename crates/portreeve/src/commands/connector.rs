@@ -106,6 +106,14 @@ async fn add(
         return Err(Failure::new(exit::CONFLICT, "exists", format!("{} is there already.", file.display()))
             .fix(format!("See what changed with `portreeve connector show {name}`.")));
     }
+    // To put the new files into force is to put the whole directory into force, which somebody went back from.
+    let status = client.ask(Method::GET, "/v1/status", None).await?;
+    let is = |name: &str| status.pointer(&format!("/directory/{name}")) == Some(&json!(true));
+    if is("differs") && is("went_back") {
+        let what = "The policy in force is not the one of the directory: somebody went back to an earlier version.";
+        return Err(Failure::new(exit::CONFLICT, "rolled_back", what)
+            .fix("Mend the directory and `portreeve policy apply` first."));
+    }
     let answer = client.ask(Method::POST, "/v1/discover", Some(&reach)).await?;
     let tools = offered(&answer, "tools");
     let definitions: Vec<Definition> = tools.values().filter_map(|tool| tool.definition.clone()).collect();

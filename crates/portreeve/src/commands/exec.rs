@@ -3,7 +3,7 @@
 use crate::{
     cli::{Cli, Exec, Opening},
     client::Hosted,
-    commands,
+    commands::{self, modes},
     failure::{Failure, exit},
     output, place,
 };
@@ -48,6 +48,7 @@ async fn with_task(hosted: &Hosted, exec: &Exec) -> Result<u8, Failure> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut hung_up = signal(SignalKind::hangup())?;
     let opened = hosted.client.ask(Method::POST, "/v1/tasks", Some(&opening(&exec.opening, true)?)).await?;
+    modes::banner(&opened);
     let (task, socket) = (commands::text(&opened, "task")?, commands::text(&opened, "socket")?);
     let endpoints: BTreeMap<String, String> = opened
         .get("endpoints")

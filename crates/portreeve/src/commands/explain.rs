@@ -1,9 +1,12 @@
 //! `portreeve explain`
 
+mod pages;
+
 use crate::{
     failure::{Failure, exit},
     output,
 };
+use pages::PAGES;
 use portreeve_core::reason::Word;
 use portreeve_mcp::reply::OUTCOMES;
 use serde_json::{Value, json};
@@ -12,23 +15,52 @@ use serde_json::{Value, json};
 struct Entry {
     word: &'static str,
     sort: String,
+    answerable: bool,
     says: &'static str,
+    to_person: Option<&'static str>,
     remedy: &'static str,
+    interop: Option<&'static str>,
+}
+
+impl Entry {
+    fn page(&self) -> Option<&'static str> {
+        PAGES.iter().find(|(word, _)| *word == self.word).map(|(_, page)| *page)
+    }
 }
 
 fn entries() -> Vec<Entry> {
     let reasons = Word::ALL.iter().map(|word| Entry {
         word: word.as_str(),
         sort: word.sort().to_string(),
+        answerable: word.sort().is_answerable(),
         says: word.says(),
+        to_person: Some(word.to_person()),
         remedy: word.remedy(),
+        interop: Some(word.interop()),
     });
-    let outcomes = OUTCOMES.iter().map(|(word, says, remedy)| Entry { word, sort: "outcome".to_owned(), says, remedy });
+    let outcomes = OUTCOMES.iter().map(|(word, says, remedy)| Entry {
+        word,
+        sort: "outcome".to_owned(),
+        answerable: false,
+        says,
+        to_person: None,
+        remedy,
+        interop: None,
+    });
     reasons.chain(outcomes).collect()
 }
 
 fn as_json(entry: &Entry) -> Value {
-    json!({ "word": entry.word, "sort": entry.sort, "says": entry.says, "remedy": entry.remedy })
+    json!({
+        "word": entry.word,
+        "sort": entry.sort,
+        "answerable": entry.answerable,
+        "says": entry.says,
+        "to_person": entry.to_person,
+        "remedy": entry.remedy,
+        "mission_bound_authorization": entry.interop,
+        "page": entry.page(),
+    })
 }
 
 pub(crate) fn run(word: Option<&str>, json: bool) -> Result<u8, Failure> {
@@ -48,10 +80,18 @@ pub(crate) fn run(word: Option<&str>, json: bool) -> Result<u8, Failure> {
     })?;
     if json {
         output::json(&as_json(entry));
-    } else {
-        output::line(&format!("{} ({})", entry.word, entry.sort));
-        output::line(&format!("  {}", entry.says));
-        output::line(&format!("  fix: {}", entry.remedy));
+        return Ok(0);
+    }
+    output::line(&format!("{} ({})", entry.word, entry.sort));
+    output::line(&format!("  {}", entry.says));
+    output::line(&format!("  fix: {}", entry.remedy));
+    // The head says the same again.
+    let body = entry.page().and_then(|page| page.split_once("\n## ")).map(|(_, body)| body);
+    if let Some(body) = body {
+        output::line(&format!("\n## {}", body.trim_end()));
     }
     Ok(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,14 +3,17 @@
 use crate::{
     cli::{Cli, Policy},
     client::Client,
-    failure::{Failure, exit},
+    commands::modes,
+    failure::{Failure, chain, exit},
     output, place,
 };
 use http::Method;
 use portreeve_core::{
+    event::Actor,
     names::Name,
     policy::{Purpose, Users},
 };
+use portreeve_gateway::history::Applied;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -18,18 +21,88 @@ pub(crate) async fn run(cli: &Cli, policy: &Policy) -> Result<u8, Failure> {
     match policy {
         Policy::Check { folder } => check(&folder_of(cli, folder.as_ref())?, cli.json),
         Policy::Show { purpose } => show(&folder_of(cli, None)?, purpose.as_ref(), cli.json),
-        Policy::Apply => {
-            let client = Client::of(&place::data(cli)?).await?;
-            let applied = client.ask(Method::POST, "/v1/policy/apply", None).await?;
-            if cli.json {
-                output::json(&applied);
-            } else {
-                let digest = applied.get("bundle").and_then(Value::as_str).unwrap_or_default();
-                output::line(&format!("in force: {digest}"));
-            }
-            Ok(0)
+        Policy::Apply => apply(&Client::of(&place::data(cli)?).await?, cli.json).await,
+        Policy::History => history(&place::data(cli)?, cli.json),
+        Policy::Rollback { digest } => rollback(&Client::of(&place::data(cli)?).await?, digest, cli.json).await,
+        Policy::Observe { lasts, why, on } => {
+            modes::observe(&Client::of(&place::data(cli)?).await?, lasts, why, on, cli.json).await
         }
+        Policy::Enforce { grant, on } => {
+            modes::enforce(&Client::of(&place::data(cli)?).await?, *grant, on, cli.json).await
+        }
+        Policy::Modes => modes::modes(&Client::of(&place::data(cli)?).await?, cli.json).await,
     }
+}
+
+async fn apply(client: &Client, as_json: bool) -> Result<u8, Failure> {
+    let applied = client.ask(Method::POST, "/v1/policy/apply", None).await?;
+    if as_json {
+        output::json(&applied);
+        return Ok(0);
+    }
+    for warning in applied.get("shown").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        output::problem(warning);
+    }
+    let digest = |name: &str| applied.get(name).and_then(Value::as_str).unwrap_or_default();
+    let cases = applied.get("cases").and_then(Value::as_u64).unwrap_or_default();
+    output::line(&format!("in force: {} ({cases} cases passed)", digest("bundle")));
+    go_back_tip(digest("before"), digest("bundle"));
+    Ok(0)
+}
+
+/// Puts an earlier version into force again
+async fn rollback(client: &Client, digest: &str, as_json: bool) -> Result<u8, Failure> {
+    let ask = json!({ "digest": digest });
+    let back = client.ask(Method::POST, "/v1/policy/rollback", Some(&ask)).await?;
+    if as_json {
+        output::json(&back);
+        return Ok(0);
+    }
+    let digest = |name: &str| back.get(name).and_then(Value::as_str).unwrap_or_default();
+    output::line(&format!("in force: {}", digest("bundle")));
+    if let Some(directory) = back.get("directory") {
+        modes::difference(directory, digest("bundle"));
+    }
+    go_back_tip(digest("before"), digest("bundle"));
+    Ok(0)
+}
+
+fn go_back_tip(before: &str, now: &str) {
+    if !before.is_empty() && before != now {
+        let short: String = before.chars().take(12).collect();
+        output::tip(&format!("go back with: portreeve policy rollback {short}"));
+    }
+}
+
+/// Every version that was in force, out of the record itself
+fn history(data: &std::path::Path, as_json: bool) -> Result<u8, Failure> {
+    let history = portreeve_gateway::history::history(data).map_err(|error| {
+        Failure::new(exit::UNVERIFIED, "record_broken", chain(&error)).fix("See where with `portreeve audit verify`.")
+    })?;
+    if as_json {
+        output::json(&json!({ "history": history }));
+        return Ok(0);
+    }
+    let last = history.len().saturating_sub(1);
+    let row = |(index, applied): (usize, &Applied)| {
+        let by = match &applied.by {
+            Actor::Owner { user: Some(user) } => user.to_string(),
+            Actor::Owner { user: None } => "the owner".to_owned(),
+            Actor::System => "Portreeve".to_owned(),
+            Actor::Run(run) => run.to_string(),
+        };
+        vec![
+            applied.n.to_string(),
+            output::time(applied.time),
+            by,
+            applied.bundle.to_string().chars().take(16).collect(),
+            if applied.back { "rollback" } else { "apply" }.to_owned(),
+            if index == last { "in force" } else { "" }.to_owned(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = history.iter().enumerate().map(row).collect();
+    output::table(&["RECORD", "WHEN", "BY", "DIGEST", "HOW", ""], &rows);
+    Ok(0)
 }
 
 fn folder_of(cli: &Cli, given: Option<&PathBuf>) -> Result<PathBuf, Failure> {

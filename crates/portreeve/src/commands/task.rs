@@ -3,7 +3,7 @@
 use crate::{
     cli::{Cli, Task},
     client::Client,
-    commands::{self, exec},
+    commands::{self, exec, modes},
     failure::{Failure, exit},
     output, place,
 };
@@ -19,6 +19,7 @@ pub(crate) async fn run(cli: &Cli, task: &Task) -> Result<u8, Failure> {
     match task {
         Task::Open { opening, token } => {
             let opened = client.ask(Method::POST, "/v1/tasks", Some(&exec::opening(opening, false)?)).await?;
+            modes::banner(&opened);
             open(&opened, *token, cli.json)
         }
         Task::List => list(&client, cli.json).await,
@@ -137,6 +138,7 @@ fn show(task: &Value, as_json: bool) -> Result<u8, Failure> {
         let done = step.get("succeeded").and_then(Value::as_bool).unwrap_or_default();
         output::line(&format!("step      {name}: used {used}, {}", if done { "succeeded" } else { "not succeeded" }));
     }
+    modes::banner(task);
     for reason in task.get("reasons").and_then(Value::as_array).into_iter().flatten() {
         output::line(&format!("over: {}", reason.get("word").and_then(Value::as_str).unwrap_or_default()));
     }
@@ -145,22 +147,37 @@ fn show(task: &Value, as_json: bool) -> Result<u8, Failure> {
 
 /// Stops a node and shows how far that got
 pub(crate) async fn stop(client: &Client, ask: &Value, as_json: bool) -> Result<u8, Failure> {
-    let answer = client.ask(Method::POST, "/v1/stop", Some(ask)).await?;
+    let answer = stop_node(client, ask).await?;
     if as_json {
         output::json(&answer);
     } else {
-        let after = |name: &str| match answer.get(name).and_then(Value::as_u64) {
-            Some(micros) => format!("after {}.{:03} ms", micros / 1000, micros % 1000),
-            None => "NOT YET".to_owned(),
-        };
-        output::line(&format!("recorded {}: nothing of it is admitted any more", after("recorded_us")));
-        output::line(&format!("settled  {}: nothing admitted before can leave any more", after("settled_us")));
-        output::line(&format!("cleared  {}: calls cancelled, child processes dead", after("cleared_us")));
-        if let Some(left) = answer.get("not_settled").and_then(Value::as_u64).filter(|left| *left > 0) {
-            output::line(&format!("still under way: {left}"));
-        }
+        show_stop(&answer);
     }
+    Ok(stop_code(&answer))
+}
+
+/// Stops a node
+pub(crate) async fn stop_node(client: &Client, ask: &Value) -> Result<Value, Failure> {
+    client.ask(Method::POST, "/v1/stop", Some(ask)).await
+}
+
+/// Shows how far a stop got
+pub(crate) fn show_stop(answer: &Value) {
+    let after = |name: &str| match answer.get(name).and_then(Value::as_u64) {
+        Some(micros) => format!("after {}.{:03} ms", micros / 1000, micros % 1000),
+        None => "NOT YET".to_owned(),
+    };
+    output::line(&format!("recorded {}: nothing of it is admitted any more", after("recorded_us")));
+    output::line(&format!("settled  {}: nothing admitted before can leave any more", after("settled_us")));
+    output::line(&format!("cleared  {}: calls cancelled, child processes dead", after("cleared_us")));
+    if let Some(left) = answer.get("not_settled").and_then(Value::as_u64).filter(|left| *left > 0) {
+        output::line(&format!("still under way: {left}"));
+    }
+}
+
+/// The exit code of a stop: not 0 before all of it is done
+pub(crate) fn stop_code(answer: &Value) -> u8 {
     let done =
         answer.get("cleared_us").is_some_and(Value::is_u64) && answer.get("settled_us").is_some_and(Value::is_u64);
-    Ok(if done { 0 } else { exit::FAILURE })
+    if done { 0 } else { exit::FAILURE }
 }

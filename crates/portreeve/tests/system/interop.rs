@@ -6,7 +6,7 @@
 use crate::support::place::{Place, Running, Serve};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -391,4 +391,130 @@ fn a_server_sees_nothing_of_our_environment() {
     let known = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"];
     let names: Vec<&String> = env.as_object().unwrap().keys().collect();
     assert!(names.iter().all(|name| known.contains(&name.as_str())), "{names:?}");
+}
+
+/// A server that a shipped profile is about
+struct Shipped {
+    profile: &'static str,
+    from: From,
+}
+
+/// Where it comes from
+enum From {
+    Npm {
+        program: &'static str,
+        arguments: &'static [&'static str],
+    },
+    Pip {
+        program: &'static str,
+        arguments: &'static [&'static str],
+    },
+    /// `cargo xtask setup` does not install it, for this reason
+    Elsewhere(&'static str),
+}
+
+const SHIPPED: &[Shipped] = &[
+    Shipped { profile: "everything", from: From::Npm { program: EVERYTHING, arguments: &["stdio"] } },
+    Shipped { profile: "filesystem", from: From::Npm { program: FILESYSTEM, arguments: &["{folder}"] } },
+    Shipped {
+        profile: "memory",
+        from: From::Npm {
+            program: "node/node_modules/@modelcontextprotocol/server-memory/dist/index.js",
+            arguments: &[],
+        },
+    },
+    Shipped { profile: "fetch", from: From::Pip { program: "venv/bin/mcp-server-fetch", arguments: &[] } },
+    Shipped { profile: "git", from: From::Pip { program: "venv/bin/mcp-server-git", arguments: &[] } },
+    // Its definitions repeat the zone it believes to be in.
+    Shipped {
+        profile: "time",
+        from: From::Pip { program: "venv/bin/mcp-server-time", arguments: &["--local-timezone=UTC"] },
+    },
+    Shipped {
+        profile: "sqlite",
+        from: From::Pip { program: "venv1/bin/mcp-server-sqlite", arguments: &["--db-path", "{folder}/some.db"] },
+    },
+    Shipped { profile: "github", from: From::Elsewhere("a program in Go, and in no package registry used here") },
+    Shipped { profile: "postgres", from: From::Elsewhere("it needs Python 3.12 and a database driver") },
+];
+
+const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies");
+
+/// The version of the npm package that this program is in
+fn npm_version(program: &Path) -> String {
+    let text = fs::read_to_string(program.parent().unwrap().join("../package.json")).unwrap();
+    let package: Value = serde_json::from_str(&text).unwrap();
+    package["version"].as_str().unwrap().to_owned()
+}
+
+/// The version of the Python package that has this program's name
+fn pip_version(program: &Path) -> String {
+    let name = program.file_name().unwrap().to_str().unwrap().replace('-', "_");
+    let lib = program.parent().unwrap().join("../lib");
+    let site = fs::read_dir(lib).unwrap().next().unwrap().unwrap().path().join("site-packages");
+    let mut names = fs::read_dir(site).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let found = names.find_map(|entry| {
+        entry.strip_prefix(&format!("{name}-")).and_then(|rest| rest.strip_suffix(".dist-info")).map(str::to_owned)
+    });
+    found.unwrap()
+}
+
+#[test]
+fn real_servers_list_what_the_shipped_pins_say() {
+    let test = "real_servers_list_what_the_shipped_pins_say";
+    for shipped in SHIPPED {
+        let name = shipped.profile;
+        let (needs, arguments) = match shipped.from {
+            From::Npm { program, arguments } | From::Pip { program, arguments } => (program, arguments),
+            From::Elsewhere(why) => {
+                println!("SKIPPED: {test} ({name}): not installed by the setup: {why}");
+                continue;
+            }
+        };
+        let Some(folder) = interop(&format!("{test} ({name})"), &[needs]) else { continue };
+        let place = Place::new();
+        let path = folder.join(needs);
+        let program = path.display().to_string();
+        let (version, mut command) = match shipped.from {
+            From::Npm { .. } => (npm_version(&path), vec!["node".to_owned(), program]),
+            _ => (pip_version(&path), vec![program]),
+        };
+        let source = fs::read_to_string(format!("{POLICIES}/profiles/{name}.toml")).unwrap();
+        let source = source.lines().find(|line| line.starts_with("source = ")).unwrap();
+        assert!(source.contains(&format!(" {version}")), "{name}: {version} is installed, and {source}");
+
+        let here = place.path().display().to_string();
+        command.extend(arguments.iter().map(|argument| argument.replace("{folder}", &here)));
+        let mut add = vec!["connector", "add", name, "--yes", "--"];
+        add.extend(command.iter().map(String::as_str));
+        place.run(&add).good();
+        let shown = place.json(&["connector", "show", name]);
+        let listed: BTreeMap<String, Value> = shown["offered"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tool| {
+                let definition = serde_json::from_str(tool["definition"].as_str().unwrap()).unwrap();
+                (tool["name"].as_str().unwrap().to_owned(), definition)
+            })
+            .collect();
+        let pins = fs::read_to_string(format!("{POLICIES}/pins/{name}.json")).unwrap();
+        let pins: Vec<Value> = serde_json::from_str(&pins).unwrap();
+        let pins: BTreeMap<String, Value> =
+            pins.into_iter().map(|tool| (tool["name"].as_str().unwrap().to_owned(), tool)).collect();
+        assert!(!pins.is_empty());
+        assert_eq!(pins, listed, "{name} {version}");
+    }
+}
+
+#[test]
+fn every_shipped_profile_is_held_against_its_server_or_said_to_be_left_out() {
+    let of = |folder: &str| -> BTreeSet<String> {
+        fs::read_dir(format!("{POLICIES}/{folder}"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect()
+    };
+    let known: BTreeSet<String> = SHIPPED.iter().map(|shipped| shipped.profile.to_owned()).collect();
+    assert_eq!((of("profiles"), of("pins")), (known.clone(), known));
 }

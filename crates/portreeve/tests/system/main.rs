@@ -19,6 +19,7 @@ mod disk;
 mod endpoint;
 mod first_steps;
 mod interop;
+mod modes;
 mod orphans;
 mod outside;
 mod stop;

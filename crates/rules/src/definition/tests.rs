@@ -14,7 +14,7 @@ fn reads_what_the_server_says() {
         "annotations":{"readOnlyHint":false,"destructiveHint":"yes"}}"#;
     let definition = Definition::read(text.as_bytes()).unwrap();
     assert_eq!(definition.name.as_str(), "shop/refund");
-    assert_eq!(definition.arguments, ["id", "a.b"]);
+    assert_eq!(definition.schema().names().into_iter().collect::<Vec<_>>(), ["a.b", "id"]);
     assert_eq!(definition.hints, Hints { read_only: Some(false), destructive: None, open_world: None });
     assert_eq!(definition.digest, text.parse::<Value>().unwrap().digest());
     let respelt = text.replace("\"title\":\"x\",", "").replacen('{', "{ \"title\": \"\\u0078\",", 1);

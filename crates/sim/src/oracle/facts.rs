@@ -40,6 +40,8 @@ pub(super) struct Effect {
     pub(super) kind: Kind,
     /// Outside decision points that the record says it heard, and when they were asked
     pub(super) heard: BTreeMap<String, i64>,
+    /// The grant that let it through, and the words that would have refused it
+    pub(super) because: Option<(String, BTreeSet<String>)>,
     /// Steps that it matches in each task of its chain, counted again
     pub(super) charged: BTreeMap<String, BTreeSet<String>>,
     pub(super) settled: Option<End>,
@@ -58,7 +60,20 @@ pub(super) struct End {
     pub(super) ok: bool,
 }
 
+/// A grant as its record tells it
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    pub(super) on: String,
+    pub(super) until: i64,
+    pub(super) given: u64,
+    pub(super) ended: Option<u64>,
+}
+
 impl Effect {
+    pub(super) fn grant(&self) -> Option<&str> {
+        self.because.as_ref().map(|(grant, _)| grant.as_str())
+    }
+
     pub(super) fn connector(&self) -> &str {
         match &self.kind {
             Kind::Call { tool, .. } => tool.split_once('.').map_or("", |(connector, _)| connector),
@@ -117,6 +132,9 @@ impl Oracle {
         match kind.as_str() {
             "began" => self.began(event, by_run, openings, time),
             "stopped" => self.stopped(event),
+            "granted" => {
+                self.granted(event, record.get("actor").is_some_and(|actor| actor.get("owner").is_some()), time)
+            }
             "admitted" => self.admitted(event, by_run.as_deref(), openings),
             "settled" => self.end(event, time),
             "changed" => self.changed(event),
@@ -160,8 +178,24 @@ impl Oracle {
         self.tasks.insert(id, task);
     }
 
+    fn granted(&mut self, event: &Value, by_owner: bool, time: i64) {
+        let id = string(event, "grant").unwrap_or_default();
+        let on = event.get("to").and_then(|to| to.get("observe")).and_then(|observe| string(observe, "on"));
+        let (on, until) = (on.unwrap_or_default(), number(event, "until"));
+        if !by_owner {
+            self.violated("I16", format!("{id} was not given by the owner"));
+        }
+        if until <= time || until > time + 7 * 24 * 3_600_000 {
+            self.violated("I4", format!("{id} of {time} lasts until {until}"));
+        }
+        self.grants.insert(id, Grant { on, until, given: self.seq, ended: None });
+    }
+
     fn stopped(&mut self, event: &Value) {
         let node = string(event, "node").unwrap_or_default();
+        if let Some(grant) = self.grants.get_mut(&node) {
+            grant.ended.get_or_insert(self.seq);
+        }
         self.stops.insert(node.clone(), self.seq);
         if let Some(effect) = node.strip_prefix("child:").and_then(|id| self.effects.get_mut(id)) {
             effect.stopped = Some(self.seq);
@@ -194,8 +228,22 @@ impl Oracle {
         let heard = event.pointer("/inputs/outside").and_then(Value::as_array).into_iter().flatten();
         let heard = heard.map(|heard| (string(heard, "point").unwrap_or_default(), number(heard, "at"))).collect();
         let now = number(event, "now");
-        let mut effect =
-            Effect { task, seq: self.seq, now, kind, heard, charged: BTreeMap::new(), settled: None, stopped: None };
+        let because = event.get("because").map(|because| {
+            let words = because.get("words").and_then(Value::as_array).into_iter().flatten();
+            let words = words.filter_map(Value::as_str).map(str::to_owned).collect();
+            (string(because, "grant").unwrap_or_default(), words)
+        });
+        let mut effect = Effect {
+            task,
+            seq: self.seq,
+            now,
+            kind,
+            heard,
+            because,
+            charged: BTreeMap::new(),
+            settled: None,
+            stopped: None,
+        };
         if self.effects.contains_key(&id) {
             self.violated("I12", format!("{id} was admitted twice"));
         }

@@ -9,6 +9,14 @@ use portreeve_core::policy::Class;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Why a version of a purpose does not let an effect through
+enum Refuses {
+    /// It is outside of the envelope, which a grant can lift; the steps that it fits all the same
+    Outside(BTreeSet<String>, String),
+    /// Nothing lifts this
+    For(String),
+}
+
 impl Oracle {
     pub(super) fn check_opening(&mut self, id: &str, task: &Task, now: i64) {
         let mut wrong = Vec::new();
@@ -67,6 +75,7 @@ impl Oracle {
             wrong.push(("I2", format!("was admitted under {connector}, which is stopped")));
         }
         let mut charged = BTreeMap::new();
+        let mut outside = Vec::new();
         for link in self.chain(&effect.task) {
             let Some(task) = self.tasks.get(&link) else { continue };
             let mut steps = BTreeSet::new();
@@ -75,12 +84,25 @@ impl Oracle {
                 wrong.extend(self.unheard(version, id, effect).into_iter().map(|what| ("I6", what)));
                 match self.envelope(version, &link, task, effect) {
                     Ok(fitting) => steps.extend(fitting),
-                    Err(why) => {
+                    Err(Refuses::Outside(fitting, why)) => {
+                        steps.extend(fitting);
+                        outside.push(format!("was admitted against version {} of {link}: {why}", version.name));
+                    }
+                    Err(Refuses::For(why)) => {
                         wrong.push(("I3", format!("was admitted against version {} of {link}: {why}", version.name)));
                     }
                 }
             }
             charged.insert(link, steps);
+        }
+        match &effect.because {
+            None => wrong.extend(outside.into_iter().map(|what| ("I3", what))),
+            Some((grant, words)) => {
+                if outside.is_empty() {
+                    wrong.push(("I4", format!("used {grant} without any need")));
+                }
+                wrong.extend(self.misused(grant, words, effect).into_iter().map(|what| ("I4", what)));
+            }
         }
         effect.charged = charged;
         for (invariant, what) in wrong {
@@ -103,6 +125,44 @@ impl Oracle {
             Some(_) => None,
         });
         unheard.collect()
+    }
+
+    /// What is wrong with letting an effect through by a grant
+    fn misused(&self, id: &str, words: &BTreeSet<String>, effect: &Effect) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let (Some(grant), Some(task)) = (self.grants.get(id), self.tasks.get(&effect.task)) else {
+            return vec![format!("was let through by {id}, which nobody gave")];
+        };
+        if grant.until <= effect.now || grant.ended.is_some() {
+            wrong.push(format!("was let through by {id}, which is over"));
+        }
+        if task.parent.is_some() {
+            wrong.push(format!("was let through by {id} in a child task"));
+        }
+        let about =
+            ["all".to_owned(), format!("purpose:{}", task.purpose), format!("connector:{}", effect.connector())];
+        if !about.contains(&grant.on) {
+            wrong.push(format!("was let through by {id}, which is about {}", grant.on));
+        }
+        for node in [&grant.on, "all", "user:ana"] {
+            if self.standing.get(node).copied().flatten().is_none_or(|since| since > grant.given) {
+                wrong.push(format!("was let through by {id} although its {node} is stopped"));
+            }
+        }
+        let lifted = [
+            "tool_outside_purpose",
+            "argument_outside_task",
+            "argument_not_named",
+            "out_of_order",
+            "count_spent",
+            "calls_spent",
+            "bytes_spent",
+            "class_not_open",
+        ];
+        for word in words.iter().filter(|word| !lifted.contains(&word.as_str())) {
+            wrong.push(format!("was let through by {id} in spite of {word}"));
+        }
+        wrong
     }
 
     /// What of a task and those above it is over
@@ -149,30 +209,39 @@ impl Oracle {
     }
 
     /// The steps that an effect fits in one task, or why none has room for it
-    fn envelope(&self, version: &Version, id: &str, task: &Task, effect: &Effect) -> Result<BTreeSet<String>, String> {
-        let spec = version.purpose(&task.purpose).ok_or("the purpose is gone")?;
+    fn envelope(&self, version: &Version, id: &str, task: &Task, effect: &Effect) -> Result<BTreeSet<String>, Refuses> {
+        let spec = version.purpose(&task.purpose).ok_or_else(|| Refuses::For("the purpose is gone".to_owned()))?;
+        if !version.connectors.contains(&effect.connector()) {
+            return Err(Refuses::For("the connector is unknown".to_owned()));
+        }
         let (tool, arguments) = match &effect.kind {
             Kind::Call { tool, arguments } => (tool, arguments),
             Kind::Child { connector } => {
                 let named = spec.steps.iter().any(|step| step.tool.split('.').next() == Some(connector.as_str()));
-                return if named { Ok(BTreeSet::new()) } else { Err("no step names the connector".to_owned()) };
+                let outside = || Refuses::Outside(BTreeSet::new(), "no step names the connector".to_owned());
+                return if named { Ok(BTreeSet::new()) } else { Err(outside()) };
             }
         };
         if version.forbidden.contains(&(spec.name, tool.as_str())) {
-            return Err("a rule forbids it".to_owned());
+            return Err(Refuses::For("a rule forbids it".to_owned()));
         }
         if TOOLS.iter().any(|(known, class)| known == tool && *class == Class::Escalate) {
-            return Err("its class is not open".to_owned());
+            return Err(Refuses::For("its class is not open".to_owned()));
         }
         let earlier: Vec<&Effect> = self.effects.values().filter(|other| other.charged.contains_key(id)).collect();
         let calls = earlier.iter().filter(|other| other.counts() && matches!(other.kind, Kind::Call { .. })).count();
-        if spec.calls.is_some_and(|most| calls >= usize::try_from(most).unwrap_or(usize::MAX)) {
-            return Err(format!("{calls} calls were made already"));
-        }
-        Self::fitting(spec, tool, arguments, &task.parameters, |name, succeeded| {
+        let fitting = Self::fitting(spec, tool, arguments, &task.parameters, |name, succeeded| {
             let used = earlier.iter().filter(|other| other.charged.get(id).is_some_and(|steps| steps.contains(name)));
             used.filter(|other| if succeeded { other.succeeded() } else { other.counts() }).count()
-        })
+        });
+        if spec.calls.is_some_and(|most| calls >= usize::try_from(most).unwrap_or(usize::MAX)) {
+            let fits = match fitting {
+                Ok(fits) | Err(Refuses::Outside(fits, _)) => fits,
+                Err(refuses) => return Err(refuses),
+            };
+            return Err(Refuses::Outside(fits, format!("{calls} calls were made already")));
+        }
+        fitting
     }
 
     fn fitting(
@@ -181,20 +250,21 @@ impl Oracle {
         arguments: &BTreeMap<String, Value>,
         parameters: &BTreeMap<String, Value>,
         used: impl Fn(&str, bool) -> usize,
-    ) -> Result<BTreeSet<String>, String> {
+    ) -> Result<BTreeSet<String>, Refuses> {
         let fits: Vec<_> =
             spec.steps.iter().filter(|step| step.tool == tool && step.fits(arguments, parameters)).collect();
         if fits.is_empty() {
-            return Err("no step fits".to_owned());
+            return Err(Refuses::Outside(BTreeSet::new(), "no step fits".to_owned()));
         }
         let room = fits.iter().any(|step| {
             let count = step.times.is_none_or(|times| used(step.name, false) < usize::try_from(times).unwrap_or(0));
             count && step.after.is_none_or(|first| used(first, true) > 0)
         });
+        let steps = fits.iter().map(|step| step.name.to_owned()).collect();
         if room {
-            Ok(fits.iter().map(|step| step.name.to_owned()).collect())
+            Ok(steps)
         } else {
-            Err("no fitting step has order and count left".to_owned())
+            Err(Refuses::Outside(steps, "no fitting step has order and count left".to_owned()))
         }
     }
 }

@@ -3,11 +3,11 @@
 use super::{Env, Known, World};
 use crate::versions::{TOOLS, text};
 use portreeve_core::{
-    event::{Actor, ChosenBy},
+    event::{Actor, ChosenBy, To},
     hash::Hash,
-    names::{EffectId, MemoryId, Name, RunId, TaskId, Tool},
+    names::{EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool},
     node::{Node, Why},
-    request::{Call, Change, ChangeWhat, Fit, Open, Request, Saw, Start},
+    request::{Call, Change, ChangeWhat, Fit, Grant, Open, Request, Saw, Start},
     value::Value,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -164,11 +164,41 @@ impl World {
             (19, _) => (named(Node::Purpose, "look-only"), owner()),
             (20, _) => (Some(Node::Tenant), owner()),
             (21, _) => (env.any_child().map(Node::Child), owner()),
+            (22..28, _) => (env.random.pick(&env.grants).copied().map(Node::Grant), owner()),
+            // A run that would like to end what it is watched by.
+            (28, Some(known)) => (env.random.pick(&env.grants).copied().map(Node::Grant), Actor::Run(known.run)),
             _ => (None, owner()),
         };
         if let Some(node) = node {
             self.stop(node, by);
         }
+    }
+
+    /// A person lets calls outside of the envelope through for a while, or somebody who may not tries to
+    pub(super) fn someone_observes(&mut self) {
+        let Some(gateway) = &mut self.gateway else { return };
+        let env = &mut self.env;
+        let on = [
+            "all",
+            "purpose:support",
+            "purpose:refund-order",
+            "purpose:look-only",
+            "connector:shop",
+            "connector:files",
+        ];
+        let on = env.random.pick(&on).and_then(|on| on.parse().ok()).unwrap_or(Node::Tenant);
+        let known = env.random.pick(&env.known).cloned();
+        let by = match known {
+            Some(known) if env.fails(10) => Actor::Run(known.run),
+            _ => owner(),
+        };
+        let lasts = if env.fails(8) { 8 * 24 * 3_600_000 } else { env.random.millis(20_000) };
+        let until = env.clock().steady.plus(lasts);
+        let grant = GrantId(env.id());
+        env.trace(|| format!("{by:?} lets {on} be observed until {until} by {grant}"));
+        env.grants.push(grant);
+        let (owner, why) = ("user:ana".to_owned(), "to see what it needs".to_owned());
+        gateway.note(Request::Grant(Grant { grant, by, owner, to: To::Observe { on }, why, until }));
     }
 
     pub(super) fn stop(&mut self, node: Node, by: Actor) {

@@ -1,7 +1,10 @@
 //! What goes wrong.
 
 use super::World;
-use crate::{disk::Fault, options::Crash};
+use crate::{
+    disk::Fault,
+    options::{Crash, Sabotage},
+};
 use portreeve_core::{
     event::{Actor, Event, Record, Stopped},
     node::{Node, Why},
@@ -78,6 +81,9 @@ impl World {
             && gateway.engine.state().head().n == durable
         {
             self.env.cache.keep(gateway.engine.state());
+            if self.env.sabotage(Sabotage::LongerGrants) {
+                self.env.cache.prolong_grants();
+            }
         }
     }
 }

@@ -4,7 +4,12 @@ use super::{
     World,
     agents::{arguments, owner},
 };
-use portreeve_core::node::Node;
+use portreeve_core::{
+    event::To,
+    names::GrantId,
+    node::Node,
+    request::{Grant, Request},
+};
 
 impl World {
     pub(super) fn script(&mut self) {
@@ -25,6 +30,15 @@ impl World {
         self.rest();
         self.calls(0, &[("shop.refund", 40), ("shop.cancel_refund", 0), ("shop.export_customers", 0)]);
         self.rest();
+        // For a moment everything outside of the envelope is let through, but for what is privileged.
+        self.observe("all", 1_000);
+        self.rest();
+        self.calls(0, &[("shop.refund", 90), ("shop.cancel_refund", 0), ("shop.export_customers", 0)]);
+        self.calls(1, &[("shop.refund", 70)]);
+        self.rest();
+        self.env.pass(1_000);
+        self.calls(0, &[("shop.refund", 90)]);
+        self.rest();
         self.change_to(1);
         self.calls(0, &[("shop.get_order", 0), ("files.read", 0)]);
         self.rest();
@@ -41,6 +55,15 @@ impl World {
         self.rest();
         self.calls(2, &[("shop.get_order", 0), ("files.read", 0)]);
         self.rest();
+    }
+
+    /// Lets calls outside of the envelope through for a while
+    fn observe(&mut self, on: &str, ms: i64) {
+        let (Some(gateway), Ok(on)) = (&mut self.gateway, on.parse()) else { return };
+        let grant = GrantId(self.env.id());
+        let until = self.env.clock().steady.plus(ms);
+        let (owned, why) = ("account:root".to_owned(), "to see what it needs".to_owned());
+        gateway.note(Request::Grant(Grant { grant, by: owner(), owner: owned, to: To::Observe { on }, why, until }));
     }
 
     /// Calls of one of the tasks that were opened, whether or not the crash ate it

@@ -2,9 +2,9 @@
 
 use portreeve_core::{
     engine::{Bundles, Engine, Reply, Snapshots},
-    event::{Actor, ChosenBy, End},
+    event::{Actor, ChosenBy, End, To},
     hash::Hash,
-    names::{BootId, EffectId, MemoryId, Name, RunId, TaskId, Tool},
+    names::{BootId, EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool},
     node::{Node, Why},
     path::FieldPath,
     pattern::{Operand, Pattern},
@@ -13,9 +13,10 @@ use portreeve_core::{
         Reach, Usage, Users,
     },
     reason::{Reason, Word},
-    request::{Call, Change, ChangeWhat, Clock, Fit, Open, Request, Settle, Stop},
+    request::{Call, Change, ChangeWhat, Clock, Fit, Grant, Open, Request, Settle, Stop},
     rules::{Question, Rules},
     state::State,
+    time::Millis,
     value::Value,
 };
 use portreeve_sim::disk::Disk;
@@ -42,6 +43,12 @@ pub(crate) enum Want {
     Policy,
     /// A version of the policy without the agent
     WithoutAgent,
+    /// Calls outside of the envelope are let through for so many milliseconds
+    Observe {
+        on: Node,
+        ms: i64,
+    },
+    EndGrant(u64),
     Pass(u16),
 }
 
@@ -78,6 +85,7 @@ pub(crate) struct Door {
     pub(crate) now: i64,
     bundle: Arc<Bundle>,
     effects: u64,
+    grants: u64,
 }
 
 impl Door {
@@ -86,7 +94,7 @@ impl Door {
         let disk = Disk::default();
         let only = Only(Arc::clone(&bundle));
         let engine = Engine::boot(disk.clone(), only.clone(), only, BootId(1), "test", Clock::at(START)).unwrap();
-        let mut door = Self { engine, disk, now: START, bundle, effects: 0 };
+        let mut door = Self { engine, disk, now: START, bundle, effects: 0, grants: 0 };
         door.ask(Want::Policy);
         for connector in ["shop", "mail"] {
             let tools = (0..TOOLS.len()).map(tool).filter(|tool| tool.connector.as_str() == connector);
@@ -152,6 +160,18 @@ impl Door {
             }
             Want::Stop(task) => stop(Node::Task(TaskId(u64::from(task)))),
             Want::StopAgent => stop(Node::Agent(name("bot"))),
+            Want::Observe { on, ms } => {
+                self.grants += 1;
+                Request::Grant(Grant {
+                    grant: GrantId(self.grants),
+                    by: OWNER,
+                    owner: "account:test".to_owned(),
+                    to: To::Observe { on },
+                    why: "to see".to_owned(),
+                    until: Millis(self.now + ms),
+                })
+            }
+            Want::EndGrant(id) => stop(Node::Grant(GrantId(id))),
             Want::Policy => applied(Arc::clone(&self.bundle)),
             Want::WithoutAgent => {
                 let agents = BTreeMap::new();

@@ -7,13 +7,15 @@ mod door;
 use door::{Door, Want, bundle, call, entries, history, pattern};
 use portreeve_core::{
     engine::Reply,
-    judge::{Shelf, judge_call},
+    event::{Event, Record, decode},
+    hash::Hash,
+    judge::{Judged, Shelf, judge_call},
     log::Log as _,
-    names::{EffectId, Name, RunId, TaskId, Tool, ToolName},
+    names::{EffectId, GrantId, Name, RunId, TaskId, Tool, ToolName},
     node::Node,
     pattern::Pattern,
     reason::{Reason, Word},
-    request::Clock,
+    request::{Clock, Request},
     state::State,
     time::Millis,
 };
@@ -93,6 +95,62 @@ proptest! {
         prop_assert_eq!(after, judge(&rules).into_iter().collect());
     }
 
+    /// I4: observe mode lifts what is outside of the envelope and nothing else, for exactly what and as long as it
+    /// says, and never in a child task
+    #[test]
+    fn observe_mode_lifts_only_the_envelope(
+        entries in entries(),
+        rules in prop::collection::vec(0..3usize, 0..2),
+        wants in history(),
+        on in prop::sample::select(vec!["all", "purpose:work", "connector:shop", "connector:mail"]),
+        ms in 1..60_000i64,
+        then in 0..3u8,
+        last in call(),
+    ) {
+        let mut door = Door::new(bundle(&entries, &rules));
+        door.play(&wants);
+        let call = last.request(EffectId(999));
+        let judge = |door: &Door, at: i64| {
+            let shelf = Shelf([(Hash::of(b"policy"), bundle(&entries, &rules))].into());
+            judge_call(door.engine.state(), &shelf, &call, Clock::at(at))
+        };
+        let mut without = Door::new(bundle(&entries, &rules));
+        without.play(&wants);
+        let replies = door.play(&[Want::Observe { on: on.parse().unwrap(), ms }]);
+        let until = without.now + ms;
+        let ended = then == 2;
+        if ended {
+            door.play(&[Want::EndGrant(1)]);
+        }
+        let at = if then == 0 { door.now } else { door.now.max(until) };
+        let (refused, observed) = (judge(&without, at), judge(&door, at));
+        match (&refused, &observed) {
+            (Err(_), Ok(Judged::Consult(askings))) => prop_assert!(false, "nobody is there to ask: {:?}", askings),
+            (Err(reasons), Ok(Judged::Admit(admission))) => {
+                let lifted = admission.observed.as_ref().unwrap();
+                prop_assert!(at < until && !ended, "the grant is over");
+                prop_assert_eq!(&lifted.reasons, reasons);
+                prop_assert!(reasons.iter().all(|reason| reason.word.is_outside_envelope()), "{:?}", reasons);
+                let connector = on.strip_prefix("connector:");
+                prop_assert!(connector.is_none_or(|name| name == call.tool.connector.as_str()));
+                prop_assert!(door.engine.state().task(admission.task).unwrap().parent.is_none(), "a child");
+            }
+            (Ok(plain), Ok(with)) => prop_assert_eq!(plain, with),
+            (Err(before), Err(after)) => {
+                let state = door.engine.state();
+                let task = state.task_of(call.run).and_then(|task| state.task(task));
+                let about = on.strip_prefix("connector:").is_none_or(|name| name == call.tool.connector.as_str());
+                let granted = matches!(replies.as_slice(), [(_, Reply::Recorded)]) && at < until && !ended;
+                let lifts = granted && about && task.is_some_and(|task| task.parent.is_none());
+                let lifted = |reason: &&Reason| reason.word.is_outside_envelope() && reason.source == "purpose:work";
+                let left: Vec<Reason> = before.iter().filter(|reason| !(lifts && lifted(reason))).cloned().collect();
+                prop_assert!(!left.is_empty(), "{:?} was not lifted", before);
+                prop_assert_eq!(&left, after);
+            }
+            (Ok(_), Err(reasons)) => prop_assert!(false, "a grant took away: {:?}", reasons),
+        }
+    }
+
     /// I2: whatever is asked after a stop, in whatever turns and with whatever ids, nothing of it is permitted
     #[test]
     fn nothing_is_permitted_after_the_stop_of_its_task(entries in entries(), wants in history()) {
@@ -150,6 +208,7 @@ proptest! {
             Node::Run(RunId(id)),
             Node::Task(TaskId(id)),
             Node::Child(EffectId(id)),
+            Node::Grant(GrantId(id)),
         ];
         for node in nodes {
             prop_assert_eq!(node.to_string().parse::<Node>().unwrap(), node);
@@ -158,7 +217,7 @@ proptest! {
 
     /// No other text is a node: what is stopped is what was written
     #[test]
-    fn a_node_has_one_text(text in "[a-z]{0,9}:?(task_|run_|fx_)?[0-9a-z]{0,14}") {
+    fn a_node_has_one_text(text in "[a-z]{0,9}:?(task_|run_|fx_|grant_)?[0-9a-z]{0,14}") {
         if let Ok(node) = text.parse::<Node>() {
             prop_assert_eq!(node.to_string(), text);
         }
@@ -201,6 +260,82 @@ fn a_permit_rests_on_every_run_above_it() {
     for node in [Node::Run(RunId(1)), Node::Run(RunId(2)), Node::Task(TaskId(1)), Node::Task(TaskId(2))] {
         assert!(permit.rests_on().contains(&node), "{node} is missing in {permit:?}");
     }
+}
+
+/// I2, I4: a call that was let through by a grant rests on it, and cannot leave after its end
+#[test]
+fn a_permit_rests_on_the_grant_without_which_there_was_none() {
+    let mut door = Door::new(bundle(&[], &[]));
+    let outside = || Want::Call(door::Called::plain(1, 0));
+    let all = Want::Observe { on: Node::Tenant, ms: 1_000 };
+    let longer = Want::Observe { on: Node::Tenant, ms: 90_000 };
+    let replies = door.play(&[outside(), longer, all, outside(), Want::Pass(1_000), outside()]);
+    let [(_, Reply::Refused(_)), _, _, (_, Reply::Permit(first)), (_, Reply::Permit(second))] = replies.as_slice()
+    else {
+        panic!("{replies:?}")
+    };
+    // Of two that fit, the one that ends first.
+    assert!(first.rests_on().contains(&Node::Grant(GrantId(2))), "{first:?}");
+    assert!(first.deadline() < Millis(door.now), "{first:?}");
+    assert!(second.rests_on().contains(&Node::Grant(GrantId(1))), "{second:?}");
+    let state = door.engine.state();
+    assert_eq!(state.resting_on(&Node::Grant(GrantId(1))), [second.effect()]);
+    // Both are stopped when their time has passed, and what rests on them is cancelled.
+    let due = portreeve_core::due::due(state, Millis(door.now));
+    let text = format!("{due:?}");
+    assert!(text.contains("node: grant_0000000000002") || text.contains("Grant(grant_0000000000002)"), "{text}");
+    assert!(text.contains(&format!("Cancel({})", first.effect())), "{text}");
+    assert!(!text.contains(&format!("Cancel({})", second.effect())), "{text}");
+}
+
+/// I16: who may give a grant, about what and for how long
+#[test]
+fn a_grant_is_bounded_and_comes_from_the_owner() {
+    let mut door = Door::new(bundle(&[], &[]));
+    let week = 7 * 24 * 3_600_000;
+    for (on, ms, good) in [
+        ("all", week, true),
+        ("all", week + 1, false),
+        ("all", 0, false),
+        ("all", -5, false),
+        ("purpose:work", 1_000, true),
+        ("purpose:other", 1_000, false),
+        ("connector:shop", 1_000, true),
+        ("connector:other", 1_000, false),
+        ("agent:bot", 1_000, false),
+        ("task_0000000000001", 1_000, false),
+    ] {
+        let replies = door.play(&[Want::Observe { on: on.parse().unwrap(), ms }]);
+        assert_eq!(matches!(replies.as_slice(), [(_, Reply::Recorded)]), good, "{on} for {ms}: {replies:?}");
+    }
+    let mut granted = 0;
+    for _ in 0..100 {
+        let replies = door.play(&[Want::Observe { on: Node::Tenant, ms: 1_000_000 }]);
+        granted += usize::from(matches!(replies.as_slice(), [(_, Reply::Recorded)]));
+    }
+    assert!(granted < 64, "{granted}");
+}
+
+/// All reasons that apply go onto the record, and the most useful one stands first
+#[test]
+fn every_reason_is_recorded_and_the_first_is_the_most_useful() {
+    let mut entry = door::entry(0);
+    entry.after = Some("e9".parse().unwrap());
+    let mut door = Door::new(bundle(&[entry], &[]));
+    let mut call = door::Called::plain(1, 0).request(EffectId(1));
+    call.fit.error = Some("\"id\" is required".to_owned());
+    let clock = Clock { steady: Millis(door.now), wall: Millis(door.now + 3_600_000) };
+    let replies = door.engine.turn(vec![Request::Call(call)], clock, [1; 32]);
+    let [Reply::Refused(reasons)] = replies.as_slice() else { panic!("{replies:?}") };
+    let words: Vec<Word> = reasons.iter().map(|reason| reason.word).collect();
+    assert_eq!(words, [Word::ArgumentsInvalid, Word::OutOfOrder, Word::ClockUnreliable]);
+    let groups = door.disk.read(door.engine.state().head().n - 1, 1).unwrap();
+    let before = door.disk.read(door.engine.state().head().n - 2, 1).unwrap()[0].head();
+    let records = decode(before, &groups[0]).unwrap();
+    let [Record { event: Event::Refused(refused), .. }] = records.as_slice() else { panic!("{records:?}") };
+    assert_eq!(refused.words, words.iter().copied().collect());
+    let told = refused.reasons.value().unwrap().canonical();
+    assert!(told.contains("is required") && told.contains("first: e9") && told.contains("apart_ms"), "{told}");
 }
 
 /// S1: what is in doubt is forgotten at once, so that no snapshot can carry it, and read again unasked

@@ -1,0 +1,134 @@
+//! Putting policy into force: the directory once it is green, or an earlier version from the record.
+
+use super::{Admin, Answer, Failure, Shared, change};
+use crate::{
+    history::{Directory, history},
+    listen::Caller,
+};
+use axum::{Extension, Json, extract::State, http::StatusCode};
+use portreeve_core::{engine::Bundles as _, hash::Hash, log::Log as _, request::ChangeWhat};
+use portreeve_rules::{Finding, Reader};
+use serde::Deserialize;
+use serde_json::json;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Puts the directory into force, if it is without errors and every case in it is borne out
+pub(super) async fn apply(State(admin): Shared, Extension(caller): Extension<Caller>) -> Answer {
+    let policy = admin.settings.policy.clone();
+    let loading = tokio::task::spawn_blocking(move || {
+        let loaded = portreeve_rules::load(&policy)?;
+        let failed = loaded.run_cases();
+        Ok((loaded, failed))
+    });
+    let loaded: Result<_, Vec<Finding>> = loading.await.map_err(|_| Failure::unavailable())?;
+    let (loaded, failed) = loaded.map_err(|findings| {
+        let what = "The policy has errors; the one in force stays.";
+        red("policy_broken", what, "Mend what `portreeve policy check` shows.", &findings)
+    })?;
+    if failed.iter().any(Finding::is_error) {
+        let what = format!("{} of {} cases fail; the policy in force stays.", failed.len(), loaded.cases());
+        return Err(red(
+            "cases_failed",
+            &what,
+            "Mend the policy or the cases; `portreeve policy check` runs them.",
+            &failed,
+        ));
+    }
+    let before = in_force(&admin).await?;
+    let (digest, cases) = (loaded.bundle.digest, loaded.cases());
+    let what = ChangeWhat::Bundle { bundle: Arc::clone(&loaded.bundle), blob: loaded.blob };
+    change(&admin, caller.uid, what).await?;
+    let shown: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    Ok(Json(json!({ "bundle": digest, "before": before, "cases": cases, "warnings": loaded.warnings, "shown": shown })))
+}
+
+fn red(word: &str, message: &str, remedy: &str, findings: &[Finding]) -> Failure {
+    Failure {
+        status: StatusCode::UNPROCESSABLE_ENTITY,
+        body: json!({ "error": {
+            "word": word,
+            "message": message,
+            "remedy": remedy,
+            "shown": findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "findings": findings,
+        }}),
+    }
+}
+
+async fn in_force(admin: &Admin) -> Result<Option<Hash>, Failure> {
+    admin.door.ask(|engine| engine.state().bundle()).await.ok_or_else(Failure::unavailable)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rollback {
+    /// The digest of a version that was in force before, or how it begins
+    digest: String,
+}
+
+/// Digits that name a version at least
+const DIGITS_MIN: usize = 8;
+
+/// Puts a version into force again that was in force before, out of the record
+///
+/// The owner of the folder can always do this: neither the directory nor its cases are asked.
+pub(super) async fn rollback(
+    State(admin): Shared,
+    Extension(caller): Extension<Caller>,
+    Json(ask): Json<Rollback>,
+) -> Answer {
+    let digest = named(&admin, ask.digest).await?;
+    let before = in_force(&admin).await?;
+    if before != Some(digest) {
+        let blob = admin.door.ask(move |engine| engine.log().blob(digest).ok().flatten()).await;
+        let blob = blob.ok_or_else(Failure::unavailable)?;
+        let read = tokio::task::spawn_blocking(move || match blob {
+            Some(blob) => Reader.read(digest, &blob),
+            None => Err("the record does not hold it any more".to_owned()),
+        });
+        let bundle = read.await.map_err(|_| Failure::unavailable())?.map_err(|why| {
+            let message = format!("The version {} cannot be put into force: {why}", digest.short());
+            let remedy = "Choose another one of `portreeve policy history`; the policy in force stays.";
+            Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "bundle_unreadable", message, remedy)
+        })?;
+        change(&admin, caller.uid, ChangeWhat::Back { bundle }).await?;
+    }
+    let directory = directory(&admin).await?;
+    Ok(Json(json!({ "bundle": digest, "before": before, "directory": directory })))
+}
+
+/// The version that was in force before and whose digest begins so
+async fn named(admin: &Admin, prefix: String) -> Result<Hash, Failure> {
+    if prefix.len() < DIGITS_MIN || !prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return Err(Failure::malformed(format!("a version is named by at least {DIGITS_MIN} digits of its digest")));
+    }
+    let data = admin.settings.data.clone();
+    let known = tokio::task::spawn_blocking(move || history(&data)).await.map_err(|_| Failure::unavailable())?;
+    let known = known.map_err(|error| {
+        let remedy = "See where with `portreeve audit verify`.";
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "log_unusable", error.to_string(), remedy)
+    })?;
+    let digests: BTreeSet<Hash> = known.into_iter().map(|applied| applied.bundle).collect();
+    let mut fitting = digests.into_iter().filter(|digest| digest.to_string().starts_with(&prefix));
+    let list = "List them with `portreeve policy history`.";
+    match (fitting.next(), fitting.next()) {
+        (Some(digest), None) => Ok(digest),
+        (None, _) => {
+            let message = format!("No version that was ever in force here begins with {prefix}.");
+            Err(Failure::new(StatusCode::NOT_FOUND, "bundle_unknown", message, list))
+        }
+        (Some(_), Some(_)) => {
+            let message = format!("Several versions begin with {prefix}.");
+            Err(Failure::new(StatusCode::CONFLICT, "digest_ambiguous", message, "Give more digits of it."))
+        }
+    }
+}
+
+/// How the directory stands to what is in force
+pub(super) async fn directory(admin: &Admin) -> Result<Directory, Failure> {
+    let found = admin.door.ask(|engine| (engine.state().bundle(), engine.state().directory())).await;
+    let (in_force, applied) = found.ok_or_else(Failure::unavailable)?;
+    let policy = admin.settings.policy.clone();
+    let compared = tokio::task::spawn_blocking(move || Directory::compare(&policy, in_force, applied)).await;
+    compared.map_err(|_| Failure::unavailable())
+}

@@ -1,0 +1,70 @@
+//! The pages of `docs/reasons`, as they were when this was built.
+
+macro_rules! pages {
+    ($($word:ident)*) => {
+        /// A page for each word, in the order of the words
+        pub(super) const PAGES: &[(&str, &str)] = &[$((
+            stringify!($word),
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reasons/", stringify!($word), ".md")),
+        )),*];
+    };
+}
+
+// The tests hold this against the words and against the files.
+pages! {
+    task_over
+    task_unknown
+    tenant_stopped
+    agent_stopped
+    user_stopped
+    purpose_stopped
+    connector_stopped
+    policy_unavailable
+    calls_spent
+    bytes_spent
+    tool_outside_purpose
+    method_not_enforced
+    definition_missing
+    definition_changed
+    arguments_invalid
+    target_unclear
+    argument_unclear
+    argument_outside_task
+    argument_not_named
+    rule_forbids
+    rule_failed
+    outside_refuses
+    above_ceiling
+    class_not_open
+    out_of_order
+    count_spent
+    approval_needed
+    nobody_to_ask
+    not_yours
+    agent_unknown
+    user_unknown
+    purpose_unknown
+    purpose_not_open
+    purpose_overdue
+    parameter_unknown
+    parameter_missing
+    parameter_outside_purpose
+    run_has_task
+    too_deep
+    grant_unknown
+    grant_unbounded
+    too_many_open
+    bytes_held
+    too_many_tasks
+    too_many_grants
+    outside_silent
+    outside_failed
+    clock_unreliable
+    withheld
+    record_full
+    record_unavailable
+    outcome_unknown
+    connector_unreachable
+    connector_rejected
+    answer_withheld
+}

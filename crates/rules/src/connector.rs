@@ -1,0 +1,236 @@
+//! Connectors: how to reach a server, and what its tools are there.
+
+use crate::{
+    document::{Cell, Document, Table},
+    facts::same_name,
+    files::File,
+    overlay::Overlay,
+    pins::{self, Pins},
+    profile::{self, Shared, Sketch},
+    toolset::{self, Known, Toolsets, Written},
+    words::suggest,
+};
+use portreeve_core::{
+    names::{Name, ToolName},
+    policy::{Connector, Profile, Reach},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What connectors rest on; `None`: there is such a file, but it is broken
+pub(crate) struct Ground<'a> {
+    pub(crate) profiles: &'a BTreeMap<Name, Option<Shared<'a>>>,
+    pub(crate) pins: &'a BTreeMap<Name, Option<Pins>>,
+}
+
+/// Reads a file of `connectors/`
+pub(crate) fn connector(
+    doc: &Document<'_>,
+    mut table: Table<'_, '_>,
+    file: &File<'_>,
+    ground: &Ground<'_>,
+    used: &mut BTreeSet<Name>,
+) -> Option<Connector> {
+    same_name(&mut table, doc, file);
+    let reach = reach(doc, &mut table);
+    let timeout_ms =
+        table.take("timeout").map_or(Some(TIMEOUT_MS), |cell| doc.duration(cell, TIMEOUT_MS_MAX, "timeout = \"30s\""));
+    let shared = table.take("profile").map_or(Some(None), |cell| shared(doc, cell, ground.profiles, used).map(Some));
+    let environment = table
+        .take("environment")
+        .map_or(Some(None), |cell| doc.parsed::<Name>(cell, "environment = \"production\"").map(Some));
+    let written = table.take("toolsets").map_or(Some(Written::new()), |cell| toolset::read(doc, cell));
+    let own = table.take("tools").map_or(Some(BTreeMap::new()), |cell| profile::sketches(doc, cell, &file.name));
+    table.later(&["identity", "credentials", "isolation", "results", "digest"]);
+    table.finish();
+    let (shared, own) = (shared?, own?);
+    let sources = Sources { name: &file.name, file, own: &own, shared };
+    let mut tools = sources.tools(doc)?;
+    let pins = match ground.pins.get(&file.name) {
+        Some(None) => return None,
+        Some(Some(pins)) => {
+            let found = pins::check(&sources, &tools, pins);
+            found.into_iter().for_each(|finding| doc.elsewhere(finding));
+            pins::hints(&sources, &mut tools, pins).into_iter().for_each(|finding| doc.elsewhere(finding));
+            Some(pins)
+        }
+        None => None,
+    };
+    let toolsets = sources.toolsets(doc, &written?, &tools, pins);
+    Some(Connector {
+        reach: reach?,
+        timeout_ms: timeout_ms?,
+        tools,
+        toolsets: toolsets?,
+        environment: environment?.map(|name| name.to_string()),
+    })
+}
+
+fn shared<'g>(
+    doc: &Document<'_>,
+    cell: &Cell<'_>,
+    profiles: &'g BTreeMap<Name, Option<Shared<'g>>>,
+    used: &mut BTreeSet<Name>,
+) -> Option<&'g Shared<'g>> {
+    let name: Name = doc.parsed(cell, "profile = \"github\"")?;
+    let Some(shared) = profiles.get(&name) else {
+        let near = suggest(name.as_str(), profiles.keys().map(Name::as_str));
+        let remedy =
+            format!("add `profiles/{name}.toml`; `portreeve connector profiles` lists those that come with it; {near}");
+        doc.error(&cell.span(), format!("no profile is called `{name}`"), remedy);
+        return None;
+    };
+    used.insert(name);
+    shared.as_ref()
+}
+
+/// Where the facts about the tools of one connector stand
+pub(crate) struct Sources<'s> {
+    pub(crate) name: &'s Name,
+    pub(crate) file: &'s File<'s>,
+    pub(crate) own: &'s BTreeMap<ToolName, Sketch>,
+    pub(crate) shared: Option<&'s Shared<'s>>,
+}
+
+impl<'s> Sources<'s> {
+    /// The sketches of a tool, each with its file: the one of the profile first
+    pub(crate) fn of(&self, tool: &ToolName) -> impl Iterator<Item = (&'s File<'s>, &'s Sketch)> {
+        let (own, shared, file) = (self.own.get(tool), self.shared, self.file);
+        let base = shared.and_then(|shared| Some((&shared.file, shared.tools.get(tool)?)));
+        base.into_iter().chain(own.map(|own| (file, own)))
+    }
+
+    fn base(&self, tool: &ToolName) -> Option<(&'s File<'s>, &'s Sketch)> {
+        self.shared.and_then(|shared| Some((&shared.file, shared.tools.get(tool)?)))
+    }
+
+    fn tools(&self, doc: &Document<'_>) -> Option<BTreeMap<ToolName, Profile>> {
+        let mut tools = BTreeMap::new();
+        let shared = self.shared.into_iter().flat_map(|shared| &shared.tools);
+        for (tool, sketch) in shared.filter(|(tool, _)| !self.own.contains_key(*tool)) {
+            tools.insert(tool.clone(), sketch.profile(self.name)?);
+        }
+        let mut whole = true;
+        for (tool, own) in self.own {
+            let profile = match self.base(tool) {
+                Some((base_file, base)) => {
+                    let mut profile = base.profile(self.name)?;
+                    let overlay = Overlay { base, base_file, over: own, file: self.file };
+                    overlay.tighten(&mut profile).into_iter().for_each(|finding| doc.elsewhere(finding));
+                    Some(profile)
+                }
+                None => {
+                    let profile = own.profile(self.name);
+                    if profile.is_none() {
+                        let remedy = match self.shared {
+                            None => "for example: class = \"read\"".to_owned(),
+                            Some(shared) => {
+                                let known = shared.tools.keys().map(ToolName::as_str);
+                                let near = suggest(tool.as_str(), known);
+                                format!("`{}` says nothing of it, so say its class here; {near}", shared.file.path)
+                            }
+                        };
+                        doc.error(&own.name, format!("the tool `{tool}` has no `class`"), remedy);
+                    }
+                    own.is_consistent(doc);
+                    profile
+                }
+            };
+            match profile {
+                Some(profile) => drop(tools.insert(tool.clone(), profile)),
+                None => whole = false,
+            }
+        }
+        for own in self.own.values() {
+            own.undoes(doc, &|name| tools.contains_key(name), tools.keys());
+        }
+        whole.then_some(tools)
+    }
+
+    /// Its own toolsets, and those of the profile
+    fn toolsets(
+        &self,
+        doc: &Document<'_>,
+        written: &Written,
+        tools: &BTreeMap<ToolName, Profile>,
+        pins: Option<&Pins>,
+    ) -> Option<Toolsets> {
+        let none = Toolsets::new();
+        let base = self.shared.map_or(&none, |shared| &shared.toolsets);
+        if let Some(shared) = self.shared {
+            for (name, at) in written.iter().filter(|(name, _)| base.contains_key(*name)) {
+                let message = format!("`{}` has a toolset `{name}` already", shared.file.path);
+                doc.error(&at.span, message, "an overlay can only tighten: give it a name of its own");
+            }
+        }
+        let mut known = Known::new();
+        known.extend(pins.into_iter().flat_map(Pins::keys).map(|tool| (tool.as_str(), Vec::new())));
+        known.extend(
+            tools
+                .iter()
+                .map(|(tool, profile)| (tool.as_str(), profile.variants.iter().map(|variant| &variant.name).collect())),
+        );
+        toolset::expand(doc, written, base, &known)
+    }
+}
+
+const TIMEOUT_MS: i64 = 60_000;
+const TIMEOUT_MS_MAX: i64 = 3_600_000;
+
+fn reach(doc: &Document<'_>, table: &mut Table<'_, '_>) -> Option<Reach> {
+    const EXAMPLE: &str = "command = [\"npx\", \"-y\", \"some-server\"], or url = \"https://mcp.example.com/mcp\"";
+    let command = table.take("command");
+    let url = table.take("url");
+    let env = table.take("env");
+    match (command, url) {
+        (Some(command), None) => {
+            let arguments: Vec<String> = doc.list(command, "command = [\"npx\", \"-y\", \"some-server\"]")?;
+            if arguments.first().is_none_or(String::is_empty) || arguments.iter().any(|part| part.contains('\0')) {
+                doc.error(&command.span(), "the command names no program", format!("for example: {EXAMPLE}"));
+                return None;
+            }
+            let env = env.map_or(Some(BTreeMap::new()), |cell| variables(doc, cell))?;
+            Some(Reach::Stdio { command: arguments, env })
+        }
+        (None, Some(url)) => {
+            if let Some(env) = env {
+                doc.error(&env.span(), "a server behind a url gets no environment", "take `[env]` out");
+            }
+            let text = doc.text(url, EXAMPLE)?;
+            let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            let good = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+                && text.bytes().all(|byte| byte.is_ascii_graphic())
+                && !rest.is_some_and(|rest| rest.split('/').next().is_some_and(|host| host.contains('@')));
+            if !good {
+                let message = "expected an https:// or http:// address without a password";
+                doc.error(&url.span(), message, format!("for example: {EXAMPLE}"));
+            }
+            good.then(|| Reach::Http { url: text.to_owned() })
+        }
+        (Some(_), Some(url)) => {
+            doc.error(&url.span(), "both `command` and `url` are given", "keep the one that is meant");
+            None
+        }
+        (None, None) => {
+            doc.error(table.span(), "nothing says how to reach the server", format!("for example: {EXAMPLE}"));
+            None
+        }
+    }
+}
+
+fn variables(doc: &Document<'_>, cell: &Cell<'_>) -> Option<BTreeMap<String, String>> {
+    let mut table = doc.table(cell, "[env]", "LOG_LEVEL = \"info\"")?;
+    let mut env = BTreeMap::new();
+    let mut whole = true;
+    for (name, span, cell) in table.rest() {
+        let value = doc.text(cell, "LOG_LEVEL = \"info\"").filter(|value| !value.contains('\0'));
+        if name.is_empty() || name.contains(['=', '\0']) {
+            doc.error(&span, "not the name of an environment variable", "for example: LOG_LEVEL = \"info\"");
+            whole = false;
+        }
+        match value {
+            Some(value) => drop(env.insert(name.to_owned(), value.to_owned())),
+            None => whole = false,
+        }
+    }
+    whole.then_some(env)
+}

@@ -1,0 +1,166 @@
+//! What agents, users and connectors are.
+
+use super::{Changes, Verdict, sides};
+use crate::bundle::Loaded;
+use portreeve_core::{
+    names::{Name, ToolName},
+    path::FieldPath,
+    policy::{Bundle, Class, Connector, Profile, Purpose, User},
+};
+use std::collections::BTreeSet;
+
+pub(super) fn compare(old: &Loaded, new: &Loaded, changes: &mut Changes) {
+    let has_rules = has_rules(old) || has_rules(new);
+    let (old, new) = (&old.bundle, &new.bundle);
+    for (name, before, after) in sides(&old.agents, &new.agents) {
+        match (before, after) {
+            (Some(_), None) => changes.push(&format!("agent {name}"), Verdict::Narrower, "it is gone"),
+            (None, Some(_)) => {
+                changes.push(&format!("agent {name}"), Verdict::Same, "it is new; only purposes give it anything")
+            }
+            _ => {}
+        }
+    }
+    for (name, before, after) in sides(&old.users, &new.users) {
+        let place = format!("user {name}");
+        match (before, after) {
+            (Some(_), None) => changes.push(&place, Verdict::Narrower, "they are gone"),
+            (None, Some(user)) => {
+                let groups = list(user.groups.iter());
+                changes.push(&place, Verdict::Wider, format!("they are new, in the groups: {groups}"));
+            }
+            (Some(before), Some(after)) => user(&place, before, after, has_rules, changes),
+            (None, None) => {}
+        }
+    }
+    for (name, before, after) in sides(&old.connectors, &new.connectors) {
+        let place = format!("connector {name}");
+        match (before, after) {
+            (Some(_), None) => changes.push(&place, Verdict::Narrower, "it is gone"),
+            (None, Some(_)) => changes.push(&place, Verdict::Same, "it is new; only purposes reach it"),
+            (Some(before), Some(after)) => connector((name, before, after), (old, new), has_rules, changes),
+            (None, None) => {}
+        }
+    }
+}
+
+/// Whether something other than purposes looks at calls
+fn has_rules(loaded: &Loaded) -> bool {
+    let files = crate::files::Files::from_blob(&loaded.blob);
+    files.is_none_or(|files| ["rules/", "extra/"].iter().any(|folder| !files.under(folder).is_empty()))
+}
+
+fn user(place: &str, old: &User, new: &User, has_rules: bool, changes: &mut Changes) {
+    for group in new.groups.difference(&old.groups) {
+        changes.push(place, Verdict::Wider, format!("they are in the group {group} now"));
+    }
+    for group in old.groups.difference(&new.groups) {
+        // A rule may forbid something to just this group.
+        let verdict = if has_rules { Verdict::Unclear } else { Verdict::Narrower };
+        changes.push(place, verdict, format!("they are no longer in the group {group}"));
+    }
+    for account in new.accounts.difference(&old.accounts) {
+        changes.push(place, Verdict::Wider, format!("the account {account} speaks for them now"));
+    }
+    for account in old.accounts.difference(&new.accounts) {
+        changes.push(place, Verdict::Narrower, format!("the account {account} no longer speaks for them"));
+    }
+    let names: BTreeSet<&String> = old.attributes.keys().chain(new.attributes.keys()).collect();
+    for name in names {
+        let show = |user: &User| user.attributes.get(name).map_or_else(|| "nothing".to_owned(), ToString::to_string);
+        let (before, after) = (show(old), show(new));
+        if before != after {
+            let verdict = if after == "nothing" && !has_rules { Verdict::Narrower } else { Verdict::Unclear };
+            changes.push(place, verdict, format!("the attribute {name} is {after}, was {before}"));
+        }
+    }
+}
+
+fn connector(
+    (name, old, new): (&Name, &Connector, &Connector),
+    bundles: (&Bundle, &Bundle),
+    has_rules: bool,
+    changes: &mut Changes,
+) {
+    let place = format!("connector {name}");
+    if old.reach != new.reach {
+        changes.push(&place, Verdict::Unclear, format!("it is reached by {}, was {}", new.reach, old.reach));
+    }
+    if old.timeout_ms != new.timeout_ms {
+        changes.push(&place, Verdict::Same, format!("a call may take {} ms, was {}", new.timeout_ms, old.timeout_ms));
+    }
+    if old.environment != new.environment {
+        let verdict = if has_rules { Verdict::Unclear } else { Verdict::Same };
+        changes.push(&place, verdict, "its calls take effect in another environment");
+    }
+    if has_rules && old.toolsets != new.toolsets {
+        changes.push(&place, Verdict::Unclear, "its toolsets are others, and rules may name them");
+    }
+    let unknown = Profile::new(Class::Escalate);
+    let tools: BTreeSet<&ToolName> = old.tools.keys().chain(new.tools.keys()).collect();
+    for tool in tools {
+        let [before, after] = [old, new].map(|connector| connector.tools.get(tool).unwrap_or(&unknown));
+        profile((name, tool), (before, after), bundles, has_rules, changes);
+    }
+}
+
+fn profile(
+    (connector, tool): (&Name, &ToolName),
+    (old, new): (&Profile, &Profile),
+    bundles: (&Bundle, &Bundle),
+    has_rules: bool,
+    changes: &mut Changes,
+) {
+    let place = format!("tool {connector}.{tool}");
+    if old.class != new.class {
+        let what = format!("it is {}, was {}", new.class, old.class);
+        changes.push(&place, class(old.class, new.class, bundles, has_rules), what);
+    }
+    if old.variants != new.variants {
+        changes.push(&place, Verdict::Unclear, "its variants are others");
+    }
+    let free = |profile: &Profile| profile.free().cloned().collect::<BTreeSet<FieldPath>>();
+    let (before, after) = (free(old), free(new));
+    for path in after.difference(&before) {
+        changes.push(&place, Verdict::Wider, format!("{path} may be given although no purpose names it"));
+    }
+    for path in before.difference(&after) {
+        changes.push(&place, Verdict::Narrower, format!("{path} may only be given where a purpose names it"));
+    }
+    if has_rules && old.matchers != new.matchers {
+        changes.push(&place, Verdict::Unclear, "its matchers are others, and rules look at them");
+    }
+    if has_rules && (&old.target, &old.environment) != (&new.target, &new.environment) {
+        changes.push(&place, Verdict::Unclear, "what its calls are about is told otherwise, and rules look at it");
+    } else if (old.target.is_some() && old.target != new.target)
+        || (old.environment.is_some() && old.environment != new.environment)
+    {
+        changes.push(&place, Verdict::Unclear, "what its calls are about is told otherwise");
+    }
+    if old.confidentiality() != new.confidentiality() {
+        let verdict = if new.confidentiality() > old.confidentiality() { Verdict::Narrower } else { Verdict::Wider };
+        let what = format!("its results are {}, were {}", new.confidentiality(), old.confidentiality());
+        changes.push(&place, verdict, what);
+    }
+}
+
+/// A stricter class lets less through, unless it is one that stands where the other one does not
+fn class(old: Class, new: Class, (before, after): (&Bundle, &Bundle), has_rules: bool) -> Verdict {
+    let stands = |class: Class, purpose: Option<&Purpose>| {
+        purpose.is_some_and(|purpose| purpose.limits.standing.contains(&class))
+    };
+    let newly = after
+        .purposes
+        .iter()
+        .any(|(name, purpose)| stands(new, Some(purpose)) && !stands(old, before.purposes.get(name)));
+    match (newly, has_rules) {
+        (false, false) => Verdict::Narrower,
+        (true, _) if new < old => Verdict::Wider,
+        _ => Verdict::Unclear,
+    }
+}
+
+pub(super) fn list<T: ToString>(items: impl Iterator<Item = T>) -> String {
+    let items: Vec<String> = items.map(|item| item.to_string()).collect();
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+}
