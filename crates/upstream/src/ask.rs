@@ -49,7 +49,10 @@ async fn exchange(uri: &Uri, body: String, bytes_max: usize) -> Result<Vec<u8>, 
     let request = request(uri, body).map_err(|error| Unanswered::Broken(error.to_string()))?;
     let mut begun = false;
     let answer = async {
-        let response = sender.send_request(request).await.map_err(|error| cause(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| {
+            begun = error.is_parse();
+            cause(&error)
+        })?;
         begun = true;
         let (parts, mut body) = response.into_parts();
         let mut answer = Vec::new();
@@ -71,7 +74,7 @@ async fn exchange(uri: &Uri, body: String, bytes_max: usize) -> Result<Vec<u8>, 
         Ok((StatusCode::OK, None)) => Err(Unanswered::Broken(format!("its answer is longer than {bytes_max} bytes"))),
         Ok((status, _)) => Err(Unanswered::Broken(format!("it answered {status}"))),
         // What has begun and broke off is no silence.
-        Err(why) if begun => Err(Unanswered::Broken(format!("its answer broke off: {why}"))),
+        Err(why) if begun => Err(Unanswered::Broken(format!("its answer is broken: {why}"))),
         Err(why) => Err(Unanswered::Silent(why)),
     }
 }

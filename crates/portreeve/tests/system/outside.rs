@@ -206,7 +206,7 @@ fn a_point_that_does_not_behave_is_a_reason() {
             }),
             "outside_failed",
         ),
-        ("no HTTP", Point::new(|_, _, stream| drop(stream.write_all(b"{\"result\":true}\r\n\r\n"))), "outside_silent"),
+        ("no HTTP", Point::new(|_, _, stream| drop(stream.write_all(b"{\"result\":true}\r\n\r\n"))), "outside_failed"),
     ] {
         let house = House::with(&[("o.toml", &opa_toml(point.address, ""))]);
         assert_eq!(house.word("1"), expected, "{what}");
