@@ -60,6 +60,22 @@ pub trait Rules: Debug + Send + Sync {
 
     /// Whether some rule forbids the tool outright: to everyone, with any arguments, at any time
     fn hides(&self, tool: &Tool, class: Class) -> bool;
+
+    /// Every rule that was looked at for a question, for people who want to know why
+    fn about(&self, _: &Question<'_>) -> Vec<Named> {
+        Vec::new()
+    }
+}
+
+/// A rule as people know it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// What its reasons say that they come from
+    pub source: String,
+    /// Who is asked; without it the rule forbids
+    pub ask: Option<Name>,
+    /// What the agent is told
+    pub because: Option<String>,
 }
 
 /// No rules at all

@@ -3,6 +3,8 @@
 mod modes;
 mod policy;
 
+pub(crate) use policy::accepted;
+
 use crate::{
     catalogue::Catalogue,
     door::Door,
@@ -111,6 +113,7 @@ impl Failure {
         let body = json!({ "error": {
             "word": first.map(|reason| reason.word),
             "message": first.map(ToString::to_string),
+            "to_person": first.map(|reason| reason.word.to_person()),
             "remedy": first.map(|reason| reason.word.remedy()),
             "reasons": reasons,
         }});

@@ -57,7 +57,7 @@ pub enum Notice {
         why: Why,
     },
     /// Something that is neither a task nor a run was stopped
-    Stopped,
+    Stopped(Node),
     /// A run's task is over
     Ended(Option<TaskId>, RunId),
 }
@@ -399,7 +399,7 @@ impl Keeper {
             Node::Task(id) => self.engine.state().task(id).map(|task| Notice::Ended(Some(id), task.run)),
             Node::Run(run) => Some(Notice::Ended(self.engine.state().task_of(run), run)),
             Node::Child(_) => None,
-            _ => Some(Notice::Stopped),
+            ref node => Some(Notice::Stopped(node.clone())),
         }
     }
 

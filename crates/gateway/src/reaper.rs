@@ -33,7 +33,17 @@ pub async fn run(
     while let Some(notice) = notices.recv().await {
         match notice {
             Notice::Cancel(effect) => calls.cancel(effect, "what it rested on was stopped"),
-            Notice::Stopped => calls.look_again(),
+            Notice::Stopped(node) => {
+                calls.look_again();
+                // A grant never lives again; the others may, and their latches follow the registry.
+                if matches!(node, Node::Grant(_)) {
+                    let latches = Arc::clone(&latches);
+                    tokio::spawn(async move {
+                        tokio::time::sleep(VOID).await;
+                        latches.forget(&node);
+                    });
+                }
+            }
             Notice::Ended(task, run) => {
                 calls.look_again();
                 links.forget(run);

@@ -226,12 +226,19 @@ fn take_policy(
     if engine.state().registry_nodes().get(&Node::Tenant) == Some(&false) {
         return Ok(Vec::new());
     }
-    let loaded = match portreeve_rules::load(&settings.policy) {
+    let loaded = portreeve_rules::load(&settings.policy).map(|mut loaded| {
+        let accepted = admin::accepted(engine, loaded.pins.keys().cloned().collect());
+        let drift = loaded.drift(|name| accepted.get(name).cloned());
+        loaded.warnings.extend(drift);
+        loaded
+    });
+    let loaded = match loaded {
         Ok(loaded) if engine.state().bundle() == Some(loaded.bundle.digest) => return Ok(loaded.warnings),
         // Somebody went back from just this directory: a start does not undo that.
         Ok(loaded) if engine.state().directory() == Some(loaded.bundle.digest) => return Ok(loaded.warnings),
         Ok(loaded) => {
-            let failed = loaded.run_cases();
+            let mut failed = loaded.run_cases();
+            failed.extend(loaded.warnings.iter().filter(|finding| finding.is_error()).cloned());
             if failed.iter().any(portreeve_rules::Finding::is_error) { Err(failed) } else { Ok(loaded) }
         }
         Err(findings) => Err(findings),

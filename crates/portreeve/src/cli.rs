@@ -200,7 +200,7 @@ pub(crate) enum Connector {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Policy {
-    /// Check a policy directory, and run the cases in it
+    /// Check the files of a policy directory, and whether its cases hold
     Check {
         /// Which [default: the one of this data folder]
         folder: Option<PathBuf>,
@@ -212,6 +212,8 @@ pub(crate) enum Policy {
     },
     /// Put the policy directory into force, if it has no errors and its cases pass
     Apply,
+    #[command(flatten)]
+    Author(crate::commands::author::Author),
     /// List every version of the policy that was in force
     History,
     /// Put a version that was in force before into force again

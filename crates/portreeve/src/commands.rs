@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod audit;
+pub(crate) mod author;
 mod bench_subject;
 mod bridge;
 mod connector;

@@ -62,7 +62,7 @@ impl Failure {
         Self {
             what: text("/error/message").unwrap_or_else(|| format!("the server answered with status {status}")),
             fix: text("/error/remedy"),
-            more: more.chain(findings).collect(),
+            more: text("/error/to_person").into_iter().chain(more).chain(findings).collect(),
             word,
             exit,
         }

@@ -1,25 +1,30 @@
 //! From files to a bundle, and back from the log.
 
 use crate::{
-    case::Case,
+    case::{Case, Tried},
     cedar::CedarRules,
     connector::{self, Ground},
+    coverage::{Coverage, Tested},
     definition::Definition,
     document::{Document, Table},
     extra::{self, Extra},
     facts::{self, Facts},
     files::{File, Files, Folder},
     finding::{Finding, Place, sort},
+    fits::Fits,
     pins::{self, Pins},
+    places::Places,
     profile::{self, Shared},
     purpose,
+    review::reviews,
     words::suggest,
 };
 use portreeve_core::{
     engine::Bundles,
     hash::Hash,
-    names::{Name, Tool},
+    names::{Name, Tool, ToolName},
     policy::{Bundle, Purpose},
+    time::Millis,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,8 +42,11 @@ pub struct Loaded {
     /// What is probably not meant
     pub warnings: Vec<Finding>,
     /// The accepted definitions of the connectors that have a file of them
-    pub pins: BTreeMap<Name, Pins>,
+    pub pins: Arc<BTreeMap<Name, Pins>>,
+    pub(crate) fits: Arc<Fits>,
     cases: Vec<Case>,
+    /// Every rule and where it stands
+    rules: Vec<(String, Place)>,
 }
 
 impl Loaded {
@@ -51,7 +59,29 @@ impl Loaded {
     /// Runs every `[[case]]`; a finding for each that the policy does not bear out
     #[must_use]
     pub fn run_cases(&self) -> Vec<Finding> {
-        self.cases.iter().filter_map(|case| case.mismatch(&self.bundle)).collect()
+        self.cases.iter().filter_map(|case| case.run(self).finding).collect()
+    }
+
+    /// Where its parts stand
+    #[must_use]
+    pub fn places(&self) -> Places {
+        Files::from_blob(&self.blob).map(|files| Places::of(&files)).unwrap_or_default()
+    }
+
+    /// Runs the cases of all purposes, or of one, and says what none of them touches
+    #[must_use]
+    pub fn test(&self, purpose: Option<&Name>) -> Tested {
+        let about = self.cases.iter().filter(|case| purpose.is_none_or(|purpose| case.purpose() == purpose));
+        let cases: Vec<Tried> = about.map(|case| case.run(self)).collect();
+        let coverage = Coverage::of(&self.bundle, &self.places(), &self.rules, &cases, purpose);
+        Tested { cases, coverage }
+    }
+
+    /// Where `pins/` is not what was accepted; `accepted` says of a connector what was, if it is in force
+    #[must_use]
+    pub fn drift(&self, accepted: impl Fn(&Name) -> Option<BTreeMap<ToolName, Hash>>) -> Vec<Finding> {
+        let drift = |(name, pins): (&Name, &Pins)| pins::drift(name, pins, &accepted(name)?);
+        self.pins.iter().filter_map(drift).collect()
     }
 
     /// The accepted definition of a tool, if its connector has a file of them
@@ -68,7 +98,9 @@ pub struct Checked {
     pub digest: Option<Hash>,
     /// How many cases were run
     pub cases: usize,
-    /// Errors, warnings and cases that the policy does not bear out
+    /// How many of them the policy does not bear out
+    pub failed: usize,
+    /// Errors and warnings
     pub findings: Vec<Finding>,
 }
 
@@ -80,17 +112,19 @@ pub fn load(dir: &Path) -> Result<Loaded, Vec<Finding>> {
     compile(&Files::read(dir)?)
 }
 
-/// Reads a folder of policy and runs its cases
+/// Reads a folder of policy, says what time does to it at `today`, and counts the cases that fail
 #[must_use]
-pub fn check(dir: &Path) -> Checked {
+pub fn check(dir: &Path, today: Millis) -> Checked {
     match load(dir) {
         Ok(loaded) => {
-            let mut findings = loaded.run_cases();
+            let mut findings = reviews(&loaded.bundle, &loaded.places(), today);
+            let failed = loaded.run_cases().len();
+            let (digest, cases) = (Some(loaded.bundle.digest), loaded.cases());
             findings.extend(loaded.warnings);
             sort(&mut findings);
-            Checked { digest: Some(loaded.bundle.digest), cases: loaded.cases.len(), findings }
+            Checked { digest, cases, failed, findings }
         }
-        Err(findings) => Checked { digest: None, cases: 0, findings },
+        Err(findings) => Checked { digest: None, cases: 0, failed: 0, findings },
     }
 }
 
@@ -117,6 +151,7 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
         findings.push(Finding::error(Place::file("rules"), error.clone(), ""));
     }
     let extra = extra::read(&sorted, &facts, &mut findings);
+    let placed = rules.as_ref().map(CedarRules::places).unwrap_or_default();
     sort(&mut findings);
     let Facts { agents, users, connectors, pins, .. } = facts;
     let complete = (|| {
@@ -136,7 +171,10 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
     })();
     match complete {
         Some((bundle, pins)) => {
-            Ok(Loaded { bundle: Arc::new(bundle), blob: files.blob(), warnings: findings, pins, cases })
+            let (bundle, blob) = (Arc::new(bundle), files.blob());
+            let pins = Arc::new(pins);
+            let fits = Arc::new(Fits::new(Arc::clone(&pins)));
+            Ok(Loaded { bundle, blob, warnings: findings, pins, fits, cases, rules: placed })
         }
         None => Err(findings),
     }

@@ -10,7 +10,7 @@ pub(crate) mod context;
 use crate::{
     facts::Facts,
     files::{File, Folder},
-    finding::Finding,
+    finding::{Finding, Place},
     rule::{self, Rule},
 };
 use cedar_policy::{
@@ -21,7 +21,7 @@ use portreeve_core::{
     names::{Name, Tool},
     policy::Class,
     reason::{Reason, Word},
-    rules::{Question, Rules},
+    rules::{Named, Question, Rules},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -51,6 +51,11 @@ impl CedarRules {
             rules.extend(rule::rules(file, facts, &mut ids, findings));
         }
         Ok(Self::new(rules, Types::new()?))
+    }
+
+    /// Every rule, by what its reasons say that they come from, and where it stands
+    pub(crate) fn places(&self) -> Vec<(String, Place)> {
+        self.rules.iter().map(|rule| (rule.source.clone(), rule.place.clone())).collect()
     }
 
     fn new(rules: Vec<Rule>, types: Types) -> Self {
@@ -143,6 +148,13 @@ impl Rules for CedarRules {
         };
         let relevant = self.relevant(&actions(tool, class, &[]));
         relevant.iter().filter_map(|index| self.rules.get(*index)).any(|rule| rule.is_outright() && resource(rule))
+    }
+
+    fn about(&self, question: &Question<'_>) -> Vec<Named> {
+        let Ok(slice) = self.slice(question) else { return Vec::new() };
+        let index = |policy: &cedar_policy::Policy| AsRef::<str>::as_ref(policy.id()).parse::<usize>().ok();
+        let indices: BTreeSet<usize> = slice.policies.policies().filter_map(index).collect();
+        indices.into_iter().filter_map(|index| self.rules.get(index)).map(Rule::named).collect()
     }
 }
 

@@ -34,12 +34,15 @@ pub(crate) fn connector(
     let reach = reach(doc, &mut table);
     let timeout_ms =
         table.take("timeout").map_or(Some(TIMEOUT_MS), |cell| doc.duration(cell, TIMEOUT_MS_MAX, "timeout = \"30s\""));
-    let shared = table.take("profile").map_or(Some(None), |cell| shared(doc, cell, ground.profiles, used).map(Some));
+    let named = table.take("profile");
+    let shared = named.map_or(Some(None), |cell| shared(doc, cell, ground.profiles, used).map(Some));
     let environment = table
         .take("environment")
         .map_or(Some(None), |cell| doc.parsed::<Name>(cell, "environment = \"production\"").map(Some));
     let written = table.take("toolsets").map_or(Some(Written::new()), |cell| toolset::read(doc, cell));
-    let own = table.take("tools").map_or(Some(BTreeMap::new()), |cell| profile::sketches(doc, cell, &file.name));
+    let own = table
+        .take("tools")
+        .map_or(Some(BTreeMap::new()), |cell| profile::sketches(doc, cell, &file.name, named.is_none()));
     table.later(&["identity", "credentials", "isolation", "results", "digest"]);
     table.finish();
     let (shared, own) = (shared?, own?);
@@ -121,14 +124,11 @@ impl<'s> Sources<'s> {
                 None => {
                     let profile = own.profile(self.name);
                     if profile.is_none() {
-                        let remedy = match self.shared {
-                            None => "for example: class = \"read\"".to_owned(),
-                            Some(shared) => {
-                                let known = shared.tools.keys().map(ToolName::as_str);
-                                let near = suggest(tool.as_str(), known);
-                                format!("`{}` says nothing of it, so say its class here; {near}", shared.file.path)
-                            }
-                        };
+                        let shared = self.shared.into_iter();
+                        let known = shared.clone().flat_map(|shared| shared.tools.keys()).map(ToolName::as_str);
+                        let file = shared.map(|shared| shared.file.path).collect::<String>();
+                        let near = suggest(tool.as_str(), known);
+                        let remedy = format!("`{file}` says nothing of it, so say its class here; {near}");
                         doc.error(&own.name, format!("the tool `{tool}` has no `class`"), remedy);
                     }
                     own.is_consistent(doc);

@@ -59,7 +59,8 @@ impl Files {
     }
 
     /// Reads back what [`blob`](Self::blob) wrote
-    pub(crate) fn from_blob(blob: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn from_blob(blob: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(blob).ok()?;
         let Value::Object(members) = Value::from_canonical(text).ok()? else { return None };
         let file = |(path, value): (String, Value)| match value {

@@ -50,7 +50,7 @@ impl Overlay<'_> {
             let name = &variant.value.name;
             if let Some(base) = self.base.variants.iter().find(|base| base.value.name == *name) {
                 let what = format!("the variant `{name}` is there already");
-                let remedy = "another name; a call that fits both variants has the stricter class";
+                let remedy = "give it another name; a call that fits both has the stricter class";
                 wider.push(self.wider(&variant.span, what, Some(&base.span), remedy));
             } else if variant.value.class < own {
                 let what =
@@ -75,7 +75,7 @@ impl Overlay<'_> {
                     None => ("not named, and so closed".to_owned(), None),
                 };
                 let what = format!("`{path}` is \"{}\", which is free; there it is {was}", role.value);
-                wider.push(self.wider(&role.span, what, at, "a closed role: destination, selector, quantity, control"));
+                wider.push(self.wider(&role.span, what, at, "a closed role, or take it out"));
                 continue;
             }
             if !role.value.is_free() {
@@ -109,7 +109,7 @@ impl Overlay<'_> {
             match self.base.matchers.get(name) {
                 Some(base) if base.value != matcher.value => {
                     let what = format!("the matcher `{name}` is there already, and rules rest on it");
-                    wider.push(self.wider(&matcher.span, what, Some(&base.span), "another name"));
+                    wider.push(self.wider(&matcher.span, what, Some(&base.span), "give it another name"));
                 }
                 _ => drop(profile.matchers.insert(name.clone(), matcher.value.clone())),
             }
@@ -118,7 +118,7 @@ impl Overlay<'_> {
             match &self.base.target {
                 Some(base) if base.value != target.value => {
                     let what = "the tool has a target already, and rules rest on it";
-                    wider.push(self.wider(&target.span, what, Some(&base.span), "no `target` here"));
+                    wider.push(self.wider(&target.span, what, Some(&base.span), "take it out"));
                 }
                 _ => profile.target = Some(target.value.clone()),
             }
@@ -127,7 +127,7 @@ impl Overlay<'_> {
             match &self.base.environment {
                 Some(base) if base.value != environment.value => {
                     let what = "the tool has an environment already, and rules rest on it";
-                    wider.push(self.wider(&environment.span, what, Some(&base.span), "no `environment` here"));
+                    wider.push(self.wider(&environment.span, what, Some(&base.span), "take it out"));
                 }
                 _ => profile.environment = Some(environment.value.clone()),
             }
@@ -138,7 +138,7 @@ impl Overlay<'_> {
             });
             if same.is_none() {
                 let at = self.base.undo.as_ref().map(|undo| &undo.span);
-                let remedy = "no `undo` here; an `[[allow]]` of a purpose may say its own";
+                let remedy = "take it out; an `[[allow]]` of a purpose may say its own";
                 wider.push(self.wider(&undo.span, "`undo` opens another call", at, remedy));
             }
         }
@@ -146,7 +146,7 @@ impl Overlay<'_> {
             if idempotent.value && !profile.idempotent {
                 let at = self.base.idempotent.as_ref().map(|idempotent| &idempotent.span);
                 let what = "calls that may be done once only could be repeated";
-                wider.push(self.wider(&idempotent.span, what, at, "idempotent = false"));
+                wider.push(self.wider(&idempotent.span, what, at, "take it out"));
             }
             profile.idempotent &= idempotent.value;
         }
@@ -189,7 +189,7 @@ impl Overlay<'_> {
         instead: impl Display,
     ) -> Finding {
         let base = Place::span(self.base_file.path, self.base_file.text, base.unwrap_or(&self.base.name));
-        let remedy = format!("an overlay can only tighten: {instead}, or take it out");
+        let remedy = format!("an overlay can only tighten: {instead}");
         Finding::error(self.place(span), format!("wider than {base}: {what}"), remedy)
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     words::suggest,
 };
 use portreeve_core::{
+    hash::Hash,
     json::{self, Limits},
     names::{Name, ToolName},
     path::{FieldPath, Step},
@@ -122,6 +123,46 @@ fn is_nest(value: &Value) -> bool {
     matches!(value, Value::Array(items) if !items.is_empty())
         || matches!(value, Value::Object(members) if !members.is_empty())
 }
+
+/// Says where the file is not what was accepted
+///
+/// Nothing accepted at all is no difference: the file came with the policy, and nothing of the connector can be
+/// called before somebody accepts it here.
+pub(crate) fn drift(name: &Name, pins: &Pins, accepted: &BTreeMap<ToolName, Hash>) -> Option<Finding> {
+    let file = format!("pins/{name}.json");
+    if accepted.is_empty() {
+        let remedy = format!("accept what it offers: `portreeve connector accept {name}`");
+        return (!pins.is_empty())
+            .then(|| Finding::warning(Place::file(file), "nothing of it is accepted here yet", remedy));
+    }
+    let names = |tools: Vec<&ToolName>, what: &str| {
+        let shown = tools.iter().take(TOOLS_SHOWN).map(|tool| format!("`{tool}`")).collect::<Vec<_>>().join(", ");
+        let more = tools.len().saturating_sub(TOOLS_SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        (!tools.is_empty()).then(|| format!("{what} {shown}{more}"))
+    };
+    let changed = pins.iter().filter(|(tool, pin)| accepted.get(*tool).is_some_and(|digest| *digest != pin.digest));
+    let differences: Vec<String> = [
+        names(changed.map(|(tool, _)| tool).collect(), "differs in"),
+        names(pins.keys().filter(|tool| !accepted.contains_key(*tool)).collect(), "has beyond it"),
+        names(accepted.keys().filter(|tool| !pins.contains_key(*tool)).collect(), "lacks"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if differences.is_empty() {
+        return None;
+    }
+    let message = format!("not what was accepted: the file {}", differences.join("; it "));
+    let remedy = format!(
+        "`portreeve connector accept {name}` accepts what the server offers now, and writes the file; or put the \
+         version of the file back that belongs to what was accepted"
+    );
+    Some(Finding::error(Place::file(file), message, remedy))
+}
+
+/// Tools that one finding names
+const TOOLS_SHOWN: usize = 8;
 
 /// Says where the facts about a connector's tools do not fit their definitions
 pub(crate) fn check(sources: &Sources<'_>, tools: &BTreeMap<ToolName, Profile>, pins: &Pins) -> Vec<Finding> {

@@ -111,13 +111,16 @@ pub(crate) fn shared<'a>(doc: &Document<'_>, mut table: Table<'_, '_>, file: &Fi
     let source = table.need("source", SOURCE).and_then(|cell| doc.line(cell, SOURCE));
     let about = table.take("about").map_or(Some(String::new()), |cell| doc.line(cell, "\"Files below some folders\""));
     let written = table.take("toolsets").map_or(Some(toolset::Written::new()), |cell| toolset::read(doc, cell));
-    let tools = table.need("tools", "[tools.get_order]").and_then(|cell| sketches(doc, cell, &file.name));
+    let tools = match table.take("tools") {
+        Some(cell) => sketches(doc, cell, &file.name, true),
+        None => {
+            doc.error(table.span(), "the file has no `tools`", "for example: [tools.get_order]");
+            None
+        }
+    };
     table.finish();
     let (_, _, tools) = (source?, about?, tools?);
-    for (name, sketch) in &tools {
-        if sketch.class.is_none() {
-            doc.error(&sketch.name, format!("the tool `{name}` has no `class`"), "for example: class = \"read\"");
-        }
+    for sketch in tools.values() {
         sketch.is_consistent(doc);
         sketch.undoes(doc, &|name| tools.contains_key(name), tools.keys());
     }
@@ -126,19 +129,24 @@ pub(crate) fn shared<'a>(doc: &Document<'_>, mut table: Table<'_, '_>, file: &Fi
     Some(Shared { file: file.clone(), tools, toolsets })
 }
 
-/// Reads a table of tools
-pub(crate) fn sketches(doc: &Document<'_>, cell: &Cell<'_>, home: &Name) -> Option<BTreeMap<ToolName, Sketch>> {
+/// Reads a table of tools, each `whole` if nothing else says what it leaves out
+pub(crate) fn sketches(
+    doc: &Document<'_>,
+    cell: &Cell<'_>,
+    home: &Name,
+    whole: bool,
+) -> Option<BTreeMap<ToolName, Sketch>> {
     let mut table = doc.table(cell, "[tools]", "[tools.get_order]")?;
     let mut tools = BTreeMap::new();
-    let mut whole = true;
+    let mut good = true;
     for (name, span, cell) in table.rest() {
         let name = name.parse::<ToolName>().map_err(|error| doc.error(&span, error.to_string(), "")).ok();
-        match name.zip(sketch(doc, cell, &span, home)) {
+        match name.zip(sketch(doc, cell, &span, home, whole)) {
             Some((name, sketch)) => drop(tools.insert(name, sketch)),
-            None => whole = false,
+            None => good = false,
         }
     }
-    whole.then_some(tools)
+    good.then_some(tools)
 }
 
 const ROLES: [(&str, Role); 6] = [
@@ -153,10 +161,14 @@ const ROLES: [(&str, Role); 6] = [
 const TRUST: [(&str, Trust); 3] = [("trusted", Trust::Trusted), ("attested", Trust::Attested), ("free", Trust::Free)];
 
 /// `home` stands for the connector until that is known
-fn sketch(doc: &Document<'_>, cell: &Cell<'_>, name: &Range<usize>, home: &Name) -> Option<Sketch> {
+fn sketch(doc: &Document<'_>, cell: &Cell<'_>, name: &Range<usize>, home: &Name, whole: bool) -> Option<Sketch> {
     let mut table = doc.table(cell, "a tool", "[tools.get_order]")?.at(name);
     let mut mentions = Vec::new();
-    let class = table.take("class").map_or(Some(None), |cell| Some(Some(At::new(class(doc, cell)?, cell.span()))));
+    let said = if whole { table.need("class", "\"read\"").map(Some) } else { Some(table.take("class")) };
+    let class = said.and_then(|cell| match cell {
+        Some(cell) => Some(Some(At::new(class(doc, cell)?, cell.span()))),
+        None => Some(None),
+    });
     let arguments = table.take("arguments").map_or(Some(BTreeMap::new()), |cell| {
         mention(doc, cell, "a role", &mut mentions);
         by_argument(doc, cell, "`arguments`", "arguments = { id = \"selector\" }", |cell| doc.word(cell, &ROLES))

@@ -46,7 +46,9 @@ pub(crate) fn purpose<'t>(
             None
         }
     };
-    let cases = table.take("case").map_or(Some(Vec::new()), |cell| case::cases(doc, cell, file, &placeholders));
+    let steps: Vec<&Entry> = entries.iter().flatten().map(|(entry, _)| entry).collect();
+    let cases =
+        table.take("case").map_or(Some(Vec::new()), |cell| case::cases(doc, cell, file, facts, &placeholders, &steps));
     table.later(&["elevate", "mode", "flow", "isolation"]);
     table.finish();
     if let (Some(limits), Some(entries)) = (&limits, &entries) {

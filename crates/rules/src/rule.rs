@@ -13,6 +13,7 @@ use portreeve_core::{
     names::{Name, Tool},
     policy::Class,
     reason::{Reason, Word},
+    rules::Named,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +25,9 @@ use std::{
 pub(crate) struct Rule {
     pub(crate) policy: Policy,
     /// Where reasons say that they come from
-    source: String,
+    pub(crate) source: String,
+    /// Where it stands
+    pub(crate) place: Place,
     /// Who is asked; without it the rule forbids
     ask: Option<Name>,
     /// What the agent is told
@@ -42,6 +45,11 @@ impl Rule {
             Some(because) => reason.with("because", because),
             None => reason,
         }
+    }
+
+    /// The rule as people know it
+    pub(crate) fn named(&self) -> Named {
+        Named { source: self.source.clone(), ask: self.ask.clone(), because: self.because.clone() }
     }
 
     /// The reason that the rule adds when it cannot be evaluated
@@ -187,7 +195,8 @@ impl Reader<'_> {
         self.names(&policy);
         let source = id.map_or_else(|| format!("rule:{}#{number}", self.file.name), |id| format!("rule:{id}"));
         let broken = self.findings.iter().skip(found).any(Finding::is_error);
-        (!broken).then_some(Rule { policy, source, ask, because })
+        let place = self.place("forbid");
+        (!broken).then_some(Rule { policy, source, place, ask, because })
     }
 
     /// A rule about something that does not exist would never refuse anything

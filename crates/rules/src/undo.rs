@@ -50,10 +50,13 @@ fn restored(doc: &Document<'_>, cell: &Cell<'_>, placeholders: Option<&Placehold
     let known = || placeholders.into_iter().flat_map(|known| known.parameters.keys());
     let Some(name) = known().find(|name| name.as_str() == inner) else {
         let message = format!("`{{{}}}` stands for nothing here", inner.escape_debug());
-        let remedy = format!(
-            "\"{{result.FIELD}}\", \"{{args.NAME}}\", or a parameter; {}",
-            suggest(inner, known().map(Name::as_str))
-        );
+        let remedy = match placeholders {
+            None => "\"{result.FIELD}\" or \"{args.NAME}\"".to_owned(),
+            Some(_) => format!(
+                "\"{{result.FIELD}}\", \"{{args.NAME}}\", or a parameter; {}",
+                suggest(inner, known().map(Name::as_str))
+            ),
+        };
         doc.error(&cell.span(), message, remedy);
         return None;
     };

@@ -98,8 +98,9 @@ fn every_class_that_a_server_calls_changing_is_at_least_write() {
 #[test]
 fn the_example_is_whole() {
     let dir = policies().join("examples");
-    let checked = check(&dir);
+    let checked = check(&dir, portreeve_rules::NOON);
     assert!(checked.findings.is_empty(), "{}", said(&checked.findings));
+    assert_eq!(checked.failed, 0, "see `portreeve policy test policies/examples`");
     assert!(checked.cases >= 50, "{} cases", checked.cases);
     let loaded = load(&dir).unwrap();
     let purposes: Vec<_> = loaded.bundle.purposes.keys().map(Name::as_str).collect();

@@ -33,6 +33,8 @@ pub(crate) struct Oracle {
     grants: BTreeMap<String, Grant>,
     /// The digest of the current policy
     bundle: String,
+    /// The digests of all that were ever current
+    applied: BTreeSet<String>,
     /// Since when each node is there without having been stopped; `None`: stopped
     standing: BTreeMap<String, Option<u64>>,
     /// Nodes of the current policy
@@ -59,6 +61,7 @@ impl Oracle {
             effects: BTreeMap::new(),
             grants: BTreeMap::new(),
             bundle: String::new(),
+            applied: BTreeSet::new(),
             standing: BTreeMap::new(),
             nodes: BTreeSet::new(),
             asked: Vec::new(),
@@ -72,6 +75,11 @@ impl Oracle {
 
     fn violated(&mut self, invariant: &'static str, what: String) {
         self.found.push((invariant, what));
+    }
+
+    /// Whether a version of the policy was ever current
+    pub(crate) fn was_current(&self, digest: &str) -> bool {
+        self.applied.contains(digest)
     }
 
     /// The time of the last durable record

@@ -70,11 +70,9 @@ impl Admission {
     /// Bytes of the answer that the agent may be given; `None`: no budget bounds them
     #[must_use]
     pub fn answer_max(&self) -> Option<u64> {
-        let lifted = |observed: &Observed| observed.reasons.iter().any(|reason| reason.word == Word::BytesSpent);
-        if self.observed.as_ref().is_some_and(lifted) {
-            return None;
-        }
-        self.charges.iter().filter_map(|charge| charge.held).min()
+        // Nothing is left, and a grant lets the call through all the same: then its answer too.
+        let lifted = |left: &u64| *left == 0 && self.observed.is_some();
+        self.charges.iter().filter_map(|charge| charge.held).min().filter(|left| !lifted(left))
     }
 }
 

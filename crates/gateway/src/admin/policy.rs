@@ -2,15 +2,25 @@
 
 use super::{Admin, Answer, Failure, Shared, change};
 use crate::{
+    door::TheEngine,
     history::{Directory, history},
     listen::Caller,
 };
 use axum::{Extension, Json, extract::State, http::StatusCode};
-use portreeve_core::{engine::Bundles as _, hash::Hash, log::Log as _, request::ChangeWhat};
+use portreeve_core::{
+    engine::Bundles as _,
+    hash::Hash,
+    log::Log as _,
+    names::{Name, ToolName},
+    request::ChangeWhat,
+};
 use portreeve_rules::{Finding, Reader};
 use serde::Deserialize;
 use serde_json::json;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Puts the directory into force, if it is without errors and every case in it is borne out
 pub(super) async fn apply(State(admin): Shared, Extension(caller): Extension<Caller>) -> Answer {
@@ -34,12 +44,29 @@ pub(super) async fn apply(State(admin): Shared, Extension(caller): Extension<Cal
             &failed,
         ));
     }
+    let names: Vec<Name> = loaded.pins.keys().cloned().collect();
+    let accepted = admin.door.ask(move |engine| accepted(engine, names)).await.ok_or_else(Failure::unavailable)?;
+    let drift = loaded.drift(|name| accepted.get(name).cloned());
+    if drift.iter().any(Finding::is_error) {
+        let what = "Definitions in the policy are not those that were accepted; the policy in force stays.";
+        return Err(red("pins_differ", what, "Accept them, or put the files back, as said for each.", &drift));
+    }
     let before = in_force(&admin).await?;
     let (digest, cases) = (loaded.bundle.digest, loaded.cases());
+    let warnings = [loaded.warnings, drift].concat();
     let what = ChangeWhat::Bundle { bundle: Arc::clone(&loaded.bundle), blob: loaded.blob };
     change(&admin, caller.uid, what).await?;
-    let shown: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-    Ok(Json(json!({ "bundle": digest, "before": before, "cases": cases, "warnings": loaded.warnings, "shown": shown })))
+    let shown: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    Ok(Json(json!({ "bundle": digest, "before": before, "cases": cases, "warnings": warnings, "shown": shown })))
+}
+
+/// The digests that were accepted of the connectors that are in force, by tool
+pub(crate) fn accepted(engine: &TheEngine, names: Vec<Name>) -> BTreeMap<Name, BTreeMap<ToolName, Hash>> {
+    let state = engine.state();
+    let in_force = engine.shelf().current(state);
+    let names = names.into_iter().filter(|name| in_force.is_some_and(|bundle| bundle.connectors.contains_key(name)));
+    let digests = |name: &Name| state.pins_of(name).map(|(tool, pin)| (tool.clone(), pin.accepted)).collect();
+    names.map(|name| (name.clone(), digests(&name))).collect()
 }
 
 fn red(word: &str, message: &str, remedy: &str, findings: &[Finding]) -> Failure {

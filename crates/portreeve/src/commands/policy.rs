@@ -3,7 +3,7 @@
 use crate::{
     cli::{Cli, Policy},
     client::Client,
-    commands::modes,
+    commands::{author, modes},
     failure::{Failure, chain, exit},
     output, place,
 };
@@ -20,6 +20,7 @@ use std::path::PathBuf;
 pub(crate) async fn run(cli: &Cli, policy: &Policy) -> Result<u8, Failure> {
     match policy {
         Policy::Check { folder } => check(&folder_of(cli, folder.as_ref())?, cli.json),
+        Policy::Author(author) => author::run(cli, author),
         Policy::Show { purpose } => show(&folder_of(cli, None)?, purpose.as_ref(), cli.json),
         Policy::Apply => apply(&Client::of(&place::data(cli)?).await?, cli.json).await,
         Policy::History => history(&place::data(cli)?, cli.json),
@@ -113,25 +114,29 @@ fn folder_of(cli: &Cli, given: Option<&PathBuf>) -> Result<PathBuf, Failure> {
 }
 
 fn check(folder: &std::path::Path, as_json: bool) -> Result<u8, Failure> {
-    let checked = portreeve_rules::check(folder);
+    let checked = portreeve_rules::check(folder, author::today());
     let errors = checked.findings.iter().filter(|finding| finding.is_error()).count();
     let warnings = checked.findings.len() - errors;
+    let ok = errors == 0 && checked.failed == 0;
     if as_json {
         output::json(&json!({
-            "bundle": checked.digest, "cases": checked.cases, "errors": errors, "warnings": warnings,
+            "bundle": checked.digest, "cases": checked.cases, "failed": checked.failed, "errors": errors, "warnings": warnings,
             "findings": checked.findings,
         }));
     } else {
         for finding in &checked.findings {
             output::line(&finding.to_string());
         }
+        if checked.failed > 0 {
+            output::line(&format!("{} cases fail: see `portreeve policy test`", checked.failed));
+        }
         output::line(&format!(
             "{}: {errors} errors, {warnings} warnings, {} cases",
-            if errors == 0 { "ok" } else { "not ok" },
+            if ok { "ok" } else { "not ok" },
             checked.cases
         ));
     }
-    Ok(if errors == 0 { 0 } else { exit::UNVERIFIED })
+    Ok(if ok { 0 } else { exit::UNVERIFIED })
 }
 
 fn show(folder: &std::path::Path, only: Option<&Name>, as_json: bool) -> Result<u8, Failure> {

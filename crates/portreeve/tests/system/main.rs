@@ -12,6 +12,7 @@
     reason = "these are tests, and their tools fail them by panicking"
 )]
 
+mod author;
 mod connectors;
 mod crash;
 mod demo;
@@ -19,6 +20,7 @@ mod disk;
 mod endpoint;
 mod first_steps;
 mod interop;
+mod language;
 mod modes;
 mod orphans;
 mod outside;

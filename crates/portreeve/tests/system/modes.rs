@@ -8,12 +8,13 @@ use crate::support::{
 use serde_json::{Value, json};
 use std::fs;
 
-/// A shop with three tools of which the purpose names one, once, with one value; `close` escalates
+/// A shop with four tools of which the purpose names one, once, with one value; `close` escalates
 fn shop() -> (Upstream, Place) {
-    let upstream = Upstream::http(&["act", "other", "close"], |_, _| false);
+    let upstream = Upstream::http(&["act", "other", "hidden", "close"], |_, _| false);
     let place = Place::new();
     let file = format!(
-        "{}\n[tools.act]\nclass = \"write\"\n[tools.other]\nclass = \"write\"\n[tools.close]\nclass = \"escalate\"\n",
+        "{}\n[tools.act]\nclass = \"write\"\n[tools.other]\nclass = \"write\"\n[tools.hidden]\nclass = \"write\"\n\
+         [tools.close]\nclass = \"escalate\"\n",
         upstream.reach()
     );
     place.write("policy/connectors/shop.toml", &file);
@@ -41,6 +42,10 @@ fn observe(place: &Place, lasts: &str, on: &[&str]) -> String {
     place.json(&command)["grant"].as_str().unwrap().to_owned()
 }
 
+fn digits(digest: &str, count: usize) -> String {
+    digest.chars().take(count).collect()
+}
+
 fn said_at_start(place: &Place) -> String {
     fs::read_to_string(place.path().join("serve.log")).unwrap()
 }
@@ -49,6 +54,10 @@ fn said_at_start(place: &Place) -> String {
 fn observe_mode_lets_through_what_is_outside_and_marks_it() {
     let (upstream, place) = shop();
     place.write("policy/rules/never.cedar", "@id(\"never\")\nforbid (principal, action == Action::\"shop.other\", resource) when { context.input has value && context.input.value == \"bad\" };\n");
+    place.write(
+        "policy/rules/hidden.cedar",
+        "@id(\"hidden\")\nforbid (principal, action == Action::\"shop.hidden\", resource);\n",
+    );
     let serve = place.serve(&["shop"]);
     let task = serve.open("work");
     assert_eq!(listed(&task), ["act"]);
@@ -84,6 +93,7 @@ fn observe_mode_lets_through_what_is_outside_and_marks_it() {
     // What a rule forbids, what is privileged, and what does not fit the schema stays refused.
     assert_eq!(task.word("shop", "other", "bad"), "rule_forbids");
     assert_eq!(task.word("shop", "close", "a"), "-32602");
+    assert_eq!(task.word("shop", "hidden", "a"), "-32602");
     serve.calls_settled(&task);
     assert_eq!(upstream.values(), ["a", "wrong", "v", "v"]);
 
@@ -212,12 +222,12 @@ fn back_to_an_earlier_version_and_not_forth_by_a_restart() {
     assert_eq!(task.word("shop", "act", "v"), "argument_outside_task");
 
     for (digest, code, word) in
-        [("00000000", 3, "bundle_unknown"), (&first[..7], 1, "at least 8"), ("zzzzzzzz", 1, "at least 8")]
+        [("00000000", 3, "bundle_unknown"), (&digits(&first, 7), 1, "at least 8"), ("zzzzzzzz", 1, "at least 8")]
     {
         let ran = place.run(&["policy", "rollback", digest]);
         assert!(ran.code == code && ran.err.contains(word), "{digest}: {ran:?}");
     }
-    let ran = place.run(&["policy", "rollback", &first[..8]]).good();
+    let ran = place.run(&["policy", "rollback", &digits(&first, 8)]).good();
     assert!(ran.out.contains(&first) && ran.err.contains("POLICY DIFFERS"), "{ran:?}");
     assert!(ran.err.contains("went back"), "{ran:?}");
     assert_eq!(task.word("shop", "act", "v"), "ok");
@@ -244,7 +254,7 @@ fn back_to_an_earlier_version_and_not_forth_by_a_restart() {
         .collect();
     assert_eq!(rows, [(first.as_str(), false), (second.as_str(), false), (first.as_str(), true)]);
     let shown = place.run(&["policy", "history"]).good();
-    assert!(shown.out.contains("rollback  in force") && shown.out.contains(&second[..16]), "{shown:?}");
+    assert!(shown.out.contains("rollback  in force") && shown.out.contains(&digits(&second, 16)), "{shown:?}");
     let tail = place.run(&["audit", "tail", "-n", "100"]).good();
     assert!(tail.out.contains("changed    policy back to"), "{tail:?}");
 

@@ -79,11 +79,11 @@ fn check_reads_a_folder() {
     for (path, text) in crate::init("alice") {
         write(&path, &text);
     }
-    let checked = check(dir.path());
+    let checked = check(dir.path(), crate::NOON);
     assert_eq!((checked.findings.len(), checked.cases), (0, 0));
     assert_eq!(checked.digest, Some(load(dir.path()).unwrap().bundle.digest));
     write("purposes/x.toml", "about = 3");
-    let checked = check(dir.path());
+    let checked = check(dir.path(), crate::NOON);
     assert_eq!(checked.digest, None);
     let json = serde_json::to_value(&checked.findings[0]).unwrap();
     assert_eq!(json["severity"], "error");

@@ -204,14 +204,13 @@ fn read_data(file: &File<'_>, findings: &mut Vec<Finding>) -> Option<Term> {
     }
 }
 
-/// Whether Rego's numbers, integers of any length and doubles, hold every number of a value as it is
+/// Whether Rego's numbers, as they are read here, hold every number of a value as it is: 64-bit integers and doubles
 ///
 /// SAFETY(security): otherwise `amount <= 100` would permit 100.00000000000000000001.
 fn is_exact(value: &Value) -> bool {
     match value {
         Value::Number(number) => {
-            let text = number.to_string();
-            let whole = !text.contains(['.', 'e', 'E']);
+            let whole = number.to_i64().is_some() || number.to_u64().is_some();
             whole || Decimal::parse(&number.to_f64().to_string()).as_ref() == Some(number)
         }
         Value::Array(items) => items.iter().all(is_exact),

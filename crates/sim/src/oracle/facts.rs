@@ -280,8 +280,12 @@ impl Oracle {
     }
 
     fn changed(&mut self, event: &Value) {
-        let Some(bundle) = event.get("bundle") else { return };
+        let Some(bundle) = event.get("bundle").or(event.get("back")) else { return };
         self.bundle = string(bundle, "digest").unwrap_or_default();
+        if event.get("back").is_some() && !self.applied.contains(&self.bundle) {
+            self.violated("I16", format!("it went back to {}, which was never in force", self.bundle));
+        }
+        self.applied.insert(self.bundle.clone());
         let nodes = bundle.get("nodes").and_then(Value::as_array).into_iter().flatten();
         let nodes: BTreeSet<String> = nodes.filter_map(Value::as_str).map(str::to_owned).collect();
         if self.library.version(&self.bundle).is_none_or(|version| version.nodes() != nodes) {

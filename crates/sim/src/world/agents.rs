@@ -33,7 +33,13 @@ impl World {
         let (name, bundle) = (version.name, Arc::clone(bundle));
         self.env.trace(|| format!("policy: {name}"));
         let nodes = bundle.nodes();
-        let what = ChangeWhat::Bundle { bundle, blob: name.as_bytes().to_vec() };
+        // Out of the record, if it is there: somebody goes back.
+        let back = self.env.oracle.was_current(&bundle.digest.to_string()) && self.env.random.chance(30);
+        let what = if back {
+            ChangeWhat::Back { bundle }
+        } else {
+            ChangeWhat::Bundle { bundle, blob: name.as_bytes().to_vec() }
+        };
         gateway.change(nodes, Request::Change(Change { by: owner(), what }), &mut self.env);
     }
 

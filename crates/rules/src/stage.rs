@@ -1,0 +1,351 @@
+//! A task that nobody serves: opened under a version of the policy, with steps behind it, for the real judge.
+//!
+//! Cases, explanations and traces are judged here. The state is folded from events as the door writes them, so
+//! nothing is judged in another way than in service.
+
+use crate::{Loaded, fits::Fits};
+use portreeve_core::{
+    commit::Committed,
+    event::{
+        Accepted, Actor, Admitted, Began, CallFacts, Changed, Charge, ChosenBy, End, Event, Given, Inputs, Record,
+        Settled, What,
+    },
+    hash::Hash,
+    judge::{self, Admission, Judged, Shelf, judge_call, judge_open},
+    names::{EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
+    node::Node,
+    outside::{Answer, Asking, Said},
+    pattern::Source,
+    policy::{Bundle, Class, Purpose, Users},
+    reason::{Reason, Verdict, Word, verdict},
+    request::{Call, Clock, Fit, Open},
+    state::State,
+    time::Millis,
+    value::Value,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// How a task is opened for a judgement
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Under which purpose
+    pub purpose: Name,
+    /// Who works; the first agent of the purpose if nobody is named
+    pub agent: Option<Name>,
+    /// On whose behalf
+    pub user: For,
+    /// With which values
+    pub parameters: BTreeMap<Name, Value>,
+}
+
+/// On whose behalf a task is opened for a judgement
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum For {
+    /// The first user that the purpose is open to, if it is for users at all
+    #[default]
+    Anybody,
+    /// Nobody
+    Nobody,
+    /// This user
+    User(Name),
+}
+
+/// What the judge says of one call
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Every unmet reason, the most useful one first
+    pub reasons: Vec<Reason>,
+    /// What admitting it means, if nothing is unmet
+    pub admission: Option<Admission>,
+    /// Outside decision points on the network that would be asked; here each counts as a yes
+    pub unasked: Vec<Name>,
+}
+
+impl Judgement {
+    /// Judges a call in a state
+    #[must_use]
+    pub fn of(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Self {
+        match judge_call(state, shelf, call, clock) {
+            Ok(Judged::Admit(admission)) => {
+                Self { reasons: Vec::new(), admission: Some(admission), unasked: Vec::new() }
+            }
+            Ok(Judged::Consult(askings)) => Self::as_if_permitted(state, shelf, call, clock, &askings),
+            Err(reasons) => Self::refused(reasons),
+        }
+    }
+
+    /// Nobody is asked here: what outside decision points would say counts as a yes
+    fn as_if_permitted(state: &State, shelf: &Shelf, call: &Call, clock: Clock, askings: &[Asking]) -> Self {
+        let mut call = call.clone();
+        let at = judge::now(state, clock).0;
+        call.answers.extend(askings.iter().map(|asking| Answer {
+            point: asking.point.name.clone(),
+            question: asking.question,
+            effect: call.effect,
+            at,
+            said: Said::Permit,
+        }));
+        let unasked: BTreeSet<Name> = askings.iter().map(|asking| asking.point.name.clone()).collect();
+        match judge_call(state, shelf, &call, clock) {
+            Ok(Judged::Admit(admission)) => {
+                Self { reasons: Vec::new(), admission: Some(admission), unasked: unasked.into_iter().collect() }
+            }
+            // It has every answer that it asked for.
+            Ok(Judged::Consult(_)) => Self::refused(Vec::new()),
+            Err(reasons) => Self::refused(reasons),
+        }
+    }
+
+    pub(crate) fn refused(reasons: Vec<Reason>) -> Self {
+        Self { reasons, admission: None, unasked: Vec::new() }
+    }
+
+    /// What follows
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        // No reason and no admission is no permit: there was nothing to judge.
+        if self.reasons.is_empty() && self.admission.is_none() { Verdict::Deny } else { verdict(&self.reasons) }
+    }
+}
+
+/// A task, and what it is judged with
+#[derive(Debug)]
+pub struct Stage<'p> {
+    state: State,
+    shelf: Shelf,
+    bundle: Arc<Bundle>,
+    /// Accepted definitions, for the connectors of which the policy holds them
+    fits: &'p Fits,
+    clock: Clock,
+    accepted: BTreeMap<Name, BTreeMap<ToolName, Accepted>>,
+    effects: u64,
+}
+
+impl<'p> Stage<'p> {
+    /// Nothing but a version of the policy in force, at a time
+    #[must_use]
+    pub fn new(loaded: &'p Loaded, now: Millis) -> Self {
+        let bundle = &loaded.bundle;
+        let mut stage = Self {
+            fits: &loaded.fits,
+            state: State::default(),
+            shelf: Shelf(BTreeMap::from([(bundle.digest, Arc::clone(bundle))])),
+            bundle: Arc::clone(bundle),
+            clock: Clock::at(now.0),
+            accepted: BTreeMap::new(),
+            effects: 0,
+        };
+        stage.registers(BTreeSet::new());
+        stage
+    }
+
+    /// Puts the policy in force with these nodes and the connectors: whoever else is in it makes no difference here
+    fn registers(&mut self, mut nodes: BTreeSet<Node>) {
+        nodes.extend(self.bundle.connectors.keys().cloned().map(Node::Connector));
+        self.apply(Event::Changed(Changed::Bundle { digest: self.bundle.digest, nodes }));
+    }
+
+    /// The state as it is now
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The versions of the policy that are judged with
+    #[must_use]
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    /// The time that is judged with
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Opens the task; the opening is taken all the same if its only reasons are `excused`
+    ///
+    /// # Errors
+    /// Why the task may not be opened.
+    pub fn open(&mut self, opening: &Opening, excused: &[Word]) -> Result<(), Vec<Reason>> {
+        let bundle = Arc::clone(&self.bundle);
+        let purpose = bundle.purposes.get(&opening.purpose);
+        let Some(agent) =
+            opening.agent.clone().or_else(|| purpose.and_then(|purpose| purpose.open.agents.first().cloned()))
+        else {
+            return Err(vec![Reason::new(Word::PurposeUnknown, format!("purpose:{}", opening.purpose))]);
+        };
+        let user = match &opening.user {
+            For::User(user) => Some(user.clone()),
+            For::Nobody => None,
+            For::Anybody => purpose.and_then(|purpose| first_user(&bundle, purpose)),
+        };
+        let who = [Node::Agent(agent.clone()), Node::Purpose(opening.purpose.clone())];
+        self.registers(who.into_iter().chain(user.clone().map(Node::User)).collect());
+        let given = |(name, value): (&Name, &Value)| (name.clone(), (value.clone(), ChosenBy::Parameter));
+        let open = Open {
+            task: TASK,
+            run: RUN,
+            memory: MemoryId(1),
+            by: Actor::Owner { user: None },
+            agent,
+            user,
+            purpose: opening.purpose.clone(),
+            parameters: opening.parameters.iter().map(given).collect(),
+            objective: None,
+            parent: None,
+        };
+        let mut unmet = judge_open(&self.state, &self.shelf, &open, self.clock).err().unwrap_or_default();
+        unmet.retain(|reason| !excused.contains(&reason.word));
+        let Some(purpose) = purpose.filter(|_| unmet.is_empty()) else { return Err(unmet) };
+        let began = self.began(&open, purpose, &opening.parameters);
+        self.apply(Event::Began(Box::new(began)));
+        Ok(())
+    }
+
+    fn began(&self, open: &Open, purpose: &Purpose, given: &BTreeMap<Name, Value>) -> Began {
+        let parameter = |(name, parameter): (&Name, &portreeve_core::policy::Parameter)| {
+            let value = parameter.kind.read(given.get(name).or(parameter.default.as_ref())?).ok()?;
+            Some((name.clone(), Given { value: Committed::new(&value, SALT), by: ChosenBy::Parameter }))
+        };
+        Began {
+            task: TASK,
+            run: RUN,
+            memory: open.memory,
+            agent: open.agent.clone(),
+            user: open.user.clone(),
+            purpose: open.purpose.clone(),
+            bundle: self.bundle.digest,
+            parent: None,
+            parameters: purpose.parameters.iter().filter_map(parameter).collect(),
+            objective: None,
+            expires: self.clock.steady.plus(purpose.limits.expires_after_ms),
+            idle_ms: None,
+        }
+    }
+
+    /// A step of the purpose that was used once, succeeded, and returned these values
+    pub fn succeed(&mut self, step: &Name, returned: &BTreeMap<Source, Vec<Value>>) {
+        let Some(task) = self.state.task(TASK) else { return };
+        let uses = self.bundle.purposes.get(&task.purpose).into_iter().flat_map(Purpose::entries);
+        let tool = uses.filter(|entry| entry.name == *step).flat_map(|entry| &entry.uses).next();
+        let Some(tool) = tool.map(|usage| usage.tool.clone()) else { return };
+        let charge = Charge { task: TASK, entries: BTreeSet::from([step.clone()]), sent: 0, held: None };
+        self.admit(&tool, &BTreeMap::new(), Class::Read, Vec::new(), vec![charge]);
+        self.settle(true, 0, returned);
+    }
+
+    /// The call of a tool as it would be put to the door
+    ///
+    /// Its arguments are held against the definition in `pins/`. Where the policy holds none of a connector, a
+    /// tool of any name is taken to be accepted, with any arguments.
+    pub fn call(&mut self, tool: &Tool, arguments: &BTreeMap<String, Value>) -> Call {
+        let accepted = self.accepted.entry(tool.connector.clone()).or_default();
+        if !self.fits.is_gone(tool) {
+            accepted.insert(tool.name.clone(), Accepted { digest: PIN, blob: PIN });
+        }
+        let accepted = accepted.clone();
+        self.apply(Event::Changed(Changed::Pins { connector: tool.connector.clone(), accepted }));
+        let error = self.fits.error(tool, arguments);
+        Call {
+            effect: EffectId(u64::MAX),
+            run: RUN,
+            tool: tool.clone(),
+            arguments: arguments.clone(),
+            fit: Fit { pin: PIN, error },
+            answers: Vec::new(),
+        }
+    }
+
+    /// Judges a call
+    #[must_use]
+    pub fn judge(&self, call: &Call) -> Judgement {
+        Judgement::of(&self.state, &self.shelf, call, self.clock)
+    }
+
+    /// Lets a call happen that was permitted, and ends it
+    pub fn happen(
+        &mut self,
+        call: &Call,
+        admission: &Admission,
+        ok: bool,
+        bytes: u64,
+        returned: &BTreeMap<Source, Vec<Value>>,
+    ) {
+        let Admission { class, variants, charges, .. } = admission.clone();
+        self.admit(&call.tool, &call.arguments, class, variants, charges);
+        self.settle(ok, bytes, returned);
+    }
+
+    fn admit(
+        &mut self,
+        tool: &Tool,
+        arguments: &BTreeMap<String, Value>,
+        class: Class,
+        variants: Vec<Name>,
+        charges: Vec<Charge>,
+    ) {
+        let Some(task) = self.state.task(TASK) else { return };
+        let given = |(name, value): (&String, &Value)| {
+            (name.clone(), Given { value: Committed::new(value, SALT), by: ChosenBy::Model })
+        };
+        let facts = CallFacts {
+            agent: task.agent.clone(),
+            user: task.user.clone(),
+            purpose: task.purpose.clone(),
+            tool: tool.clone(),
+            variants,
+            class,
+            pin: PIN,
+            arguments: arguments.iter().map(given).collect(),
+            charges,
+        };
+        self.effects += 1;
+        let effect = EffectId(self.effects);
+        let admitted = Admitted {
+            effect,
+            task: TASK,
+            bundle: self.bundle.digest,
+            now: self.clock.steady,
+            what: What::Call(facts),
+            inputs: Inputs::default(),
+            because: None,
+        };
+        self.apply(Event::Admitted(Box::new(admitted)));
+    }
+
+    fn settle(&mut self, ok: bool, bytes: u64, returned: &BTreeMap<Source, Vec<Value>>) {
+        let returned = returned
+            .iter()
+            .map(|(source, values)| (source.clone(), Committed::new(&Value::Array(values.clone()), SALT)))
+            .collect();
+        let end = End::Done { ok, bytes, result: None, returned, process: None };
+        self.apply(Event::Settled(Settled { effect: EffectId(self.effects), end }));
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.state.apply(&Record { time: self.clock.steady, actor: Actor::System, event });
+    }
+}
+
+/// The first user that a purpose is open to
+fn first_user(bundle: &Bundle, purpose: &Purpose) -> Option<Name> {
+    match &purpose.open.users {
+        Users::None => None,
+        Users::Group(group) => {
+            bundle.users.iter().find(|(_, user)| user.groups.contains(group)).map(|(name, _)| name.clone())
+        }
+        Users::Named(names) => names.first().cloned(),
+    }
+}
+
+/// Noon of Monday, 5 January 2026 in UTC: what says no time gives the same answer on every day
+pub const NOON: Millis = Millis(1_767_614_400_000);
+const TASK: TaskId = TaskId(1);
+const RUN: RunId = RunId(1);
+const PIN: Hash = Hash([0; 32]);
+/// Nothing here is kept, so nothing has to be hidden
+const SALT: [u8; 16] = [0; 16];
