@@ -2,7 +2,7 @@
 
 use crate::{
     case::{Case, Tried},
-    cedar::CedarRules,
+    cedar::{CedarRules, Exported, export, model::Model, schema},
     connector::{self, Ground},
     coverage::{Coverage, Tested},
     definition::Definition,
@@ -47,9 +47,28 @@ pub struct Loaded {
     cases: Vec<Case>,
     /// Every rule and where it stands
     rules: Vec<(String, Place)>,
+    model: Arc<Model>,
 }
 
 impl Loaded {
+    /// What rules can look at, as a Cedar schema
+    #[must_use]
+    pub fn rules_schema(&self) -> String {
+        schema::schema(&self.model, schema::Part::WHOLE)
+    }
+
+    /// What rules and exported policies are about
+    #[cfg(test)]
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The purposes as Cedar, all or only one; `None`: there is no such purpose
+    #[must_use]
+    pub fn cedar(&self, only: Option<&Name>) -> Option<Exported> {
+        export(&self.bundle, &self.model, only)
+    }
+
     /// How many `[[case]]`s there are
     #[must_use]
     pub fn cases(&self) -> usize {
@@ -146,11 +165,12 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
             purposes.insert(file.name.clone(), purpose);
         }
     }
-    let rules = CedarRules::read(&sorted, &facts, &mut findings);
+    let model = Arc::new(Model::new(&facts));
+    let rules = CedarRules::read(&sorted, &facts, Arc::clone(&model), &mut findings);
     if let Err(error) = &rules {
         findings.push(Finding::error(Place::file("rules"), error.clone(), ""));
     }
-    let extra = extra::read(&sorted, &facts, &mut findings);
+    let extra = extra::read(&sorted, &facts, &model, &mut findings);
     let placed = rules.as_ref().map(CedarRules::places).unwrap_or_default();
     sort(&mut findings);
     let Facts { agents, users, connectors, pins, .. } = facts;
@@ -174,7 +194,7 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
             let (bundle, blob) = (Arc::new(bundle), files.blob());
             let pins = Arc::new(pins);
             let fits = Arc::new(Fits::new(Arc::clone(&pins)));
-            Ok(Loaded { bundle, blob, warnings: findings, pins, fits, cases, rules: placed })
+            Ok(Loaded { bundle, blob, warnings: findings, pins, fits, cases, rules: placed, model })
         }
         None => Err(findings),
     }
@@ -184,7 +204,8 @@ fn whole<T>(parts: BTreeMap<Name, Option<T>>) -> Option<BTreeMap<Name, T>> {
     parts.into_iter().map(|(name, part)| Some((name, part?))).collect()
 }
 
-fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
+/// What things are
+pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
     let mut facts = Facts::default();
     let mut profiles: BTreeMap<Name, Option<Shared<'_>>> = BTreeMap::new();
     for file in files {

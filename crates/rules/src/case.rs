@@ -384,6 +384,24 @@ impl Case {
         let message = format!("`{}` was expected to give {expected}, and gives {found}", self.tool);
         Finding::error(self.place.clone(), message, remedy)
     }
+
+    /// The reasons against one call, for tests that hold something else against the judgement
+    #[cfg(test)]
+    pub(crate) fn reasons(
+        loaded: &Loaded,
+        (purpose, tool): (&Name, &Tool),
+        arguments: &BTreeMap<String, Value>,
+        (given, done): (&BTreeMap<Name, Value>, &[Name]),
+    ) -> Vec<portreeve_core::reason::Reason> {
+        let opening = Opening { purpose: purpose.clone(), agent: None, user: For::Anybody, parameters: given.clone() };
+        let mut stage = Stage::new(loaded, NOON);
+        if let Err(reasons) = stage.open(&opening, &[Word::ParameterMissing, Word::PurposeOverdue]) {
+            return reasons;
+        }
+        done.iter().for_each(|step| stage.succeed(step, &BTreeMap::new()));
+        let call = stage.call(tool, arguments);
+        stage.judge(&call).reasons
+    }
 }
 
 fn got(judgement: &Judgement) -> String {

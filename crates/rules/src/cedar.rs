@@ -4,8 +4,21 @@
 //! the action at hand. What a call fits is at most a handful of actions: the tool, each of its variants that
 //! the call fits, and their groups. A call that fits variants is put to the rules as the tool *and* as each
 //! variant: giving a tool a variant must not take it out of reach of a rule about the tool.
+//!
+//! [`model`] is what rules are about, [`schema`] writes it as Cedar does, and [`check`] holds every rule against
+//! it when a bundle is read. The schema only ever finds mistakes: at run time a rule that meets something else
+//! than it was written for fails, and so refuses.
 
-pub(crate) mod context;
+mod check;
+mod context;
+mod export;
+mod failure;
+mod kind;
+pub(crate) mod model;
+pub(crate) mod schema;
+
+pub use export::Exported;
+pub(crate) use export::export;
 
 use crate::{
     facts::Facts,
@@ -17,6 +30,7 @@ use cedar_policy::{
     AuthorizationError, Authorizer, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId, PolicySet,
     Request, ResourceConstraint,
 };
+use model::{Model, class_action, connector_action, variant_action};
 use portreeve_core::{
     names::{Name, Tool},
     policy::Class,
@@ -36,21 +50,31 @@ pub(crate) struct CedarRules {
     by_action: BTreeMap<String, Vec<usize>>,
     /// Rules whose scope names no action
     any: Vec<usize>,
+    model: Arc<Model>,
     types: Types,
     authorizer: Authorizer,
-    // INVARIANT: a slice depends on its key and on `rules` only, so that dropping one changes no answer.
+    // INVARIANT: a slice depends on its key, on `rules` and on `model` only, so that dropping one changes no answer.
     slices: RwLock<BTreeMap<Key, Arc<Slice>>>,
 }
 
 impl CedarRules {
-    /// Reads every rule of the bundle
-    pub(crate) fn read(files: &[File<'_>], facts: &Facts, findings: &mut Vec<Finding>) -> Result<Self, String> {
+    /// Reads every rule of the bundle, and holds it against what there is to look at
+    pub(crate) fn read(
+        files: &[File<'_>],
+        facts: &Facts,
+        model: Arc<Model>,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Self, String> {
         let mut rules = Vec::new();
         let mut ids = BTreeMap::new();
+        let mut read = Vec::new();
         for file in files.iter().filter(|file| file.folder == Folder::Rules) {
-            rules.extend(rule::rules(file, facts, &mut ids, findings));
+            let own = rule::rules(file, facts, &model, &mut ids, findings);
+            read.extend(std::iter::repeat_n(file, own.len()));
+            rules.extend(own);
         }
-        Ok(Self::new(rules, Types::new()?))
+        check::check(&rules, &read, &model, findings);
+        Ok(Self::new(rules, model, Types::new()?))
     }
 
     /// Every rule, by what its reasons say that they come from, and where it stands
@@ -58,7 +82,7 @@ impl CedarRules {
         self.rules.iter().map(|rule| (rule.source.clone(), rule.place.clone())).collect()
     }
 
-    fn new(rules: Vec<Rule>, types: Types) -> Self {
+    fn new(rules: Vec<Rule>, model: Arc<Model>, types: Types) -> Self {
         let mut by_action: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut any = Vec::new();
         for (index, rule) in rules.iter().enumerate() {
@@ -72,7 +96,20 @@ impl CedarRules {
             }
         }
         let slices = RwLock::default();
-        Self { rules, by_action, any, types, authorizer: Authorizer::new(), slices }
+        Self { rules, by_action, any, model, types, authorizer: Authorizer::new(), slices }
+    }
+
+    /// Every action and group of actions that a call is
+    fn actions(&self, tool: &Tool, class: Class, variants: &[&Name]) -> Vec<String> {
+        let subject = self.model.tools.get(tool);
+        let toolsets = |variant| subject.into_iter().flat_map(move |subject| subject.toolsets(variant));
+        let mut actions = vec![tool.to_string(), connector_action(tool), class_action(class)];
+        actions.extend(toolsets(None).map(ToOwned::to_owned));
+        for variant in variants {
+            actions.push(variant_action(tool, variant));
+            actions.extend(toolsets(Some(*variant)).map(ToOwned::to_owned));
+        }
+        actions
     }
 
     fn relevant(&self, actions: &[String]) -> BTreeSet<usize> {
@@ -98,11 +135,14 @@ impl CedarRules {
 
     fn evaluate(&self, slice: &Slice, question: &Question<'_>) -> Result<BTreeSet<Reason>, Box<dyn std::error::Error>> {
         let mut reasons = BTreeSet::new();
-        let context = context::context(question, &self.types)?;
+        let input = self.model.tools.get(question.tool).and_then(|subject| subject.input.as_ref());
+        let context = context::context(question, input, &self.types)?;
+        let (resource, entities) = self.entities(slice, question)?;
+        let entities = entities.as_ref().unwrap_or(&slice.entities);
         for action in &slice.actions {
             let principal = uid(&self.types.agent, question.agent.as_str());
-            let request = Request::new(principal, action.clone(), slice.resource.clone(), context.clone(), None)?;
-            let response = self.authorizer.is_authorized(&request, &slice.policies, &slice.entities);
+            let request = Request::new(principal, action.clone(), resource.clone(), context.clone(), None)?;
+            let response = self.authorizer.is_authorized(&request, &slice.policies, entities);
             let rule =
                 |id: &PolicyId| AsRef::<str>::as_ref(id).parse().ok().and_then(|index: usize| self.rules.get(index));
             let unknown = || Reason::new(Word::RuleFailed, "rules");
@@ -110,10 +150,83 @@ impl CedarRules {
                 reasons.insert(rule(id).map_or_else(unknown, Rule::reason));
             }
             for AuthorizationError::PolicyEvaluationError(error) in response.diagnostics().errors() {
-                reasons.insert(rule(error.policy_id()).map_or_else(unknown, Rule::failure));
+                let failure = |rule: &Rule| rule.failure(&failure::why(error.inner()));
+                reasons.insert(rule(error.policy_id()).map_or_else(unknown, failure));
             }
         }
         Ok(reasons)
+    }
+
+    /// What the call is about, and the entities of this one call, if the rules look at them
+    fn entities(
+        &self,
+        slice: &Slice,
+        question: &Question<'_>,
+    ) -> Result<(EntityUid, Option<Entities>), Box<dyn std::error::Error>> {
+        let mut own = Vec::new();
+        if let Some(name) = question.user.filter(|_| slice.user) {
+            let user = question.person.ok_or("this version of the policy does not know the user")?;
+            own.extend(context::user(name.as_str(), user, &self.model.attributes, &self.types)?);
+        }
+        let resource = match question.target {
+            None => slice.tool.clone(),
+            Some(target) => {
+                let (resource, entities) = context::target(target, &slice.tool)?;
+                own.extend(entities.into_iter().filter(|_| slice.resource));
+                resource
+            }
+        };
+        if own.is_empty() {
+            return Ok((resource, None));
+        }
+        Ok((resource, Some(slice.entities.clone().add_entities(own, None)?)))
+    }
+
+    /// No rules: what a call is in Cedar's world, for decision points that are ordinary Cedar
+    pub(crate) fn world(model: Arc<Model>) -> Result<Self, String> {
+        Ok(Self::new(Vec::new(), model, Types::new()?))
+    }
+
+    /// A call as its requests, one for the tool and one for each variant, and all entities that it brings along
+    pub(crate) fn requests(
+        &self,
+        question: &Question<'_>,
+    ) -> Result<(Vec<Request>, Entities), Box<dyn std::error::Error>> {
+        let slice = self.slice(question)?;
+        let input = self.model.tools.get(question.tool).and_then(|subject| subject.input.as_ref());
+        let context = context::context(question, input, &self.types)?;
+        let mut own = Vec::new();
+        if let Some((name, user)) = question.user.zip(question.person) {
+            own.extend(context::user(name.as_str(), user, &self.model.attributes, &self.types)?);
+        }
+        let mut resource = slice.tool.clone();
+        if let Some(target) = question.target {
+            let (target, entities) = context::target(target, &slice.tool)?;
+            own.extend(entities);
+            resource = target;
+        }
+        let request = |action: &EntityUid| {
+            let principal = uid(&self.types.agent, question.agent.as_str());
+            Request::new(principal, action.clone(), resource.clone(), context.clone(), None)
+        };
+        let requests = slice.actions.iter().map(request).collect::<Result<_, _>>()?;
+        Ok((requests, slice.entities.clone().add_entities(own, None)?))
+    }
+
+    /// Whether a rule without conditions covers every call that is one of these actions
+    fn forbids(&self, tool: &Tool, actions: &[String]) -> bool {
+        let [own, connector] = [tool.to_string(), tool.connector.to_string()];
+        let target = self.model.tools.get(tool).and_then(|subject| subject.target.as_deref());
+        let kind = |kind: &EntityTypeName| kind.to_string() == target.unwrap_or("Tool");
+        let resource = |rule: &Rule| match rule.policy.resource_constraint() {
+            ResourceConstraint::Any => true,
+            ResourceConstraint::Eq(uid) => target.is_none() && uid == self::uid(&self.types.tool, &own),
+            ResourceConstraint::Is(of) => kind(&of),
+            ResourceConstraint::In(uid) => self.contains(&uid, &own, &connector),
+            ResourceConstraint::IsIn(of, uid) => kind(&of) && self.contains(&uid, &own, &connector),
+        };
+        let relevant = self.relevant(actions);
+        relevant.iter().filter_map(|index| self.rules.get(*index)).any(|rule| rule.is_outright() && resource(rule))
     }
 
     fn contains(&self, uid: &EntityUid, tool: &str, connector: &str) -> bool {
@@ -138,16 +251,10 @@ impl Rules for CedarRules {
         if self.rules.is_empty() {
             return false;
         }
-        let [own, connector] = [tool.to_string(), tool.connector.to_string()];
-        let resource = |rule: &Rule| match rule.policy.resource_constraint() {
-            ResourceConstraint::Any => true,
-            ResourceConstraint::Eq(uid) => uid == self::uid(&self.types.tool, &own),
-            ResourceConstraint::Is(kind) => kind == self.types.tool,
-            ResourceConstraint::In(uid) => self.contains(&uid, &own, &connector),
-            ResourceConstraint::IsIn(kind, uid) => kind == self.types.tool && self.contains(&uid, &own, &connector),
-        };
-        let relevant = self.relevant(&actions(tool, class, &[]));
-        relevant.iter().filter_map(|index| self.rules.get(*index)).any(|rule| rule.is_outright() && resource(rule))
+        // Forbidden outright is what is forbidden in each of its kinds: a preview may be left of a tool that writes.
+        let variants = self.model.tools.get(tool).into_iter().flat_map(|subject| &subject.variants);
+        let mut kinds = variants.map(|(name, class)| self.actions(tool, *class, &[name]));
+        self.forbids(tool, &self.actions(tool, class, &[])) && kinds.all(|actions| self.forbids(tool, &actions))
     }
 
     fn about(&self, question: &Question<'_>) -> Vec<Named> {
@@ -175,95 +282,82 @@ struct Slice {
     entities: Entities,
     /// The tool, and each variant
     actions: Vec<EntityUid>,
-    resource: EntityUid,
+    tool: EntityUid,
+    /// Whether some rule looks at the user
+    user: bool,
+    /// Whether some rule looks at what the call is about
+    resource: bool,
 }
 
 impl Slice {
     fn new(rules: &CedarRules, (tool, class, variants): &Key) -> Result<Self, Box<dyn std::error::Error>> {
-        let names = actions(tool, *class, variants);
+        let variants: Vec<&Name> = variants.iter().collect();
+        let names = rules.actions(tool, *class, &variants);
         let mut policies = PolicySet::new();
+        let (mut user, mut looked_at) = (false, false);
         for index in rules.relevant(&names) {
             if let Some(rule) = rules.rules.get(index) {
                 policies.add(rule.policy.new_id(PolicyId::new(index.to_string())))?;
+                user |= rule.looks.user;
+                looked_at |= rule.looks.resource;
             }
         }
-        let Things { entities, actions, resource } = Things::of(&rules.types, tool, *class, variants);
-        Ok(Self { policies, entities: Entities::from_entities(entities, None)?, actions, resource })
-    }
-}
-
-/// What there is in Cedar's world because of one kind of call
-pub(crate) struct Things {
-    pub(crate) entities: Vec<Entity>,
-    /// The tool, and each variant
-    pub(crate) actions: Vec<EntityUid>,
-    pub(crate) resource: EntityUid,
-}
-
-impl Things {
-    pub(crate) fn of(types: &Types, tool: &Tool, class: Class, variants: &[Name]) -> Self {
+        let types = &rules.types;
         let action = |name: &str| uid(&types.action, name);
         let own = action(&tool.to_string());
-        let groups = HashSet::from([action(&connector_action(tool)), action(&class_action(class))]);
-        let variants: Vec<EntityUid> = variants.iter().map(|variant| action(&variant_action(tool, variant))).collect();
+        let subject = rules.model.tools.get(tool);
+        let toolsets = |variant| subject.into_iter().flat_map(move |subject| subject.toolsets(variant)).map(action);
+        let groups = [action(&connector_action(tool)), action(&class_action(*class))];
+        let mut parents = BTreeMap::from([(own.clone(), groups.into_iter().chain(toolsets(None)).collect())]);
+        let mut actions = vec![own.clone()];
+        for variant in variants {
+            let uid = action(&variant_action(tool, variant));
+            let groups: HashSet<EntityUid> = toolsets(Some(variant)).chain([own.clone()]).collect();
+            parents.insert(uid.clone(), groups);
+            actions.push(uid);
+        }
         let resource = uid(&types.tool, &tool.to_string());
-        let connector = uid(&types.connector, tool.connector.as_str());
-        let groups_of_all = groups.iter().map(|group| Entity::new_no_attrs(group.clone(), HashSet::new()));
-        let entities: Vec<Entity> = groups_of_all
-            .chain(variants.iter().map(|variant| Entity::new_no_attrs(variant.clone(), HashSet::from([own.clone()]))))
-            .chain([
-                Entity::new_no_attrs(own.clone(), groups.clone()),
-                Entity::new_no_attrs(resource.clone(), HashSet::from([connector.clone()])),
-                Entity::new_no_attrs(connector, HashSet::new()),
-            ])
+        parents.insert(resource.clone(), HashSet::from([uid(&types.connector, tool.connector.as_str())]));
+        let groups: BTreeSet<EntityUid> = parents.values().flatten().cloned().collect();
+        let entities: Vec<Entity> = groups
+            .into_iter()
+            .filter(|group| !parents.contains_key(group))
+            .map(|group| Entity::new_no_attrs(group, HashSet::new()))
+            .chain(parents.iter().map(|(uid, parents)| Entity::new_no_attrs(uid.clone(), parents.clone())))
             .collect();
-        let actions = std::iter::once(own).chain(variants).collect();
-        Self { entities, actions, resource }
+        let entities = Entities::from_entities(entities, None)?;
+        Ok(Self { policies, entities, actions, tool: resource, user, resource: looked_at })
     }
-}
-
-/// Every action and group of actions that a call is
-fn actions(tool: &Tool, class: Class, variants: &[Name]) -> Vec<String> {
-    let variants = variants.iter().map(|variant| variant_action(tool, variant));
-    [tool.to_string(), connector_action(tool), class_action(class)].into_iter().chain(variants).collect()
-}
-
-fn connector_action(tool: &Tool) -> String {
-    format!("connector:{}", tool.connector)
-}
-
-fn class_action(class: Class) -> String {
-    format!("class:{class}")
-}
-
-fn variant_action(tool: &Tool, variant: &Name) -> String {
-    format!("{tool}#{variant}")
 }
 
 /// The entity types of the model, read once
 #[derive(Clone, Debug)]
-pub(crate) struct Types {
-    pub(crate) agent: EntityTypeName,
+struct Types {
+    agent: EntityTypeName,
     action: EntityTypeName,
     tool: EntityTypeName,
     connector: EntityTypeName,
+    user: EntityTypeName,
+    group: EntityTypeName,
     unreadable: EntityTypeName,
 }
 
 impl Types {
-    pub(crate) fn new() -> Result<Self, String> {
+    fn new() -> Result<Self, String> {
         let name = |text| EntityTypeName::from_str(text).map_err(|error| error.to_string());
         Ok(Self {
             agent: name("Agent")?,
             action: name("Action")?,
             tool: name("Tool")?,
             connector: name("Connector")?,
+            user: name("User")?,
+            group: name("Group")?,
             unreadable: name("Unreadable")?,
         })
     }
 }
 
-pub(crate) fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
+fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
 }
 

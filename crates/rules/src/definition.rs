@@ -94,6 +94,11 @@ impl Definition {
         })
     }
 
+    /// The schema of its arguments, as it is written
+    pub(crate) fn written(&self) -> &Value {
+        &self.schema
+    }
+
     /// The schema of its arguments
     #[must_use]
     pub fn schema(&self) -> Schema<'_> {

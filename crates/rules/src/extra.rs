@@ -8,7 +8,7 @@ mod cedar;
 mod rego;
 
 use crate::{
-    cedar::CedarRules,
+    cedar::{CedarRules, model::Model},
     document::{Cell, Document, Table},
     facts::{self, Facts},
     files::{File, Folder},
@@ -18,10 +18,10 @@ use crate::{
 use portreeve_core::{
     hash::Hash,
     names::{Name, Tool},
-    outside::{Cover, Covers, Point, Said, Sends, Wire},
+    outside::{Cover, Covers, Point, Said, Sends, Wire, source},
     policy::Class,
     reason::Reason,
-    rules::{Question, Rules},
+    rules::{Named, Question, Rules},
 };
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -65,22 +65,36 @@ struct Beside {
     bundle: Hash,
 }
 
+impl Beside {
+    /// The points that are asked about a call
+    fn asked(&self, question: &Question<'_>) -> impl Iterator<Item = &Inside> {
+        self.inside.iter().filter(|point| point.covers.cover(question.tool, question.variants, question.class))
+    }
+}
+
 impl Rules for Beside {
     fn judge(&self, question: &Question<'_>) -> Vec<Reason> {
         let mut reasons = self.rules.judge(question);
-        let asked =
-            self.inside.iter().filter(|point| point.covers.cover(question.tool, question.variants, question.class));
-        reasons.extend(asked.filter_map(|point| point.decides.decide(question, self.bundle).reason(&point.name)));
+        reasons.extend(
+            self.asked(question).filter_map(|point| point.decides.decide(question, self.bundle).reason(&point.name)),
+        );
         reasons
     }
 
     fn hides(&self, tool: &Tool, class: Class) -> bool {
         self.rules.hides(tool, class)
     }
+
+    fn about(&self, question: &Question<'_>) -> Vec<Named> {
+        let named = |point: &Inside| Named { source: source(&point.name), ask: None, because: None };
+        let mut about = self.rules.about(question);
+        about.extend(self.asked(question).map(named));
+        about
+    }
 }
 
 /// Reads every decision point
-pub(crate) fn read(files: &[File<'_>], facts: &Facts, findings: &mut Vec<Finding>) -> Extra {
+pub(crate) fn read(files: &[File<'_>], facts: &Facts, model: &Arc<Model>, findings: &mut Vec<Finding>) -> Extra {
     let mut extra = Extra::default();
     let of = |folder: Folder| files.iter().filter(move |file| file.folder == folder);
     for (count, file) in of(Folder::Extra).enumerate() {
@@ -91,8 +105,9 @@ pub(crate) fn read(files: &[File<'_>], facts: &Facts, findings: &mut Vec<Finding
         }
         let own: Vec<&File<'_>> = of(Folder::ExtraFiles).filter(|inner| inner.name == file.name).collect();
         let mut found = Vec::new();
-        let read =
-            crate::bundle::document(file, findings, |doc, table| point(doc, table, file, &own, facts, &mut found));
+        let read = crate::bundle::document(file, findings, |doc, table| {
+            point(doc, table, file, &own, (facts, model), &mut found)
+        });
         findings.append(&mut found);
         match read {
             Some(Read::Point(point)) => extra.points.push(Arc::new(point)),
@@ -130,7 +145,7 @@ fn point(
     mut table: Table<'_, '_>,
     file: &File<'_>,
     own: &[&File<'_>],
-    facts: &Facts,
+    (facts, model): (&Facts, &Arc<Model>),
     found: &mut Vec<Finding>,
 ) -> Option<Read> {
     facts::same_name(&mut table, doc, file);
@@ -146,7 +161,7 @@ fn point(
             let query = table.need("query", "\"data.portreeve.allow\"").and_then(|cell| query(doc, cell));
             query.and_then(|query| rego::Rego::read(file, own, &query, found)).map(|rego| inside(file, Box::new(rego)))
         }
-        Some(Kind::Cedar) => cedar::Cedar::read(file, own, found).map(|cedar| inside(file, Box::new(cedar))),
+        Some(Kind::Cedar) => cedar::Cedar::read(file, own, model, found).map(|cedar| inside(file, Box::new(cedar))),
         None => return None,
     };
     if matches!(kind, Some(Kind::Opa | Kind::Authzen)) {

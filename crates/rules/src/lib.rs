@@ -44,6 +44,7 @@ mod words;
 
 pub use bundle::{Checked, Loaded, Reader, check, compile, load};
 pub use case::{Case, Tried};
+pub use cedar::Exported;
 pub use coverage::{Coverage, Gap, Tested};
 pub use definition::{Definition, Hints, Refused, Schema, Validator};
 pub use diff::{Change, Difference, Verdict, diff};

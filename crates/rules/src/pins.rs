@@ -14,7 +14,7 @@ use portreeve_core::{
     names::{Name, ToolName},
     path::{FieldPath, Step},
     pattern::{Match, Pattern, Scope},
-    policy::{Class, Environment, Profile, Restored, Target},
+    policy::{Class, Profile, Restored, Target},
     value::Value,
 };
 use std::{collections::BTreeMap, error::Error as _, ops::Range};
@@ -259,11 +259,8 @@ impl Held<'_> {
     /// Arguments without which it cannot be told what a call is about
     fn optional(&self, file: &File<'_>, sketch: &Sketch) -> Vec<Finding> {
         let target = sketch.target.iter().flat_map(|at| parts(&at.value).into_iter().map(|path| (path, &at.span)));
-        let environment = sketch.environment.iter().filter_map(|at| match &at.value {
-            Environment::Argument(path) => Some((path, &at.span)),
-            Environment::Fixed(_) => None,
-        });
-        let optional = target.chain(environment).filter(|(path, _)| !self.is_required(path));
+        // An environment is not meant here: taking it from an argument is how one makes callers say it.
+        let optional = target.filter(|(path, _)| !self.is_required(path));
         let finding = |(path, span): (&FieldPath, &Range<usize>)| {
             let message = format!("`{}` does not require `{path}`, and a call without it is refused", self.tool);
             Finding::warning(place(file, span), message, "such a call does not tell what it is about: `target_unclear`")

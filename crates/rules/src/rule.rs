@@ -2,12 +2,13 @@
 
 use crate::{
     bounds,
+    cedar::model::Model,
     facts::Facts,
     files::File,
     finding::{Finding, Place},
-    words::{nearest, suggest},
+    words::suggest,
 };
-use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy, PolicySet, PrincipalConstraint};
+use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint};
 use miette::Diagnostic as _;
 use portreeve_core::{
     names::{Name, Tool},
@@ -32,6 +33,26 @@ pub(crate) struct Rule {
     ask: Option<Name>,
     /// What the agent is told
     because: Option<String>,
+    /// Where it stands in its file
+    pub(crate) span: Range<usize>,
+    pub(crate) looks: Looks,
+}
+
+/// What a rule looks at
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Looks {
+    /// The arguments
+    pub(crate) input: bool,
+    /// Who the user is
+    pub(crate) user: bool,
+    /// What the call is about
+    pub(crate) resource: bool,
+    /// Actions and groups of them that its conditions name
+    pub(crate) actions: BTreeSet<String>,
+    /// Matchers that it asks whether there are, or takes all of at once
+    evades: bool,
+    /// The whole context at once
+    whole: bool,
 }
 
 impl Rule {
@@ -53,8 +74,8 @@ impl Rule {
     }
 
     /// The reason that the rule adds when it cannot be evaluated
-    pub(crate) fn failure(&self) -> Reason {
-        Reason::new(Word::RuleFailed, &self.source)
+    pub(crate) fn failure(&self, why: &str) -> Reason {
+        Reason::new(Word::RuleFailed, &self.source).with("why", why)
     }
 
     /// Whether it forbids whatever its scope says, to every agent and whatever the arguments
@@ -83,6 +104,7 @@ impl Rule {
 pub(crate) fn rules(
     file: &File<'_>,
     facts: &Facts,
+    model: &Model,
     ids: &mut BTreeMap<String, String>,
     findings: &mut Vec<Finding>,
 ) -> Vec<Rule> {
@@ -118,7 +140,7 @@ pub(crate) fn rules(
         let text = policy.to_cedar().unwrap_or_default();
         let start = file.text.get(from..).and_then(|rest| rest.find(&text)).map_or(from, |at| from + at);
         from = start + text.len();
-        let mut reader = Reader { file, facts, ids, span: start..from, findings };
+        let mut reader = Reader { file, facts, model, ids, span: start..from, findings };
         rules.extend(reader.rule(number + 1, policy));
     }
     rules
@@ -138,6 +160,7 @@ pub(crate) fn syntax(file: &File<'_>, error: &cedar_policy::ParseError) -> Findi
 struct Reader<'a> {
     file: &'a File<'a>,
     facts: &'a Facts,
+    model: &'a Model,
     ids: &'a mut BTreeMap<String, String>,
     span: Range<usize>,
     findings: &'a mut Vec<Finding>,
@@ -184,30 +207,43 @@ impl Reader<'_> {
             self.error("@reason", "expected 1 to 300 bytes of text on one line", "the agent is told this text");
         }
         for (name, _) in policy.annotations().filter(|(name, _)| !ANNOTATIONS.contains(name)) {
-            if let Some(near) = nearest(name, ANNOTATIONS) {
-                self.error(
-                    &format!("@{name}"),
-                    &format!("no annotation is called `@{name}`"),
-                    &format!("did you mean `@{near}`?"),
-                );
-            }
+            let near = suggest(name, ANNOTATIONS);
+            self.error(&format!("@{name}"), &format!("no annotation is called `@{name}`"), &near);
         }
         self.names(&policy);
+        let looks = self.looks(&policy);
         let source = id.map_or_else(|| format!("rule:{}#{number}", self.file.name), |id| format!("rule:{id}"));
         let broken = self.findings.iter().skip(found).any(Finding::is_error);
         let place = self.place("forbid");
-        (!broken).then_some(Rule { policy, source, place, ask, because })
+        (!broken).then(|| Rule { policy, source, place, ask, because, span: self.span.clone(), looks })
     }
 
     /// A rule about something that does not exist would never refuse anything
     fn names(&mut self, policy: &Policy) {
+        let kinds: Vec<&str> = TYPES.into_iter().chain(self.model.kinds.keys().map(String::as_str)).collect();
         let mut types = BTreeSet::new();
         match policy.to_json() {
             Ok(json) => tested_types(&json, &mut types),
             Err(error) => self.error("forbid", &error.to_string(), ""),
         }
-        for kind in types.iter().filter(|kind| !TYPES.contains(&kind.as_str())) {
-            self.error(&format!("is {kind}"), &format!("nothing here is a `{kind}`"), &suggest(kind, TYPES));
+        for kind in types.iter().filter(|kind| !kinds.contains(&kind.as_str())) {
+            let near = suggest(kind, kinds.iter().copied());
+            self.error(&format!("is {kind}"), &format!("nothing here is a `{kind}`"), &near);
+        }
+        let principal = match policy.principal_constraint() {
+            PrincipalConstraint::Any => None,
+            PrincipalConstraint::Is(kind) => Some((format!("is {kind}"), kind.to_string())),
+            PrincipalConstraint::Eq(uid) | PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => {
+                Some((uid.to_string(), uid.type_name().to_string()))
+            }
+        };
+        if let Some((at, kind)) = principal.filter(|(_, kind)| kinds.contains(&kind.as_str()) && kind != "Agent") {
+            let remedy = match kind.as_str() {
+                "User" => format!("the user is in the context: `context has user && context.user == {at}`"),
+                "Group" => format!("the user is in the context: `context has user && context.user in {at}`"),
+                _ => "for example: principal == Agent::\"support-bot\"".to_owned(),
+            };
+            self.error(&at, &format!("who acts is an `Agent`, never a `{kind}`"), &remedy);
         }
         for uid in policy.entity_literals() {
             let kind = uid.type_name().to_string();
@@ -222,16 +258,29 @@ impl Reader<'_> {
                 "Connector" => self.connector(&uid, &id),
                 "Tool" => self.tool(&uid, &id),
                 "Action" => self.action(&uid, &id, policy),
-                "Unreadable" => {}
+                "User" => {
+                    if !self.facts.users.keys().any(|user| user.as_str() == id) {
+                        let near = suggest(&id, self.facts.users.keys().map(Name::as_str));
+                        self.warn(&uid.to_string(), &format!("no user is called `{id}`"), &near);
+                    }
+                }
+                "Group" => {
+                    if !id.parse().is_ok_and(|group| self.facts.is_group(&group)) {
+                        let near = suggest(&id, self.facts.groups());
+                        self.warn(&uid.to_string(), &format!("nobody is in the group `{id}`"), &near);
+                    }
+                }
+                kind if kinds.contains(&kind) => {}
                 _ => {
-                    self.error(&uid.to_string(), &format!("nothing here is a `{kind}`"), &suggest(&kind, TYPES));
+                    let near = suggest(&kind, kinds.iter().copied());
+                    self.error(&uid.to_string(), &format!("nothing here is a `{kind}`"), &near);
                 }
             }
         }
     }
 
     fn action(&mut self, uid: &EntityUid, id: &str, policy: &Policy) {
-        let group = id.starts_with("class:") || id.starts_with("connector:");
+        let group = ["class:", "connector:", "toolset:"].iter().any(|kind| id.starts_with(kind));
         if group && policy.action_constraint() == ActionConstraint::Eq(uid.clone()) {
             let remedy = format!("write `action in {uid}`");
             self.error(&uid.to_string(), "this names a group of actions, and no call is the group itself", &remedy);
@@ -245,9 +294,48 @@ impl Reader<'_> {
             }
         } else if let Some(connector) = id.strip_prefix("connector:") {
             self.connector(uid, connector);
+        } else if let Some((connector, set)) = id.strip_prefix("toolset:").and_then(|rest| rest.split_once(':')) {
+            let known = connector.parse().ok().filter(|name| self.facts.connectors.contains_key(name));
+            let Some(name) = known else { return self.connector(uid, connector) };
+            let prefix = format!("toolset:{connector}:");
+            let sets: Vec<&str> =
+                self.model.toolsets(&name).into_iter().filter_map(|set| set.strip_prefix(&prefix)).collect();
+            let broken = self.facts.connectors.get(&name).is_some_and(Option::is_none);
+            if !broken && !sets.contains(&set) {
+                self.error(
+                    &uid.to_string(),
+                    &format!("`{name}` has no toolset `{set}`"),
+                    &suggest(set, sets.iter().copied()),
+                );
+            }
         } else {
             self.tool(uid, id);
         }
+    }
+
+    /// What the rule looks at; what it must not look at is an error
+    fn looks(&mut self, policy: &Policy) -> Looks {
+        let mut looks = Looks { resource: policy.resource_constraint() != ResourceConstraint::Any, ..Looks::default() };
+        let json = policy.to_json().unwrap_or_default();
+        for condition in json.get("conditions").and_then(|conditions| conditions.as_array()).into_iter().flatten() {
+            look(condition, &mut looks);
+        }
+        let actions = policy.entity_literals().into_iter().filter(|uid| uid.type_name().to_string() == "Action");
+        looks.actions = actions.map(|uid| uid.id().unescaped().to_owned()).collect();
+        if looks.evades {
+            // What is unclear is missing there, and a rule that asks for it first would let the call pass.
+            let remedy = "write `context.match.NAME`: a matcher whose answer is unclear fails the rule, which refuses; \
+                          name the tools that have it in the scope";
+            self.error("context.match", "`context.match` is only for looking at one matcher", remedy);
+        }
+        if looks.whole {
+            self.error(
+                "context",
+                "`context` is only for looking at what is in it",
+                "for example: context.input.amount",
+            );
+        }
+        looks
     }
 
     fn connector(&mut self, uid: &EntityUid, id: &str) {
@@ -261,7 +349,7 @@ impl Reader<'_> {
         let (tool, variant) = id.split_once('#').map_or((id, None), |(tool, variant)| (tool, Some(variant)));
         let Ok(tool) = tool.parse::<Tool>() else {
             let remedy = "for example: Action::\"shop.refund\", Action::\"connector:shop\", Action::\"class:write\"";
-            self.error(&uid.to_string(), "this is no tool, connector or class", remedy);
+            self.error(&uid.to_string(), "this is no tool, connector, toolset or class", remedy);
             return;
         };
         let Some(Some(connector)) = self.facts.connectors.get(&tool.connector) else {
@@ -273,7 +361,7 @@ impl Reader<'_> {
         if let Some(variant) = variant.filter(|variant| variants.iter().all(|known| known.name.as_str() != *variant)) {
             let near = suggest(variant, variants.iter().map(|variant| variant.name.as_str()));
             self.error(&uid.to_string(), &format!("`{tool}` has no variant `{variant}`"), &near);
-        } else if profile.is_none() && !connector.tools.is_empty() {
+        } else if profile.is_none() && !connector.tools.is_empty() && !self.model.tools.contains_key(&tool) {
             let near = suggest(tool.name.as_str(), connector.tools.keys().map(portreeve_core::names::ToolName::as_str));
             let file = format!("connectors/{}.toml", tool.connector);
             self.warn(&uid.to_string(), &format!("`{file}` knows no tool `{}`", tool.name), &near);
@@ -299,8 +387,8 @@ impl Reader<'_> {
 }
 
 const ANNOTATIONS: [&str; 3] = ["id", "ask", "reason"];
-/// What an entity can be; the last is an argument's value that Cedar cannot hold
-const TYPES: [&str; 5] = ["Agent", "Action", "Tool", "Connector", "Unreadable"];
+/// What an entity can be, beside what calls are about; the last is an argument's value that Cedar cannot hold
+const TYPES: [&str; 7] = ["Agent", "Action", "Tool", "Connector", "User", "Group", "Unreadable"];
 
 /// The types that a rule tests for with `is`
 fn tested_types(json: &serde_json::Value, types: &mut BTreeSet<String>) {
@@ -311,5 +399,44 @@ fn tested_types(json: &serde_json::Value, types: &mut BTreeSet<String>) {
         }
         serde_json::Value::Array(items) => items.iter().for_each(|item| tested_types(item, types)),
         _ => {}
+    }
+}
+
+/// What an expression looks at, in Cedar's JSON form
+fn look(json: &serde_json::Value, looks: &mut Looks) {
+    use serde_json::Value;
+    let var = |json: &Value| json.get("Var").and_then(Value::as_str).map(ToOwned::to_owned);
+    let members = match json {
+        Value::Object(members) => members,
+        Value::Array(items) => return items.iter().for_each(|item| look(item, looks)),
+        _ => return,
+    };
+    match var(json).as_deref() {
+        Some("context") => looks.whole = true,
+        Some("resource") => looks.resource = true,
+        _ => {}
+    }
+    for (operator, operands) in members {
+        let (left, attr) = (operands.get("left"), operands.get("attr").and_then(Value::as_str));
+        match (operator.as_str(), left, attr) {
+            // A literal holds no variables, and a record may have members of any name.
+            ("Value", ..) => {}
+            ("Record", ..) => operands.as_object().into_iter().flat_map(|m| m.values()).for_each(|m| look(m, looks)),
+            ("." | "has", Some(left), Some(attr)) => {
+                let of_context = var(left).as_deref() == Some("context");
+                let inner = left.get(".").filter(|inner| inner.get("left").and_then(var).as_deref() == Some("context"));
+                let of_match = inner.and_then(|inner| inner.get("attr")).and_then(Value::as_str) == Some("match");
+                match (operator.as_str(), of_context, of_match) {
+                    (".", true, _) => {
+                        looks.input |= attr == "input";
+                        looks.user |= attr == "user";
+                        looks.evades |= attr == "match";
+                    }
+                    ("has", true, _) | (".", _, true) => {}
+                    _ => look(left, looks),
+                }
+            }
+            _ => look(operands, looks),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What ships in `policies`: the profiles against the definitions they were written from, and the example.
 
 use portreeve_core::names::{Name, ToolName};
-use portreeve_rules::{Files, Loaded, check, compile, load};
+use portreeve_rules::{Files, Loaded, check, compile, load, pinned};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -68,6 +68,26 @@ fn profiles_fit_the_definitions_they_were_written_from() {
         assert!(loaded.warnings.is_empty(), "{name}:{}", said(&loaded.warnings));
         let pins = defined(&read(policies().join(format!("pins/{name}.json"))));
         assert_eq!(tools(&loaded), pins.into_keys().collect(), "{name}: every tool has a profile, and no other");
+    }
+}
+
+/// As `portreeve connector accept` writes them, so that a newer version of a server shows as few lines
+///
+/// `UPDATE=1` writes them so.
+#[test]
+fn definitions_are_kept_in_one_form() {
+    for folder in ["pins", "examples/pins"] {
+        for name in names(&policies().join(folder)) {
+            let path = policies().join(format!("{folder}/{name}.json"));
+            let text = read(&path);
+            let raw: Vec<String> = defined(&text).values().map(ToString::to_string).collect();
+            let written = pinned(raw.iter().map(String::as_str)).unwrap();
+            if std::env::var_os("UPDATE").is_some() {
+                fs::write(&path, written).unwrap();
+            } else {
+                assert!(text == written, "{}: UPDATE=1 writes it as it should be", path.display());
+            }
+        }
     }
 }
 

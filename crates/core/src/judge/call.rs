@@ -15,7 +15,7 @@ use crate::{
     outside::{self, Answer, Asking, Point, Sends},
     path::FieldPath,
     pattern::Source,
-    policy::{Bundle, Class, Purpose},
+    policy::{Bundle, Class, OnHold, Purpose},
     reason::{Reason, Word},
     request::{Call, Clock, Start},
     rules::Link,
@@ -150,7 +150,10 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
             }
             // A rule about an ancestor binds what the ancestor delegated.
             let above = line.get(depth + 1..).unwrap_or_default();
-            reasons.extend(bundle.rules.judge(&facts.question(bundle, (*link, link_task), above, now)));
+            let told = bundle.rules.judge(&facts.question(bundle, (*link, link_task), above, now));
+            let purpose = bundle.purposes.get(&link_task.purpose);
+            let on_hold = purpose.map(|purpose| purpose.limits.on_hold).unwrap_or_default();
+            reasons.extend(told.into_iter().map(|reason| asked(reason, on_hold)));
             let covers = |point: &&Arc<Point>| point.covers.cover(&call.tool, &facts.variants, facts.class);
             let points: Vec<_> = bundle.points.iter().filter(covers).cloned().collect();
             if *link == task_id {
@@ -207,6 +210,14 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
         wanted,
         digested,
     }))
+}
+
+/// A rule's question where nobody waits for an answer
+fn asked(mut reason: Reason, on_hold: OnHold) -> Reason {
+    if reason.word == Word::ApprovalNeeded && on_hold == OnHold::Deny {
+        reason.word = Word::NobodyToAsk;
+    }
+    reason
 }
 
 /// Questions with whole arguments that a task may have asked without a call that followed: each is a record of its

@@ -10,7 +10,11 @@ use http::Method;
 use portreeve_core::names::Name;
 use portreeve_rules::Definition;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 pub(crate) async fn run(cli: &Cli, connector: &Connector) -> Result<u8, Failure> {
     let data = place::data(cli)?;
@@ -25,7 +29,10 @@ pub(crate) async fn run(cli: &Cli, connector: &Connector) -> Result<u8, Failure>
             add(&client, &policy, name, url.as_deref(), command, *yes, cli.json).await
         }
         Connector::Show { name } => show(&client, name, cli.json).await,
-        Connector::Accept { name, yes } => accept_again(&client, name, *yes, cli.json).await,
+        Connector::Accept { name, yes } => {
+            let policy = place::settings(&data)?.policy;
+            accept_again(&client, &policy, name, *yes, cli.json).await
+        }
         Connector::List => Ok(0),
     };
     hosted.end().await;
@@ -262,7 +269,7 @@ fn show_differences(name: &Name, answer: &Value) {
     }
 }
 
-async fn accept_again(client: &Client, name: &Name, yes: bool, as_json: bool) -> Result<u8, Failure> {
+async fn accept_again(client: &Client, policy: &Path, name: &Name, yes: bool, as_json: bool) -> Result<u8, Failure> {
     let answer = client.ask(Method::GET, &format!("/v1/connectors/{name}"), None).await?;
     if let Some(why) = answer.get("unreachable").and_then(Value::as_str) {
         return Err(Failure::new(exit::UNREACHABLE, "connector_unreachable", output::plain(why))
@@ -276,11 +283,37 @@ async fn accept_again(client: &Client, name: &Name, yes: bool, as_json: bool) ->
             Failure::new(exit::FAILURE, "not_accepted", "Nothing was accepted.").fix("Answer y, or give --yes.")
         );
     }
-    let accepted = accept(client, name, &offered(&answer, "offered")).await?;
+    let tools = offered(&answer, "offered");
+    let accepted = accept(client, name, &tools).await?;
+    let file = pin(policy, name, &tools)?;
     if as_json {
-        output::json(&json!({ "connector": name, "accepted": accepted }));
-    } else {
-        output::line(&format!("accepted {accepted} definitions of {name}"));
+        output::json(&json!({ "connector": name, "accepted": accepted, "file": file }));
+        return Ok(0);
+    }
+    output::line(&format!("accepted {accepted} definitions of {name}"));
+    if let Some(file) = file {
+        output::line(&format!("wrote {}", file.display()));
+        output::tip("next: portreeve policy check   (holds profiles, purposes and rules against them)");
     }
     Ok(0)
+}
+
+/// Writes what was accepted into the policy, where profiles are held against it
+///
+/// Only for a connector that has a profile, or has such a file already: tools that somebody has barely classified would
+/// not pass.
+fn pin(policy: &Path, name: &Name, tools: &BTreeMap<String, Offered>) -> Result<Option<PathBuf>, Failure> {
+    let file = policy.join("pins").join(format!("{name}.json"));
+    let connector = fs::read_to_string(policy.join("connectors").join(format!("{name}.toml"))).unwrap_or_default();
+    let profiled = toml::from_str::<toml::Table>(&connector).is_ok_and(|table| table.contains_key("profile"));
+    if !profiled && !file.exists() {
+        return Ok(None);
+    }
+    let usable = tools.values().filter(|tool| tool.definition.is_some());
+    let text = portreeve_rules::pinned(usable.map(|tool| tool.raw.as_str())).map_err(|refused| {
+        Failure::new(exit::FAILURE, "definition_unusable", refused.to_string()).fix("Ask the server's author.")
+    })?;
+    fs::create_dir_all(policy.join("pins"))?;
+    fs::write(&file, text)?;
+    Ok(Some(file))
 }

@@ -485,9 +485,13 @@ fn real_servers_list_what_the_shipped_pins_say() {
 
         let here = place.path().display().to_string();
         command.extend(arguments.iter().map(|argument| argument.replace("{folder}", &here)));
-        let mut add = vec!["connector", "add", name, "--yes", "--"];
-        add.extend(command.iter().map(String::as_str));
-        place.run(&add).good();
+        // As an operator does it: the shipped profile is copied, the server is asked, its definitions are accepted.
+        let profile = fs::read_to_string(format!("{POLICIES}/profiles/{name}.toml")).unwrap();
+        place.write(&format!("policy/profiles/{name}.toml"), &profile);
+        let reach = format!("command = {command:?}\nprofile = \"{name}\"\n");
+        place.write(&format!("policy/connectors/{name}.toml"), &reach);
+        place.run(&["policy", "apply"]).good();
+        place.run(&["connector", "accept", name, "--yes"]).good();
         let shown = place.json(&["connector", "show", name]);
         let listed: BTreeMap<String, Value> = shown["offered"]
             .as_array()
@@ -499,11 +503,14 @@ fn real_servers_list_what_the_shipped_pins_say() {
             })
             .collect();
         let pins = fs::read_to_string(format!("{POLICIES}/pins/{name}.json")).unwrap();
+        let written = place.read(&format!("policy/pins/{name}.json")) == pins;
         let pins: Vec<Value> = serde_json::from_str(&pins).unwrap();
         let pins: BTreeMap<String, Value> =
             pins.into_iter().map(|tool| (tool["name"].as_str().unwrap().to_owned(), tool)).collect();
         assert!(!pins.is_empty());
         assert_eq!(pins, listed, "{name} {version}");
+        assert!(written, "{name} {version}: accepting writes the same file");
+        place.run(&["policy", "check"]).good();
     }
 }
 

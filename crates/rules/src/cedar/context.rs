@@ -1,17 +1,38 @@
 //! What a rule can look at beside principal, action and resource.
 
-use super::{Types, uid};
-use cedar_policy::{Context, RestrictedExpression};
-use portreeve_core::{decimal::Decimal, rules::Question, time::Millis, value::Value};
-use std::collections::BTreeSet;
+use super::{
+    Types,
+    kind::{Kind, Shape, decimal},
+    uid,
+};
+use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
+use portreeve_core::{
+    policy::{Resource, User},
+    rules::Question,
+    time::Millis,
+    value::Value,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// The context of a question
-pub(crate) fn context(question: &Question<'_>, types: &Types) -> Result<Context, Box<dyn std::error::Error>> {
+type Failed = Box<dyn std::error::Error>;
+
+/// The context of a question; `input`: the types of the tool's arguments, if they are known
+pub(super) fn context(question: &Question<'_>, input: Option<&Shape>, types: &Types) -> Result<Context, Failed> {
+    Ok(Context::from_pairs(pairs(question, input, types)?)?)
+}
+
+/// What is in the context, by name
+pub(super) fn pairs(
+    question: &Question<'_>,
+    input: Option<&Shape>,
+    types: &Types,
+) -> Result<Vec<(String, RestrictedExpression)>, Failed> {
     let mut unreadable = BTreeSet::new();
-    let mut input = Vec::with_capacity(question.arguments.len());
+    let mut given = Vec::with_capacity(question.arguments.len());
     for (name, value) in question.arguments {
+        let kind = input.and_then(|shape| shape.members.get(name)).map(|member| &member.kind);
         let mut whole = true;
-        input.push((name.clone(), expression(value, types, &mut whole)?));
+        given.push((name.clone(), expression(value, kind, types, &mut whole)?));
         if !whole {
             unreadable.insert(name);
         }
@@ -19,16 +40,52 @@ pub(crate) fn context(question: &Question<'_>, types: &Types) -> Result<Context,
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
     let task = [("id", question.task.to_string()), ("purpose", question.purpose.to_string())];
     let task = task.map(|(key, value)| (key.to_owned(), RestrictedExpression::new_string(value)));
+    let matches =
+        question.matches.iter().map(|(name, holds)| (name.to_string(), RestrictedExpression::new_bool(*holds)));
     let unreadable = unreadable.into_iter().map(|name| text(name));
     let mut pairs = vec![
-        ("input".to_owned(), RestrictedExpression::new_record(input)?),
+        ("input".to_owned(), RestrictedExpression::new_record(given)?),
+        ("match".to_owned(), RestrictedExpression::new_record(matches)?),
         ("unreadable".to_owned(), RestrictedExpression::new_set(unreadable)),
         ("task".to_owned(), RestrictedExpression::new_record(task)?),
         ("class".to_owned(), text(&question.class.to_string())),
         ("time".to_owned(), time(question.now)?),
+        ("chain".to_owned(), chain(question, types)?),
     ];
-    pairs.extend(question.user.map(|user| ("user".to_owned(), text(user.as_str()))));
-    Ok(Context::from_pairs(pairs)?)
+    let user = |name| RestrictedExpression::new_entity_uid(uid(&types.user, name));
+    pairs.extend(question.user.map(|name| ("user".to_owned(), user(name.as_str()))));
+    pairs.extend(question.environment.map(|environment| ("environment".to_owned(), text(environment))));
+    Ok(pairs)
+}
+
+/// The user with what is said of them, and the groups
+pub(super) fn user(name: &str, user: &User, attributes: &Shape, types: &Types) -> Result<Vec<Entity>, Failed> {
+    let groups: HashSet<EntityUid> = user.groups.iter().map(|group| uid(&types.group, group.as_str())).collect();
+    let mut said = HashMap::new();
+    for (name, value) in &user.attributes {
+        let kind = attributes.members.get(name).map(|member| &member.kind);
+        said.insert(name.clone(), expression(value, kind, types, &mut true)?);
+    }
+    let mut entities: Vec<Entity> =
+        groups.iter().map(|group| Entity::new_no_attrs(group.clone(), HashSet::new())).collect();
+    entities.push(Entity::new(uid(&types.user, name), said, groups)?);
+    Ok(entities)
+}
+
+/// What the call is about, in all that it is part of, and in its tool
+pub(super) fn target(target: &Resource, tool: &EntityUid) -> Result<(EntityUid, Vec<Entity>), Failed> {
+    let mut parents: BTreeMap<EntityUid, HashSet<EntityUid>> = BTreeMap::new();
+    let own = place(target, &mut parents)?;
+    parents.entry(own.clone()).or_default().insert(tool.clone());
+    let entities = parents.into_iter().map(|(uid, parents)| Entity::new_no_attrs(uid, parents)).collect();
+    Ok((own, entities))
+}
+
+fn place(target: &Resource, parents: &mut BTreeMap<EntityUid, HashSet<EntityUid>>) -> Result<EntityUid, Failed> {
+    let own = uid(&target.kind.parse()?, &target.id);
+    let within: Result<Vec<EntityUid>, Failed> = target.within.iter().map(|part| place(part, parents)).collect();
+    parents.entry(own.clone()).or_default().extend(within?);
+    Ok(own)
 }
 
 /// A value as Cedar sees it
@@ -37,47 +94,49 @@ pub(crate) fn context(question: &Question<'_>, types: &Types) -> Result<Context,
 /// such a value were left out, `context.input has amount && context.input.amount > 100` would not refuse
 /// 1e30. It becomes an entity instead, `Unreadable::"1e+30"`: it is there, it equals nothing that a rule
 /// could write, and comparing it fails the rule, which refuses the call.
-fn expression(
+pub(super) fn expression(
     value: &Value,
+    kind: Option<&Kind>,
     types: &Types,
     whole: &mut bool,
-) -> Result<RestrictedExpression, Box<dyn std::error::Error>> {
-    Ok(match value {
-        Value::Bool(truth) => RestrictedExpression::new_bool(*truth),
-        Value::String(text) => RestrictedExpression::new_string(text.clone()),
-        Value::Number(number) => match (number.to_i64(), decimal(number)) {
-            (Some(integer), _) => RestrictedExpression::new_long(integer),
-            (None, Some(text)) => RestrictedExpression::new_decimal(text),
-            (None, None) => {
-                *whole = false;
-                RestrictedExpression::new_entity_uid(uid(&types.unreadable, &number.to_string()))
+) -> Result<RestrictedExpression, Failed> {
+    let mut unreadable = |what: &str| {
+        *whole = false;
+        RestrictedExpression::new_entity_uid(uid(&types.unreadable, what))
+    };
+    Ok(match (value, kind) {
+        (Value::Null, _) => unreadable("null"),
+        (_, Some(Kind::Opaque(_))) => unreadable("value"),
+        (Value::Bool(truth), _) => RestrictedExpression::new_bool(*truth),
+        (Value::String(text), _) => RestrictedExpression::new_string(text.clone()),
+        (Value::Number(number), kind) => {
+            // Where the schema says `number`, 5 and 5.5 are of one type, so that one comparison holds for both.
+            let integer = number.to_i64().filter(|_| kind != Some(&Kind::Decimal));
+            let fraction = decimal(number).filter(|_| kind != Some(&Kind::Long));
+            match (integer, fraction) {
+                (Some(integer), _) => RestrictedExpression::new_long(integer),
+                (None, Some(text)) => RestrictedExpression::new_decimal(text),
+                (None, None) => unreadable(&number.to_string()),
             }
-        },
-        Value::Null => {
-            *whole = false;
-            RestrictedExpression::new_entity_uid(uid(&types.unreadable, "null"))
         }
-        Value::Array(items) => {
-            let items: Result<Vec<_>, _> = items.iter().map(|item| expression(item, types, whole)).collect();
+        (Value::Array(items), kind) => {
+            let kind = if let Some(Kind::Set(kind)) = kind { Some(&**kind) } else { None };
+            let items: Result<Vec<_>, _> = items.iter().map(|item| expression(item, kind, types, whole)).collect();
             RestrictedExpression::new_set(items?)
         }
-        Value::Object(members) => {
-            let member = |(key, value): (&String, &Value)| Ok((key.clone(), expression(value, types, whole)?));
-            let members: Result<Vec<_>, Box<dyn std::error::Error>> = members.iter().map(member).collect();
+        (Value::Object(members), kind) => {
+            let shape = if let Some(Kind::Record(shape)) = kind { Some(shape) } else { None };
+            let member = |(key, value): (&String, &Value)| {
+                let kind = shape.and_then(|shape| shape.members.get(key)).map(|member| &member.kind);
+                Ok((key.clone(), expression(value, kind, types, whole)?))
+            };
+            let members: Result<Vec<_>, Failed> = members.iter().map(member).collect();
             RestrictedExpression::new_record(members?)?
         }
     })
 }
 
-/// The text of a number that Cedar's decimals hold: a 64-bit count of ten-thousandths
-fn decimal(number: &Decimal) -> Option<String> {
-    let text = number.to_string();
-    let (whole, fraction) = text.split_once('.')?;
-    let fits = (1..=4).contains(&fraction.len()) && format!("{whole}{fraction:0<4}").parse::<i64>().is_ok();
-    fits.then_some(text)
-}
-
-fn time(now: Millis) -> Result<RestrictedExpression, Box<dyn std::error::Error>> {
+fn time(now: Millis) -> Result<RestrictedExpression, Failed> {
     const HOUR_MS: i64 = 3_600_000;
     let hour = now.0.div_euclid(HOUR_MS).rem_euclid(24);
     // 1 January 1970 was a Thursday; Monday is 1.
@@ -85,4 +144,18 @@ fn time(now: Millis) -> Result<RestrictedExpression, Box<dyn std::error::Error>>
     let parts = [("ms", now.0), ("hour", hour), ("weekday", weekday)];
     let parts = parts.map(|(key, value)| (key.to_owned(), RestrictedExpression::new_long(value)));
     Ok(RestrictedExpression::new_record(parts)?)
+}
+
+/// Who delegated the task
+fn chain(question: &Question<'_>, types: &Types) -> Result<RestrictedExpression, Failed> {
+    let above = question.above;
+    let agent = |name| RestrictedExpression::new_entity_uid(uid(&types.agent, name));
+    let agents = above.iter().map(|link| agent(link.agent.as_str()));
+    let purposes = above.iter().map(|link| RestrictedExpression::new_string(link.purpose.to_string()));
+    let parts = [
+        ("depth", RestrictedExpression::new_long(i64::try_from(above.len()).unwrap_or(i64::MAX))),
+        ("agents", RestrictedExpression::new_set(agents)),
+        ("purposes", RestrictedExpression::new_set(purposes)),
+    ];
+    Ok(RestrictedExpression::new_record(parts.map(|(key, value)| (key.to_owned(), value)))?)
 }

@@ -1,13 +1,31 @@
 use super::*;
-use portreeve_core::{names::TaskId, time::Millis, value::Value};
+use crate::{bundle::facts, files::Files};
+use portreeve_core::{
+    names::TaskId,
+    policy::{Resource, User},
+    rules::Link,
+    time::Millis,
+    value::Value,
+};
 use proptest::{collection::vec, prelude::*, sample::select};
 
+/// Rules of a policy about which nothing else is known
 fn rules(text: &str) -> CedarRules {
-    let file = File { path: "rules/r.cedar", text, folder: Folder::Rules, name: "r".parse().unwrap() };
-    let mut findings = Vec::new();
-    let rules = CedarRules::read(&[file], &Facts::default(), &mut findings).unwrap();
+    let (rules, findings) = rules_of(&[], text);
     assert!(findings.iter().all(|finding| !finding.is_error()), "{findings:?}\n{text}");
     rules
+}
+
+/// Rules of a policy with these files
+fn rules_of(policy: &[(&str, &str)], text: &str) -> (CedarRules, Vec<Finding>) {
+    let own = [("rules/r.cedar", text)];
+    let files = policy.iter().chain(&own);
+    let files: Files = files.map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+    let mut findings = Vec::new();
+    let sorted = files.sorted().unwrap();
+    let facts = facts(&sorted, &mut findings);
+    let rules = CedarRules::read(&sorted, &facts, Arc::new(Model::new(&facts)), &mut findings).unwrap();
+    (rules, findings)
 }
 
 /// A call as tests write it
@@ -19,6 +37,9 @@ struct Asked {
     variants: Vec<&'static str>,
     class: Class,
     arguments: String,
+    target: Option<Resource>,
+    environment: Option<&'static str>,
+    matches: Vec<(&'static str, bool)>,
 }
 
 impl Default for Asked {
@@ -31,15 +52,35 @@ impl Default for Asked {
             variants: Vec::new(),
             class: Class::Write,
             arguments,
+            target: None,
+            environment: None,
+            matches: Vec::new(),
         }
     }
 }
 
 impl Asked {
     fn of(&self, rules: &CedarRules) -> BTreeSet<Reason> {
+        let mut reasons = Vec::new();
+        self.ask(|question| {
+            reasons = rules.judge(question);
+            assert_eq!(reasons, rules.judge(question), "kept slices change nothing");
+        });
+        reasons.into_iter().collect()
+    }
+
+    fn ask(&self, with: impl FnOnce(&Question<'_>)) {
         let Ok(Value::Object(arguments)) = self.arguments.parse::<Value>() else { panic!("{self:?}") };
         let variants: Vec<Name> = self.variants.iter().map(|name| name.parse().unwrap()).collect();
         let user: Option<Name> = self.user.map(|user| user.parse().unwrap());
+        let alice = User {
+            accounts: BTreeSet::new(),
+            groups: BTreeSet::from(["support-l2".parse().unwrap()]),
+            attributes: BTreeMap::from([("refund_limit".to_owned(), Value::Number("50".parse().unwrap()))]),
+        };
+        let names: Vec<(Name, bool)> =
+            self.matches.iter().map(|(name, holds)| (name.parse().unwrap(), *holds)).collect();
+        let matches = names.iter().map(|(name, holds)| (name, *holds)).collect();
         let question = Question {
             agent: &self.agent.parse().unwrap(),
             user: user.as_ref(),
@@ -49,17 +90,15 @@ impl Asked {
             variants: &variants.iter().collect::<Vec<_>>(),
             class: self.class,
             arguments: &arguments,
-            person: None,
-            above: &[],
-            matches: &BTreeMap::new(),
-            target: None,
-            environment: None,
+            person: user.as_ref().map(|_| &alice),
+            above: &[Link { agent: &"boss".parse().unwrap(), purpose: &"plan".parse().unwrap() }],
+            matches: &matches,
+            target: self.target.as_ref(),
+            environment: self.environment,
             // Noon of Monday, 5 January 2026.
             now: Millis(1_767_614_400_000),
         };
-        let once = rules.judge(&question);
-        assert_eq!(once, rules.judge(&question), "kept slices change nothing");
-        once.into_iter().collect()
+        with(&question);
     }
 
     fn words(&self, rules: &CedarRules) -> Vec<Word> {
@@ -127,7 +166,10 @@ fn arguments_as_deep_as_a_message_may_be() {
 fn the_context() {
     for condition in [
         "context.task.purpose == \"refund-order\" && context.task.id == \"task_0000000000007\"",
-        "context.user == \"alice\"",
+        "context.user == User::\"alice\" && context.user is User",
+        "context.user in Group::\"support-l2\" && !(context.user in Group::\"leads\")",
+        "!(context has environment)",
+        "context.chain.depth == 1 && context.chain.agents.contains(Agent::\"boss\") && context.chain.purposes == [\"plan\"]",
         "context.class == \"write\"",
         "context.time.hour == 12 && context.time.weekday == 1 && context.time.ms == 1767614400000",
         "principal == Agent::\"bot\" && principal is Agent",
@@ -151,7 +193,7 @@ fn a_reason_says_where_it_comes_from() {
     let expected = BTreeSet::from([
         Reason::new(Word::RuleForbids, "rule:large").with("because", "made by people"),
         Reason::new(Word::ApprovalNeeded, "rule:r#2").with("who", "leads"),
-        Reason::new(Word::RuleFailed, "rule:r#3"),
+        Reason::new(Word::RuleFailed, "rule:r#3").with("why", "`context.input.missing` is not there"),
     ]);
     assert_eq!(Asked::default().of(&rules), expected);
 }
@@ -213,6 +255,289 @@ fn slices_are_bounded() {
     assert_eq!(rules.slices.read().unwrap().len(), 1);
 }
 
+/// A policy with targets, matchers, toolsets and accepted definitions
+pub(super) const POLICY: [(&str, &str); 5] = [
+    (
+        "connectors/shop.toml",
+        "command = [\"shop-server\"]\n\
+         [toolsets]\n\"orders.read\" = [\"look\"]\norders = [\":orders.read\", \"refund#a\"]\n\
+         [tools.look]\nclass = \"read\"\narguments = { x = \"selector\" }\n\
+         [tools.refund]\nclass = \"write\"\n\
+         arguments = { x = \"quantity\", n = \"quantity\", id = \"selector\", shop = \"selector\", y = \"control\", tags = \"content\", odd = \"content\" }\n\
+         target = { type = \"Order\", id = [\"shop\", \"id\"], in = [{ type = \"Shop\", id = [\"shop\"] }] }\n\
+         matchers = { small = { x = { at_most = 20 } } }\n\
+         [[tools.refund.variants]]\nname = \"a\"\nclass = \"read\"\nwhere = { n = 1 }\n\
+         [[tools.refund.variants]]\nname = \"b\"\nclass = \"escalate\"\nwhere = { n = 2 }\n",
+    ),
+    (
+        "connectors/mail.toml",
+        "command = [\"mail-server\"]\n[tools.send]\nclass = \"write\"\n[tools.look]\nclass = \"read\"\n",
+    ),
+    (
+        "pins/shop.json",
+        r#"[{"name":"look","inputSchema":{"type":"object","properties":{"x":{"type":"string"}}}},
+        {"name":"refund","inputSchema":{"type":"object","properties":{
+            "x":{"type":"number"},"n":{"type":"integer"},"id":{"type":"string"},"shop":{"type":"string"},
+            "y":{"type":"object","properties":{"z":{"type":"boolean"}}},
+            "tags":{"type":"array","items":{"type":"number"}},"odd":{"type":["string","integer"]}
+        },"required":["id","shop"]}}]"#,
+    ),
+    ("users/alice.toml", "accounts = [\"alice\"]\ngroups = [\"support-l2\"]\n[attributes]\nrefund_limit = 50\n"),
+    ("agents/bot.toml", "owner = \"a@example.com\"\n"),
+];
+
+fn typed(text: &str) -> CedarRules {
+    let (rules, findings) = rules_of(&POLICY, text);
+    let errors: Vec<_> = findings.iter().filter(|finding| finding.is_error()).collect();
+    assert!(errors.is_empty(), "{errors:?}\n{text}");
+    rules
+}
+
+fn order(id: &str) -> Option<Resource> {
+    let shop = Resource { kind: "Shop".to_owned(), id: "berlin".to_owned(), within: Vec::new() };
+    Some(Resource { kind: "Order".to_owned(), id: format!("berlin/{id}"), within: vec![shop] })
+}
+
+/// A refund of order 7 in Berlin
+fn refund(arguments: &str) -> Asked {
+    let arguments = format!("{{\"id\":\"7\",\"shop\":\"berlin\"{arguments}}}");
+    Asked {
+        arguments,
+        target: order("7"),
+        matches: vec![("small", true)],
+        environment: Some("staging"),
+        ..Asked::default()
+    }
+}
+
+#[test]
+fn a_number_is_a_decimal_and_an_integer_is_not() {
+    use Word::{RuleFailed, RuleForbids};
+    for (arguments, condition, expected) in [
+        (r#","x":5"#, "context.input has x && context.input.x == decimal(\"5.0\")", Some(RuleForbids)),
+        (r#","x":5.5"#, "context.input has x && context.input.x.greaterThan(decimal(\"5.0\"))", Some(RuleForbids)),
+        (r#","x":5e2"#, "context.input has x && context.input.x.greaterThan(decimal(\"5.0\"))", Some(RuleForbids)),
+        (r#","x":-5"#, "context.input has x && context.input.x.greaterThan(decimal(\"-5.1\"))", Some(RuleForbids)),
+        (r#","x":1e30"#, "context.input has x && context.input.x.greaterThan(decimal(\"5.0\"))", Some(RuleFailed)),
+        (r#","x":0.00001"#, "context.input has x && context.input.x.lessThan(decimal(\"5.0\"))", Some(RuleFailed)),
+        (r#","x":1e-7"#, "context.unreadable.contains(\"x\")", Some(RuleForbids)),
+        (r#","x":null"#, "context.unreadable.contains(\"x\")", Some(RuleForbids)),
+        (r#","x":null"#, "context.input has x && context.input.x.lessThan(decimal(\"5.0\"))", Some(RuleFailed)),
+        (r#","n":5"#, "context.input has n && context.input.n > 4", Some(RuleForbids)),
+        (r#","n":5.0"#, "context.input has n && context.input.n == 5", Some(RuleForbids)),
+        (r#","n":1e30"#, "context.input has n && context.input.n > 4", Some(RuleFailed)),
+        (
+            r#","tags":[1,2.5]"#,
+            "context.input has tags && context.input.tags.contains(decimal(\"1.0\"))",
+            Some(RuleForbids),
+        ),
+        (r#","y":{"z":true}"#, "context.input has y && context.input.y has z && context.input.y.z", Some(RuleForbids)),
+        (r#","odd":"text""#, "context.input has odd", Some(RuleForbids)),
+        (r#","odd":"text""#, "context.unreadable.contains(\"odd\")", Some(RuleForbids)),
+        (r#","odd":"text""#, "!(context.input has x)", Some(RuleForbids)),
+        ("", "context.input has odd", None),
+    ] {
+        let rules =
+            typed(&format!("forbid (principal, action == Action::\"shop.refund\", resource) when {{ {condition} }};"));
+        assert_eq!(refund(arguments).words(&rules).first().copied(), expected, "{arguments} {condition}");
+    }
+}
+
+#[test]
+fn what_a_call_is_about() {
+    for rule in [
+        "forbid (principal, action, resource == Order::\"berlin/7\");",
+        "forbid (principal, action, resource in Shop::\"berlin\");",
+        "forbid (principal, action, resource is Order in Shop::\"berlin\");",
+        "forbid (principal, action, resource in Tool::\"shop.refund\");",
+        "forbid (principal, action, resource in Connector::\"shop\");",
+        "forbid (principal, action, resource) when { resource in Shop::\"berlin\" };",
+        "forbid (principal, action, resource) when { context has environment && context.environment == \"staging\" };",
+        "forbid (principal, action == Action::\"shop.refund\", resource) when { context.match.small };",
+        "forbid (principal, action == Action::\"shop.refund\", resource) when { context has user && context.user in Group::\"support-l2\" };",
+        "forbid (principal, action == Action::\"shop.refund\", resource) \
+         when { context has user && context.user.refund_limit == decimal(\"50.0\") };",
+    ] {
+        assert_eq!(refund("").words(&typed(rule)), [Word::RuleForbids], "{rule}");
+    }
+    for rule in [
+        "forbid (principal, action, resource == Order::\"berlin/8\");",
+        "forbid (principal, action, resource in Shop::\"paris\");",
+        "forbid (principal, action, resource is Tool);",
+        "forbid (principal, action == Action::\"shop.refund\", resource) when { !context.match.small };",
+    ] {
+        assert_eq!(refund("").words(&typed(rule)), [], "{rule}");
+    }
+    // What is unclear is missing, and the rule that looks at it fails.
+    let unclear = Asked { matches: Vec::new(), ..refund("") };
+    for sign in ["", "!"] {
+        let rules = typed(&format!(
+            "forbid (principal, action == Action::\"shop.refund\", resource) when {{ {sign}context.match.small }};"
+        ));
+        let reason = Reason::new(Word::RuleFailed, "rule:r#1").with("why", "`context.match.small` is not there");
+        assert_eq!(unclear.of(&rules), BTreeSet::from([reason]));
+    }
+}
+
+#[test]
+fn toolsets_are_groups_of_actions() {
+    let of = |set: &str, asked: &Asked| {
+        !asked
+            .of(&typed(&format!("forbid (principal, action in Action::\"toolset:shop:{set}\", resource);")))
+            .is_empty()
+    };
+    let look = Asked { tool: "shop.look", class: Class::Read, ..Asked::default() };
+    assert!(of("orders.read", &look) && of("orders", &look), "a set in a set");
+    let variant = Asked { variants: vec!["a"], ..refund(r#","n":1"#) };
+    assert!(of("orders", &variant) && !of("orders.read", &variant));
+    assert!(!of("orders", &refund("")), "only a variant of it is a member");
+}
+
+#[test]
+fn a_failure_says_why_without_values() {
+    let why = |condition: &str, arguments: &str| {
+        let rules = rules(&format!("forbid (principal, action, resource) when {{ {condition} }};"));
+        let reasons = Asked { arguments: arguments.to_owned(), ..Asked::default() }.of(&rules);
+        let reason = reasons.into_iter().next().unwrap();
+        assert_eq!(reason.word, Word::RuleFailed);
+        let why = reason.about.get("why").unwrap().clone();
+        assert!(!why.contains("4711"), "{why}");
+        why
+    };
+    assert_eq!(why("context.input.x > 1", "{}"), "`context.input.x` is not there");
+    assert_eq!(why("context.input.x > 1", r#"{"x":"4711"}"#), "`context.input.x`: expected long, got string");
+    assert_eq!(why("context.input.x > 1", r#"{"x":47.11}"#), "`context.input.x`: expected long, got decimal");
+    assert_eq!(
+        why("context.input.x > 1", r#"{"x":4711e40}"#),
+        "`context.input.x`: expected long, got (entity of type `Unreadable`)"
+    );
+    assert_eq!(
+        why("context.input.x.y == 1", r#"{"x":4711e40}"#),
+        "`context.input.x.y` looks into something of which nothing is known"
+    );
+    assert_eq!(
+        why("decimal(context.input.x) == decimal(\"1.0\")", r#"{"x":"4711x"}"#),
+        "`decimal(context.input.x)` is nothing that `decimal` can read"
+    );
+    assert_eq!(
+        why("context.input.x * 9223372036854775807 > 1", r#"{"x":4711}"#),
+        "`context.input.x * 9223372036854775807` becomes too large"
+    );
+    assert_eq!(why("context.user.missing", "{}"), "`context.user.missing` is not there");
+    let long = format!("context.input.{} > 1", "x".repeat(200));
+    assert!(why(&long, "{}").chars().count() < 120);
+}
+
+#[test]
+fn a_user_of_whom_nothing_is_known_fails_rules_about_users() {
+    let rules = rules("forbid (principal, action, resource) when { context.user in Group::\"interns\" };");
+    let user: Name = "zoe".parse().unwrap();
+    let question = Question {
+        agent: &"bot".parse().unwrap(),
+        user: Some(&user),
+        person: None,
+        purpose: &"p".parse().unwrap(),
+        task: TaskId(1),
+        above: &[],
+        tool: &"shop.look".parse().unwrap(),
+        variants: &[],
+        class: Class::Read,
+        arguments: &BTreeMap::new(),
+        matches: &BTreeMap::new(),
+        target: None,
+        environment: None,
+        now: Millis(0),
+    };
+    assert_eq!(rules.judge(&question).first().map(|reason| reason.word), Some(Word::RuleFailed));
+}
+
+#[test]
+fn a_tool_is_hidden_only_in_all_its_variants() {
+    let hides = |rules: &str| typed(rules).hides(&"shop.refund".parse().unwrap(), Class::Write);
+    for rules in [
+        "forbid (principal, action in Action::\"shop.refund\", resource);",
+        "forbid (principal, action in Action::\"connector:shop\", resource is Order);",
+        "forbid (principal, action, resource in Tool::\"shop.refund\");",
+        "forbid (principal, action in [Action::\"class:read\", Action::\"class:write\", Action::\"class:escalate\"], resource);",
+        "forbid (principal, action in [Action::\"class:write\", Action::\"class:escalate\"], resource);\n\
+         forbid (principal, action in Action::\"toolset:shop:orders\", resource);",
+    ] {
+        assert!(hides(rules), "{rules}");
+    }
+    for rules in [
+        // A trial, which only reads, is left.
+        "forbid (principal, action in Action::\"class:write\", resource);",
+        "forbid (principal, action in [Action::\"class:write\", Action::\"class:escalate\"], resource);",
+        "forbid (principal, action in Action::\"toolset:shop:orders\", resource);",
+        "forbid (principal, action, resource == Tool::\"shop.refund\");",
+        "forbid (principal, action, resource == Order::\"berlin/7\");",
+        "forbid (principal, action, resource is Tool);",
+    ] {
+        assert!(!hides(rules), "{rules}");
+    }
+    assert!(
+        typed("forbid (principal, action in Action::\"toolset:shop:orders\", resource);")
+            .hides(&"shop.look".parse().unwrap(), Class::Read)
+    );
+}
+
+/// What ordinary Cedar tools make of the schema that is printed
+fn printed(model: &Model) -> (cedar_policy::Schema, String) {
+    let text = schema::schema(model, schema::Part::WHOLE);
+    let (schema, warnings) = cedar_policy::Schema::from_cedarschema_str(&text).unwrap();
+    assert_eq!(warnings.map(|warning| warning.to_string()).collect::<Vec<_>>(), Vec::<String>::new());
+    (schema, text)
+}
+
+#[test]
+fn questions_are_of_the_types_that_the_schema_says() {
+    let rules =
+        typed("forbid (principal, action, resource) when { context has user && context.user in Group::\"x\" };");
+    let (schema, text) = printed(&rules.model);
+    for (arguments, variants) in [
+        ("", vec![]),
+        (r#","x":5,"n":5,"tags":[1,2.5],"y":{"z":true},"odd":5"#, vec![]),
+        (r#","x":5.25,"y":{},"odd":"a""#, vec!["a", "b"]),
+    ] {
+        let asked = Asked { variants, ..refund(arguments) };
+        asked.ask(|question| {
+            let slice = rules.slice(question).unwrap();
+            let input = rules.model.tools.get(question.tool).unwrap().input.as_ref();
+            let (resource, entities) = rules.entities(&slice, question).unwrap();
+            for action in &slice.actions {
+                let context = context::context(question, input, &rules.types).unwrap();
+                let principal = uid(&rules.types.agent, question.agent.as_str());
+                let request = Request::new(principal, action.clone(), resource.clone(), context, Some(&schema));
+                request.unwrap_or_else(|error| panic!("{error} {asked:?}\n{text}"));
+            }
+            // Actions stand in the schema; at run time the tool has the class of the call.
+            let others = entities
+                .unwrap()
+                .iter()
+                .filter(|entity| entity.uid().type_name().to_string() != "Action")
+                .cloned()
+                .collect::<Vec<_>>();
+            Entities::from_entities(others, Some(&schema)).unwrap();
+        });
+    }
+}
+
+#[test]
+fn the_whole_schema_accepts_what_its_parts_accept() {
+    let good = "forbid (principal, action in Action::\"toolset:shop:orders\", resource) when { context has user };\n\
+        forbid (principal, action == Action::\"shop.refund#b\", resource in Shop::\"x\") when { context.match.small };\n\
+        @ask(\"support-l2\") forbid (principal, action, resource) when { context.chain.depth > 0 };\n";
+    let rules = typed(good);
+    let (schema, _) = printed(&rules.model);
+    let validator = cedar_policy::Validator::new(schema);
+    let result = validator.validate(&good.parse().unwrap(), cedar_policy::ValidationMode::Strict);
+    assert!(result.validation_passed_without_warnings(), "{result}");
+    let bad = "forbid (principal, action == Action::\"shop.refund\", resource) when { context.input.x > 1 };";
+    let (_, findings) = rules_of(&POLICY, bad);
+    assert!(findings.iter().any(Finding::is_error));
+    assert!(!validator.validate(&bad.parse().unwrap(), cedar_policy::ValidationMode::Strict).validation_passed());
+}
+
 const TOOLS: [&str; 4] = ["shop.refund", "shop.look", "mail.send", "mail.look"];
 
 fn asked() -> impl Strategy<Value = Asked> {
@@ -229,18 +554,22 @@ fn asked() -> impl Strategy<Value = Asked> {
     (
         select(&["bot", "night"][..]),
         prop::bool::ANY,
+        prop::bool::ANY,
         select(&TOOLS[..]),
         select(variants.to_vec()),
         select(classes.to_vec()),
         select(arguments.to_vec()),
     )
-        .prop_map(|(agent, user, tool, variants, class, arguments)| Asked {
+        .prop_map(|(agent, user, clear, tool, variants, class, arguments)| Asked {
             agent,
             user: user.then_some("alice"),
             tool,
             variants,
             class,
             arguments: arguments.to_owned(),
+            target: order("7").filter(|_| tool == "shop.refund"),
+            matches: if clear { vec![("small", user)] } else { Vec::new() },
+            environment: user.then_some("staging"),
         })
 }
 
@@ -249,21 +578,46 @@ fn rule() -> impl Strategy<Value = String> {
         Just(String::new()),
         (select(&TOOLS[..]), select(&["", "#a", "#b"][..]))
             .prop_map(|(tool, variant)| format!(" == Action::\"{tool}{variant}\"")),
-        select(&["connector:shop", "connector:mail", "class:read", "class:write", "class:escalate", "shop.refund"][..])
-            .prop_map(|group| format!(" in Action::\"{group}\"")),
+        select(
+            &[
+                "connector:shop",
+                "connector:mail",
+                "class:read",
+                "class:write",
+                "class:escalate",
+                "shop.refund",
+                "toolset:shop:orders",
+                "toolset:shop:orders.read"
+            ][..]
+        )
+        .prop_map(|group| format!(" in Action::\"{group}\"")),
         vec(select(&["connector:mail", "class:read", "shop.refund#a", "mail.look"][..]), 0..3).prop_map(|groups| {
             let groups: Vec<_> = groups.iter().map(|group| format!("Action::\"{group}\"")).collect();
             format!(" in [{}]", groups.join(", "))
         }),
     ];
     let principal = select(&["", " == Agent::\"bot\"", " is Agent"][..]);
-    let resource = select(&["", " == Tool::\"shop.look\"", " in Connector::\"mail\"", " is Tool"][..]);
+    let resource = select(
+        &[
+            "",
+            " == Tool::\"shop.look\"",
+            " in Connector::\"mail\"",
+            " is Tool",
+            " == Order::\"berlin/7\"",
+            " in Shop::\"berlin\"",
+            " is Order",
+        ][..],
+    );
     let condition = select(
         &[
             "",
             " when { context.input has x }",
             " unless { context has user }",
             " when { context.input.x > 0 }",
+            " when { context.match.small }",
+            " unless { context.user in Group::\"support-l2\" }",
+            " when { context.environment == \"staging\" && context.chain.depth > 0 }",
+            " unless { resource in Shop::\"berlin\" }",
             " when { action in Action::\"shop.refund\" }",
             " when { action == Action::\"mail.look\" || context.input.y.z }",
         ][..],
@@ -274,9 +628,14 @@ fn rule() -> impl Strategy<Value = String> {
     })
 }
 
+/// Rules of the typed policy, also those that a check would refuse
+fn any(text: &str) -> CedarRules {
+    rules_of(&POLICY, text).0
+}
+
 /// The same rules with every one of them shown to Cedar
 fn unsliced(text: &str) -> CedarRules {
-    let mut all = rules(text);
+    let mut all = any(text);
     all.by_action.clear();
     all.any = (0..all.rules.len()).collect();
     all
@@ -286,7 +645,7 @@ proptest! {
     #[test]
     fn slicing_changes_nothing(rules_text in vec(rule(), 0..12), questions in vec(asked(), 1..8)) {
         let text = rules_text.concat();
-        let (sliced, whole) = (rules(&text), unsliced(&text));
+        let (sliced, whole) = (any(&text), unsliced(&text));
         for asked in questions {
             prop_assert_eq!(asked.of(&sliced), asked.of(&whole));
         }
@@ -294,7 +653,7 @@ proptest! {
 
     #[test]
     fn a_rule_only_adds_reasons(before in vec(rule(), 0..8), added in rule(), questions in vec(asked(), 1..8)) {
-        let (few, more) = (rules(&before.concat()), rules(&(before.concat() + &added)));
+        let (few, more) = (any(&before.concat()), any(&(before.concat() + &added)));
         for asked in questions {
             prop_assert!(asked.of(&few).is_subset(&asked.of(&more)));
             let tool: Tool = asked.tool.parse().unwrap();
@@ -304,8 +663,13 @@ proptest! {
 
     #[test]
     fn what_is_hidden_is_refused(text in vec(rule(), 0..8), asked in asked()) {
-        let rules = rules(&text.concat());
-        if rules.hides(&asked.tool.parse().unwrap(), asked.class) {
+        let rules = any(&text.concat());
+        // The class is that of the variants, as the core has it.
+        let subject = rules.model.tools.get(&asked.tool.parse().unwrap()).unwrap();
+        let variants: Vec<_> = asked.variants.iter().copied().filter(|name| subject.variants.contains_key(*name)).collect();
+        let class = variants.iter().filter_map(|name| subject.variants.get(*name)).max().copied();
+        let asked = Asked { class: class.unwrap_or(subject.class), variants, ..asked };
+        if rules.hides(&asked.tool.parse().unwrap(), subject.class) {
             prop_assert!(asked.words(&rules).contains(&Word::RuleForbids));
         }
     }

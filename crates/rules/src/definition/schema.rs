@@ -87,7 +87,9 @@ impl<'d> Schema<'d> {
         let (mut listed, mut lists, mut open) = (false, false, self.parts.is_empty());
         for part in &self.parts {
             let properties = members(part.schema, "properties");
-            lists |= properties.is_some();
+            // Servers write empty `properties` for an object whose members they do not know, a tool's own apart.
+            let unknown = properties.is_none_or(|names| names.is_empty() && !std::ptr::eq(part.schema, self.root));
+            lists |= !unknown || part.schema.get("additionalProperties") == Some(&Value::Bool(false));
             if let Some(schema) = properties.and_then(|properties| properties.get(name)) {
                 // INVARIANT: `false` stands for what can never be there.
                 if *schema == Value::Bool(false) {

@@ -90,3 +90,17 @@ fn words_are_bounded() {
     let text = fit(schema, &format!("{{\"{}\":1}}", "x\\u0007".repeat(500))).unwrap();
     assert!(text.chars().count() <= 301 && !text.contains('\u{7}'));
 }
+
+#[test]
+fn an_object_of_which_no_member_is_listed_can_have_any() {
+    let text = r#"{"type":"object","properties":{
+        "inputs":{"type":"object","properties":{}},
+        "closed":{"type":"object","properties":{},"additionalProperties":false},
+        "listed":{"type":"object","properties":{"a":{}}}}}"#;
+    let open = definition(text).unwrap();
+    let at = |path: &str| open.schema().at(&path.parse().unwrap()).is_some();
+    assert!(at("inputs.environment") && at("listed.a"));
+    assert!(!at("closed.x") && !at("listed.b") && !at("other"));
+    let none = definition(r#"{"type":"object","properties":{}}"#).unwrap();
+    assert!(none.schema().at(&"x".parse().unwrap()).is_none(), "a tool without arguments has none");
+}

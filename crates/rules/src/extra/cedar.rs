@@ -7,23 +7,29 @@
 use super::Decides;
 use crate::{
     bounds,
-    cedar::{Things, Types, context, uid},
+    cedar::{CedarRules, model::Model},
     files::File,
     finding::{Finding, Place},
     rule,
 };
-use cedar_policy::{Authorizer, Decision, Entities, PolicySet, Request, Schema, ValidationMode, Validator};
-use portreeve_core::{hash::Hash, names::Name, outside::Said, rules::Question};
+use cedar_policy::{Authorizer, Decision, Entities, PolicySet, Schema, ValidationMode, Validator};
+use portreeve_core::{hash::Hash, outside::Said, rules::Question};
+use std::sync::Arc;
 
 pub(super) struct Cedar {
     policies: PolicySet,
     entities: Entities,
-    types: Types,
+    world: CedarRules,
     authorizer: Authorizer,
 }
 
 impl Cedar {
-    pub(super) fn read(point: &File<'_>, files: &[&File<'_>], findings: &mut Vec<Finding>) -> Option<Self> {
+    pub(super) fn read(
+        point: &File<'_>,
+        files: &[&File<'_>],
+        model: &Arc<Model>,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Self> {
         let before = findings.len();
         let mut policies = PolicySet::new();
         let mut schema = None;
@@ -68,21 +74,17 @@ impl Cedar {
             let remedy = format!("add `extra/{}/policy.cedar`", point.name);
             findings.push(Finding::error(Place::file(point.path), message, remedy));
         }
-        let types = Types::new().ok()?;
+        let world = CedarRules::world(Arc::clone(model)).ok()?;
         let whole = findings.iter().skip(before).all(|finding| !finding.is_error());
         let entities = entities.filter(|_| whole)?;
-        Some(Self { policies, entities, types, authorizer: Authorizer::new() })
+        Some(Self { policies, entities, world, authorizer: Authorizer::new() })
     }
 
     fn allows(&self, question: &Question<'_>) -> Result<Said, Box<dyn std::error::Error>> {
-        let variants: Vec<Name> = question.variants.iter().map(|name| (*name).clone()).collect();
-        let things = Things::of(&self.types, question.tool, question.class, &variants);
+        let (requests, entities) = self.world.requests(question)?;
         // An entity of the folder that is also one of ours is an error, and so refuses: neither may be hidden.
-        let entities = self.entities.clone().add_entities(things.entities, None)?;
-        let context = context::context(question, &self.types)?;
-        for action in things.actions {
-            let principal = uid(&self.types.agent, question.agent.as_str());
-            let request = Request::new(principal, action, things.resource.clone(), context.clone(), None)?;
+        let entities = entities.add_entities(self.entities.iter().cloned(), None)?;
+        for request in requests {
             let response = self.authorizer.is_authorized(&request, &self.policies, &entities);
             // Cedar skips a policy that cannot be evaluated, which for a forbid would permit.
             if let Some(error) = response.diagnostics().errors().next() {

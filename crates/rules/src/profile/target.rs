@@ -52,7 +52,24 @@ const PARTS_MAX: usize = 8;
 const DEPTH_MAX: usize = 4;
 
 /// Types that rules already have
-const RESERVED: [&str; 7] = ["Agent", "User", "Group", "Action", "Tool", "Connector", "Unreadable"];
+/// Types that rules know already, and those of Cedar itself
+const RESERVED: [&str; 15] = [
+    "Agent",
+    "User",
+    "Group",
+    "Action",
+    "Tool",
+    "Connector",
+    "Unreadable",
+    "Bool",
+    "Boolean",
+    "Entity",
+    "Extension",
+    "Long",
+    "Record",
+    "Set",
+    "String",
+];
 
 fn kind(doc: &Document<'_>, cell: &Cell<'_>) -> Option<String> {
     let text = doc.text(cell, "type = \"Repo\"")?;
