@@ -176,7 +176,13 @@ async fn add(client: &Client, policy: &Path, new: &New<'_>, yes: bool, as_json: 
         return Err(Failure::new(exit::CONFLICT, "exists", format!("{} is there already.", file.display()))
             .fix(format!("See what changed with `portreeve connector show {name}`.")));
     }
-    in_step(client).await?;
+    // To put the new files into force is to put the whole directory into force, which somebody went back from.
+    let directory = Directory::of(client).await?;
+    if directory.differs && directory.went_back {
+        let what = "The policy in force is not the one of the directory: somebody went back to an earlier version.";
+        return Err(Failure::new(exit::CONFLICT, "rolled_back", what)
+            .fix("Mend the directory and `portreeve policy apply` first."));
+    }
     let answer = client.ask(Method::POST, "/v1/discover", Some(&reach)).await?;
     let tools = offered(&answer, "tools");
     let plan = new.plan(policy, &tools)?;
@@ -227,17 +233,18 @@ async fn add(client: &Client, policy: &Path, new: &New<'_>, yes: bool, as_json: 
     Ok(0)
 }
 
-/// Refuses where putting files into force would undo that somebody went back
-async fn in_step(client: &Client) -> Result<(), Failure> {
-    // To put the new files into force is to put the whole directory into force, which somebody went back from.
-    let status = client.ask(Method::GET, "/v1/status", None).await?;
-    let is = |name: &str| status.pointer(&format!("/directory/{name}")) == Some(&json!(true));
-    if is("differs") && is("went_back") {
-        let what = "The policy in force is not the one of the directory: somebody went back to an earlier version.";
-        return Err(Failure::new(exit::CONFLICT, "rolled_back", what)
-            .fix("Mend the directory and `portreeve policy apply` first."));
+/// How the directory stands to the policy in force
+struct Directory {
+    differs: bool,
+    went_back: bool,
+}
+
+impl Directory {
+    async fn of(client: &Client) -> Result<Self, Failure> {
+        let status = client.ask(Method::GET, "/v1/status", None).await?;
+        let is = |name: &str| status.pointer(&format!("/directory/{name}")) == Some(&json!(true));
+        Ok(Self { differs: is("differs"), went_back: is("went_back") })
     }
-    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
@@ -375,7 +382,8 @@ async fn accept_again(client: &Client, policy: &Path, name: &Name, yes: bool, as
             Failure::new(exit::FAILURE, "not_accepted", "Nothing was accepted.").fix("Answer y, or give --yes.")
         );
     }
-    in_step(client).await?;
+    // What somebody has changed and not applied is not applied by accepting definitions.
+    let unapplied = Directory::of(client).await?.differs;
     let tools = offered(&answer, "offered");
     let file = pins_file(policy, name);
     let before = fs::read_to_string(&file).ok();
@@ -397,12 +405,17 @@ async fn accept_again(client: &Client, policy: &Path, name: &Name, yes: bool, as
             return Err(failure);
         }
     };
-    client.ask(Method::POST, "/v1/policy/apply", None).await?;
+    if !unapplied {
+        client.ask(Method::POST, "/v1/policy/apply", None).await?;
+    }
     if as_json {
         output::json(&json!({ "connector": name, "accepted": accepted, "files": [file.display().to_string()] }));
     } else {
         output::line(&format!("accepted {accepted} definitions of {name}"));
         output::line(&format!("wrote {}", file.display()));
+    }
+    if unapplied {
+        output::tip("next: portreeve policy apply   (the directory has other changes that are not in force)");
     }
     Ok(0)
 }
