@@ -145,6 +145,11 @@ impl Held {
                 found.entry(index).or_default().warnings.push(warning.clone());
             }
         }
+        // Cedar tells them in no order, and the same policy has the same findings.
+        found.values_mut().for_each(|found| {
+            found.errors.sort_by_cached_key(ToString::to_string);
+            found.warnings.sort_by_cached_key(ToString::to_string);
+        });
         found
     }
 }
