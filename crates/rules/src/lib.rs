@@ -58,5 +58,5 @@ pub use replay::{Against, Disagreement, Replay, Report, Version, rebuild};
 pub use review::reviews;
 pub use schema::SCHEMAS;
 pub use stage::{For, Judgement, NOON, Opening, Stage};
-pub use starter::{init, starter};
+pub use starter::{Adopted, adopt, init, starter};
 pub use trace::{BadLine, Called, Followed, Trace, traces};
