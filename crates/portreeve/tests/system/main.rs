@@ -23,5 +23,6 @@ mod interop;
 mod language;
 mod modes;
 mod orphans;
+mod profiles;
 mod stop;
 mod support;
