@@ -1,5 +1,7 @@
 //! What ships in `policies`: the profiles against the definitions they were written from, and the example.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
+
 use portreeve_core::names::{Name, ToolName};
 use portreeve_rules::{Files, Loaded, check, compile, load, pinned};
 use std::{
