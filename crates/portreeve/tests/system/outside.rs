@@ -221,7 +221,7 @@ fn a_point_that_is_slow_or_gone_is_silent() {
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let held = Mutex::new(held);
     let slow = Point::new(move |_, _, stream| {
-        drop(held.lock().unwrap().recv_timeout(PATIENCE));
+        let _ = held.lock().unwrap().recv_timeout(PATIENCE);
         respond(stream, "200 OK", "{\"result\":true}");
     });
     let toml = opa_toml(slow.address, "").replace("5s", "50ms");
