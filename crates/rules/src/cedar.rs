@@ -205,11 +205,11 @@ impl CedarRules {
             own.extend(entities);
             resource = target;
         }
-        let request = |action: &EntityUid| {
+        let mut requests = Vec::with_capacity(slice.actions.len());
+        for action in &slice.actions {
             let principal = uid(&self.types.agent, question.agent.as_str());
-            Request::new(principal, action.clone(), resource.clone(), context.clone(), None)
-        };
-        let requests = slice.actions.iter().map(request).collect::<Result<_, _>>()?;
+            requests.push(Request::new(principal, action.clone(), resource.clone(), context.clone(), None)?);
+        }
         Ok((requests, slice.entities.clone().add_entities(own, None)?))
     }
 

@@ -78,6 +78,7 @@ impl Admission {
 
 /// What is left to do for a call against which there is no reason
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "looked at once and taken apart; a box would cost each call more")]
 pub enum Judged {
     /// Nothing: it may be admitted
     Admit(Admission),

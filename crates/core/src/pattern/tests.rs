@@ -22,7 +22,9 @@ fn value(text: &str) -> Value {
 }
 
 /// Pattern; values that match, that do not, and that are unclear
-fn table() -> Vec<(Pattern, Vec<&'static str>, Vec<&'static str>, Vec<&'static str>)> {
+type Row = (Pattern, Vec<&'static str>, Vec<&'static str>, Vec<&'static str>);
+
+fn table() -> Vec<Row> {
     vec![
         (Pattern::Is(s("a")), vec!["a", "\"\\u0061\""], vec!["A", "a ", "null", "[\"a\"]", "1"], vec![]),
         (
@@ -326,10 +328,10 @@ fn declared() -> BTreeMap<Name, Parameter> {
     [("n", number), ("p", text)].map(|(name, kind)| (name.parse().unwrap(), Parameter { kind, default: None })).into()
 }
 
-/// Cases of a property; `PORTREEVE_CASES` asks for more of them by hand
+/// Cases of a property; `PROPTEST_CASES` asks for more of them by hand
 fn cases() -> ProptestConfig {
-    let cases = std::env::var("PORTREEVE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2_000);
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases.saturating_mul(8), failure_persistence: None, ..usual }
 }
 
 proptest! {

@@ -77,14 +77,18 @@ impl<'a> Meter<'a> {
     }
 }
 
+fn is_huge(value: &Value) -> bool {
+    let Value::Number(number) = value else { return false };
+    let small = number.as_i64().is_some() || number.as_f64().is_some();
+    !small && number.as_big().is_some_and(|number| number.bits() > NUMBER_BITS_MAX)
+}
+
 /// Takes the size of a value from what is left; false if that is not enough
 fn walk(value: &Value, left: &mut usize) -> bool {
     let own = match value {
         Value::String(text) => 1 + text.len() / BYTES_PER_UNIT,
         // Multiplying a long number by itself a few times makes one that fills the memory.
-        Value::Number(number) if number.as_i64().is_none() && number.as_f64().is_none() => {
-            if number.as_big().is_some_and(|number| number.bits() > NUMBER_BITS_MAX) { VALUE_MAX + 1 } else { 1 }
-        }
+        value if is_huge(value) => VALUE_MAX + 1,
         _ => 1,
     };
     let Some(rest) = left.checked_sub(own) else {
