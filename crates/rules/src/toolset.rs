@@ -76,7 +76,10 @@ fn member(text: &str) -> Result<Member, portreeve_core::names::Invalid> {
 /// The groups with all that is in them, and those of `base`, which no group may redefine
 pub(crate) fn expand(doc: &Document<'_>, written: &Written, base: &Toolsets, known: &Known<'_>) -> Option<Toolsets> {
     let mut expansion = Expansion { doc, written, done: base.clone(), under_way: Vec::new(), known, left: MEMBERS_MAX };
-    let whole = written.keys().map(|name| expansion.expand(name)).fold(true, |whole, each| whole && each);
+    let mut whole = true;
+    for name in written.keys() {
+        whole &= expansion.expand(name);
+    }
     whole.then_some(expansion.done)
 }
 

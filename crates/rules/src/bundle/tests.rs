@@ -206,7 +206,6 @@ fn a_large_policy_is_loaded_at_once() {
     let begun = std::time::Instant::now();
     compile(&all.iter().cloned().collect()).unwrap();
     let expanded = begun.elapsed();
-    println!("{plain:?}, and with toolsets {expanded:?}");
     // Ten times as long as it takes, in a build without optimisation, on a machine with other work.
     assert!(plain.as_secs() < 60 && expanded.as_secs() < 120, "{plain:?} {expanded:?}");
     let more = (0..200).map(|n| format!("[[allow]]\nname = \"s{n}\"\nuse = [\"c:all\"]\n")).collect::<String>();
