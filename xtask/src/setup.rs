@@ -36,6 +36,7 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     part("TypeScript SDK and official servers", npm(&interop.join("node")));
     part("Python SDK 2 and official servers", python(&interop.join("venv"), PYTHON_2));
     part("Python SDK 1 and the archived SQLite server", python(&interop.join("venv1"), PYTHON_1));
+    part("Open Policy Agent", opa(&interop.join("opa")));
     Ok(Setup { interop, missing })
 }
 
@@ -153,6 +154,32 @@ for one in sys.argv[1:]:
     result
 }
 
+/// The official Open Policy Agent, built from its module
+fn opa(folder: &Path) -> anyhow::Result<()> {
+    let program = folder.join("opa");
+    let installed = || {
+        let mut ask = shell::command(&program, &["version"]);
+        shell::output(&mut ask).is_ok_and(|answer| answer.contains(&format!("Version: {OPA}\n")))
+    };
+    if installed() {
+        return Ok(());
+    }
+    let go = [Path::new("go"), Path::new("/usr/local/go/bin/go")];
+    let go = go.into_iter().find(|go| shell::succeeds(&mut shell::command(go, &["version"])));
+    let go = go.context("there is no Go to build it with")?;
+    fs::create_dir_all(folder)?;
+    println!("building Open Policy Agent {OPA}, which takes some minutes");
+    // What Go downloads and builds on the way goes with this folder, and is thrown away.
+    let scratch = folder.join("go");
+    let module = format!("github.com/open-policy-agent/opa@v{OPA}");
+    let mut install = shell::command(go, &["install", "-trimpath", "-modcacherw", &module]);
+    install.env("GOBIN", folder).env("GOPATH", &scratch).env("GOCACHE", scratch.join("cache"));
+    install.env("GOFLAGS", "").env("CGO_ENABLED", "0");
+    let result = shell::run(&mut install).and_then(|()| if installed() { Ok(()) } else { bail!("it does not run") });
+    fs::remove_dir_all(&scratch).ok();
+    result
+}
+
 /// Fails unless the program's version is at least this
 fn at_least(program: &Program, (major, minor): (u32, u32)) -> anyhow::Result<()> {
     let (name, arguments) = program.probe.split_first().context("no probe")?;
@@ -181,6 +208,9 @@ const PYTHON_2: &[(&str, &str)] = &[
 ];
 /// The archived server does not run on the second line of the SDK
 const PYTHON_1: &[(&str, &str)] = &[("mcp", "1.30.0"), ("mcp-server-sqlite", "2025.4.25")];
+
+/// The Open Policy Agent whose Data API is tested against
+const OPA: &str = "1.22.0";
 
 /// What the TypeScript SDK asks for
 const NODE_MIN: (u32, u32) = (18, 0);

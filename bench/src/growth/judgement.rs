@@ -163,8 +163,14 @@ fn judged(world: &World, tasks: u32) -> anyhow::Result<(f64, f64)> {
         };
         let arguments: BTreeMap<String, Value> =
             [("id".to_owned(), format!("\"item-{id}\"").parse()?), ("amount".to_owned(), "20".parse()?)].into();
-        let call =
-            Call { effect: EffectId(u64::from(round)), run, tool, arguments, fit: Fit { pin: PIN, error: None } };
+        let call = Call {
+            effect: EffectId(u64::from(round)),
+            run,
+            tool,
+            arguments,
+            fit: Fit { pin: PIN, error: None },
+            answers: Vec::new(),
+        };
         let begun = now_ns();
         let judgement = black_box(judge::judge_call(world.state(), world.shelf(), &call, NOW));
         histogram.record(now_ns().saturating_sub(begun).max(1))?;

@@ -16,6 +16,7 @@ use crate::{
     log::{Append, Log, Read, Space},
     names::{BootId, EffectId, Name, RunId, TaskId, ToolName},
     node::Node,
+    outside::Asking,
     pattern::Source,
     policy::Bundle,
     reason::{Reason, Word},
@@ -140,6 +141,8 @@ pub enum Reply {
     Permit(Permit),
     /// It would be permitted
     Clear,
+    /// Nothing is against it so far; these outside decision points have to be asked first
+    Consult(Vec<Asking>),
     /// It is on the record
     Recorded,
     /// The task is open until then

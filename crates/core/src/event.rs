@@ -202,9 +202,42 @@ pub struct Admitted {
     pub now: Millis,
     /// What it is
     pub what: What,
+    /// What was judged with beside the log and the policy
+    #[serde(default, skip_serializing_if = "Inputs::is_empty")]
+    pub inputs: Inputs,
     /// What would have refused it without a grant
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<Because>,
+}
+
+/// What a judgement took from elsewhere than the log and the policy
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// Answers of outside decision points; of an admitted effect, all of them permit
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<Heard>,
+}
+
+impl Inputs {
+    /// Whether there was nothing
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.outside.is_empty()
+    }
+}
+
+/// An outside decision point that was asked and permits
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// Which
+    pub point: Name,
+    /// The digest of the question; it could confirm guesses of arguments, so it is committed to like them
+    pub question: Committed,
+    /// When it was asked
+    pub at: Millis,
+    /// The earlier call for which it was asked, if that was another one
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<EffectId>,
 }
 
 /// What an effect is
@@ -358,6 +391,17 @@ pub enum Noted {
         /// Digests by tool
         tools: BTreeMap<ToolName, Hash>,
     },
+    /// Outside decision points are about to be told the arguments of a call
+    Consulted {
+        /// The effect that the call will be if it is admitted
+        effect: EffectId,
+        /// The task that it is done for
+        task: TaskId,
+        /// What is called
+        tool: Tool,
+        /// Which points
+        points: Vec<Told>,
+    },
     /// A server was started or called to ask what it offers, outside of any task
     Probed {
         /// Its command or address
@@ -378,14 +422,21 @@ impl Record {
                 parameters.chain(objective).collect()
             }
             Event::Admitted(admitted) => {
-                let arguments = match &mut admitted.what {
+                let Admitted { what, inputs, because, .. } = &mut **admitted;
+                let arguments = match what {
                     What::Call(call) => Some(&mut call.arguments),
                     What::Child { .. } => None,
                 };
                 let arguments = arguments.into_iter().flatten();
                 let arguments = arguments.map(|(name, given)| (format!("arguments.{name}"), &mut given.value));
-                let because = admitted.because.iter_mut().map(|because| ("because".to_owned(), &mut because.reasons));
-                arguments.chain(because).collect()
+                let outside = inputs.outside.iter_mut().enumerate();
+                let outside = outside.map(|(index, heard)| (format!("outside.{index}"), &mut heard.question));
+                let because = because.iter_mut().map(|because| ("because".to_owned(), &mut because.reasons));
+                arguments.chain(outside).chain(because).collect()
+            }
+            Event::Noted(Noted::Consulted { points, .. }) => {
+                let points = points.iter_mut().enumerate();
+                points.map(|(index, told)| (format!("points.{index}"), &mut told.question)).collect()
             }
             Event::Granted(granted) => vec![("why".to_owned(), &mut granted.why)],
             Event::Refused(refused) => vec![("reasons".to_owned(), &mut refused.reasons)],
@@ -397,6 +448,15 @@ impl Record {
             _ => Vec::new(),
         }
     }
+}
+
+/// An outside decision point that is told the arguments of a call
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Which
+    pub point: Name,
+    /// The digest of the question, which covers what it is told
+    pub question: Committed,
 }
 
 /// The first line of a group's body

@@ -10,7 +10,7 @@ mod facts;
 mod grant;
 mod open;
 
-pub use call::{Admission, Starting, judge_call, judge_start, listed};
+pub use call::{Admission, Judged, Starting, judge_call, judge_start, listed};
 pub use grant::{GRANT_MS_MAX, Observed, judge_grant};
 pub use open::{Opened, judge_open};
 

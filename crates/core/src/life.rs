@@ -8,6 +8,7 @@ use crate::{
     event::End,
     hash::Hash,
     names::EffectId,
+    outside::{self, Answer as Answered, Asking},
     pattern::Source,
     reason::{Reason, Word},
     request::{Call, Settle},
@@ -20,15 +21,25 @@ use std::collections::BTreeMap;
 pub struct Life {
     call: Call,
     phase: Phase,
+    /// How often outside decision points were asked
+    rounds: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Asking,
+    /// Outside decision points are being asked, on the way to one of these
+    Consulting(Towards),
     Preparing,
     Admitting,
     Forwarding,
     Over,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Towards {
+    Asking,
+    Admitting,
 }
 
 /// What the shell has to do next
@@ -36,6 +47,8 @@ enum Phase {
 pub enum Do {
     /// Ask the door whether the call would be permitted; nothing is reserved meanwhile
     Ask(Call),
+    /// Ask outside decision points, all at once, none for longer than its time
+    Consult(Vec<Asking>),
     /// Make what must exist first: a session, a child process
     Prepare,
     /// Have the call admitted
@@ -53,6 +66,10 @@ pub enum Do {
 pub enum Happened {
     /// The door would permit the call
     Clear,
+    /// Nothing is against it so far; these points have to be asked first
+    Consult(Vec<Asking>),
+    /// They have answered, or not
+    Heard(Vec<Answered>),
     /// Everything that must exist first exists
     Prepared,
     /// It could not be made
@@ -97,7 +114,7 @@ impl Life {
     pub fn start(call: Call, prepared: bool) -> (Self, Do) {
         let (phase, step) =
             if prepared { (Phase::Admitting, Do::Admit(call.clone())) } else { (Phase::Asking, Do::Ask(call.clone())) };
-        (Self { call, phase }, step)
+        (Self { call, phase, rounds: 0 }, step)
     }
 
     /// The effect that the call will be
@@ -111,12 +128,25 @@ impl Life {
         let refusal = |reasons| vec![Do::Reply(Answer::Refusal(reasons))];
         let (phase, steps) = match (self.phase, happened) {
             (Phase::Asking, Happened::Clear) => (Phase::Preparing, vec![Do::Prepare]),
-            (Phase::Preparing, Happened::Prepared) => (Phase::Admitting, vec![Do::Admit(self.call.clone())]),
-            (Phase::Preparing, Happened::NotPrepared(why)) => (Phase::Over, vec![Do::Reply(Answer::Unreachable(why))]),
-            (Phase::Admitting, Happened::Admitted(permit)) => (Phase::Forwarding, vec![Do::Forward(permit)]),
-            (Phase::Asking | Phase::Preparing | Phase::Admitting, Happened::Refused(reasons)) => {
-                (Phase::Over, refusal(reasons))
+            (Phase::Asking, Happened::Consult(askings)) => self.consult(askings, Towards::Asking),
+            (Phase::Admitting, Happened::Consult(askings)) => self.consult(askings, Towards::Admitting),
+            (Phase::Consulting(towards), Happened::Heard(answers)) => {
+                self.call.answers.extend(answers);
+                let call = self.call.clone();
+                match towards {
+                    Towards::Asking => (Phase::Asking, vec![Do::Ask(call)]),
+                    Towards::Admitting => (Phase::Admitting, vec![Do::Admit(call)]),
+                }
             }
+            (Phase::Preparing, Happened::Prepared) => (Phase::Admitting, vec![Do::Admit(self.call.clone())]),
+            (Phase::Preparing | Phase::Consulting(_), Happened::NotPrepared(why)) => {
+                (Phase::Over, vec![Do::Reply(Answer::Unreachable(why))])
+            }
+            (Phase::Admitting, Happened::Admitted(permit)) => (Phase::Forwarding, vec![Do::Forward(permit)]),
+            (
+                Phase::Asking | Phase::Consulting(_) | Phase::Preparing | Phase::Admitting,
+                Happened::Refused(reasons),
+            ) => (Phase::Over, refusal(reasons)),
             (Phase::Forwarding, Happened::NotSent(why)) => {
                 let reason = Reason::new(Word::Withheld, &self.call.tool).with("why", &why);
                 let reply = Do::Reply(Answer::Refusal(vec![reason]));
@@ -138,7 +168,31 @@ impl Life {
         steps
     }
 
+    /// Answers may have grown too old, or the policy may have changed, while something else was prepared; but a call
+    /// does not go round for ever
+    fn consult(&mut self, askings: Vec<Asking>, towards: Towards) -> (Phase, Vec<Do>) {
+        self.rounds += 1;
+        if self.rounds <= ROUNDS_MAX {
+            return (Phase::Consulting(towards), vec![Do::Consult(askings)]);
+        }
+        let reason = |asking: &Asking| {
+            let reason = Reason::new(Word::OutsideSilent, outside::source(&asking.point.name));
+            let reason = reason.with("point", &asking.point.name);
+            reason.with("because", "its answers were too old before they could be used")
+        };
+        (Phase::Over, vec![Do::Reply(Answer::Refusal(askings.iter().map(reason).collect()))])
+    }
+
+    /// The call as it stands, with what it has heard
+    #[must_use]
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+
     fn settle(&self, end: End) -> Do {
         Do::Settle(Settle::new(self.call.effect, end))
     }
 }
+
+/// How often the outside decision points of one call are asked
+const ROUNDS_MAX: u8 = 3;

@@ -7,6 +7,7 @@ use crate::{
     hash::Hash,
     names::{Invalid, Name, Tool, ToolName},
     node::Node,
+    outside::Point,
     path::FieldPath,
     pattern::{Conditions, Match, Pattern, Source, picks},
     rules::Rules,
@@ -37,6 +38,8 @@ pub struct Bundle {
     pub purposes: BTreeMap<Name, Purpose>,
     /// What refuses or asks
     pub rules: Arc<dyn Rules>,
+    /// Decision points that are asked over the network
+    pub points: Vec<Arc<Point>>,
 }
 
 impl Bundle {

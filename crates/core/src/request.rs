@@ -5,6 +5,7 @@ use crate::{
     hash::Hash,
     names::{EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
+    outside::Answer,
     pattern::Source,
     reason::Reason,
     time::Millis,
@@ -69,6 +70,8 @@ pub struct Call {
     pub arguments: BTreeMap<String, Value>,
     /// How the arguments fit which definition
     pub fit: Fit,
+    /// What outside decision points have said so far
+    pub answers: Vec<Answer>,
 }
 
 /// How arguments fit the input schema of a definition

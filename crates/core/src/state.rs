@@ -124,6 +124,8 @@ pub struct Task {
     pub returned: BTreeMap<Source, BTreeSet<Hash>>,
     /// Calls in it and below that are not settled
     pub open: u32,
+    /// How often outside decision points were told arguments for it
+    pub consulted: u32,
     children: BTreeSet<TaskId>,
     generations: Vec<(Node, u64)>,
 }
@@ -370,6 +372,11 @@ impl State {
             Event::Settled(settled) => self.settled(settled, record.time),
             Event::Changed(changed) => self.changed(changed),
             Event::Noted(Noted::Discovered { connector, tools }) => self.discovered(connector, tools),
+            Event::Noted(Noted::Consulted { task, .. }) => {
+                if let Some(task) = self.tasks.get_mut(task) {
+                    task.consulted = task.consulted.saturating_add(1);
+                }
+            }
             Event::Refused(_) | Event::Noted(Noted::Probed { .. }) => {}
         }
     }
@@ -433,6 +440,7 @@ impl State {
             held: 0,
             returned: BTreeMap::new(),
             open: 0,
+            consulted: 0,
             children: BTreeSet::new(),
             generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
         };

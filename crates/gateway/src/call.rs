@@ -7,6 +7,7 @@ use crate::{
     catalogue::Catalogue,
     door::Door,
     links::{Links, Unready},
+    points::Points,
     settings::REQUESTS_PER_RUN_MAX,
 };
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use portreeve_core::{
     hash::Hash,
     life::{Answer, Do, Happened, Life},
     names::{EffectId, RunId, Tool},
+    outside::Asking,
     reason::{Reason, Word},
     request::{Call, Request},
 };
@@ -38,6 +40,7 @@ pub struct Calls {
     latches: Arc<Latches>,
     links: Arc<Links>,
     catalogue: Arc<Catalogue>,
+    points: Arc<Points>,
     /// How many stops there were
     stops: watch::Sender<u64>,
     // Held only for a look-up, never across an await.
@@ -96,9 +99,15 @@ struct Sent {
 impl Calls {
     /// No calls yet
     #[must_use]
-    pub fn new(door: Door, latches: Arc<Latches>, links: Arc<Links>, catalogue: Arc<Catalogue>) -> Arc<Self> {
+    pub fn new(
+        door: Door,
+        latches: Arc<Latches>,
+        links: Arc<Links>,
+        catalogue: Arc<Catalogue>,
+        points: Arc<Points>,
+    ) -> Arc<Self> {
         let stops = watch::Sender::new(0);
-        Arc::new(Self { door, latches, links, catalogue, stops, under_way: Mutex::default() })
+        Arc::new(Self { door, latches, links, catalogue, points, stops, under_way: Mutex::default() })
     }
 
     /// A place for one request of a run; none if it has as many as it may have
@@ -123,17 +132,18 @@ impl Calls {
 
     async fn steps(self: Arc<Self>, incoming: Incoming, mut entered: Entered) -> Vec<u8> {
         let Incoming { call, message, id, .. } = incoming;
-        let (asked, tool) = (call.clone(), call.tool.clone());
-        let mut link = self.links.ready(asked.run, &tool.connector);
+        let tool = call.tool.clone();
+        let mut link = self.links.ready(call.run, &tool.connector);
         let (mut life, first) = Life::start(call, link.is_some());
         let mut steps = VecDeque::from([first]);
         let mut answered = None;
         while let Some(step) = steps.pop_front() {
             let happened = match step {
                 Do::Ask(call) => self.asked(Request::Ask(call)).await,
+                Do::Consult(askings) => self.consult(life.effect(), askings, &mut entered.cancelled).await,
                 Do::Admit(call) => self.asked(Request::Call(call)).await,
                 Do::Prepare => {
-                    let (ready, happened) = self.prepare(&asked, &mut entered.cancelled).await;
+                    let (ready, happened) = self.prepare(life.call(), &mut entered.cancelled).await;
                     link = ready;
                     happened
                 }
@@ -157,10 +167,24 @@ impl Calls {
         match self.door.submit(request).await {
             Reply::Permit(permit) => Happened::Admitted(permit),
             Reply::Clear => Happened::Clear,
+            Reply::Consult(askings) => Happened::Consult(askings),
             Reply::Refused(reasons) => Happened::Refused(reasons),
             Reply::Recorded | Reply::Opened(_) => {
                 Happened::Refused(vec![Reason::new(Word::RecordUnavailable, "record")])
             }
+        }
+    }
+
+    /// Asks outside decision points, for no longer than the client waits
+    async fn consult(
+        &self,
+        effect: EffectId,
+        askings: Vec<Asking>,
+        cancel: &mut oneshot::Receiver<String>,
+    ) -> Happened {
+        tokio::select! {
+            answers = self.points.ask(effect, askings) => Happened::Heard(answers),
+            why = cancel => Happened::NotPrepared(cancelled(why)),
         }
     }
 

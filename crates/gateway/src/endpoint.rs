@@ -195,7 +195,7 @@ impl Endpoints {
             return Err(reply::refused_call(id.raw(), &[reason]));
         }
         let effect = draw().map_err(|why| reply::unreachable(id.raw(), &why))?;
-        Ok(Call { effect: EffectId(effect), run, tool, arguments, fit })
+        Ok(Call { effect: EffectId(effect), run, tool, arguments, fit, answers: Vec::new() })
     }
 
     fn initialize(&self, id: &str, connector: &Name, wanted: &str) -> Reply {

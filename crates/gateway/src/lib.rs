@@ -15,6 +15,7 @@ pub mod history;
 pub mod links;
 pub mod listen;
 pub mod modes;
+pub mod points;
 pub mod private;
 pub mod reaper;
 pub mod serve;

@@ -11,6 +11,7 @@ use crate::{
     links::Links,
     listen,
     modes::{Observing, observing},
+    points::Points,
     private, reaper,
     settings::{CONNECTIONS_MAX, LOG_RESERVE_BYTES, Settings},
     snapshots,
@@ -152,7 +153,8 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         Arc::clone(&fence),
         &settings,
     ));
-    let calls = Calls::new(door.clone(), Arc::clone(&latches), Arc::clone(&links), Arc::clone(&catalogue));
+    let calls =
+        Calls::new(door.clone(), Arc::clone(&latches), Arc::clone(&links), Arc::clone(&catalogue), Points::new(clock));
     let tasks =
         Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone(), Arc::clone(&fence));
     let endpoints =

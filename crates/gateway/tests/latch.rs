@@ -87,7 +87,14 @@ impl House {
         self.calls += 1;
         let tool = Tool { connector: "shop".parse().unwrap(), name: "act".parse().unwrap() };
         let fit = Fit { pin: Hash::of(b"act"), error: None };
-        let call = Call { effect: EffectId(self.calls), run: RunId(run), tool, arguments: BTreeMap::new(), fit };
+        let call = Call {
+            effect: EffectId(self.calls),
+            run: RunId(run),
+            tool,
+            arguments: BTreeMap::new(),
+            fit,
+            answers: Vec::new(),
+        };
         match self.turn(Request::Call(call)) {
             Reply::Permit(permit) => permit,
             reply => panic!("{reply:?}"),

@@ -7,6 +7,7 @@ use crate::{
     coverage::{Coverage, Tested},
     definition::Definition,
     document::{Document, Table},
+    extra::{self, Extra},
     facts::{self, Facts},
     files::{File, Files, Folder},
     finding::{Finding, Place, sort},
@@ -169,17 +170,21 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
     if let Err(error) = &rules {
         findings.push(Finding::error(Place::file("rules"), error.clone(), ""));
     }
+    let extra = extra::read(&sorted, &facts, &model, &mut findings);
     let placed = rules.as_ref().map(CedarRules::places).unwrap_or_default();
     sort(&mut findings);
     let Facts { agents, users, connectors, pins, .. } = facts;
     let complete = (|| {
+        let digest = files.digest();
+        let Extra { points, inside } = extra;
         let bundle = Bundle {
-            digest: files.digest(),
+            digest,
             agents: whole(agents)?,
             users: whole(users)?,
             connectors: whole(connectors)?,
             purposes,
-            rules: Arc::new(rules.ok()?),
+            rules: extra::beside(rules.ok()?, inside, digest),
+            points,
         };
         let pins = whole(pins)?;
         findings.iter().all(|finding| !finding.is_error()).then_some((bundle, pins))
@@ -214,7 +219,7 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
                 drop(profiles.insert(name, document(file, findings, |d, t| profile::shared(d, t, file))));
             }
             Folder::Pins => drop(facts.pins.insert(name, pins::read(file, findings))),
-            Folder::Connectors | Folder::Purposes | Folder::Rules => {}
+            Folder::Connectors | Folder::Purposes | Folder::Rules | Folder::Extra | Folder::ExtraFiles => {}
         }
     }
     let mut used = BTreeSet::new();
@@ -241,7 +246,7 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
 }
 
 /// Reads one TOML file; `None` if anything in it is wrong
-fn document<T>(
+pub(crate) fn document<T>(
     file: &File<'_>,
     findings: &mut Vec<Finding>,
     read: impl for<'d, 't> FnOnce(&'d Document<'t>, Table<'d, 't>) -> Option<T>,

@@ -182,6 +182,37 @@ impl CedarRules {
         Ok((resource, Some(slice.entities.clone().add_entities(own, None)?)))
     }
 
+    /// No rules: what a call is in Cedar's world, for decision points that are ordinary Cedar
+    pub(crate) fn world(model: Arc<Model>) -> Result<Self, String> {
+        Ok(Self::new(Vec::new(), model, Types::new()?))
+    }
+
+    /// A call as its requests, one for the tool and one for each variant, and all entities that it brings along
+    pub(crate) fn requests(
+        &self,
+        question: &Question<'_>,
+    ) -> Result<(Vec<Request>, Entities), Box<dyn std::error::Error>> {
+        let slice = self.slice(question)?;
+        let input = self.model.tools.get(question.tool).and_then(|subject| subject.input.as_ref());
+        let context = context::context(question, input, &self.types)?;
+        let mut own = Vec::new();
+        if let Some((name, user)) = question.user.zip(question.person) {
+            own.extend(context::user(name.as_str(), user, &self.model.attributes, &self.types)?);
+        }
+        let mut resource = slice.tool.clone();
+        if let Some(target) = question.target {
+            let (target, entities) = context::target(target, &slice.tool)?;
+            own.extend(entities);
+            resource = target;
+        }
+        let request = |action: &EntityUid| {
+            let principal = uid(&self.types.agent, question.agent.as_str());
+            Request::new(principal, action.clone(), resource.clone(), context.clone(), None)
+        };
+        let requests = slice.actions.iter().map(request).collect::<Result<_, _>>()?;
+        Ok((requests, slice.entities.clone().add_entities(own, None)?))
+    }
+
     /// Whether a rule without conditions covers every call that is one of these actions
     fn forbids(&self, tool: &Tool, actions: &[String]) -> bool {
         let [own, connector] = [tool.to_string(), tool.connector.to_string()];

@@ -107,7 +107,10 @@ fn texts(old: &Loaded, new: &Loaded, changes: &mut Changes) {
         let [before, after] = [&old, &new].map(|files| files.under(folder));
         for (path, text) in &before {
             match (after.get(path), folder) {
-                (None, "extra/") => changes.push(&format!("{what} {path}"), Verdict::Wider, "it is gone"),
+                // What a point decides by may permit or refuse; only the point as a whole takes away.
+                (None, "extra/") if is_whole(path, &after) => {
+                    changes.push(&format!("{what} {path}"), Verdict::Wider, "it is gone")
+                }
                 (now, _) if now != Some(text) => {
                     changes.push(&format!("{what} {path}"), Verdict::Unclear, "it says something else");
                 }
@@ -116,10 +119,17 @@ fn texts(old: &Loaded, new: &Loaded, changes: &mut Changes) {
         }
         for path in after.keys().filter(|path| !before.contains_key(*path)) {
             // Definitions are the base of what rules see of arguments.
-            let verdict = if folder == "extra/" { Verdict::Narrower } else { Verdict::Unclear };
+            let narrower = folder == "extra/" && is_whole(path, &before);
+            let verdict = if narrower { Verdict::Narrower } else { Verdict::Unclear };
             changes.push(&format!("{what} {path}"), verdict, "it is new");
         }
     }
+}
+
+/// Whether a file comes or goes with the decision point that it belongs to, `extra/NAME.toml`
+fn is_whole(path: &str, other: &BTreeMap<&str, &str>) -> bool {
+    let name = path.strip_prefix("extra/").and_then(|rest| rest.split_once('/'));
+    name.is_none_or(|(name, _)| !other.contains_key(format!("extra/{name}.toml").as_str()))
 }
 
 /// The rules by what their reasons call them, each as Cedar writes it

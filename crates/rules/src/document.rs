@@ -164,7 +164,7 @@ impl<'t> Document<'t> {
         if ms.is_none() {
             self.error(
                 &cell.span(),
-                "expected a time: a whole number and s, m, h or d",
+                "expected a time: a whole number and ms, s, m, h or d",
                 format!("for example: {example}"),
             );
         } else if ms.is_some_and(|ms| ms > most_ms) {
@@ -315,14 +315,18 @@ fn plain(text: &str) -> String {
 }
 
 fn in_words(ms: i64) -> String {
-    let units = [(86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes")];
+    let units = [(86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1_000, "seconds")];
     let unit = units.into_iter().find(|(unit, _)| ms >= *unit);
     unit.map_or_else(|| format!("{ms} ms"), |(unit, name)| format!("{} {name}", ms / unit))
 }
 
-/// A time as policy files write it, in milliseconds: a whole number and `s`, `m`, `h` or `d`; `None` for anything else
+/// A time as policy files write it, in milliseconds: a whole number and `ms`, `s`, `m`, `h` or `d`; `None` for anything else
 #[must_use]
 pub fn duration_ms(text: &str) -> Option<i64> {
+    if let Some(digits) = text.strip_suffix("ms") {
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        return digits.parse().ok().filter(|ms| plain && *ms > 0);
+    }
     let unit = match text.chars().last()? {
         's' => 1_000,
         'm' => 60_000,

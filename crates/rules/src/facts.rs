@@ -98,7 +98,7 @@ pub(crate) fn user(doc: &Document<'_>, mut table: Table<'_, '_>, file: &File<'_>
     Some(User { accounts, groups: groups?.into_iter().collect(), attributes: attributes? })
 }
 
-const CLASSES: [(&str, Class); 4] =
+pub(crate) const CLASSES: [(&str, Class); 4] =
     [("read", Class::Read), ("write", Class::Write), ("execute", Class::Execute), ("escalate", Class::Escalate)];
 
 pub(crate) fn class(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Class> {

@@ -34,7 +34,15 @@ impl Files {
         for name in walk.names(&root, "") {
             if root.join(&name).is_dir() && Folder::named(&name).is_some() {
                 for file in walk.names(&root, &name) {
-                    walk.file(&root, format!("{name}/{file}"));
+                    let path = format!("{name}/{file}");
+                    // A decision point has a folder of its own.
+                    if name == EXTRA && root.join(&path).is_dir() {
+                        for inner in walk.names(&root, &path) {
+                            walk.file(&root, format!("{path}/{inner}"));
+                        }
+                    } else {
+                        walk.file(&root, path);
+                    }
                 }
             } else {
                 walk.file(&root, name);
@@ -107,10 +115,19 @@ pub(crate) enum Folder {
     Pins,
     Purposes,
     Rules,
+    /// What an outside decision point is
+    Extra,
+    /// What it holds
+    ExtraFiles,
 }
 
+/// The folder of outside decision points
+const EXTRA: &str = "extra";
+/// What the folder of one of them may hold
+const EXTRA_ENDINGS: [&str; 4] = [".cedar", ".cedarschema", ".json", ".rego"];
+
 impl Folder {
-    const ALL: [(&'static str, &'static str, Self); 7] = [
+    const ALL: [(&'static str, &'static str, Self); 8] = [
         ("agents", ".toml", Self::Agents),
         ("users", ".toml", Self::Users),
         ("connectors", ".toml", Self::Connectors),
@@ -118,6 +135,7 @@ impl Folder {
         ("pins", ".json", Self::Pins),
         ("purposes", ".toml", Self::Purposes),
         ("rules", ".cedar", Self::Rules),
+        (EXTRA, ".toml", Self::Extra),
     ];
 
     fn named(name: &str) -> Option<(&'static str, Self)> {
@@ -131,14 +149,21 @@ impl Folder {
 
     /// The folder of a path and the name that it gives
     fn of(path: &str) -> Result<(Self, Name), (String, String)> {
-        let layout = "a policy has agents/, users/, connectors/, profiles/, purposes/ with *.toml, pins/ with *.json, \
-            and rules/ with *.cedar";
+        let layout = "a policy has agents/, users/, connectors/, profiles/, purposes/, extra/ with *.toml, pins/ with \
+             *.json, and rules/ with *.cedar";
         let (folder, file) = path.split_once('/').unwrap_or((path, ""));
-        if folder == "extra" {
-            return Err((
-                "outside decision points (`extra/`) are not enforced by this version yet".to_owned(),
-                "take the folder out; nothing in it would be asked".to_owned(),
-            ));
+        if let (EXTRA, Some((name, inner))) = (folder, file.split_once('/')) {
+            if inner.contains('/')
+                || !EXTRA_ENDINGS.iter().any(|ending| inner.len() > ending.len() && inner.ends_with(ending))
+            {
+                let remedy = format!(
+                    "the folder of a decision point holds {}",
+                    EXTRA_ENDINGS.map(|ending| format!("*{ending}")).join(", ")
+                );
+                return Err((format!("`{path}` is no part of a decision point"), remedy));
+            }
+            let name = name.parse().map_err(|error| (format!("{error}"), "rename the folder".to_owned()))?;
+            return Ok((Self::ExtraFiles, name));
         }
         let Some((ending, folder)) = Self::named(folder) else {
             let near = suggest(folder, Self::ALL.iter().map(|(name, ..)| *name));

@@ -20,6 +20,7 @@ mod definition;
 mod diff;
 mod document;
 mod explain;
+mod extra;
 mod facts;
 mod files;
 mod finding;

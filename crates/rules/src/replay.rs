@@ -16,6 +16,7 @@ use portreeve_core::{
     judge::{Admission, Shelf, judge_open},
     log::Head,
     names::{EffectId, TaskId},
+    outside::{Answer, Said},
     policy::Bundle,
     reason::{Reason, Word},
     request::{Call, Clock, Fit, Open},
@@ -357,7 +358,13 @@ pub fn rebuild(record: &Record, admitted: &Admitted, facts: &CallFacts) -> Resul
     let arguments = facts.arguments.iter().map(|(name, given)| Some((name.clone(), given.value.value()?)));
     let arguments = arguments.collect::<Option<BTreeMap<_, _>>>().ok_or("an argument is not kept")?;
     let fit = Fit { pin: facts.pin, error: None };
-    Ok(Call { effect: admitted.effect, run, tool: facts.tool.clone(), arguments, fit })
+    let answers = admitted.inputs.outside.iter().map(|heard| {
+        let question = heard.question.value()?.as_str()?.parse().ok()?;
+        let effect = heard.reused.unwrap_or(admitted.effect);
+        Some(Answer { point: heard.point.clone(), question, effect, at: heard.at, said: Said::Permit })
+    });
+    let answers = answers.collect::<Option<_>>().ok_or("the answer of an outside decision point is not kept")?;
+    Ok(Call { effect: admitted.effect, run, tool: facts.tool.clone(), arguments, fit, answers })
 }
 
 /// What a judgement says otherwise than the record

@@ -146,7 +146,7 @@ pub(crate) fn rules(
     rules
 }
 
-fn syntax(file: &File<'_>, error: &cedar_policy::ParseError) -> Finding {
+pub(crate) fn syntax(file: &File<'_>, error: &cedar_policy::ParseError) -> Finding {
     let label = error.labels().and_then(|mut labels| labels.next());
     let place = label.as_ref().map_or_else(
         || Place::file(file.path),

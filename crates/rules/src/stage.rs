@@ -7,13 +7,14 @@ use crate::{Loaded, fits::Fits};
 use portreeve_core::{
     commit::Committed,
     event::{
-        Accepted, Actor, Admitted, Began, CallFacts, Changed, Charge, ChosenBy, End, Event, Given, Record, Settled,
-        What,
+        Accepted, Actor, Admitted, Began, CallFacts, Changed, Charge, ChosenBy, End, Event, Given, Inputs, Record,
+        Settled, What,
     },
     hash::Hash,
-    judge::{Admission, Shelf, judge_call, judge_open},
+    judge::{self, Admission, Judged, Shelf, judge_call, judge_open},
     names::{EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::Node,
+    outside::{Answer, Asking, Said},
     pattern::Source,
     policy::{Bundle, Class, Purpose, Users},
     reason::{Reason, Verdict, Word, verdict},
@@ -59,6 +60,8 @@ pub struct Judgement {
     pub reasons: Vec<Reason>,
     /// What admitting it means, if nothing is unmet
     pub admission: Option<Admission>,
+    /// Outside decision points on the network that would be asked; here each counts as a yes
+    pub unasked: Vec<Name>,
 }
 
 impl Judgement {
@@ -66,13 +69,38 @@ impl Judgement {
     #[must_use]
     pub fn of(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Self {
         match judge_call(state, shelf, call, clock) {
-            Ok(admission) => Self { reasons: Vec::new(), admission: Some(admission) },
+            Ok(Judged::Admit(admission)) => {
+                Self { reasons: Vec::new(), admission: Some(admission), unasked: Vec::new() }
+            }
+            Ok(Judged::Consult(askings)) => Self::as_if_permitted(state, shelf, call, clock, &askings),
+            Err(reasons) => Self::refused(reasons),
+        }
+    }
+
+    /// Nobody is asked here: what outside decision points would say counts as a yes
+    fn as_if_permitted(state: &State, shelf: &Shelf, call: &Call, clock: Clock, askings: &[Asking]) -> Self {
+        let mut call = call.clone();
+        let at = judge::now(state, clock).0;
+        call.answers.extend(askings.iter().map(|asking| Answer {
+            point: asking.point.name.clone(),
+            question: asking.question,
+            effect: call.effect,
+            at,
+            said: Said::Permit,
+        }));
+        let unasked: BTreeSet<Name> = askings.iter().map(|asking| asking.point.name.clone()).collect();
+        match judge_call(state, shelf, &call, clock) {
+            Ok(Judged::Admit(admission)) => {
+                Self { reasons: Vec::new(), admission: Some(admission), unasked: unasked.into_iter().collect() }
+            }
+            // It has every answer that it asked for.
+            Ok(Judged::Consult(_)) => Self::refused(Vec::new()),
             Err(reasons) => Self::refused(reasons),
         }
     }
 
     pub(crate) fn refused(reasons: Vec<Reason>) -> Self {
-        Self { reasons, admission: None }
+        Self { reasons, admission: None, unasked: Vec::new() }
     }
 
     /// What follows
@@ -228,6 +256,7 @@ impl<'p> Stage<'p> {
             tool: tool.clone(),
             arguments: arguments.clone(),
             fit: Fit { pin: PIN, error },
+            answers: Vec::new(),
         }
     }
 
@@ -282,6 +311,7 @@ impl<'p> Stage<'p> {
             bundle: self.bundle.digest,
             now: self.clock.steady,
             what: What::Call(facts),
+            inputs: Inputs::default(),
             because: None,
         };
         self.apply(Event::Admitted(Box::new(admitted)));

@@ -1,7 +1,5 @@
 //! Policies that are large, or try to be: read in time, or refused with a clear word.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use portreeve_rules::{Files, Finding, compile, load};
 use std::{
     fs,

@@ -1,5 +1,7 @@
 //! What ships in `policies`: the profiles against the definitions they were written from, and the example.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
+
 use portreeve_core::names::{Name, ToolName};
 use portreeve_rules::{Files, Loaded, check, compile, load, pinned};
 use std::{
@@ -160,4 +162,31 @@ fn the_example_pins_what_is_shipped() {
             assert_eq!(all.get(tool), Some(definition), "{connector}.{tool}");
         }
     }
+}
+
+/// What the walkthrough quotes of the example stands there
+#[test]
+fn the_walkthrough_quotes_the_example() {
+    let bare = |line: &str| line.split("  #").next().unwrap_or_default().trim().to_owned();
+    let mut lines = BTreeSet::new();
+    for folder in ["agents", "users", "connectors", "profiles", "purposes", "rules"] {
+        for entry in fs::read_dir(policies().join("examples").join(folder)).unwrap() {
+            lines.extend(read(entry.unwrap().path()).lines().map(bare));
+        }
+    }
+    let text = read(policies().join("../docs/first-policies.md"));
+    let mut quoted = 0;
+    for block in text.split("```").skip(1).step_by(2) {
+        let Some(block) = block.strip_prefix("toml\n").or_else(|| block.strip_prefix("cedar\n")) else { continue };
+        // A command is broken into several lines for the page.
+        let mut within = false;
+        for line in block.lines().map(bare).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            within = (within || line.starts_with("command = [")) && !line.ends_with(']');
+            if !within && !line.ends_with("\"]") {
+                assert!(lines.contains(&line), "the example has no line {line:?}");
+                quoted += 1;
+            }
+        }
+    }
+    assert!(quoted > 80, "{quoted}");
 }

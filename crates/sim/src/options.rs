@@ -71,6 +71,8 @@ pub enum Sabotage {
     LongerGrants,
     /// Bytes leave under a grant that is over
     IgnoreGrants,
+    /// Whatever outside decision points say is taken for a yes
+    IgnoreAnswers,
 }
 
 impl Sabotage {
@@ -93,5 +95,6 @@ impl Sabotage {
         Self::ForgetAncestors,
         Self::LongerGrants,
         Self::IgnoreGrants,
+        Self::IgnoreAnswers,
     ];
 }

@@ -45,6 +45,8 @@ pub(crate) struct Oracle {
     acknowledged: Vec<(String, u64)>,
     stops: BTreeMap<String, u64>,
     arrived: BTreeSet<String>,
+    /// What outside decision points really said last about each effect
+    said: BTreeMap<(String, String), bool>,
     pub(crate) found: Vec<Found>,
 }
 
@@ -66,6 +68,7 @@ impl Oracle {
             acknowledged: Vec::new(),
             stops: BTreeMap::new(),
             arrived: BTreeSet::new(),
+            said: BTreeMap::new(),
             found: Vec::new(),
         }
     }
@@ -102,6 +105,11 @@ impl Oracle {
     /// A new life of the process knows of no earlier request to stop
     pub(crate) fn restarted(&mut self) {
         self.asked.clear();
+    }
+
+    /// An outside decision point was asked about an effect
+    pub(crate) fn consulted(&mut self, effect: EffectId, point: &str, permits: bool) {
+        self.said.insert((effect.to_string(), point.to_owned()), permits);
     }
 
     pub(crate) fn stop_asked(&mut self, node: &Node) {

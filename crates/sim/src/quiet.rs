@@ -3,9 +3,10 @@
 use crate::{gateway::Gateway, oracle::Found, world::World};
 use portreeve_core::{
     event::{Actor, Admitted, CallFacts, Event, Record, What, decode},
-    judge::{Admission, Observed, Shelf, judge_call},
+    judge::{Admission, Judged, Observed, Shelf, judge_call},
     log::Head,
     names::GrantId,
+    outside::{Answer, Said},
     reason::Word,
     request::{Call, Clock, Fit},
     state::{OpenWhat, State},
@@ -96,7 +97,10 @@ impl World {
                 {
                     let rebuilt = rebuild(&record, admitted, facts);
                     let judged = rebuilt.map(|call| judge_call(&state, &shelf, &call, Clock::at(admitted.now.0)));
-                    let same = matches!(&judged, Some(Ok(judged)) if is_recorded(judged, admitted, facts));
+                    let same = matches!(
+                        &judged,
+                        Some(Ok(Judged::Admit(judged))) if is_recorded(judged, admitted, facts)
+                    );
                     if !same {
                         found.push(format!("{} is judged as {judged:?}, recorded {admitted:?}", admitted.effect));
                     }
@@ -118,7 +122,18 @@ fn rebuild(record: &Record, admitted: &Admitted, facts: &CallFacts) -> Option<Ca
     let arguments = facts.arguments.iter().map(|(name, given)| Some((name.clone(), given.value.value()?)));
     let arguments = arguments.collect::<Option<BTreeMap<_, _>>>()?;
     let fit = Fit { pin: facts.pin, error: None };
-    Some(Call { effect: admitted.effect, run, tool: facts.tool.clone(), arguments, fit })
+    let answers = heard(admitted)?;
+    Some(Call { effect: admitted.effect, run, tool: facts.tool.clone(), arguments, fit, answers })
+}
+
+/// The answers of outside decision points that the record holds
+fn heard(admitted: &Admitted) -> Option<Vec<Answer>> {
+    let answers = admitted.inputs.outside.iter().map(|heard| {
+        let question = heard.question.value()?.as_str()?.parse().ok()?;
+        let effect = heard.reused.unwrap_or(admitted.effect);
+        Some(Answer { point: heard.point.clone(), question, effect, at: heard.at, said: Said::Permit })
+    });
+    answers.collect()
 }
 
 /// Whether a judgement is the one that the record holds
@@ -135,6 +150,7 @@ fn is_recorded(judged: &Admission, admitted: &Admitted, facts: &CallFacts) -> bo
         charges: facts.charges.clone(),
         now: admitted.now,
         chosen_by: facts.arguments.iter().map(|(name, given)| (name.clone(), given.by)).collect(),
+        heard: heard(admitted).unwrap_or_default(),
         wanted: BTreeSet::new(),
         digested: BTreeSet::new(),
         observed: judged.observed.clone(),

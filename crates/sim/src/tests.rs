@@ -56,7 +56,7 @@ fn every_missing_guard_is_found_by_the_invariant_that_names_it() {
             Sabotage::RepeatUnknown | Sabotage::NotSentAfterBytes | Sabotage::ReusePermit => &["I12"],
             Sabotage::DiskLies => &["I1", "I2", "I6"],
             Sabotage::SkipRecovery | Sabotage::NoReap | Sabotage::ReapUnverified => &["I5"],
-            Sabotage::TrustWallClock => &["I6"],
+            Sabotage::TrustWallClock | Sabotage::IgnoreAnswers => &["I6"],
             Sabotage::DelegateAsOwner => &["I11"],
             Sabotage::LateLatch | Sabotage::ForgetAncestors => &["I14"],
             Sabotage::LongerGrants | Sabotage::IgnoreGrants => &["I4"],

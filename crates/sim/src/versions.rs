@@ -7,6 +7,7 @@ use portreeve_core::{
     decimal::Decimal,
     hash::Hash,
     names::{Name, Tool},
+    outside::{Cover, Covers, Point, Sends, Wire},
     path::FieldPath,
     pattern::{Operand, Pattern},
     policy::{
@@ -32,6 +33,8 @@ pub(crate) struct Version {
     pub(crate) purposes: Vec<Spec>,
     /// Tools that a rule forbids to tasks of a purpose
     pub(crate) forbidden: Vec<(&'static str, &'static str)>,
+    /// Decision points, and the tool that each is asked about
+    pub(crate) points: Vec<(&'static str, &'static str)>,
 }
 
 /// One purpose
@@ -114,8 +117,22 @@ impl Version {
                 .map(|spec| Some((spec.name.parse().ok()?, spec.purpose()?)))
                 .collect::<Option<_>>()?,
             rules: Arc::new(Forbidden(self.forbidden.clone())),
+            points: self.points.iter().map(|(name, tool)| point(name, tool)).collect::<Option<_>>()?,
         })
     }
+}
+
+fn point(name: &str, tool: &str) -> Option<Arc<Point>> {
+    let usage = Usage { tool: tool.parse().ok()?, variant: None };
+    Some(Arc::new(Point {
+        name: name.parse().ok()?,
+        wire: Wire::Opa,
+        url: format!("http://{name}.test/v1/data/sim"),
+        timeout_ms: 300,
+        reuse_ms: 0,
+        sends: if name == "limits" { Sends::Digests } else { Sends::Arguments },
+        covers: Covers::Some(vec![Cover::Usage(usage)]),
+    }))
 }
 
 impl Spec {
@@ -234,6 +251,7 @@ pub(crate) fn all() -> Vec<Version> {
     no_user.users.clear();
     let mut wider = Version { name: "wider", ..base.clone() };
     wider.connectors.push("mail");
+    wider.points.push(("eyes", "mail.send"));
     for spec in &mut wider.purposes {
         spec.calls = None;
         spec.steps.push(Step {
@@ -291,6 +309,7 @@ fn base() -> Version {
             spec("nightly", &["helper"], None, (40_000, Some(10_000), None), vec![look(), refund(2)]),
         ],
         forbidden: Vec::new(),
+        points: vec![("limits", "shop.refund")],
     }
 }
 

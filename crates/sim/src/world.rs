@@ -18,6 +18,7 @@ use crate::{
 };
 use portreeve_core::{
     names::{EffectId, GrantId, MemoryId, RunId, TaskId, Tool},
+    outside::{Answer, Asking, Said},
     request::Clock,
     time::Millis,
 };
@@ -152,6 +153,21 @@ impl Env {
         self.oracle.left(effect, &tool.to_string(), at);
         self.report.sent += 1;
         self.upstream.receive(effect, TIMEOUT_MS, (&mut self.random, !self.calm))
+    }
+
+    /// An outside decision point is asked; it may refuse, be silent, or talk nonsense
+    pub(crate) fn consult(&mut self, effect: EffectId, asking: &Asking) -> Answer {
+        let at = self.clock().steady;
+        let said = match self.random.below(100) {
+            0..80 => Said::Permit,
+            80..90 => Said::Refuse(None),
+            90..95 => Said::Silent("nothing came".to_owned()),
+            _ => Said::Failed("no JSON".to_owned()),
+        };
+        let point = &asking.point.name;
+        self.oracle.consulted(effect, point.as_str(), said == Said::Permit);
+        let said = if self.sabotage(Sabotage::IgnoreAnswers) { Said::Permit } else { said };
+        Answer { point: point.clone(), question: asking.question, effect, at, said }
     }
 
     /// An agent hears that its task is open

@@ -90,7 +90,8 @@ pub enum Address {
     Form(String),
 }
 
-type Io = TokioIo<Pin<Box<dyn Stream>>>;
+/// What a connection is driven over
+pub(crate) type Io = TokioIo<Pin<Box<dyn Stream>>>;
 type Driver = Connection<Io, Gated>;
 
 struct Idle {
@@ -105,7 +106,8 @@ impl fmt::Debug for Idle {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send {}
+/// What bytes go through, encrypted or not
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 
 impl Http {
@@ -248,21 +250,8 @@ impl Http {
                 return Ok((idle.sender, idle.driver));
             }
         }
-        let stream = tokio::time::timeout(CONNECT, self.connect()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let stream = tokio::time::timeout(CONNECT, dial(&self.uri)).await.map_err(|_| io::ErrorKind::TimedOut)??;
         handshake(TokioIo::new(stream)).await.map_err(io::Error::other)
-    }
-
-    async fn connect(&self) -> io::Result<Pin<Box<dyn Stream>>> {
-        let secure = self.uri.scheme_str() == Some("https");
-        let host = self.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let port = self.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port)).await?;
-        stream.set_nodelay(true)?;
-        if !secure {
-            return Ok(Box::pin(stream));
-        }
-        let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        Ok(Box::pin(tls()?.connect(name, stream).await?))
     }
 
     fn keep(&self, sender: SendRequest<Gated>, driver: Driver) {
@@ -291,6 +280,20 @@ pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// The header that carries the protocol version
 pub const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
+/// A connection to the host of an address; the environment names no proxy that would be asked
+pub(crate) async fn dial(uri: &Uri) -> io::Result<Pin<Box<dyn Stream>>> {
+    let secure = uri.scheme_str() == Some("https");
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    if !secure {
+        return Ok(Box::pin(stream));
+    }
+    let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    Ok(Box::pin(tls()?.connect(name, stream).await?))
+}
+
 fn tls() -> io::Result<TlsConnector> {
     static CONFIG: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
     if let Some(config) = CONFIG.get() {
@@ -308,7 +311,15 @@ fn tls() -> io::Result<TlsConnector> {
 }
 
 /// Polls `work` and the socket that it waits for, in one task
-async fn drive<T>(work: impl Future<Output = Result<T, String>>, driver: &mut Driver) -> Result<T, String> {
+pub(crate) async fn drive<T, B>(
+    work: impl Future<Output = Result<T, String>>,
+    driver: &mut Connection<Io, B>,
+) -> Result<T, String>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let mut work = pin!(work);
     poll_fn(|context| {
         if let Poll::Ready(done) = work.as_mut().poll(context) {
@@ -369,7 +380,7 @@ fn is_response(event: &[u8]) -> bool {
     }
 }
 
-fn cause(error: &hyper::Error) -> String {
+pub(crate) fn cause(error: &hyper::Error) -> String {
     let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     format!("{error}{source}")
 }

@@ -7,6 +7,7 @@
 //! Architecture Invariant: nothing here decides whether a call may happen, and no token that was presented
 //! to us is ever in reach of this crate. What cannot be proven unsent is `Lost`.
 
+pub mod ask;
 pub mod child;
 pub mod clock;
 pub mod http;

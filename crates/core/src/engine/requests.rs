@@ -4,14 +4,15 @@ use super::{Bundles, Draft, Engine, PERMIT_MS, Permit, Reply, Snapshots, refusal
 use crate::{
     commit::Committed,
     event::{
-        Accepted, Actor, Admitted, Because, Began, CallFacts, Changed, ChosenBy, End, Event, Given, Granted, Noted,
-        Refused, Settled, Stopped, What,
+        Accepted, Actor, Admitted, Because, Began, CallFacts, Changed, ChosenBy, End, Event, Given, Granted, Heard,
+        Inputs, Noted, Refused, Settled, Stopped, Told, What,
     },
     hash::Hash,
-    judge::{self, Admission, Observed},
+    judge::{self, Admission, Judged, Observed},
     log::Log,
     names::{EffectId, Name, RunId, TaskId},
     node::Node,
+    outside::{Answer, Asking, Sends},
     pattern::Source,
     reason::Reason,
     request::{Call, ChangeWhat, Clock, Open, Request, Settle},
@@ -23,11 +24,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     pub(super) fn judge(&mut self, request: &Request, clock: Clock, draft: &mut Draft) -> Reply {
         match request {
             Request::Call(call) => match judge::judge_call(&self.state, &self.shelf, call, clock) {
-                Ok(admission) => Reply::Permit(self.admit(call, admission, clock, draft)),
+                Ok(Judged::Admit(admission)) => Reply::Permit(self.admit(call, admission, clock, draft)),
+                Ok(Judged::Consult(askings)) => self.consult(call, askings, clock, draft),
                 Err(reasons) => self.refuse(Some(call.run), call.tool.to_string(), reasons, clock, draft),
             },
             Request::Ask(call) => match judge::judge_call(&self.state, &self.shelf, call, clock) {
-                Ok(_) => Reply::Clear,
+                Ok(Judged::Admit(_)) => Reply::Clear,
+                Ok(Judged::Consult(askings)) => self.consult(call, askings, clock, draft),
                 Err(reasons) => self.refuse(Some(call.run), call.tool.to_string(), reasons, clock, draft),
             },
             Request::Open(open) => match judge::judge_open(&self.state, &self.shelf, open, clock) {
@@ -45,7 +48,8 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                     let what = What::Child { connector: start.connector.clone() };
                     let bundle = self.state.bundle.unwrap_or_default();
                     let because = observed.as_ref().map(|observed| because(observed, draft));
-                    let admitted = Admitted { effect: start.effect, task, bundle, now, what, because };
+                    let admitted =
+                        Admitted { effect: start.effect, task, bundle, now, what, inputs: Inputs::default(), because };
                     self.record(draft, Actor::Run(start.run), now, Event::Admitted(Box::new(admitted)));
                     let permit = self.permit(start.effect, task, start.run, &start.connector, clock);
                     Reply::Permit(permit.under(observed.as_ref()))
@@ -141,16 +145,42 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             variants: admission.variants,
             charges: admission.charges,
         };
+        let heard = |answer: &Answer| Heard {
+            point: answer.point.clone(),
+            question: Committed::new(&Value::String(answer.question.to_string()), draft.salts.draw()),
+            at: answer.at,
+            reused: (answer.effect != call.effect).then_some(answer.effect),
+        };
+        let inputs = Inputs { outside: admission.heard.iter().map(heard).collect() };
         let admitted = Admitted {
             effect: call.effect,
             task: admission.task,
             bundle: admission.bundle,
             now: admission.now,
             what: What::Call(facts),
+            inputs,
             because,
         };
         self.record(draft, Actor::Run(call.run), admission.now, Event::Admitted(Box::new(admitted)));
         permit
+    }
+
+    /// Lets points be asked; what tells them whole arguments is on the record before it leaves, as this reply does
+    /// not go out before
+    fn consult(&mut self, call: &Call, askings: Vec<Asking>, clock: Clock, draft: &mut Draft) -> Reply {
+        let told = askings.iter().filter(|asking| asking.point.sends == Sends::Arguments);
+        let points: Vec<Told> = told
+            .map(|asking| {
+                let question = Value::String(asking.question.to_string());
+                Told { point: asking.point.name.clone(), question: Committed::new(&question, draft.salts.draw()) }
+            })
+            .collect();
+        if let Some(task) = self.state.task_of(call.run).filter(|_| !points.is_empty()) {
+            let noted = Noted::Consulted { effect: call.effect, task, tool: call.tool.clone(), points };
+            let now = judge::now(&self.state, clock).0;
+            self.record(draft, Actor::Run(call.run), now, Event::Noted(noted));
+        }
+        Reply::Consult(askings)
     }
 
     fn permit(&self, effect: EffectId, task: TaskId, run: RunId, connector: &Name, clock: Clock) -> Permit {

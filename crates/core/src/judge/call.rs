@@ -12,6 +12,7 @@ use crate::{
     hash::Hash,
     names::{Name, RunId, TaskId, Tool, ToolName},
     node::Node,
+    outside::{self, Answer, Asking, Point, Sends},
     path::FieldPath,
     pattern::Source,
     policy::{Bundle, Class, OnHold, Purpose},
@@ -44,6 +45,8 @@ pub struct Admission {
     pub now: Millis,
     /// Who chose each argument, as far as that is known
     pub chosen_by: BTreeMap<String, ChosenBy>,
+    /// The answers of outside decision points that it was judged with; all of them permit
+    pub heard: Vec<Answer>,
     /// Fields of the result that later steps need
     pub wanted: BTreeSet<Source>,
     /// Arguments of which the record keeps no value
@@ -73,11 +76,20 @@ impl Admission {
     }
 }
 
-/// The unmet reasons why `call` may not happen; none: what admitting it means
+/// What is left to do for a call against which there is no reason
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// Nothing: it may be admitted
+    Admit(Admission),
+    /// These outside decision points have to be asked, and then it is judged again
+    Consult(Vec<Asking>),
+}
+
+/// The unmet reasons why `call` may not happen; none: what admitting it means, or whom to ask before that
 ///
 /// # Errors
 /// The reasons, sorted so that the most useful one comes first.
-pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Result<Admission, Vec<Reason>> {
+pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Result<Judged, Vec<Reason>> {
     let (now, clock_reason) = now(state, clock);
     let mut reasons = BTreeSet::from_iter(clock_reason);
     let Some(task_id) = state.task_of(call.run) else {
@@ -104,6 +116,7 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
     let mut variants = BTreeSet::new();
     let mut charges = Vec::new();
     let mut wanted = BTreeSet::new();
+    let mut covering = Vec::new();
     let mut digested = BTreeSet::new();
     let links: Vec<(TaskId, &Task)> = chain(state, task_id, task).collect();
     let line: Vec<Link<'_>> =
@@ -141,10 +154,15 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
             let purpose = bundle.purposes.get(&link_task.purpose);
             let on_hold = purpose.map(|purpose| purpose.limits.on_hold).unwrap_or_default();
             reasons.extend(told.into_iter().map(|reason| asked(reason, on_hold)));
+            let covers = |point: &&Arc<Point>| point.covers.cover(&call.tool, &facts.variants, facts.class);
+            let points: Vec<_> = bundle.points.iter().filter(covers).cloned().collect();
             if *link == task_id {
                 class = class.max(facts.class);
                 variants.extend(facts.variants.iter().map(|name| (*name).clone()));
                 digested.extend(facts.profile.digested.iter().filter_map(FieldPath::root).map(ToOwned::to_owned));
+            }
+            if !points.is_empty() {
+                covering.push((bundle, facts, points));
             }
         }
         let Share { entries, sent, held, wanted: fields } = share;
@@ -152,22 +170,46 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
         charges.push(Charge { task: *link, entries, sent, held });
     }
     let observed = lift(state, task, (&call.tool.connector, class), &mut reasons, now);
-    if reasons.is_empty() {
-        Ok(Admission {
-            task: task_id,
-            bundle: current.digest,
-            class,
-            variants: variants.into_iter().collect(),
-            charges,
-            now,
-            chosen_by: chosen_by(task, &call.arguments),
-            observed,
-            wanted,
-            digested,
-        })
-    } else {
-        Err(reasons.into_iter().collect())
+    if !reasons.is_empty() {
+        return Err(reasons.into_iter().collect());
     }
+    // The question is about the call in its task, whichever version or ancestor has it asked: the same question
+    // of several is one.
+    let above = line.get(1..).unwrap_or_default();
+    let askings = covering.iter().flat_map(|(bundle, facts, points)| {
+        let question = facts.question(bundle, (task_id, task), above, now);
+        points.iter().map(move |point| Asking::new(point, &question, current.digest))
+    });
+    let askings: BTreeMap<_, _> =
+        askings.map(|asking| ((asking.point.name.clone(), asking.question), asking)).collect();
+    let weighed = outside::weigh(askings.into_values().collect(), call.effect, &call.answers, now);
+    if !weighed.reasons.is_empty() {
+        return Err(weighed.reasons);
+    }
+    let whole = |asking: &Asking| asking.point.sends == Sends::Arguments;
+    if let Some(asking) = weighed.unanswered.iter().find(|asking| whole(asking))
+        && task.consulted >= task.calls.saturating_add(CONSULTED_IN_VAIN_MAX)
+    {
+        let reason = Reason::new(Word::OutsideRefuses, outside::source(&asking.point.name));
+        let because = "too many questions of this task came to nothing";
+        return Err(vec![reason.with("limit", CONSULTED_IN_VAIN_MAX).with("because", because)]);
+    }
+    if !weighed.unanswered.is_empty() {
+        return Ok(Judged::Consult(weighed.unanswered));
+    }
+    Ok(Judged::Admit(Admission {
+        task: task_id,
+        bundle: current.digest,
+        class,
+        variants: variants.into_iter().collect(),
+        charges,
+        now,
+        chosen_by: chosen_by(task, &call.arguments),
+        heard: weighed.heard,
+        observed,
+        wanted,
+        digested,
+    }))
 }
 
 /// A rule's question where nobody waits for an answer
@@ -178,6 +220,9 @@ fn asked(mut reason: Reason, on_hold: OnHold) -> Reason {
     reason
 }
 
+/// Questions with whole arguments that a task may have asked without a call that followed: each is a record of its
+/// own, as refusals are not
+const CONSULTED_IN_VAIN_MAX: u32 = 1_000;
 /// Calls of one run that may be under way at once
 const OPEN_MAX: u32 = 64;
 

@@ -162,6 +162,10 @@ pub(crate) fn in_words(record: &Record) -> String {
         Event::Noted(Noted::Discovered { connector, tools }) => {
             format!("noted      {connector} offers {} tools, not all as accepted", tools.len())
         }
+        Event::Noted(Noted::Consulted { effect, tool, points, .. }) => {
+            let points: Vec<&str> = points.iter().map(|told| told.point.as_str()).collect();
+            format!("noted      {effect} {tool}: the arguments are told to {}", points.join(", "))
+        }
         Event::Noted(Noted::Probed { reach, tools }) => format!("noted      asked: {reach} offers {tools} tools"),
     };
     let actor = match &record.actor {
@@ -186,7 +190,9 @@ fn admitted_in_words(admitted: &Admitted) -> String {
                 let value = given.value.value().map_or("(erased)".to_owned(), |value| value.canonical());
                 format!(" {name}={}", value.chars().take(60).collect::<String>())
             });
-            format!("admitted   {} {} [{}]{}", admitted.effect, call.tool, call.class, given.collect::<String>())
+            let heard = admitted.inputs.outside.iter().map(|heard| format!(" permitted by extra:{}", heard.point));
+            let more: String = given.chain(heard).collect();
+            format!("admitted   {} {} [{}]{more}", admitted.effect, call.tool, call.class)
         }
         What::Child { connector } => format!("admitted   {} start of {connector}", admitted.effect),
     };

@@ -22,7 +22,7 @@ net.Server.prototype.listen = function (port, ...rest) {
 };";
 
 /// The folder, if everything that a test needs is in it
-fn interop(test: &str, needs: &[&str]) -> Option<PathBuf> {
+pub(crate) fn interop(test: &str, needs: &[&str]) -> Option<PathBuf> {
     let skip = |why: &str| {
         println!("SKIPPED: {test}: {why}");
         None

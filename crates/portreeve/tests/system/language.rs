@@ -70,7 +70,7 @@ users = "none"
 expires_after = "1h"
 standing = ["read", "write"]
 ceiling = "confidential"
-max_bytes = { arguments = 400, results = 1500 }
+max_bytes = { arguments = 400, results = 1400 }
 [[allow]]
 name = "list"
 use = ["mail.list", "mail.find", "mail.fails"]

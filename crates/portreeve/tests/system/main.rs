@@ -23,6 +23,7 @@ mod interop;
 mod language;
 mod modes;
 mod orphans;
+mod outside;
 mod profiles;
 mod stop;
 mod support;

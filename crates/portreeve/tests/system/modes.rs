@@ -255,7 +255,9 @@ fn back_to_an_earlier_version_and_not_forth_by_a_restart() {
         // Before that there was no file of definitions.
         .skip_while(|(bundle, _)| *bundle != first)
         .collect();
-    assert_eq!(rows, [(first.as_str(), false), (second.as_str(), false), (first.as_str(), true)]);
+    // The one before is from before the definitions of the shop were accepted and written down.
+    let before = rows.len() - 3;
+    assert_eq!(rows[before..], [(first.as_str(), false), (second.as_str(), false), (first.as_str(), true)]);
     let shown = place.run(&["policy", "history"]).good();
     assert!(shown.out.contains("rollback  in force") && shown.out.contains(&digits(&second, 16)), "{shown:?}");
     let tail = place.run(&["audit", "tail", "-n", "100"]).good();
@@ -273,10 +275,10 @@ fn back_to_an_earlier_version_and_not_forth_by_a_restart() {
     assert_eq!(place.json(&["status"])["bundle"], json!(third));
     assert!(!place.run(&["status"]).good().err.contains("DIFFERS"));
     // Going back to what is in force changes nothing.
-    assert_eq!(place.json(&["policy", "history"])["history"].as_array().unwrap().len(), 6);
+    assert_eq!(place.json(&["policy", "history"])["history"].as_array().unwrap().len(), before + 6);
     serve.terminate();
     // The history is in the record: nobody has to serve it.
-    assert_eq!(place.json(&["policy", "history"])["history"].as_array().unwrap().len(), 6);
+    assert_eq!(place.json(&["policy", "history"])["history"].as_array().unwrap().len(), before + 6);
     place.run(&["audit", "verify"]).good();
 }
 

@@ -27,6 +27,7 @@ use std::{
 /// Validates rules; `files` has the file of each
 pub(super) fn check(rules: &[Rule], files: &[&File<'_>], model: &Model, findings: &mut Vec<Finding>) {
     let mut gathered: BTreeMap<Gathering<'_>, Vec<usize>> = BTreeMap::new();
+    let mut blind: BTreeMap<Gathering<'_>, Vec<usize>> = BTreeMap::new();
     let mut warned = BTreeSet::new();
     for (index, (rule, file)) in rules.iter().zip(files).enumerate() {
         let all = tools(rule, model);
@@ -34,9 +35,22 @@ pub(super) fn check(rules: &[Rule], files: &[&File<'_>], model: &Model, findings
             !rule.looks.input || model.tools.get(tool).is_some_and(|subject| subject.input.is_some())
         });
         findings.extend(unchecked(&unseen, rule, file, model, &mut warned));
+        let actions = &rule.looks.actions;
+        let complete = unseen.is_empty();
         if !seen.is_empty() {
-            let gathering = Gathering { tools: seen, actions: &rule.looks.actions, complete: unseen.is_empty() };
-            gathered.entry(gathering).or_default().push(index);
+            gathered.entry(Gathering { tools: seen, actions, complete }).or_default().push(index);
+        } else if !complete {
+            blind.entry(Gathering { tools: unseen, actions, complete: false }).or_default().push(index);
+        }
+    }
+    for (gathering, indices) in blind {
+        // A name that cannot stand in a schema is told below, or by nobody who could do something about it.
+        let Ok(held) = Held::new(model, &gathering) else { continue };
+        let rest = |index: &usize| Some((*index, without_arguments(&rules.get(*index)?.policy)?));
+        for (index, found) in held.validate(indices.iter().filter_map(rest)) {
+            if let (Some(rule), Some(file)) = (rules.get(index), files.get(index)) {
+                Teller { model, gathering: &gathering, rule, file }.tell_unplaced(&found, findings);
+            }
         }
     }
     for (gathering, indices) in gathered {
@@ -49,7 +63,7 @@ pub(super) fn check(rules: &[Rule], files: &[&File<'_>], model: &Model, findings
                 continue;
             }
         };
-        let numbered = indices.iter().filter_map(|index| Some((*index, rules.get(*index)?)));
+        let numbered = indices.iter().filter_map(|index| Some((*index, rules.get(*index)?.policy.clone())));
         for (index, found) in held.validate(numbered) {
             if let (Some(rule), Some(file)) = (rules.get(index), files.get(index)) {
                 Teller { model, gathering: &gathering, rule, file }.tell(&found, findings);
@@ -112,11 +126,11 @@ impl Held {
         Ok(Self(Validator::new(schema)))
     }
 
-    fn validate<'r>(&self, rules: impl Iterator<Item = (usize, &'r Rule)>) -> BTreeMap<usize, Found> {
+    fn validate(&self, rules: impl Iterator<Item = (usize, Policy)>) -> BTreeMap<usize, Found> {
         let mut set = PolicySet::new();
-        for (index, rule) in rules {
+        for (index, policy) in rules {
             // Numbers are unique.
-            let _ = set.add(named(&rule.policy, index));
+            let _ = set.add(policy.new_id(PolicyId::new(index.to_string())));
         }
         let result = self.0.validate(&set, ValidationMode::Strict);
         let index = |id: &PolicyId| AsRef::<str>::as_ref(id).parse::<usize>().ok();
@@ -131,12 +145,56 @@ impl Held {
                 found.entry(index).or_default().warnings.push(warning.clone());
             }
         }
+        // Cedar tells them in no order, and the same policy has the same findings.
+        found.values_mut().for_each(|found| {
+            found.errors.sort_by_cached_key(ToString::to_string);
+            found.warnings.sort_by_cached_key(ToString::to_string);
+        });
         found
     }
 }
 
-fn named(policy: &Policy, index: usize) -> Policy {
-    policy.new_id(PolicyId::new(index.to_string()))
+/// The rule with everything that it says of arguments taken for something that may hold or not
+///
+/// So the rest of a rule is held against the schema although nobody knows the types of the arguments.
+fn without_arguments(policy: &Policy) -> Option<Policy> {
+    let mut json = policy.to_json().ok()?;
+    for condition in json.get_mut("conditions")?.as_array_mut()? {
+        blur(condition.get_mut("body")?);
+    }
+    Policy::from_json(None, json).ok()
+}
+
+fn blur(condition: &mut serde_json::Value) {
+    const WITHIN: [&str; 7] = ["left", "right", "arg", "if", "then", "else", "arguments"];
+    if !looks_at_input(condition) {
+        return;
+    }
+    let composed = condition.as_object_mut().and_then(|members| {
+        members.iter_mut().find(|(operator, _)| matches!(operator.as_str(), "&&" | "||" | "!" | "if-then-else"))
+    });
+    match composed.and_then(|(_, operands)| operands.as_object_mut()) {
+        Some(operands) => {
+            operands.iter_mut().filter(|(name, _)| WITHIN.contains(&name.as_str())).for_each(|(_, each)| blur(each));
+        }
+        None => {
+            let time = serde_json::json!({ ".": { "left": { "Var": "context" }, "attr": "time" } });
+            let ms = serde_json::json!({ ".": { "left": time, "attr": "ms" } });
+            *condition = serde_json::json!({ "==": { "left": ms, "right": { "Value": 0 } } });
+        }
+    }
+}
+
+fn looks_at_input(json: &serde_json::Value) -> bool {
+    let is_context = |json: &serde_json::Value| json.get("Var").and_then(|name| name.as_str()) == Some("context");
+    match json {
+        serde_json::Value::Object(members) => members.iter().any(|(operator, operands)| {
+            let named = operands.get("attr").and_then(|attr| attr.as_str()) == Some("input");
+            (operator == "." && named && operands.get("left").is_some_and(is_context)) || looks_at_input(operands)
+        }),
+        serde_json::Value::Array(items) => items.iter().any(looks_at_input),
+        _ => false,
+    }
 }
 
 /// What Cedar says of one rule
@@ -183,6 +241,30 @@ impl Teller<'_> {
                 let place = find(self.file, &self.rule.span, "forbid");
                 findings.push(Finding::warning(place, plain(&warning.to_string()), ""));
             }
+        }
+    }
+
+    /// Says it of a rule of which a part was left out, so that Cedar cannot tell where
+    fn tell_unplaced(&self, found: &Found, findings: &mut Vec<Finding>) {
+        for error in &found.errors {
+            let text = error.to_string();
+            // `… attribute `user` in context for …`: the path stands in the rule as it does here.
+            let path = text.split_once("attribute `").and_then(|(_, rest)| rest.split_once("` in context"));
+            let at = path.map_or_else(|| "forbid".to_owned(), |(path, _)| format!("context.{path}"));
+            let place = find(self.file, &self.rule.span, &at);
+            let (message, remedy) = match error {
+                ValidationError::InvalidActionApplication(_)
+                | ValidationError::UnrecognizedActionId(_)
+                | ValidationError::UnrecognizedEntityType(_) => continue,
+                ValidationError::UnsafeOptionalAttributeAccess(_) | ValidationError::UnsafeAttributeAccess(_) => {
+                    self.say(error, &at, &self.rule.span)
+                }
+                _ => {
+                    let (message, remedy) = self.say(error, "something in this rule", &self.rule.span);
+                    (message.replace("`something in this rule`", "something in this rule"), remedy)
+                }
+            };
+            findings.push(Finding::error(place, message, remedy));
         }
     }
 
@@ -339,7 +421,8 @@ impl Teller<'_> {
         self.gathering.tools.iter().take(TRIED_MAX).copied().find(|tool| {
             let gathering =
                 Gathering { tools: BTreeSet::from([*tool]), actions: self.gathering.actions, complete: false };
-            let found = Held::new(self.model, &gathering).map(|held| held.validate([(0, self.rule)].into_iter()));
+            let found = Held::new(self.model, &gathering)
+                .map(|held| held.validate([(0, self.rule.policy.clone())].into_iter()));
             let errors = found.into_iter().flat_map(BTreeMap::into_values).flat_map(|found| found.errors);
             errors.into_iter().any(|error| self::span(&error).as_ref() == Some(span))
         })

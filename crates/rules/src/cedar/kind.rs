@@ -379,7 +379,7 @@ mod tests {
             .into_iter()
             .map(|text| match text.parse().unwrap() {
                 Value::Object(members) => members,
-                _ => unreachable!(),
+                other => panic!("{other}"),
             })
             .collect();
         let shape = Shape::of_values(&users.iter().collect::<Vec<_>>());

@@ -333,6 +333,7 @@ impl Trial {
                 bundle: bundle.digest,
                 now: NOW,
                 what,
+                inputs: portreeve_core::event::Inputs::default(),
                 because: None,
             })));
             let end = End::Done { ok: *ok, bytes: 10, result: None, returned: BTreeMap::new(), process: None };
@@ -340,7 +341,7 @@ impl Trial {
         }
         let Value::Object(arguments) = self.arguments.clone() else { return None };
         let fit = Fit { pin: PIN, error: None };
-        let call = Call { effect: EffectId(99), run: RunId(1), tool, arguments, fit };
+        let call = Call { effect: EffectId(99), run: RunId(1), tool, arguments, fit, answers: Vec::new() };
         let shelf = Shelf(BTreeMap::from([(bundle.digest, Arc::clone(bundle))]));
         Some(judge_call(&state, &shelf, &call, Clock::at(NOW.0)).is_ok())
     }

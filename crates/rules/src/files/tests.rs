@@ -50,7 +50,7 @@ fn what_is_not_understood_is_an_error() {
             "agents/bom.toml: not UTF-8 at byte 0",
             "agents/deep: `agents/deep` is no part of a policy",
             "agents/long.toml: longer than 1048576 bytes",
-            "extra: outside decision points (`extra/`) are not enforced by this version yet",
+            "extra/a.rego: `extra/a.rego` is no part of a policy",
             "purpose: `purpose` is no part of a policy",
         ]
     );

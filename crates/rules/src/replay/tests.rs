@@ -83,6 +83,7 @@ fn records(loaded: &Loaded, numbers: &[i64]) -> Vec<Record> {
             now: NOW,
             what,
             because: None,
+            inputs: portreeve_core::event::Inputs::default(),
         })));
         let end = End::Done { ok: true, bytes: 3, result: None, returned: BTreeMap::new(), process: None };
         events.push(Event::Settled(Settled { effect, end }));

@@ -42,13 +42,16 @@ fn json(value: toml::Value) -> Json {
     }
 }
 
+/// Paths and texts
+type Policy = Vec<(String, String)>;
+
 /// The policies of golden files: name, files, and whether they are taken
-fn golden() -> Vec<(String, Vec<(String, String)>, bool)> {
+fn golden() -> Vec<(String, Policy, bool)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(here("tests/golden")).unwrap().map(Result::unwrap) {
         let text = fs::read_to_string(entry.path()).unwrap();
         let (policy, findings) = text.split_once("== findings ==\n").unwrap();
-        let mut files: Vec<(String, String)> = Vec::new();
+        let mut files = Policy::new();
         for line in policy.split_inclusive('\n') {
             match line.strip_prefix("-- ").and_then(|rest| rest.strip_suffix(" --\n")) {
                 Some(path) => files.push((path.to_owned(), String::new())),

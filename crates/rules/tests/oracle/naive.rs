@@ -273,13 +273,13 @@ fn is_named(at: &str, value: &Json, named: &[&str]) -> bool {
     }
     let below = |step: &str| named.iter().any(|path| path.starts_with(&format!("{at}{step}")));
     match value {
+        // Where a path leads into something empty, of whatever kind, there is nothing that nobody named.
+        Json::Object(members) if members.is_empty() => below(".") || below("[*]"),
+        Json::Array(items) if items.is_empty() => below(".") || below("[*]"),
         Json::Object(members) if below(".") => {
             members.iter().all(|(name, value)| is_named(&format!("{at}.{name}"), value, named))
         }
         Json::Array(items) if below("[*]") => items.iter().all(|item| is_named(&format!("{at}[*]"), item, named)),
-        // A path leads into it, and it is empty: there is nothing in it that nobody named.
-        Json::Object(members) => members.is_empty() && below("."),
-        Json::Array(items) => items.is_empty() && below("[*]"),
         _ => false,
     }
 }

@@ -29,6 +29,10 @@ impl Gateway {
                 }
                 self.queue.push_back(Item { who: Who::Flight(id), request: Request::Call(call) });
             }
+            Todo::Step(Do::Consult(askings)) => {
+                let answers = askings.iter().map(|asking| env.consult(effect, asking)).collect();
+                self.happened(id, Happened::Heard(answers));
+            }
             Todo::Step(Do::Prepare) => {
                 let task = self.engine.state().task_of(run);
                 let ready = task.is_some_and(|task| self.children.contains_key(&(task, tool.connector.clone())));
@@ -129,6 +133,10 @@ fn in_words(todo: &Todo) -> String {
     match todo {
         Todo::Step(Do::Ask(_)) => "ask".to_owned(),
         Todo::Step(Do::Admit(_)) => "admit".to_owned(),
+        Todo::Step(Do::Consult(askings)) => {
+            let names: Vec<&str> = askings.iter().map(|asking| asking.point.name.as_str()).collect();
+            format!("consult {}", names.join(" "))
+        }
         Todo::Step(Do::Prepare) => "prepare".to_owned(),
         Todo::Step(Do::Forward(permit)) => format!("forward by {}", permit.deadline()),
         Todo::Step(Do::Settle(settle)) => format!("settle {:?}", settle.end),

@@ -46,6 +46,7 @@ impl Gateway {
         match (item.who, reply) {
             (Who::Flight(id), Reply::Permit(permit)) => self.happened(id, Happened::Admitted(permit)),
             (Who::Flight(id), Reply::Clear) => self.happened(id, Happened::Clear),
+            (Who::Flight(id), Reply::Consult(askings)) => self.happened(id, Happened::Consult(askings)),
             (Who::Flight(id), Reply::Refused(reasons)) => {
                 env.report.refusals += 1;
                 // Most agents that are told that their task is over stop.
@@ -127,6 +128,7 @@ fn in_words(reply: &Reply) -> String {
         }
         Reply::Permit(permit) => format!("permit {}", permit.effect()),
         Reply::Clear => "clear".to_owned(),
+        Reply::Consult(askings) => format!("consult {} points", askings.len()),
         Reply::Recorded => "recorded".to_owned(),
         Reply::Opened(until) => format!("opened until {until}"),
     }

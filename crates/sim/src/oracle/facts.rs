@@ -38,6 +38,8 @@ pub(super) struct Effect {
     pub(super) seq: u64,
     pub(super) now: i64,
     pub(super) kind: Kind,
+    /// Outside decision points that the record says it heard, and when they were asked
+    pub(super) heard: BTreeMap<String, i64>,
     /// The grant that let it through, and the words that would have refused it
     pub(super) because: Option<(String, BTreeSet<String>)>,
     /// Steps that it matches in each task of its chain, counted again
@@ -223,14 +225,25 @@ impl Oracle {
             Some((_, child)) => Kind::Child { connector: string(child, "connector").unwrap_or_default() },
             None => return self.violated("I13", format!("{id} is admitted as nothing")),
         };
+        let heard = event.pointer("/inputs/outside").and_then(Value::as_array).into_iter().flatten();
+        let heard = heard.map(|heard| (string(heard, "point").unwrap_or_default(), number(heard, "at"))).collect();
         let now = number(event, "now");
         let because = event.get("because").map(|because| {
             let words = because.get("words").and_then(Value::as_array).into_iter().flatten();
             let words = words.filter_map(Value::as_str).map(str::to_owned).collect();
             (string(because, "grant").unwrap_or_default(), words)
         });
-        let mut effect =
-            Effect { task, seq: self.seq, now, kind, because, charged: BTreeMap::new(), settled: None, stopped: None };
+        let mut effect = Effect {
+            task,
+            seq: self.seq,
+            now,
+            kind,
+            heard,
+            because,
+            charged: BTreeMap::new(),
+            settled: None,
+            stopped: None,
+        };
         if self.effects.contains_key(&id) {
             self.violated("I12", format!("{id} was admitted twice"));
         }

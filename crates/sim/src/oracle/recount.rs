@@ -81,6 +81,7 @@ impl Oracle {
             let mut steps = BTreeSet::new();
             for digest in BTreeSet::from([task.bundle.clone(), self.bundle.clone()]) {
                 let Some(version) = self.library.version(&digest) else { continue };
+                wrong.extend(self.unheard(version, id, effect).into_iter().map(|what| ("I6", what)));
                 match self.envelope(version, &link, task, effect) {
                     Ok(fitting) => steps.extend(fitting),
                     Err(Refuses::Outside(fitting, why)) => {
@@ -107,6 +108,23 @@ impl Oracle {
         for (invariant, what) in wrong {
             self.violated(invariant, format!("{id} ({:?}) {what}", effect.kind));
         }
+    }
+
+    /// Outside decision points of a version without whose yes an effect was admitted
+    fn unheard(&self, version: &Version, id: &str, effect: &Effect) -> Vec<String> {
+        let Kind::Call { tool, .. } = &effect.kind else { return Vec::new() };
+        let points = version.points.iter().filter(|(_, about)| about == tool);
+        let unheard = points.filter_map(|(point, _)| match effect.heard.get(*point) {
+            None => Some(format!("was admitted, and its record has no answer of {point}")),
+            Some(at) if effect.now < *at || effect.now - at > 10_000 => {
+                Some(format!("was admitted with an old answer of {point}"))
+            }
+            Some(_) if self.said.get(&(id.to_owned(), (*point).to_owned())) != Some(&true) => {
+                Some(format!("was admitted, and {point} did not permit it"))
+            }
+            Some(_) => None,
+        });
+        unheard.collect()
     }
 
     /// What is wrong with letting an effect through by a grant

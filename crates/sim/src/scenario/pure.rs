@@ -72,6 +72,8 @@ impl Pure {
             let happened = match step {
                 Do::Ask(call) => self.judged(Request::Ask(call)),
                 Do::Admit(call) => self.judged(Request::Call(call)),
+                // The policies of scenarios have no points outside.
+                Do::Consult(_) => return Saw::Unsupported,
                 Do::Prepare => Happened::Prepared,
                 Do::Forward(_) => {
                     let ok = (self.world.answers)(&tool, &arguments);
@@ -99,6 +101,7 @@ impl Pure {
         match self.turn(request) {
             Reply::Permit(permit) => Happened::Admitted(permit),
             Reply::Refused(reasons) => Happened::Refused(reasons),
+            Reply::Consult(askings) => Happened::Consult(askings),
             _ => Happened::Clear,
         }
     }
@@ -149,7 +152,7 @@ impl Stage for Pure {
         }
         let effect = EffectId(self.id());
         let fit = Fit { pin: definition(&tool), error: None };
-        self.live(Call { effect, run, tool, arguments: arguments.clone(), fit })
+        self.live(Call { effect, run, tool, arguments: arguments.clone(), fit, answers: Vec::new() })
     }
 
     fn stop(&mut self, task: &str) -> Saw {

@@ -147,7 +147,10 @@ impl World {
         let pin = if env.fails(3) { Hash::of(b"another") } else { definition(&tool) };
         let effect = EffectId(env.id());
         env.trace(|| format!("{} calls {tool} as {effect} with {arguments:?}", known.run));
-        gateway.call(Call { effect, run: known.run, tool, arguments, fit: Fit { pin, error: None } }, env);
+        gateway.call(
+            Call { effect, run: known.run, tool, arguments, fit: Fit { pin, error: None }, answers: Vec::new() },
+            env,
+        );
     }
 
     pub(super) fn someone_stops_something(&mut self) {

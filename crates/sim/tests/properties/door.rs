@@ -69,7 +69,7 @@ impl Called {
     pub(crate) fn request(self, effect: EffectId) -> Call {
         let tool = tool(self.tool);
         let fit = Fit { pin: Hash::of(tool.to_string().as_bytes()), error: None };
-        Call { effect, run: RunId(u64::from(self.run)), tool, arguments: self.arguments, fit }
+        Call { effect, run: RunId(u64::from(self.run)), tool, arguments: self.arguments, fit, answers: Vec::new() }
     }
 }
 
@@ -235,6 +235,7 @@ pub(crate) fn bundle(entries: &[Entry], rules: &[usize]) -> Arc<Bundle> {
         connectors: [connector("shop"), connector("mail")].into(),
         purposes: [(name("work"), purpose)].into(),
         rules: Arc::new(Forbids(rules.to_vec())),
+        points: Vec::new(),
     })
 }
 
