@@ -174,6 +174,9 @@ pub(crate) enum Connector {
         name: Name,
         /// Its address, for a server over HTTP
         url: Option<String>,
+        /// Take over a profile that comes with Portreeve, or one of the policy's own
+        #[arg(long)]
+        profile: Option<Name>,
         /// Accept without asking
         #[arg(long)]
         yes: bool,
@@ -183,6 +186,8 @@ pub(crate) enum Connector {
     },
     /// List connectors
     List,
+    /// List the profiles that come with Portreeve, and the servers that they were written from
+    Profiles,
     /// Compare what a connector offers with what was accepted
     Show {
         /// Which
@@ -209,6 +214,12 @@ pub(crate) enum Policy {
     Show {
         /// Only this one
         purpose: Option<Name>,
+        /// As Cedar policies, for tools that analyse it
+        #[arg(long)]
+        cedar: bool,
+        /// The Cedar schema of what rules can look at; with --cedar, that of the policies
+        #[arg(long)]
+        schema: bool,
     },
     /// Put the policy directory into force, if it has no errors and its cases pass
     Apply,

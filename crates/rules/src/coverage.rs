@@ -4,6 +4,7 @@ use crate::{case::Tried, finding::Place, places::Places};
 use portreeve_core::{
     names::{Name, Tool},
     policy::Bundle,
+    reason::{Reason, Verdict},
 };
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -27,7 +28,7 @@ impl Tested {
 /// How much of a policy its cases touch
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Coverage {
-    /// Entries that some permitted case was let through by, of all
+    /// Entries that some case was let through by, or has nothing left but their question, of all
     pub entries: (usize, usize),
     /// Variants that some case fits, of those of tools that a purpose names
     pub variants: (usize, usize),
@@ -73,7 +74,7 @@ impl Coverage {
     ) -> Self {
         let mut coverage = Self::default();
         let purposes = || bundle.purposes.iter().filter(|(name, _)| about.is_none_or(|about| about == *name));
-        let used: BTreeSet<(&Name, &Name)> = cases
+        let mut used: BTreeSet<(&Name, &Name)> = cases
             .iter()
             .filter_map(|case| Some((&case.purpose, case.judgement.admission.as_ref()?)))
             .flat_map(|(purpose, admission)| {
@@ -83,6 +84,19 @@ impl Coverage {
                     .flat_map(move |charge| charge.entries.iter().map(move |entry| (purpose, entry)))
             })
             .collect();
+        // What always asks is never permitted by itself: a case that leaves only its question has tried it.
+        let asked = |purpose: &Name, entry: &Name| {
+            let asks = |reason: &Reason| {
+                reason.source == format!("purpose:{purpose}")
+                    && reason.about.get("step").is_some_and(|step| step == entry.as_str())
+            };
+            let mut held =
+                cases.iter().filter(|case| case.purpose == *purpose && case.judgement.verdict() == Verdict::Hold);
+            held.any(|case| case.judgement.reasons.iter().any(asks))
+        };
+        used.extend(purposes().flat_map(|(name, purpose)| {
+            purpose.entries().iter().map(move |entry| (name, &entry.name)).filter(|(name, entry)| asked(name, entry))
+        }));
         for (purpose, entry) in
             purposes().flat_map(|(name, purpose)| purpose.entries().iter().map(move |entry| (name, &entry.name)))
         {

@@ -242,6 +242,8 @@ impl<'d, 't> Table<'d, 't> {
     /// The value of a key
     pub(crate) fn take(&mut self, key: &'static str) -> Option<&'d Cell<'t>> {
         self.known.push(key);
+        #[cfg(test)]
+        KNOWN.with_borrow_mut(|known| known.insert((self.doc.file.to_owned(), self.what, key)));
         let cell = self.entries.remove(key).map(|(_, cell)| cell);
         self.taken += usize::from(cell.is_some());
         cell
@@ -335,6 +337,20 @@ pub fn duration_ms(text: &str) -> Option<i64> {
     let digits = text.get(..text.len() - 1)?;
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse::<i64>().ok().filter(|_| plain)?.checked_mul(unit).filter(|ms| *ms > 0)
+}
+
+#[cfg(test)]
+type Key = (String, &'static str, &'static str);
+
+#[cfg(test)]
+thread_local! {
+    static KNOWN: RefCell<std::collections::BTreeSet<Key>> = RefCell::default();
+}
+
+/// Every key that was asked for in this thread: file, table, key
+#[cfg(test)]
+pub(crate) fn known() -> std::collections::BTreeSet<Key> {
+    KNOWN.with_borrow(Clone::clone)
 }
 
 #[cfg(test)]

@@ -205,3 +205,6 @@ fn word(trust: Trust) -> &'static str {
         Trust::Free => "free",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,7 +123,7 @@ fn operators<'t>(doc: &Document<'t>, cell: &Cell<'t>, scope: &Scope<'_>) -> Opti
     if patterns.len() == 1 { patterns.pop() } else { Some(Pattern::All(patterns)) }
 }
 
-const OPERATORS: [&str; 14] = [
+pub(crate) const OPERATORS: [&str; 14] = [
     "is",
     "in",
     "prefix",

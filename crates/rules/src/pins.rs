@@ -371,3 +371,6 @@ pub(crate) fn hints(sources: &Sources<'_>, tools: &mut BTreeMap<ToolName, Profil
     }
     findings
 }
+
+#[cfg(test)]
+mod tests;

@@ -265,6 +265,12 @@ fn parameter(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Parameter> {
         Type::Decimal => {
             let mut bound = |key| table.take(key).map_or(Some(None), |cell| number(doc, cell).map(Some));
             let (min, max) = (bound("min"), bound("max"));
+            if let (Some(Some(min)), Some(Some(max))) = (&min, &max)
+                && min > max
+            {
+                let message = format!("no number is at least {min} and at most {max}, so nobody can open this");
+                doc.error(&cell.span(), message, "swap them");
+            }
             min.zip(max).map(|(min, max)| Kind::Decimal { min, max })
         }
         Type::Bool => Some(Kind::Bool),

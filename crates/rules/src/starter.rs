@@ -1,5 +1,9 @@
 //! Text to begin with: what `portreeve init` and `portreeve connector add` write.
 
+mod adopt;
+
+pub use adopt::{Adopted, adopt};
+
 use crate::definition::{Definition, Hints, Schema};
 use portreeve_core::{
     names::Name,
@@ -20,7 +24,8 @@ const AGENT: &str = "assistant";
 /// accepts the text says that they are right.
 #[must_use]
 pub fn starter(connector: &Name, definitions: &[Definition]) -> (String, Option<String>) {
-    (tools(definitions), purpose(connector, definitions))
+    let reads: Vec<&Definition> = definitions.iter().filter(|tool| propose(tool.hints).0 == Class::Read).collect();
+    (tools(definitions), purpose(connector, &reads))
 }
 
 fn tools(definitions: &[Definition]) -> String {
@@ -94,8 +99,7 @@ fn propose(hints: Hints) -> (Class, &'static str) {
     }
 }
 
-fn purpose(connector: &Name, definitions: &[Definition]) -> Option<String> {
-    let reads: Vec<_> = definitions.iter().filter(|tool| propose(tool.hints).0 == Class::Read).collect();
+fn purpose(connector: &Name, reads: &[&Definition]) -> Option<String> {
     if reads.is_empty() {
         return None;
     }

@@ -123,6 +123,10 @@ fn the_example_is_whole() {
     assert_eq!(checked.failed, 0, "see `portreeve policy test policies/examples`");
     assert!(checked.cases >= 50, "{} cases", checked.cases);
     let loaded = load(&dir).unwrap();
+    let tested = loaded.test(None);
+    let untried: Vec<String> =
+        tested.coverage.gaps.iter().map(|gap| format!("{}: {}", gap.place, gap.says())).collect();
+    assert!(untried.is_empty(), "{}", untried.join("\n"));
     let purposes: Vec<_> = loaded.bundle.purposes.keys().map(Name::as_str).collect();
     assert_eq!(purposes, ["answer-ticket", "deploy-to-staging", "fix-github-issue"]);
 }

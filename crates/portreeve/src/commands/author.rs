@@ -11,11 +11,11 @@ mod test;
 use crate::{
     cli::Cli,
     failure::{Failure, exit},
-    place,
+    output, place,
 };
 use clap::{Args, Subcommand};
 use portreeve_core::{names::Name, time::Millis};
-use portreeve_rules::Loaded;
+use portreeve_rules::{Loaded, SCHEMAS};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
@@ -37,6 +37,11 @@ pub(crate) enum Author {
     Replay(Replay),
     /// Say what a policy permits more or less than another one
     Diff(Diff),
+    /// Print the JSON Schema of a kind of TOML file, for editors
+    Schema {
+        /// agent, user, connector, profile, purpose or point; without one, their names
+        kind: Option<String>,
+    },
 }
 
 /// Two versions of a policy
@@ -112,7 +117,22 @@ pub(crate) fn run(cli: &Cli, author: &Author) -> Result<u8, Failure> {
         Author::Explain(explain) => explain::run(cli, explain),
         Author::Replay(replay) => replay::run(cli, replay),
         Author::Diff(wanted) => diff::run(cli, wanted),
+        Author::Schema { kind } => schema(kind.as_deref()),
     }
+}
+
+fn schema(kind: Option<&str>) -> Result<u8, Failure> {
+    let Some(kind) = kind else {
+        SCHEMAS.iter().for_each(|(kind, _)| output::line(kind));
+        return Ok(0);
+    };
+    let found = SCHEMAS.iter().find(|(known, _)| *known == kind);
+    let (_, text) = found.ok_or_else(|| {
+        Failure::new(exit::NOT_FOUND, "kind_unknown", format!("{:?} is no kind of file.", output::plain(kind)))
+            .fix("List them with `portreeve policy schema`.")
+    })?;
+    output::line(text.trim_end());
+    Ok(0)
 }
 
 /// The policy directory that is named, or that of the data folder

@@ -1,5 +1,7 @@
 //! `portreeve connector`
 
+mod profiles;
+
 use crate::{
     cli::{Cli, Connector},
     client::{Client, Hosted},
@@ -17,6 +19,10 @@ use std::{
 };
 
 pub(crate) async fn run(cli: &Cli, connector: &Connector) -> Result<u8, Failure> {
+    if let Connector::Profiles = connector {
+        profiles::list(cli.json);
+        return Ok(0);
+    }
     let data = place::data(cli)?;
     if let Connector::List = connector {
         return list(&place::settings(&data)?.policy, cli.json);
@@ -24,16 +30,17 @@ pub(crate) async fn run(cli: &Cli, connector: &Connector) -> Result<u8, Failure>
     let hosted = Hosted::join_or_serve(&data).await?;
     let client = hosted.client.clone();
     let outcome = match connector {
-        Connector::Add { name, url, yes, command } => {
+        Connector::Add { name, url, profile, yes, command } => {
             let policy = place::settings(&data)?.policy;
-            add(&client, &policy, name, url.as_deref(), command, *yes, cli.json).await
+            let new = New { name, url: url.as_deref(), command, profile: profile.as_ref() };
+            add(&client, &policy, &new, *yes, cli.json).await
         }
         Connector::Show { name } => show(&client, name, cli.json).await,
         Connector::Accept { name, yes } => {
             let policy = place::settings(&data)?.policy;
             accept_again(&client, &policy, name, *yes, cli.json).await
         }
-        Connector::List => Ok(0),
+        Connector::List | Connector::Profiles => Ok(0),
     };
     hosted.end().await;
     outcome
@@ -86,26 +93,82 @@ fn offered(answer: &Value, list: &str) -> BTreeMap<String, Offered> {
         .collect()
 }
 
-async fn add(
-    client: &Client,
-    policy: &Path,
-    name: &Name,
-    url: Option<&str>,
-    command: &[String],
-    yes: bool,
-    as_json: bool,
-) -> Result<u8, Failure> {
-    let (reach, toml) = match (url, command) {
-        (Some(url), []) => (json!({ "url": url }), format!("url = {}\n", toml::Value::from(url))),
-        (None, [_, ..]) => {
-            let list: Vec<toml::Value> = command.iter().map(|part| toml::Value::from(part.as_str())).collect();
-            (json!({ "command": command }), format!("command = {}\n", toml::Value::Array(list)))
+/// A connector to be
+struct New<'n> {
+    name: &'n Name,
+    url: Option<&'n str>,
+    command: &'n [String],
+    profile: Option<&'n Name>,
+}
+
+impl New<'_> {
+    /// How it is reached, as a request and as the first line of its file
+    fn reach(&self) -> Result<(Value, String), Failure> {
+        match (self.url, self.command) {
+            (Some(url), []) => Ok((json!({ "url": url }), format!("url = {}\n", toml::Value::from(url)))),
+            (None, command @ [_, ..]) => {
+                let list: Vec<toml::Value> = command.iter().map(|part| toml::Value::from(part.as_str())).collect();
+                Ok((json!({ "command": command }), format!("command = {}\n", toml::Value::Array(list))))
+            }
+            _ => Err(Failure::new(2, "usage", "A connector has a command or a URL.")
+                .fix("portreeve connector add NAME -- COMMAND…   or   portreeve connector add NAME URL")),
         }
-        _ => {
-            return Err(Failure::new(2, "usage", "A connector has a command or a URL.")
-                .fix("portreeve connector add NAME -- COMMAND…   or   portreeve connector add NAME URL"));
-        }
-    };
+    }
+
+    /// What is written of its tools: by a profile, or by what the server says of itself
+    fn plan(&self, policy: &Path, tools: &BTreeMap<String, Offered>) -> Result<Plan, Failure> {
+        let definitions: BTreeMap<String, Definition> =
+            tools.iter().filter_map(|(tool, offered)| Some((tool.clone(), offered.definition.clone()?))).collect();
+        let Some(profile) = self.profile else {
+            let list: Vec<Definition> = definitions.into_values().collect();
+            let (text, purpose) = portreeve_rules::starter(self.name, &list);
+            let classes = list.iter().filter_map(|definition| {
+                let tool = definition.name.as_str();
+                Some((tool.to_owned(), proposed_class(&text, tool)?))
+            });
+            return Ok(Plan { classes: classes.collect(), copied: None, text, purpose, notes: Vec::new() });
+        };
+        let file = policy.join("profiles").join(format!("{profile}.toml"));
+        // A copy that is there already may have been changed, and is what the policy says.
+        let (text, copied) = match fs::read_to_string(&file) {
+            Ok(text) => (text, None),
+            Err(_) => match profiles::text(profile) {
+                Some(text) => (text.to_owned(), Some((file, text.to_owned()))),
+                None => {
+                    let what = format!("No profile {profile} comes with Portreeve or is in the policy.");
+                    return Err(Failure::new(exit::NOT_FOUND, "profile_unknown", what)
+                        .fix(format!("Those that come with it: {}.", profiles::names())));
+                }
+            },
+        };
+        let raw: Vec<&str> =
+            tools.values().filter(|tool| tool.definition.is_some()).map(|tool| tool.raw.as_str()).collect();
+        let adopted = portreeve_rules::adopt(self.name, (profile, &text), &definitions, &raw).map_err(|findings| {
+            Failure::new(exit::FAILURE, "profile_unfit", format!("The profile {profile} does not fit this server."))
+                .more(findings.iter().filter(|finding| finding.is_error()).map(ToString::to_string))
+                .fix("Take the version of the server that `portreeve connector profiles` names, or add it without a profile.")
+        })?;
+        let classes = adopted.classes.iter().map(|(tool, class)| (tool.to_string(), class.to_string())).collect();
+        Ok(Plan { text: adopted.text, purpose: adopted.purpose, classes, notes: adopted.notes, copied })
+    }
+}
+
+/// What is written for a new connector
+struct Plan {
+    /// The rest of its file
+    text: String,
+    purpose: Option<String>,
+    /// The class of each tool that can be used
+    classes: BTreeMap<String, String>,
+    /// Where a profile does not know the server
+    notes: Vec<String>,
+    /// The profile's file, if it is not there yet
+    copied: Option<(PathBuf, String)>,
+}
+
+async fn add(client: &Client, policy: &Path, new: &New<'_>, yes: bool, as_json: bool) -> Result<u8, Failure> {
+    let name = new.name;
+    let (reach, toml) = new.reach()?;
     let file = policy.join("connectors").join(format!("{name}.toml"));
     let purpose_name = format!("read-{name}");
     let purpose_file = policy.join("purposes").join(format!("{purpose_name}.toml"));
@@ -113,39 +176,30 @@ async fn add(
         return Err(Failure::new(exit::CONFLICT, "exists", format!("{} is there already.", file.display()))
             .fix(format!("See what changed with `portreeve connector show {name}`.")));
     }
-    // To put the new files into force is to put the whole directory into force, which somebody went back from.
-    let status = client.ask(Method::GET, "/v1/status", None).await?;
-    let is = |name: &str| status.pointer(&format!("/directory/{name}")) == Some(&json!(true));
-    if is("differs") && is("went_back") {
-        let what = "The policy in force is not the one of the directory: somebody went back to an earlier version.";
-        return Err(Failure::new(exit::CONFLICT, "rolled_back", what)
-            .fix("Mend the directory and `portreeve policy apply` first."));
-    }
+    in_step(client).await?;
     let answer = client.ask(Method::POST, "/v1/discover", Some(&reach)).await?;
     let tools = offered(&answer, "tools");
-    let definitions: Vec<Definition> = tools.values().filter_map(|tool| tool.definition.clone()).collect();
-    let (profile, purpose) = portreeve_rules::starter(name, &definitions);
+    let plan = new.plan(policy, &tools)?;
     if !as_json {
-        present(name, &tools, &profile);
+        present(new, &tools, &plan);
     }
     let question = format!(
         "Accept these {} definitions, and write {} and its starter purpose?",
-        definitions.len(),
+        plan.classes.len(),
         file.display()
     );
     if !yes && !output::confirm(&question) {
         return Err(Failure::new(exit::FAILURE, "not_accepted", "Nothing was accepted and nothing was written.")
             .fix("Answer y, or give --yes."));
     }
-    let mut written = vec![(file, format!("{toml}{profile}"))];
-    if let Some(purpose) = purpose.filter(|_| !purpose_file.exists()) {
+    let mut written = vec![(file, format!("{toml}{}", plan.text)), (pins_file(policy, name), pins_of(&tools)?)];
+    written.extend(plan.copied);
+    let has_purpose = plan.purpose.is_some() && !purpose_file.exists();
+    if let Some(purpose) = plan.purpose.filter(|_| has_purpose) {
         written.push((purpose_file, purpose));
     }
     for (path, text) in &written {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::write(path, text)?;
+        write(path, text)?;
     }
     let applied = apply_and_accept(client, name, &tools).await;
     if applied.is_err() {
@@ -158,14 +212,14 @@ async fn add(
     let accepted = applied?;
     let files: Vec<String> = written.iter().map(|(path, _)| path.display().to_string()).collect();
     if as_json {
-        output::json(&json!({ "connector": name, "accepted": accepted, "files": files }));
+        output::json(&json!({ "connector": name, "accepted": accepted, "files": files, "notes": plan.notes }));
         return Ok(0);
     }
     output::line(&format!("accepted {accepted} definitions of {name}"));
     for file in &files {
         output::line(&format!("wrote {file}"));
     }
-    if files.len() > 1 {
+    if has_purpose {
         output::tip(&format!("next: portreeve exec --purpose {purpose_name} -- AGENT…   (narrow the purpose first)"));
     } else {
         output::tip("next: write a purpose that uses its tools; see docs/policy.md");
@@ -173,22 +227,60 @@ async fn add(
     Ok(0)
 }
 
-fn present(name: &Name, tools: &BTreeMap<String, Offered>, profile: &str) {
+/// Refuses where putting files into force would undo that somebody went back
+async fn in_step(client: &Client) -> Result<(), Failure> {
+    // To put the new files into force is to put the whole directory into force, which somebody went back from.
+    let status = client.ask(Method::GET, "/v1/status", None).await?;
+    let is = |name: &str| status.pointer(&format!("/directory/{name}")) == Some(&json!(true));
+    if is("differs") && is("went_back") {
+        let what = "The policy in force is not the one of the directory: somebody went back to an earlier version.";
+        return Err(Failure::new(exit::CONFLICT, "rolled_back", what)
+            .fix("Mend the directory and `portreeve policy apply` first."));
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(path, text)?;
+    Ok(())
+}
+
+fn pins_file(policy: &Path, name: &Name) -> PathBuf {
+    policy.join("pins").join(format!("{name}.json"))
+}
+
+/// The definitions that can be used, as the policy keeps them
+fn pins_of(tools: &BTreeMap<String, Offered>) -> Result<String, Failure> {
+    let usable = tools.values().filter(|tool| tool.definition.is_some()).map(|tool| tool.raw.as_str());
+    portreeve_rules::pinned(usable)
+        .map_err(|refused| Failure::new(exit::FAILURE, "definition_unusable", crate::failure::chain(&refused)))
+}
+
+fn present(new: &New<'_>, tools: &BTreeMap<String, Offered>, plan: &Plan) {
     let rows: Vec<Vec<String>> = tools
         .iter()
         .map(|(tool, offered)| {
             let described: Value = serde_json::from_str(&offered.raw).unwrap_or(Value::Null);
             let about = described.get("description").and_then(Value::as_str).unwrap_or_default();
             let about: String = output::plain(about).chars().take(60).collect();
-            let class = proposed_class(profile, tool).unwrap_or_else(|| "not usable".to_owned());
+            let class = plan.classes.get(tool).cloned().unwrap_or_else(|| "not usable".to_owned());
             vec![output::plain(tool), class, offered.digest.chars().take(12).collect(), about]
         })
         .collect();
-    output::tip(&format!("{name} offers {} tools:", tools.len()));
+    output::tip(&format!("{} offers {} tools:", new.name, tools.len()));
     output::table(&["TOOL", "CLASS", "DIGEST", "SAYS OF ITSELF"], &rows);
-    output::tip(
-        "The classes follow the server's own hints. By accepting you confirm them; edit the file to change them.",
-    );
+    for note in &plan.notes {
+        output::tip(&format!("note: {}", output::plain(note)));
+    }
+    output::tip(match new.profile {
+        Some(_) => "The classes are those of the profile, or stricter where the server says so.",
+        None => {
+            "The classes follow the server's own hints. By accepting you confirm them; edit the file to change them."
+        }
+    });
 }
 
 fn proposed_class(profile: &str, tool: &str) -> Option<String> {
@@ -283,37 +375,34 @@ async fn accept_again(client: &Client, policy: &Path, name: &Name, yes: bool, as
             Failure::new(exit::FAILURE, "not_accepted", "Nothing was accepted.").fix("Answer y, or give --yes.")
         );
     }
+    in_step(client).await?;
     let tools = offered(&answer, "offered");
-    let accepted = accept(client, name, &tools).await?;
-    let file = pin(policy, name, &tools)?;
-    if as_json {
-        output::json(&json!({ "connector": name, "accepted": accepted, "file": file }));
-        return Ok(0);
+    let file = pins_file(policy, name);
+    let before = fs::read_to_string(&file).ok();
+    write(&file, &pins_of(&tools)?)?;
+    // The facts about the tools have to fit what is accepted, before it is.
+    if let Err(findings) = portreeve_rules::load(policy) {
+        let what = format!("Nothing was accepted: the policy does not fit what {name} offers now.");
+        return Err(Failure::new(exit::FAILURE, "policy_broken", what)
+            .more(findings.iter().filter(|finding| finding.is_error()).map(ToString::to_string))
+            .fix(format!("{} holds what it offers now: mend the policy, and accept again.", file.display())));
     }
-    output::line(&format!("accepted {accepted} definitions of {name}"));
-    if let Some(file) = file {
+    let accepted = match accept(client, name, &tools).await {
+        Ok(accepted) => accepted,
+        Err(failure) => {
+            match before {
+                Some(text) => write(&file, &text)?,
+                None => fs::remove_file(&file)?,
+            }
+            return Err(failure);
+        }
+    };
+    client.ask(Method::POST, "/v1/policy/apply", None).await?;
+    if as_json {
+        output::json(&json!({ "connector": name, "accepted": accepted, "files": [file.display().to_string()] }));
+    } else {
+        output::line(&format!("accepted {accepted} definitions of {name}"));
         output::line(&format!("wrote {}", file.display()));
-        output::tip("next: portreeve policy check   (holds profiles, purposes and rules against them)");
     }
     Ok(0)
-}
-
-/// Writes what was accepted into the policy, where profiles are held against it
-///
-/// Only for a connector that has a profile, or has such a file already: tools that somebody has barely classified would
-/// not pass.
-fn pin(policy: &Path, name: &Name, tools: &BTreeMap<String, Offered>) -> Result<Option<PathBuf>, Failure> {
-    let file = policy.join("pins").join(format!("{name}.json"));
-    let connector = fs::read_to_string(policy.join("connectors").join(format!("{name}.toml"))).unwrap_or_default();
-    let profiled = toml::from_str::<toml::Table>(&connector).is_ok_and(|table| table.contains_key("profile"));
-    if !profiled && !file.exists() {
-        return Ok(None);
-    }
-    let usable = tools.values().filter(|tool| tool.definition.is_some());
-    let text = portreeve_rules::pinned(usable.map(|tool| tool.raw.as_str())).map_err(|refused| {
-        Failure::new(exit::FAILURE, "definition_unusable", refused.to_string()).fix("Ask the server's author.")
-    })?;
-    fs::create_dir_all(policy.join("pins"))?;
-    fs::write(&file, text)?;
-    Ok(Some(file))
 }

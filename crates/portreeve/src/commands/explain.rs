@@ -84,6 +84,9 @@ pub(crate) fn run(word: Option<&str>, json: bool) -> Result<u8, Failure> {
     }
     output::line(&format!("{} ({})", entry.word, entry.sort));
     output::line(&format!("  {}", entry.says));
+    if let Some(to_person) = entry.to_person {
+        output::line(&format!("  to you: {to_person}"));
+    }
     output::line(&format!("  fix: {}", entry.remedy));
     // The head says the same again.
     let body = entry.page().and_then(|page| page.split_once("\n## ")).map(|(_, body)| body);

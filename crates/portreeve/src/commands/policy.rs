@@ -20,8 +20,13 @@ use std::path::PathBuf;
 pub(crate) async fn run(cli: &Cli, policy: &Policy) -> Result<u8, Failure> {
     match policy {
         Policy::Check { folder } => check(&folder_of(cli, folder.as_ref())?, cli.json),
+        Policy::Show { purpose, cedar: false, schema: false } => {
+            show(&folder_of(cli, None)?, purpose.as_ref(), cli.json)
+        }
+        Policy::Show { purpose, cedar, schema } => {
+            show_cedar(&folder_of(cli, None)?, purpose.as_ref(), (*cedar, *schema), cli.json)
+        }
         Policy::Author(author) => author::run(cli, author),
-        Policy::Show { purpose } => show(&folder_of(cli, None)?, purpose.as_ref(), cli.json),
         Policy::Apply => apply(&Client::of(&place::data(cli)?).await?, cli.json).await,
         Policy::History => history(&place::data(cli)?, cli.json),
         Policy::Rollback { digest } => rollback(&Client::of(&place::data(cli)?).await?, digest, cli.json).await,
@@ -139,17 +144,48 @@ fn check(folder: &std::path::Path, as_json: bool) -> Result<u8, Failure> {
     Ok(if ok { 0 } else { exit::UNVERIFIED })
 }
 
-fn show(folder: &std::path::Path, only: Option<&Name>, as_json: bool) -> Result<u8, Failure> {
-    let loaded = portreeve_rules::load(folder).map_err(|findings| {
+fn load(folder: &std::path::Path) -> Result<portreeve_rules::Loaded, Failure> {
+    portreeve_rules::load(folder).map_err(|findings| {
         Failure::new(exit::FAILURE, "policy_broken", "The policy has errors.")
             .more(findings.iter().map(ToString::to_string))
             .fix("Mend them, and see `portreeve policy check`.")
-    })?;
+    })
+}
+
+fn unknown(purpose: &Name) -> Failure {
+    Failure::new(exit::NOT_FOUND, "purpose_unknown", format!("No purpose {purpose} is in the policy."))
+        .fix("List them with `portreeve policy show`.")
+}
+
+/// The policy as other tools read it
+fn show_cedar(
+    folder: &std::path::Path,
+    only: Option<&Name>,
+    (cedar, schema): (bool, bool),
+    as_json: bool,
+) -> Result<u8, Failure> {
+    let loaded = load(folder)?;
+    if let Some(missing) = only.filter(|only| !loaded.bundle.purposes.contains_key(*only)) {
+        return Err(unknown(missing));
+    }
+    let exported = if cedar { loaded.cedar(only) } else { None };
+    let policies = exported.as_ref().map(|exported| exported.policies.as_str());
+    let types = exported.as_ref().map_or_else(|| loaded.rules_schema(), |exported| exported.schema.clone());
+    if as_json {
+        output::json(&json!({ "bundle": loaded.bundle.digest, "policies": policies, "schema": types }));
+    } else {
+        let text = policies.filter(|_| !schema).unwrap_or(&types);
+        output::line(text.trim_end());
+    }
+    Ok(0)
+}
+
+fn show(folder: &std::path::Path, only: Option<&Name>, as_json: bool) -> Result<u8, Failure> {
+    let loaded = load(folder)?;
     let purposes = loaded.bundle.purposes.iter().filter(|(name, _)| only.is_none_or(|only| only == *name));
     let shown: Vec<Value> = purposes.map(|(name, purpose)| described(name, purpose)).collect();
     if let (Some(only), []) = (only, shown.as_slice()) {
-        return Err(Failure::new(exit::NOT_FOUND, "purpose_unknown", format!("No purpose {only} is in the policy."))
-            .fix("List them with `portreeve policy show`."));
+        return Err(unknown(only));
     }
     if as_json {
         output::json(&json!({ "bundle": loaded.bundle.digest, "purposes": shown }));

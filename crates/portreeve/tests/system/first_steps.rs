@@ -391,6 +391,7 @@ fn every_command_answers_with_json_and_its_exit_code() {
         (&["audit", "tail"], 3),
         (&["explain", "no_such_word"], 3),
         (&["policy", "show", "no-such"], 3),
+        (&["policy", "show", "--cedar", "no-such"], 3),
         (&["connector", "show", "no-such"], 3),
         (&["init"], 8),
     ] {
@@ -415,6 +416,8 @@ fn every_command_answers_with_json_and_its_exit_code() {
         vec!["policy", "check"],
         vec!["policy", "show"],
         vec!["policy", "show", "read-shop"],
+        vec!["policy", "show", "--schema"],
+        vec!["policy", "show", "--cedar", "read-shop"],
         vec!["policy", "apply"],
         vec!["audit", "verify"],
         vec!["explain"],

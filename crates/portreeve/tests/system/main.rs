@@ -24,5 +24,6 @@ mod language;
 mod modes;
 mod orphans;
 mod outside;
+mod profiles;
 mod stop;
 mod support;

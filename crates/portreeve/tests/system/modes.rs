@@ -2,6 +2,7 @@
 
 use crate::support::{
     place::{Place, Serve, Task},
+    process::Watched,
     until,
     upstream::Upstream,
 };
@@ -275,4 +276,38 @@ fn back_to_an_earlier_version_and_not_forth_by_a_restart() {
     // The history is in the record: nobody has to serve it.
     assert_eq!(place.json(&["policy", "history"])["history"].as_array().unwrap().len(), 6);
     place.run(&["audit", "verify"]).good();
+}
+
+#[test]
+fn a_child_that_only_a_grant_allows_ends_with_it() {
+    let (shop, files) = (Upstream::http(&["act"], |_, _| false), Upstream::stdio(&["read"], |_, _| false));
+    let place = Place::with(&[("shop", &shop)], "", "");
+    place.connector("files", &files, "");
+    let serve = place.serve(&["shop", "files"]);
+    let task = serve.open("work");
+    let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }).to_string();
+    assert_eq!(task.post("files", message.as_bytes()).status, 401, "the token is for the purpose's connectors");
+
+    let grant = observe(&place, "1h", &["--connector", "files"]);
+    let before = files.children().len();
+    let task = serve.rejoin(&task);
+    assert_eq!(task.word("files", "read", "a"), "ok");
+    let child = Watched::of(files.children().pop().unwrap()[0]).unwrap();
+    assert_eq!(files.children().len(), before + 1);
+    let starts: Vec<Value> = place
+        .record()
+        .events("admitted")
+        .filter(|(_, admitted)| admitted["what"].get("child").is_some())
+        .map(|(_, admitted)| admitted["because"].clone())
+        .collect();
+    assert_eq!(starts.len(), 1);
+    assert_eq!(starts[0]["grant"], json!(grant));
+
+    // The command returns once the child is dead; what the purpose allows goes on.
+    let ran = place.run(&["policy", "enforce", "--connector", "files"]).good();
+    assert!(ran.out.contains("cleared  after"), "{ran:?}");
+    assert!(child.is_over(), "{ran:?}");
+    assert_eq!(task.word("files", "read", "b"), "-32602");
+    assert_eq!(task.word("shop", "act", "c"), "ok");
+    assert_eq!(files.values(), ["a"]);
 }

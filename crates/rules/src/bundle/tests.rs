@@ -115,12 +115,23 @@ fn nesting_does_not_exhaust_the_stack() {
     }
 }
 
-/// Text that is nearly a purpose: a piece of one with something else in its place
-fn nearly() -> impl Strategy<Value = String> {
+const PROFILE: &str = "source = \"x 1\"\n[toolsets]\n\"a.b\" = [\":c\", \"get\"]\n\"c\" = [\"get#v\"]\n\
+    [tools.get]\nclass = \"write\"\narguments = { id = \"selector\", \"l[*].k\" = \"content\" }\n\
+    target = { type = \"File\", id = [\"id\"], in = [{ type = \"Dir\", id = [\"dir\"] }] }\n\
+    environment = { argument = \"env\" }\nresults = { \"a.b\" = \"trusted\" }\nlabel = \"internal\"\n\
+    recording = { id = \"digest\" }\nmatchers = { m = { id = { under = \"x\" } } }\n\
+    undo = { tool = \"get\", args = { id = \"{args.id}\" } }\n\
+    [[tools.get.variants]]\nname = \"v\"\nclass = \"read\"\nwhere = { id = \"x\" }\n";
+const PINS: &str = r##"[{"name":"get","annotations":{"readOnlyHint":false},"inputSchema":{"type":"object","required":["id"],
+    "properties":{"id":{"$ref":"#/$defs/i"},"l":{"type":"array","items":{"properties":{"k":{"default":1}}}},"env":{},
+    "dir":{}},"$defs":{"i":{"type":"string","allOf":[{"$ref":"#"}]}}}}]"##;
+
+/// Text that is nearly right: a piece of it with something else in its place
+fn nearly(text: &'static str) -> impl Strategy<Value = String> {
     let noise = prop_oneof!["\\PC{0,12}", "[\\[\\]{}=\"'#.,\n a-z0-9-]{0,24}", Just("9e99999".to_owned())];
-    (0..PURPOSE.len(), 0..40usize, noise).prop_map(|(at, cut, noise)| {
-        let end = (at + cut).min(PURPOSE.len());
-        format!("{}{noise}{}", PURPOSE.get(..at).unwrap(), PURPOSE.get(end..).unwrap())
+    (0..text.len(), 0..40usize, noise).prop_map(move |(at, cut, noise)| {
+        let end = (at + cut).min(text.len());
+        format!("{}{noise}{}", text.get(..at).unwrap(), text.get(end..).unwrap())
     })
 }
 
@@ -130,13 +141,15 @@ proptest! {
     #[test]
     fn reading_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        for path in ["agents/a.toml", "users/a.toml", "connectors/a.toml", "purposes/a.toml", "rules/a.cedar"] {
+        let paths = ["agents/a.toml", "users/a.toml", "connectors/a.toml", "profiles/a.toml", "pins/shop.json",
+            "purposes/a.toml", "rules/a.cedar"];
+        for path in paths {
             let _ = compile(&files(&[(path, &text)]));
         }
     }
 
     #[test]
-    fn reading_what_is_nearly_right_never_panics(text in nearly()) {
+    fn reading_what_is_nearly_right_never_panics(text in nearly(PURPOSE)) {
         for path in ["purposes/look.toml", "connectors/look.toml"] {
             if let Err(findings) = compile(&files(&[(path, &text)])) {
                 prop_assert!(findings.iter().any(Finding::is_error));
@@ -146,4 +159,57 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn facts_that_are_nearly_right_never_panic(profile in nearly(PROFILE), pins in nearly(PINS)) {
+        let connector = "command = [\"x\"]\nprofile = \"p\"\n[tools.get]\nclass = \"escalate\"\n";
+        let with = |profile: &str, pins: &str| {
+            compile(&files(&[("connectors/c.toml", connector), ("profiles/p.toml", profile), ("pins/c.json", pins)]))
+        };
+        for (profile, pins) in [(profile.as_str(), PINS), (PROFILE, &pins), (&profile, &pins)] {
+            if let Err(findings) = with(profile, pins) {
+                prop_assert!(findings.iter().any(Finding::is_error));
+            }
+        }
+    }
+}
+
+/// A thousand times as much as a person would write, loaded while somebody waits
+#[test]
+fn a_large_policy_is_loaded_at_once() {
+    let tools: Vec<String> = (0..100).map(|tool| format!("t{tool}")).collect();
+    let mut profile = format!("source = \"x 1\"\n[toolsets]\n\"all\" = {tools:?}\n");
+    let mut pins = Vec::new();
+    for tool in &tools {
+        profile.push_str(&format!("[tools.{tool}]\nclass = \"read\"\narguments = {{ id = \"selector\" }}\n"));
+        pins.push(format!(r#"{{"name":"{tool}","inputSchema":{{"type":"object","properties":{{"id":{{}}}}}}}}"#));
+    }
+    let connector = "command = [\"x\"]\nprofile = \"p\"\n".to_owned();
+    let mut all = vec![
+        ("connectors/c.toml".to_owned(), connector),
+        ("profiles/p.toml".to_owned(), profile),
+        ("pins/c.json".to_owned(), format!("[{}]", pins.join(","))),
+        ("agents/bot.toml".to_owned(), "owner = \"a\"".to_owned()),
+        ("connectors/shop.toml".to_owned(), "command = [\"x\"]\n[tools.get]\nclass = \"read\"".to_owned()),
+    ];
+    all.extend(
+        (0..10_000).map(|n| (format!("purposes/p{n}.toml"), PURPOSE.replace("shop.get", &format!("c.t{}", n % 100)))),
+    );
+    let begun = std::time::Instant::now();
+    compile(&all.iter().cloned().collect()).unwrap();
+    let plain = begun.elapsed();
+    // However short the text is, what it comes to is bounded.
+    all.iter_mut()
+        .skip(5)
+        .for_each(|(_, text)| *text = text.replace("where", "# where").replace("\"c.t", "\"c:all\", \"c.t"));
+    let begun = std::time::Instant::now();
+    compile(&all.iter().cloned().collect()).unwrap();
+    let expanded = begun.elapsed();
+    println!("{plain:?}, and with toolsets {expanded:?}");
+    // Ten times as long as it takes, in a build without optimisation, on a machine with other work.
+    assert!(plain.as_secs() < 60 && expanded.as_secs() < 120, "{plain:?} {expanded:?}");
+    let more = (0..200).map(|n| format!("[[allow]]\nname = \"s{n}\"\nuse = [\"c:all\"]\n")).collect::<String>();
+    all.iter_mut().skip(5).take(150).for_each(|(_, text)| text.push_str(&more));
+    let findings = compile(&all.into_iter().collect()).unwrap_err();
+    assert!(findings.iter().any(|finding| finding.message.contains("come to more than")), "{}", findings[0]);
 }

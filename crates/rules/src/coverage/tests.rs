@@ -29,9 +29,14 @@ const POLICY: [(&str, &str); 4] = [
 ];
 
 fn said(extra: &str) -> String {
+    said_of(POLICY[3].1, extra)
+}
+
+fn said_of(purpose: &str, extra: &str) -> String {
     let mut files = POLICY.map(|(path, text)| (path.to_owned(), text.to_owned()));
-    files[3].1.push_str(extra);
-    let files: Files = files.into_iter().collect();
+    files[3].1 = format!("{purpose}{extra}");
+    let user = ("users/lea.toml".to_owned(), "accounts = [\"lea\"]\ngroups = [\"leads\"]\n".to_owned());
+    let files: Files = files.into_iter().chain([user]).collect();
     let tested = compile(&files).unwrap().test(None);
     assert_eq!(tested.failed().count(), 0, "{:?}", tested.failed().map(|case| &case.finding).collect::<Vec<_>>());
     let coverage = &tested.coverage;
@@ -58,6 +63,21 @@ fn names_what_no_case_touches() {
          purposes/x.toml:10:8: no case is permitted by the entry `x/act`\n\
          rules/r.cedar:4:1: no case makes the rule `rule:r#2` refuse or ask\n"
     );
+}
+
+#[test]
+fn a_question_is_all_that_an_entry_which_asks_can_come_to() {
+    let asks = |case: &str| {
+        let text = format!(
+            "[[allow]]\nname = \"ask\"\nuse = [\"shop.other\"]\nask = {{ who = \"leads\" }}\n[[case]]\ncall = {{ tool = {case}\n"
+        );
+        let task = POLICY[3].1.replace("task = {", "task = { on_hold = \"ask\",");
+        said_of(&task, &text)
+    };
+    let asked = asks("\"shop.other\" }\nexpect = \"ask\"");
+    assert!(!asked.contains("`x/ask`"), "{asked}");
+    let other = asks("\"shop.look\", args = { id = \"1\" } }\nexpect = \"permit\"");
+    assert!(other.contains("no case is permitted by the entry `x/ask`"), "{other}");
 }
 
 #[test]

@@ -186,3 +186,6 @@ fn items<'d>(schema: &'d Value, key: &str) -> Option<&'d [Value]> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

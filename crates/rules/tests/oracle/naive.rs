@@ -124,7 +124,8 @@ impl Naive {
         self.envelope(tool, arguments, profile, &variants, class, &known, &mut own);
         for rule in self.rules.iter().filter(|rule| rule.tool == tool) {
             if arguments.get(&rule.argument).and_then(Json::as_str) == Some(&rule.text) {
-                own.words.insert(if rule.asks { "approval_needed" } else { "rule_forbids" }.to_owned());
+                let asks = if self.on_hold() == "ask" { "approval_needed" } else { "nobody_to_ask" };
+                own.words.insert(if rule.asks { asks } else { "rule_forbids" }.to_owned());
             }
         }
         own
@@ -200,6 +201,11 @@ impl Naive {
         own.entries = matching.iter().map(|entry| text(entry, "name").unwrap().to_owned()).collect();
     }
 
+    /// What becomes of a question to people
+    fn on_hold(&self) -> &str {
+        table(&self.purpose, "task").and_then(|task| text(task, "on_hold")).unwrap_or("ask")
+    }
+
     /// One of the entries that match must have order and count left
     fn spent(&self, matching: &[&toml::Table], own: &mut Own) {
         let mut words = BTreeSet::new();
@@ -222,7 +228,7 @@ impl Naive {
 
     /// Every entry that matches asks; only a clear no to one of its conditions spares the question
     fn asked(&self, arguments: &Map<String, Json>, matching: &[&toml::Table], known: &Known<'_>, own: &mut Own) {
-        let on_hold = table(&self.purpose, "task").and_then(|task| text(task, "on_hold")).unwrap_or("deny");
+        let on_hold = self.on_hold();
         for ask in matching.iter().filter_map(|entry| table(entry, "ask")) {
             let spared = table(ask, "when").into_iter().flatten().any(|(path, pattern)| {
                 let (values, broken) = crate::matching::reach(arguments, path);
