@@ -45,8 +45,8 @@ pub(crate) struct Oracle {
     acknowledged: Vec<(String, u64)>,
     stops: BTreeMap<String, u64>,
     arrived: BTreeSet<String>,
-    /// What outside decision points really said last about each effect
-    said: BTreeMap<(String, String), bool>,
+    /// What outside decision points really said, by effect, point and question
+    said: BTreeMap<(String, String, String), bool>,
     pub(crate) found: Vec<Found>,
 }
 
@@ -108,8 +108,8 @@ impl Oracle {
     }
 
     /// An outside decision point was asked about an effect
-    pub(crate) fn consulted(&mut self, effect: EffectId, point: &str, permits: bool) {
-        self.said.insert((effect.to_string(), point.to_owned()), permits);
+    pub(crate) fn consulted(&mut self, effect: EffectId, (point, question): (&str, String), permits: bool) {
+        self.said.insert((effect.to_string(), point.to_owned(), question), permits);
     }
 
     pub(crate) fn stop_asked(&mut self, node: &Node) {

@@ -165,7 +165,7 @@ impl Env {
             _ => Said::Failed("no JSON".to_owned()),
         };
         let point = &asking.point.name;
-        self.oracle.consulted(effect, point.as_str(), said == Said::Permit);
+        self.oracle.consulted(effect, (point.as_str(), asking.question.to_string()), said == Said::Permit);
         let said = if self.sabotage(Sabotage::IgnoreAnswers) { Said::Permit } else { said };
         Answer { point: point.clone(), question: asking.question, effect, at, said }
     }

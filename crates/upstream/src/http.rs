@@ -90,8 +90,7 @@ pub enum Address {
     Form(String),
 }
 
-/// What a connection is driven over
-pub(crate) type Io = TokioIo<Pin<Box<dyn Stream>>>;
+type Io = TokioIo<Pin<Box<dyn Stream>>>;
 type Driver = Connection<Io, Gated>;
 
 struct Idle {
@@ -311,15 +310,10 @@ fn tls() -> io::Result<TlsConnector> {
 }
 
 /// Polls `work` and the socket that it waits for, in one task
-pub(crate) async fn drive<T, B>(
+pub(crate) async fn drive<T>(
     work: impl Future<Output = Result<T, String>>,
-    driver: &mut Connection<Io, B>,
-) -> Result<T, String>
-where
-    B: Body + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+    driver: &mut (impl Future + Unpin),
+) -> Result<T, String> {
     let mut work = pin!(work);
     poll_fn(|context| {
         if let Poll::Ready(done) = work.as_mut().poll(context) {

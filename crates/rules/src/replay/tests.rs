@@ -82,6 +82,7 @@ fn records(loaded: &Loaded, numbers: &[i64]) -> Vec<Record> {
             bundle: bundle.digest,
             now: NOW,
             what,
+            inputs: portreeve_core::event::Inputs::default(),
             because: None,
             inputs: portreeve_core::event::Inputs::default(),
         })));

@@ -38,8 +38,8 @@ pub(super) struct Effect {
     pub(super) seq: u64,
     pub(super) now: i64,
     pub(super) kind: Kind,
-    /// Outside decision points that the record says it heard, and when they were asked
-    pub(super) heard: BTreeMap<String, i64>,
+    /// Outside decision points that the record says it heard: which question each answered, and when it was asked
+    pub(super) heard: Vec<(String, String, i64)>,
     /// The grant that let it through, and the words that would have refused it
     pub(super) because: Option<(String, BTreeSet<String>)>,
     /// Steps that it matches in each task of its chain, counted again
@@ -226,7 +226,12 @@ impl Oracle {
             None => return self.violated("I13", format!("{id} is admitted as nothing")),
         };
         let heard = event.pointer("/inputs/outside").and_then(Value::as_array).into_iter().flatten();
-        let heard = heard.map(|heard| (string(heard, "point").unwrap_or_default(), number(heard, "at"))).collect();
+        let question = |index: usize| openings?.get(&format!("outside.{index}"))?.as_str().map(str::to_owned);
+        let heard = heard.enumerate().map(|(index, heard)| {
+            let point = string(heard, "point").unwrap_or_default();
+            (point, question(index).unwrap_or_default(), number(heard, "at"))
+        });
+        let heard = heard.collect();
         let now = number(event, "now");
         let because = event.get("because").map(|because| {
             let words = because.get("words").and_then(Value::as_array).into_iter().flatten();

@@ -114,17 +114,22 @@ impl Oracle {
     fn unheard(&self, version: &Version, id: &str, effect: &Effect) -> Vec<String> {
         let Kind::Call { tool, .. } = &effect.kind else { return Vec::new() };
         let points = version.points.iter().filter(|(_, about)| about == tool);
-        let unheard = points.filter_map(|(point, _)| match effect.heard.get(*point) {
-            None => Some(format!("was admitted, and its record has no answer of {point}")),
-            Some(at) if effect.now < *at || effect.now - at > 10_000 => {
-                Some(format!("was admitted with an old answer of {point}"))
+        let mut wrong = Vec::new();
+        for (point, _) in points {
+            let mut answers = effect.heard.iter().filter(|(known, ..)| known == point).peekable();
+            if answers.peek().is_none() {
+                wrong.push(format!("was admitted, and its record has no answer of {point}"));
             }
-            Some(_) if self.said.get(&(id.to_owned(), (*point).to_owned())) != Some(&true) => {
-                Some(format!("was admitted, and {point} did not permit it"))
+            for (_, question, at) in answers {
+                if effect.now < *at || effect.now - at > 10_000 {
+                    wrong.push(format!("was admitted with an old answer of {point}"));
+                }
+                if self.said.get(&(id.to_owned(), (*point).to_owned(), question.clone())) != Some(&true) {
+                    wrong.push(format!("was admitted, and {point} did not permit it"));
+                }
             }
-            Some(_) => None,
-        });
-        unheard.collect()
+        }
+        wrong
     }
 
     /// What is wrong with letting an effect through by a grant
