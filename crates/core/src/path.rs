@@ -127,7 +127,8 @@ fn walk(value: &Value, below: &[&[Step]], at: &str, found: &mut BTreeSet<String>
         below.iter().filter_map(|rest| rest.split_first()).filter(|(first, _)| *first == step).map(|(_, r)| r).collect()
     };
     match value {
-        _ if below.is_empty() => drop(found.insert(at.to_owned())),
+        // Nothing leads here, or what leads here needs something of another kind.
+        _ if !below.iter().any(|rest| leads_into(rest, value)) => drop(found.insert(at.to_owned())),
         Value::Object(members) => members.iter().for_each(|(name, value)| {
             walk(value, &within(&Step::Member(name.clone())), &format!("{at}.{name}"), found);
         }),
@@ -138,6 +139,11 @@ fn walk(value: &Value, below: &[&[Step]], at: &str, found: &mut BTreeSet<String>
         }
         _ => drop(found.insert(at.to_owned())),
     }
+}
+
+/// Whether the next step of a path fits what it comes to
+fn leads_into(rest: &[Step], value: &Value) -> bool {
+    matches!((rest.first(), value), (Some(Step::Member(_)), Value::Object(_)) | (Some(Step::Each), Value::Array(_)))
 }
 
 impl FromStr for FieldPath {
@@ -243,6 +249,7 @@ mod tests {
         assert_eq!(check(&["files[*].path", "x.y", "s", "e[*].q"]), "files[*].mode x.z");
         assert_eq!(check(&["files", "x.y", "x.z", "s", "e"]), "");
         // A path into something that is not what the path needs covers nothing of it.
-        assert_eq!(check(&["files.path", "x[*]", "s.t", "e"]), "files[*] s x.y x.z");
+        assert_eq!(check(&["files.path", "x[*]", "s.t", "e"]), "files s x");
+        assert_eq!(check(&["files[*].path[*]", "x", "s", "e.q"]), "e files[*].mode files[*].path");
     }
 }

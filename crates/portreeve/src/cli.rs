@@ -214,6 +214,9 @@ pub(crate) enum Policy {
     Show {
         /// Only this one
         purpose: Option<Name>,
+        /// Which policy directory [default: the one of this data folder]
+        #[arg(long = "dir", value_name = "DIR")]
+        folder: Option<PathBuf>,
         /// As Cedar policies, for tools that analyse it
         #[arg(long)]
         cedar: bool,

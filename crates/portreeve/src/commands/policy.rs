@@ -20,11 +20,11 @@ use std::path::PathBuf;
 pub(crate) async fn run(cli: &Cli, policy: &Policy) -> Result<u8, Failure> {
     match policy {
         Policy::Check { folder } => check(&folder_of(cli, folder.as_ref())?, cli.json),
-        Policy::Show { purpose, cedar: false, schema: false } => {
-            show(&folder_of(cli, None)?, purpose.as_ref(), cli.json)
+        Policy::Show { purpose, folder, cedar: false, schema: false } => {
+            show(&folder_of(cli, folder.as_ref())?, purpose.as_ref(), cli.json)
         }
-        Policy::Show { purpose, cedar, schema } => {
-            show_cedar(&folder_of(cli, None)?, purpose.as_ref(), (*cedar, *schema), cli.json)
+        Policy::Show { purpose, folder, cedar, schema } => {
+            show_cedar(&folder_of(cli, folder.as_ref())?, purpose.as_ref(), (*cedar, *schema), cli.json)
         }
         Policy::Author(author) => author::run(cli, author),
         Policy::Apply => apply(&Client::of(&place::data(cli)?).await?, cli.json).await,

@@ -84,7 +84,6 @@ fn records(loaded: &Loaded, numbers: &[i64]) -> Vec<Record> {
             what,
             inputs: portreeve_core::event::Inputs::default(),
             because: None,
-            inputs: portreeve_core::event::Inputs::default(),
         })));
         let end = End::Done { ok: true, bytes: 3, result: None, returned: BTreeMap::new(), process: None };
         events.push(Event::Settled(Settled { effect, end }));
