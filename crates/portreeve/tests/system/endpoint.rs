@@ -592,6 +592,9 @@ fn the_list_is_what_this_task_may_use_as_its_server_wrote_it() {
         received.method == "tools/list"
     });
     let place = Place::with(&[("shop", &upstream)], "", "");
+    let file = "policy/connectors/shop.toml";
+    let roles = "class = \"write\"\narguments = { value = \"selector\" }\n";
+    place.write(file, &place.read(file).replace("class = \"write\"\n", roles));
     let serve = place.serve(&["shop"]);
     let task = serve.open("work");
     let listed =
