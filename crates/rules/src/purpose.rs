@@ -10,10 +10,13 @@ use crate::{
     words::suggest,
 };
 use portreeve_core::{
+    decimal::Decimal,
     names::Name,
-    pattern::Conditions,
+    path::FieldPath,
+    pattern::{Conditions, Operand, Pattern},
     policy::{Ask, Bytes, Class, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Trust, Usage, Users},
     time::Millis,
+    value::Value,
 };
 use regex::RegexBuilder;
 use std::{
@@ -95,7 +98,16 @@ fn opening(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, placeholders: &Pl
                 doc.error(span, format!("no parameter is called `{}`", name.escape_debug()), suggest(name, known));
             }
         }
-        pattern::conditions(doc, cell, &Scope::Open(placeholders))
+        let bounds = pattern::conditions(doc, cell, &Scope::Open(placeholders))?;
+        for (name, (span, _)) in doc.table(cell, "`where`", "")?.entries() {
+            let kind = placeholders.parameters.get(*name).and_then(Option::as_ref).map(|parameter| &parameter.kind);
+            let bound = bounds.get(&FieldPath::name(name));
+            if kind.zip(bound).is_some_and(|(kind, bound)| is_impossible(kind, bound)) {
+                let message = format!("no value of `{name}` is inside of this and of its declaration");
+                doc.error(span, message, "nobody could ever open the purpose: widen one of the two");
+            }
+        }
+        Some(bounds)
     });
     table.later(&["consent", "clients"]);
     table.finish();
@@ -123,6 +135,21 @@ fn opening(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, placeholders: &Pl
         .map(|(path, pattern)| Some((path.to_string().parse().ok()?, pattern)))
         .collect::<Option<_>>()?;
     Some(Opening { agents: agents?, users, bounds })
+}
+
+/// Whether no value of a kind is inside of a bound, as far as both are written out
+fn is_impossible(kind: &Kind, bound: &Pattern) -> bool {
+    let is = |value: Value| Pattern::Is(Operand::Literal(value)).excludes(bound);
+    let number = |number: &Decimal| Operand::Literal(Value::Number(number.clone()));
+    match kind {
+        Kind::Text { .. } => false,
+        Kind::Decimal { min, max } => {
+            min.as_ref().is_some_and(|min| Pattern::AtLeast(number(min)).excludes(bound))
+                || max.as_ref().is_some_and(|max| Pattern::AtMost(number(max)).excludes(bound))
+        }
+        Kind::Bool => [true, false].into_iter().all(|truth| is(Value::Bool(truth))),
+        Kind::Choice(values) => values.iter().cloned().all(is),
+    }
 }
 
 /// A list of names that have to stand in the registry
@@ -303,9 +330,9 @@ const PARAMETER_BYTES_MAX: usize = 4096;
 /// A pattern is compiled when the policy is loaded, and matched within this
 const REGEX_BYTES_MAX: usize = 256 << 10;
 
-fn number(doc: &Document<'_>, cell: &Cell<'_>) -> Option<portreeve_core::decimal::Decimal> {
+fn number(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Decimal> {
     match doc.value(cell)? {
-        portreeve_core::value::Value::Number(number) => Some(number),
+        Value::Number(number) => Some(number),
         _ => {
             doc.error(&cell.span(), "expected a number", "for example: max = 200.50");
             None
