@@ -152,6 +152,12 @@ pub fn check(dir: &Path, today: Millis) -> Checked {
 /// # Errors
 /// Everything that is wrong, with the warnings among it.
 pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
+    compiled(files, true)
+}
+
+/// Rules are validated before they are put into force; what the record has was. A rule that looks at what is not
+/// there fails when it is asked, and refuses.
+fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
     let sorted = files.sorted()?;
     let mut findings = Vec::new();
     let facts = facts(&sorted, &mut findings);
@@ -167,8 +173,10 @@ pub fn compile(files: &Files) -> Result<Loaded, Vec<Finding>> {
     }
     let model = Arc::new(Model::new(&facts));
     let rules = CedarRules::read(&sorted, &facts, Arc::clone(&model), &mut findings);
-    if let Err(error) = &rules {
-        findings.push(Finding::error(Place::file("rules"), error.clone(), ""));
+    match &rules {
+        Ok(rules) if validates => rules.validate(&sorted, &mut findings),
+        Ok(_) => {}
+        Err(error) => findings.push(Finding::error(Place::file("rules"), error.clone(), "")),
     }
     let extra = extra::read(&sorted, &facts, &model, &mut findings);
     let placed = rules.as_ref().map(CedarRules::places).unwrap_or_default();
@@ -290,7 +298,7 @@ impl Bundles for Reader {
             return Err("the text is not the one that the digest names".to_owned());
         }
         let files = Files::from_blob(blob).ok_or("the text is no bundle of policy")?;
-        let loaded = compile(&files).map_err(|findings| {
+        let loaded = compiled(&files, false).map_err(|findings| {
             let errors: BTreeSet<String> = findings.iter().filter(|f| f.is_error()).map(ToString::to_string).collect();
             errors.into_iter().collect::<Vec<_>>().join("\n")
         })?;

@@ -58,7 +58,7 @@ pub(crate) struct CedarRules {
 }
 
 impl CedarRules {
-    /// Reads every rule of the bundle, and holds it against what there is to look at
+    /// Reads every rule of the bundle
     pub(crate) fn read(
         files: &[File<'_>],
         facts: &Facts,
@@ -67,14 +67,18 @@ impl CedarRules {
     ) -> Result<Self, String> {
         let mut rules = Vec::new();
         let mut ids = BTreeMap::new();
-        let mut read = Vec::new();
         for file in files.iter().filter(|file| file.folder == Folder::Rules) {
-            let own = rule::rules(file, facts, &model, &mut ids, findings);
-            read.extend(std::iter::repeat_n(file, own.len()));
-            rules.extend(own);
+            rules.extend(rule::rules(file, facts, &model, &mut ids, findings));
         }
-        check::check(&rules, &read, &model, findings);
         Ok(Self::new(rules, model, Types::new()?))
+    }
+
+    /// Holds every rule against what there is to look at
+    pub(crate) fn validate(&self, files: &[File<'_>], findings: &mut Vec<Finding>) {
+        let by_path: BTreeMap<&str, &File<'_>> = files.iter().map(|file| (file.path, file)).collect();
+        let read: Vec<_> =
+            self.rules.iter().filter_map(|rule| by_path.get(rule.place.file.as_str()).copied()).collect();
+        check::check(&self.rules, &read, &self.model, findings);
     }
 
     /// Every rule, by what its reasons say that they come from, and where it stands

@@ -35,6 +35,7 @@ fn rules_of(policy: &[(&str, &str)], text: &str) -> (CedarRules, Vec<Finding>) {
     let sorted = files.sorted().unwrap();
     let facts = facts(&sorted, &mut findings);
     let rules = CedarRules::read(&sorted, &facts, Arc::new(Model::new(&facts)), &mut findings).unwrap();
+    rules.validate(&sorted, &mut findings);
     (rules, findings)
 }
 
