@@ -617,14 +617,14 @@ impl State {
         for entry in &charge.entries {
             task.steps.entry(entry.clone()).or_default().succeeded = true;
         }
+        let mut known: usize = task.returned.values().map(BTreeSet::len).sum();
         let of_step = returned.iter().filter(|(source, _)| charge.entries.contains(&source.step));
         for (source, values) in of_step {
             // A value whose opening was erased vouches for nothing.
             let Some(Value::Array(values)) = values.value() else { continue };
             for value in values {
-                let known: usize = task.returned.values().map(BTreeSet::len).sum();
                 if known < RETURNED_MAX {
-                    task.returned.entry(source.clone()).or_default().insert(value.digest());
+                    known += usize::from(task.returned.entry(source.clone()).or_default().insert(value.digest()));
                 }
             }
         }

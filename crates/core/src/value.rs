@@ -42,6 +42,14 @@ impl Value {
         text
     }
 
+    /// The canonical text of an object with these members
+    #[must_use]
+    pub fn canonical_object(members: &BTreeMap<String, Self>) -> String {
+        let mut text = String::new();
+        write_object(members, &mut text);
+        text
+    }
+
     /// Reads back what [`canonical`](Self::canonical) wrote, and refuses any other text for the value
     ///
     /// This pairs with the write: a record whose text was altered to an equivalent one is noticed. Keys
@@ -119,18 +127,7 @@ impl Value {
                 }
                 out.push(']');
             }
-            Self::Object(members) => {
-                out.push('{');
-                for (index, (key, value)) in in_canonical_order(members).iter().enumerate() {
-                    if index > 0 {
-                        out.push(',');
-                    }
-                    write_string(key, out);
-                    out.push(':');
-                    value.write(out);
-                }
-                out.push('}');
-            }
+            Self::Object(members) => write_object(members, out),
         }
     }
 }
@@ -208,6 +205,19 @@ fn in_canonical_order(members: &BTreeMap<String, Value>) -> Vec<(&String, &Value
         members.sort_by(|(left, _), (right, _)| left.encode_utf16().cmp(right.encode_utf16()));
     }
     members
+}
+
+fn write_object(members: &BTreeMap<String, Value>, out: &mut String) {
+    out.push('{');
+    for (index, (key, value)) in in_canonical_order(members).iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write_string(key, out);
+        out.push(':');
+        value.write(out);
+    }
+    out.push('}');
 }
 
 fn write_string(text: &str, out: &mut String) {

@@ -122,7 +122,7 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
     let links: Vec<(TaskId, &Task)> = chain(state, task_id, task).collect();
     let line: Vec<Link<'_>> =
         links.iter().map(|(_, task)| Link { agent: &task.agent, purpose: &task.purpose }).collect();
-    let sent = Value::Object(call.arguments.clone()).canonical().len() as u64;
+    let sent = Value::canonical_object(&call.arguments).len() as u64;
     for (depth, (link, link_task)) in links.iter().enumerate() {
         let mut share = Share::new(sent);
         for bundle in versions(shelf, link_task.bundle, current) {
