@@ -8,7 +8,7 @@ use serde_json::json;
 #[must_use]
 pub fn initialize(id: u64) -> Vec<u8> {
     let params = json!({
-        "protocolVersion": Version::LATEST.as_str(),
+        "protocolVersion": Version::LATEST_LEGACY.as_str(),
         "capabilities": {},
         "clientInfo": { "name": "portreeve", "version": env!("CARGO_PKG_VERSION") },
     });

@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod message;
+pub mod method;
 pub mod reply;
 pub mod sse;
 pub mod version;
