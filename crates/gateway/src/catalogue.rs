@@ -6,7 +6,7 @@ use portreeve_core::{
     json::{Json, Limits, scan_distinct},
     log::Log as _,
     names::{Name, Tool, ToolName},
-    operation::Operation,
+    operation::{INSTRUCTIONS, Operation},
     policy::Bundle,
     request::Fit,
     state::Pin,
@@ -146,8 +146,9 @@ impl View {
     #[must_use]
     pub fn fit(&self, tool: &Tool, arguments: &Value) -> Fit {
         // What Portreeve itself defines needs no connector's word.
-        if let Some(operation) = tool.name.operation().filter(|operation| *operation != Operation::GetPrompt) {
-            return operation::fit(operation, arguments);
+        if let Some(operation) = tool.operation().filter(|operation| !operation.is_pinned()) {
+            let error = operation::validator(operation).fit(arguments);
+            return Fit { pin: operation::definition(operation).digest, error };
         }
         let Some(definition) = self.definition(tool) else { return Fit { pin: Hash::default(), error: None } };
         let error = match &definition.validator {
@@ -160,27 +161,25 @@ impl View {
     /// What was accepted of what a connector says of itself
     #[must_use]
     pub fn discover(&self, connector: &Name) -> Option<&Discovered> {
-        Some(&self.made(connector, DISCOVER)?.discovered)
+        Some(&self.made(connector, INSTRUCTIONS)?.discovered)
     }
 
     /// The accepted prompts of a connector, each exactly as it wrote it, by name
     #[must_use]
     pub fn prompts(&self, connector: &Name) -> Vec<(String, String)> {
-        self.made(connector, PROMPTS).map(|made| made.prompts.clone()).unwrap_or_default()
+        self.made(connector, Operation::GetPrompt.as_str()).map(|made| made.prompts.clone()).unwrap_or_default()
     }
 
     /// The digest of the accepted prompts of a connector
     #[must_use]
     pub fn prompts_digest(&self, connector: &Name) -> Option<Hash> {
-        Some(self.made(connector, PROMPTS)?.digest)
+        Some(self.made(connector, Operation::GetPrompt.as_str())?.digest)
     }
 
     /// How many tools of a connector are accepted
     #[must_use]
     pub fn offered(&self, connector: &Name) -> usize {
-        let made = [PROMPTS, DISCOVER];
-        let tools = self.tools.keys().filter(|tool| tool.connector == *connector);
-        tools.filter(|tool| !made.contains(&tool.name.as_str())).count()
+        self.tools.keys().filter(|tool| tool.connector == *connector && tool.name.is_tool()).count()
     }
 
     fn made(&self, connector: &Name, name: &str) -> Option<&Definition> {
@@ -202,11 +201,6 @@ impl View {
         })
     }
 }
-
-/// The made definition of a connector's prompts
-const PROMPTS: &str = "prompts/get";
-/// The made definition of what a connector says of itself
-const DISCOVER: &str = "server/discover";
 
 impl Definition {
     fn read(pin: Pin, raw: &[u8]) -> Option<Self> {

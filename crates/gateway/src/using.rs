@@ -183,7 +183,7 @@ async fn resolve(
     let name = match method {
         Method::CallTool => match own.parse::<ToolName>() {
             // What is named like a method is no tool.
-            Ok(name) if name.operation().is_none() => name,
+            Ok(name) if name.is_tool() => name,
             _ => return Err(called),
         },
         _ => operation()?,
