@@ -16,14 +16,7 @@ use crate::{
 use portreeve_core::{event::Process, hash::Hash};
 use portreeve_mcp::{can::Can, version::Version};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use std::{
-    collections::BTreeMap,
-    io,
-    path::PathBuf,
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{ChildStdin, Command},

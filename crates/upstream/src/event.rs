@@ -1,11 +1,6 @@
 //! What a connector says beside its answers: on the way of a call, and of itself.
 
-use crate::{
-    http::Failure,
-    latch::Pass,
-    link::Back,
-    patience::Open,
-};
+use crate::{http::Failure, latch::Pass, link::Back, patience::Open};
 use portreeve_mcp::method::{Method, Notice};
 use tokio::sync::oneshot;
 

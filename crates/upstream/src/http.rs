@@ -202,11 +202,8 @@ impl Http {
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
         let accept = if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
         let posted = method == Method::POST;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, &self.host)
-            .header(header::ACCEPT, accept);
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::HOST, &self.host).header(header::ACCEPT, accept);
         if posted {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }

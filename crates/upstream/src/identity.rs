@@ -80,9 +80,8 @@ fn find(program: &str, env: &BTreeMap<String, String>, folder: &Path) -> io::Res
     }
     let ours = std::env::var_os("PATH");
     let path = env.get("PATH").map(|path| OsStr::new(path.as_str())).or(ours.as_deref()).unwrap_or(OsStr::new(""));
-    let executable = |path: &PathBuf| {
-        fs::metadata(path).is_ok_and(|about| about.is_file() && about.mode() & 0o111 != 0)
-    };
+    let executable =
+        |path: &PathBuf| fs::metadata(path).is_ok_and(|about| about.is_file() && about.mode() & 0o111 != 0);
     let found = std::env::split_paths(path).map(|place| folder.join(place).join(program)).find(executable);
     found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no program {program:?}")))
 }
@@ -118,7 +117,9 @@ fn digest(path: &Path) -> io::Result<Hash> {
     static KNOWN: Mutex<Option<HashMap<Stamp, Hash>>> = Mutex::new(None);
     let mut file = File::open(path)?;
     let before = stamp(&file.metadata()?);
-    if let Some(hash) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|known| known.get(&before)) {
+    if let Some(hash) =
+        KNOWN.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|known| known.get(&before))
+    {
         return Ok(*hash);
     }
     let mut hasher = Hasher::default();

@@ -25,7 +25,7 @@ use crate::{
     patience::Patience,
     room::Room,
 };
-use hear::{Hearing, Heard};
+use hear::{Heard, Hearing};
 use http::StatusCode;
 use portreeve_mcp::{
     can::Can,
@@ -256,12 +256,7 @@ impl Inner {
     }
 
     /// The session after `old`, which the server does not know any more
-    async fn renew(
-        &self,
-        http: &Arc<Http>,
-        sessions: &Sessions,
-        old: &Arc<Session>,
-    ) -> Result<Arc<Session>, Unready> {
+    async fn renew(&self, http: &Arc<Http>, sessions: &Sessions, old: &Arc<Session>) -> Result<Arc<Session>, Unready> {
         let _renewing = sessions.renewing.lock().await;
         let now = sessions.now();
         if !Arc::ptr_eq(&now, old) {

@@ -34,9 +34,9 @@ struct State {
 }
 
 /// How many times as long a call may take that tells progress
-pub const PROGRESS_TIMES: u32 = 10;
+pub(crate) const PROGRESS_TIMES: u32 = 10;
 /// How long the questions of one call may be open, in all
-pub const QUESTIONS: Duration = Duration::from_secs(600);
+pub(crate) const QUESTIONS: Duration = Duration::from_secs(600);
 
 impl Patience {
     pub(crate) fn new(within: Duration) -> Arc<Self> {

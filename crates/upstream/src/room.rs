@@ -364,7 +364,7 @@ pub(crate) fn parts(bytes: &[u8], version: Option<Version>) -> Vec<&[u8]> {
 }
 
 /// Bytes of an answer that is read as a whole at most
-pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+pub(crate) const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 pub(crate) fn limits() -> Limits {
     Limits { bytes_max: ANSWER_BYTES_MAX, ..Limits::DEFAULT }

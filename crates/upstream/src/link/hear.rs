@@ -75,7 +75,8 @@ impl Hearing<'_> {
         let mut exchange = self.session.post(self.http, message, mirrored, gate).await?;
         let (status, session) = (exchange.status, exchange.headers.get(SESSION).cloned());
         let streamed = status.is_success() && exchange.is_stream();
-        let heard = if streamed { self.stream(exchange).await? } else { self.body(&mut exchange).await?.give(exchange) };
+        let heard =
+            if streamed { self.stream(exchange).await? } else { self.body(&mut exchange).await?.give(exchange) };
         Ok(Posted { status, session, heard })
     }
 
@@ -227,7 +228,11 @@ impl Source {
                 }
             }
             let Some(data) = self.exchange.next().await? else {
-                return if self.pieces.is_some() { Err("the stream ended within the answer".to_owned()) } else { Ok(None) };
+                return if self.pieces.is_some() {
+                    Err("the stream ended within the answer".to_owned())
+                } else {
+                    Ok(None)
+                };
             };
             match &mut self.pieces {
                 Some(pieces) => self.waiting.extend(pieces.push(&data)),

@@ -172,11 +172,7 @@ fn understood(discovered: Result<Discovered, client::Answer>) -> Result<Option<H
 }
 
 /// Opens a session of the legacy era
-pub(super) async fn initialize(
-    http: &Arc<Http>,
-    can: Can,
-    room: &Arc<Room>,
-) -> Result<(Hello, Arc<Session>), Unready> {
+pub(super) async fn initialize(http: &Arc<Http>, can: Can, room: &Arc<Room>) -> Result<(Hello, Arc<Session>), Unready> {
     let before = Arc::new(Session { id: None, version: None });
     let gate = Gate::new(None, http.clock());
     let hearing = Hearing { http, session: &before, room, id: INITIALIZE_ID, whole: true };

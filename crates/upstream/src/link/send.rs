@@ -57,13 +57,13 @@ pub struct Sending<'a> {
 }
 
 /// What the way of a call is
-struct Way<'w> {
-    http: &'w Arc<Http>,
-    sessions: &'w Sessions,
-    id: u64,
-    body: Vec<u8>,
-    mirrored: &'w [Mirrored],
-    whole: bool,
+pub(super) struct Way<'w> {
+    pub(super) http: &'w Arc<Http>,
+    pub(super) sessions: &'w Sessions,
+    pub(super) id: u64,
+    pub(super) body: Vec<u8>,
+    pub(super) mirrored: &'w [Mirrored],
+    pub(super) whole: bool,
 }
 
 impl Link {
@@ -127,7 +127,7 @@ impl Link {
 }
 
 impl Inner {
-    async fn call(&self, way: Way<'_>, pass: Pass, caller: Caller) -> Result<Heard, Failure> {
+    pub(super) async fn call(&self, way: Way<'_>, pass: Pass, caller: Caller) -> Result<Heard, Failure> {
         let gate = Gate::new(Some(pass), way.http.clock());
         let patience = Arc::clone(&caller.patience);
         let Some(_entered) = self.room.enter(way.id, caller) else {
