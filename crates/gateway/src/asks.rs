@@ -26,11 +26,11 @@ use portreeve_core::{
 use portreeve_identity::seal::Sealer;
 use portreeve_mcp::{
     method::Method,
+    outcome::{self, Question},
     reply,
-    translate::{self, Question},
     version::Era,
 };
-use portreeve_upstream::{latch::Latches, link::Ask};
+use portreeve_upstream::{event::Ask, latch::Latches};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -58,6 +58,8 @@ pub struct Brought {
     pub of: Bound,
     /// Whether the connector still waits for the answer
     pub held: bool,
+    /// Whether the answers go to the connector; one of the era with sessions only wants to be called again
+    pub leaves: bool,
     /// What was asked, by key
     pub questions: BTreeMap<String, Put>,
     /// What the connector itself wants back
@@ -162,7 +164,7 @@ impl Asks {
     }
 
     /// A connector asks something while it works on a call; its answer is given here
-    pub async fn asked(self: Arc<Self>, ask: Ask, of: Bound, client: Arc<Client>) {
+    pub async fn asked(self: Arc<Self>, mut ask: Ask, of: Bound, client: Arc<Client>) {
         let (method, params) = (ask.method, ask.params.clone());
         let refused = |reasons: &[Reason]| {
             let why = reasons.first().map_or_else(String::new, |reason| reason.word.to_string());
@@ -173,10 +175,32 @@ impl Asks {
             let _ = ask.answer(Err(refused(&reasons)), None).await;
             return;
         }
-        let answered = match client.era() {
-            Era::Legacy => client.ask(method, &params).await,
-            Era::Modern => self.hold(&of, &client, Put { method: method.as_str().to_owned(), params: params.clone() }).await,
+        let put = async {
+            match client.era() {
+                Era::Legacy => {
+                    client.ask(&Question { key: String::new(), method, params: params.clone() }).await
+                }
+                Era::Modern => {
+                    let put = Put { method: method.as_str().to_owned(), params: params.clone() };
+                    self.hold(&of, &client, put).await
+                }
+            }
         };
+        let answered = tokio::select! {
+            answered = put => answered,
+            () = ask.withdrawn() => return,
+        };
+        let valid = |result: &String| {
+            let json = scan(result.as_bytes(), &Limits::DEFAULT).ok();
+            json.is_some_and(|json| outcome::check_answer(method, &json).is_ok())
+        };
+        if let Some(Ok(result)) = &answered
+            && !valid(result)
+        {
+            let why = "the client's answer is none to this question".to_owned();
+            let _ = ask.answer(Err((-32_603, why)), None).await;
+            return;
+        }
         match answered {
             None => {
                 let _ = ask.answer(Err((-32_603, "the client gave no answer".to_owned())), None).await;
@@ -370,9 +394,9 @@ impl Asks {
         if questions.is_empty() {
             return held.client.resume(waits);
         }
-        let brought = Brought { of: held.of.clone(), held: true, questions: put, state: None };
+        let brought = Brought { of: held.of.clone(), held: true, leaves: true, questions: put, state: None };
         let message = match self.seal(&brought) {
-            Some(state) => translate::input_required(&waits.id, &questions, Some(&state)),
+            Some(state) => outcome::input_required(&waits.id, &questions, Some(&state)),
             None => reply::error(Some(&waits.id), -32_603, "the question is longer than the limit", None),
         };
         waits.outlet.last(Last::ok(message)).await;

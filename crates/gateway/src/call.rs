@@ -9,34 +9,42 @@ use crate::{
     catalogue::Catalogue,
     client::{Client, Waits},
     door::Door,
+    fate::Fate,
     links::{Links, Unready},
     outlet::{Last, Message as Body},
     points::Points,
-    polls::{HANDLE, Handle},
-    settings::REQUESTS_PER_RUN_MAX,
+    polls::{HANDLE, Handle, with_task},
+    settings::{REQUESTS_PER_RUN_MAX, TTL_MS_MAX, answer_limits},
     using::{Using, unknown},
 };
 use bytes::Bytes;
+use http::StatusCode;
 use portreeve_core::{
     engine::{Permit, Reply},
     hash::Hash,
     life::{Answer, Do, Happened, Life},
     names::{EffectId, RunId, Tool},
     outside::Asking,
+    pattern::Source,
     reason::{Reason, Word},
     request::{Call, Request},
 };
 use portreeve_identity::seal::Sealer;
 use portreeve_mcp::{
+    asked,
+    edit::Edit,
+    message::Message,
     method::Method,
-    reply::{self, Fate},
-    translate::{Outcome, Question, ToClient},
-    version::Era,
+    outcome::{self, Outcome, Question},
+    reply,
+    translate::ToClient,
+    version::{Era, Version},
 };
 use portreeve_upstream::{
+    event::Event,
     http::Failure,
     latch::Latches,
-    link::{Body as Answered, Called, Event, Link, Sending},
+    link::{Called, Flowing, Link, STREAM_BYTES_MAX, Sending, Whole},
 };
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -91,8 +99,21 @@ struct Leg {
 enum Legged {
     /// The client is told this, under the id of the request that waits then
     Told(Box<dyn FnOnce(&str) -> Last + Send>),
+    /// The client has been told already, while the answer arrived
+    Passed,
     /// The connector wants to know something before it goes on
-    Asks(EffectId, Vec<Question>, Option<String>),
+    Asks(Back),
+}
+
+/// What a connector wants to know
+struct Back {
+    /// The leg that it asked in
+    effect: EffectId,
+    questions: Vec<Question>,
+    /// What it wants back
+    state: Option<String>,
+    /// How it speaks
+    from: Version,
 }
 
 /// What came of sending a leg
@@ -156,17 +177,17 @@ impl Calls {
             };
             match self.leg(&using, leg, &client, &mut entered).await {
                 Legged::Told(answer) => return client.answer(answer).await,
-                Legged::Asks(effect, questions, state) => {
-                    match self.asked_back(&using, &client, effect, questions, state).await {
+                Legged::Passed => return,
+                Legged::Asks(back) => {
+                    match self.asked_back(&using, &client, back).await {
                         Some((next, answers)) => (leg, put) = (next, answers),
                         None => return,
                     }
                 }
             }
         }
-        let era = client.era();
-        let fate = Fate::Rejected("it asked again and again".to_owned());
-        client.answer(|id| Last::ok(reply::fate(id, method, era, &fate))).await;
+        let (era, fate) = (client.era(), Fate::Rejected("it asked again and again".to_owned()));
+        client.answer(|id| Last::ok(fate.told(id, method, era))).await;
         tracing::info!(%tool, "a connector asked again and again");
     }
 
@@ -190,9 +211,7 @@ impl Calls {
         &self,
         using: &Using<'_>,
         client: &Arc<Client>,
-        effect: EffectId,
-        questions: Vec<Question>,
-        state: Option<String>,
+        Back { effect, questions, state, from }: Back,
     ) -> Option<(Leg, Vec<(Put, String)>)> {
         let (method, era, bound) = (using.method, client.era(), &using.bound);
         for question in &questions {
@@ -208,29 +227,35 @@ impl Calls {
         };
         if era == Era::Modern {
             let of = Bound { effect, ..bound.clone() };
-            let brought = Brought { of, held: false, questions: questions.iter().map(put).collect(), state };
+            let leaves = from.era() == Era::Modern;
+            let brought = Brought { of, held: false, leaves, questions: questions.iter().map(put).collect(), state };
             let sealed = self.asks.seal(&brought);
             client
                 .answer(|id| {
                     Last::ok(match sealed {
-                        Some(state) => portreeve_mcp::translate::input_required(id, &questions, Some(&state)),
+                        Some(state) => outcome::input_required(id, &questions, Some(&state)),
                         None => reply::error(Some(id), -32_603, "the question is longer than the limit", None),
                     })
                 })
                 .await;
             return None;
         }
+        if from.era() == Era::Legacy {
+            // The error that asks to open addresses is of the client's own era.
+            client.answer(|id| Last::ok(outcome::urls_required(id, &questions))).await;
+            return None;
+        }
         let mut answers = BTreeMap::new();
         let mut answered = Vec::new();
         for question in &questions {
-            let answer = match client.ask(question.method, &question.params).await {
+            let answer = match client.ask(question).await {
                 Some(Ok(answer)) => answer,
                 other => {
                     let why = match other {
                         Some(Err((code, _))) => format!("the client answered its question with error {code}"),
                         _ => "the client did not answer its question".to_owned(),
                     };
-                    client.answer(|id| Last::ok(reply::fate(id, method, era, &Fate::Unanswered(why)))).await;
+                    client.answer(|id| Last::ok(Fate::Rejected(why).told(id, method, era))).await;
                     return None;
                 }
             };
@@ -295,7 +320,7 @@ impl Calls {
             steps.extend(life.next(happened));
         }
         Legged::Told(Box::new(move |id| {
-            Last::ok(reply::fate(id, method, era, &Fate::Unknown("Portreeve lost the call".to_owned())))
+            Last::ok(Fate::Unknown("Portreeve lost the call".to_owned()).told(id, method, era))
         }))
     }
 
@@ -396,17 +421,25 @@ impl Calls {
         let within = Duration::from_millis(view.timeout_ms(&tool.connector).max(1).unsigned_abs());
         let mirrored = view.definition(tool).map_or(&[][..], |definition| definition.mirrored.as_slice());
         let trace = using.trace.as_deref().and_then(child_span);
+        // Only answers that were asked for and judged leave with it.
+        let edited = answering(using, responses);
+        let read = edited.as_ref().and_then(|bytes| Message::read(bytes, &answer_limits()).ok());
+        let (bytes, message) = match (&edited, &read) {
+            (Some(bytes), Some(message)) => (bytes.as_slice(), message),
+            _ => (using.bytes, using.message),
+        };
         let sending = Sending {
-            message: using.message,
+            bytes,
+            message,
             method: using.method,
             from: client.version,
             name: using.renamed.as_deref(),
             state,
-            responses,
             trace: trace.as_deref(),
             log_level: client.log_level,
             mirrored,
             whole: answer_max.is_some() || !wanted.is_empty(),
+            bytes_max: STREAM_BYTES_MAX,
         };
         let (events, hears) = mpsc::channel(EVENTS_MAX);
         let of = Bound { effect, ..using.bound.clone() };
@@ -426,11 +459,12 @@ impl Calls {
         }
         self.asks.over(effect);
         match outcome {
-            Ok(called) => self.called(called, using, client, (effect, &wanted, answer_max)).await,
+            Ok(Called::Whole(called)) => self.called(called, using, client, (effect, &wanted, answer_max, link.version())),
+            Ok(Called::Long(flowing)) => self.flows(flowing, using.method, client, link.version()).await,
             Err(Failure::NotSent(why)) => none(Happened::NotSent(why)),
             Err(Failure::Rejected(why)) => {
                 let (method, era) = (using.method, client.era());
-                let told = move |id: &str| Last::ok(reply::fate(id, method, era, &Fate::Rejected(why)));
+                let told = move |id: &str| Last::ok(Fate::Rejected(why).told(id, method, era));
                 Sent { happened: failed(0), legged: Some(Legged::Told(Box::new(told))) }
             }
             Err(Failure::Lost(why)) => none(Happened::Lost(why)),
@@ -438,81 +472,64 @@ impl Calls {
     }
 
     /// What an answer means for the effect, and for the client
-    async fn called(
+    fn called(
         &self,
-        called: Called,
+        called: Whole,
         using: &Using<'_>,
         client: &Arc<Client>,
-        (effect, wanted, answer_max): (EffectId, &[portreeve_core::pattern::Source], Option<u64>),
+        (effect, wanted, answer_max, from): (EffectId, &[Source], Option<u64>, Version),
     ) -> Sent {
         let (method, era, version) = (using.method, client.era(), client.version);
-        let (bytes, digest, from) = (called.bytes, called.digest, called.from);
+        let (bytes, digest) = (called.bytes, called.digest);
         // What the agent does not get vouches for nothing either.
         if let Some(most) = answer_max.filter(|most| bytes > *most) {
-            let ok = matches!(called.outcome, Outcome::Complete { failed: false });
-            let told = move |id: &str| Last::ok(reply::fate(id, method, era, &Fate::Withheld { bytes, most }));
-            let happened = Happened::Answered { ok, bytes, digest, returned: BTreeMap::new() };
+            let told = move |id: &str| Last::ok(Fate::Withheld { bytes, most }.told(id, method, era));
+            let happened = Happened::Answered { ok: called.is_good(), bytes, digest, returned: BTreeMap::new() };
             return Sent { happened, legged: Some(Legged::Told(Box::new(told))) };
         }
-        match &called.outcome {
+        let happened = match &called.outcome {
             Outcome::Asks { questions, state } => {
-                let asks = Legged::Asks(effect, questions.clone(), state.clone());
-                Sent { happened: Happened::Pending { bytes, digest }, legged: Some(asks) }
+                let back = Back { effect, questions: questions.clone(), state: state.clone(), from };
+                return Sent { happened: Happened::Pending { bytes, digest }, legged: Some(Legged::Asks(back)) };
             }
+            Outcome::Task { .. } => Happened::Pending { bytes, digest },
+            _ => Happened::Answered { ok: called.is_good(), bytes, digest, returned: called.returned(wanted) },
+        };
+        let sealed = match &called.outcome {
             Outcome::Task { task, .. } => {
                 let handle = Handle::new(&using.bound, effect, task.clone());
-                let sealed = serde_json::to_vec(&handle).map(|handle| self.sealer.seal(HANDLE, &handle));
-                let sealed = sealed.unwrap_or_default();
-                let told = move |id: &str| {
-                    let to = ToClient { id, from, version, method, state: None, task: Some(&sealed) };
-                    Last::ok(called.into_whole(&to))
-                };
-                Sent { happened: Happened::Pending { bytes, digest }, legged: Some(Legged::Told(Box::new(told))) }
+                serde_json::to_vec(&handle).ok().map(|handle| self.sealer.seal(HANDLE, &handle))
             }
-            Outcome::Complete { failed } => {
-                let (ok, returned) = (!failed, called.returned(wanted));
-                self.complete(called, ok, returned, (method, client)).await
-            }
-            Outcome::Error { .. } => self.complete(called, false, BTreeMap::new(), (method, client)).await,
-        }
+            _ => None,
+        };
+        let status = status(&called.outcome, era);
+        let told = move |id: &str| {
+            let to = ToClient { id, from, version, method, state: None, ttl_ms_max: TTL_MS_MAX };
+            let reply = called.into_reply(&to);
+            Last::with(status, sealed.map_or_else(|| reply.clone(), |sealed| with_task(reply.clone(), &sealed)))
+        };
+        Sent { happened, legged: Some(Legged::Told(Box::new(told))) }
     }
 
-    /// Passes an answer on, as a whole or while it arrives
-    async fn complete(
-        &self,
-        called: Called,
-        ok: bool,
-        returned: BTreeMap<portreeve_core::pattern::Source, Vec<portreeve_core::value::Value>>,
-        (method, client): (Method, &Arc<Client>),
-    ) -> Sent {
-        let (bytes, digest, from, version) = (called.bytes, called.digest, called.from, client.version);
-        if !called.flows() {
-            let status = called.status(version);
-            let told = move |id: &str| {
-                let to = ToClient { id, from, version, method, state: None, task: None };
-                Last::with(status, called.into_whole(&to))
-            };
-            let happened = Happened::Answered { ok, bytes, digest, returned };
-            return Sent { happened, legged: Some(Legged::Told(Box::new(told))) };
-        }
-        // The client gets it while it arrives; what it was is known at its end.
+    /// Passes a long answer on while it arrives; what it was is known at its end
+    async fn flows(&self, flowing: Flowing, method: Method, client: &Arc<Client>, from: Version) -> Sent {
         let Some(waits) = client.take() else {
             return Sent { happened: Happened::Lost("nobody waits for its answer".to_owned()), legged: None };
         };
-        let to = ToClient { id: &waits.id, from, version, method, state: None, task: None };
-        let Answered { pieces, end } = called.into_flow(&to);
-        waits.outlet.last(Last { message: Body::Flowing(pieces), ..Last::ok(Bytes::new()) }).await;
-        let happened = match end.await {
-            Ok(Ok(flowed)) => Happened::Answered {
+        let version = client.version;
+        let to = ToClient { id: &waits.id, from, version, method, state: None, ttl_ms_max: TTL_MS_MAX };
+        let (passage, ending) = flowing.begin(&to);
+        waits.outlet.last(Last { message: Body::Flowing(passage), ..Last::ok(Bytes::new()) }).await;
+        let happened = match ending.wait().await {
+            Ok(flowed) => Happened::Answered {
                 ok: !flowed.failed,
                 bytes: flowed.bytes,
                 digest: flowed.digest,
                 returned: BTreeMap::new(),
             },
-            Ok(Err(why)) => Happened::Lost(why),
-            Err(_) => Happened::Lost("the answer broke off".to_owned()),
+            Err(why) => Happened::Lost(why),
         };
-        Sent { happened, legged: Some(Legged::Told(Box::new(|_| Last::empty(http::StatusCode::OK)))) }
+        Sent { happened, legged: Some(Legged::Passed) }
     }
 
     /// Stops waiting for a call
@@ -666,10 +683,12 @@ fn told(using: &Using<'_>, client: &Client, answer: Answer, legged: Option<Legge
             return Legged::Told(Box::new(move |id| unknown(method, id, &called, version)));
         }
         Answer::Refusal(reasons) => return Legged::Told(Box::new(move |id| refusal(method, era, id, reasons))),
+        // It broke off while the client read it.
+        Answer::Unknown(_) if matches!(legged, Some(Legged::Passed)) => return Legged::Passed,
         Answer::Unreachable(why) => Fate::Unreachable(why),
         Answer::Unknown(why) => Fate::Unknown(why),
     };
-    Legged::Told(Box::new(move |id| Last::ok(reply::fate(id, method, era, &fate))))
+    Legged::Told(Box::new(move |id| Last::ok(fate.told(id, method, era))))
 }
 
 /// A refusal, without what would tell a hidden tool from an unknown one
@@ -679,6 +698,29 @@ fn refusal(method: Method, era: Era, id: &str, reasons: Vec<Reason>) -> Last {
         Method::CallTool => reply::refused_call(id, era, &told),
         _ => reply::refused(id, &told),
     })
+}
+
+/// The client's message with just these answers; nothing if it has none, and none are sent
+fn answering(using: &Using<'_>, responses: Option<&str>) -> Option<Vec<u8>> {
+    let has = using.message.params().is_some_and(|params| params.get("inputResponses").is_some());
+    if !has && responses.is_none() {
+        return None;
+    }
+    let mut edit = Edit::new(using.bytes, using.message);
+    match responses {
+        Some(responses) => edit.set(&["params", "inputResponses"], responses),
+        None => edit.remove(&["params", "inputResponses"]),
+    }
+    Some(edit.done())
+}
+
+/// The HTTP status of an answer (2026-07-28, Streamable HTTP, Protocol Version Header)
+fn status(outcome: &Outcome, era: Era) -> StatusCode {
+    match (outcome, era) {
+        (Outcome::Error { code: -32_601 }, Era::Modern) => StatusCode::NOT_FOUND,
+        (Outcome::Error { code: asked::MISSING_CAPABILITY }, Era::Modern) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    }
 }
 
 fn failed(bytes: u64) -> Happened {
@@ -705,7 +747,8 @@ impl std::fmt::Debug for Legged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Told(_) => f.write_str("Told"),
-            Self::Asks(effect, ..) => write!(f, "Asks({effect})"),
+            Self::Passed => f.write_str("Passed"),
+            Self::Asks(back) => write!(f, "Asks({})", back.effect),
         }
     }
 }

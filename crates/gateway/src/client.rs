@@ -6,14 +6,15 @@
 use crate::{
     outlet::{Last, Outlet},
     session::{Answered, Session},
+    settings::answer_limits,
 };
-use bytes::Bytes;
 use portreeve_core::{names::RunId, time::Millis};
 use portreeve_mcp::{
     can::Can,
-    method::Method,
+    message::Message,
+    outcome::{self, Question},
     params::Level,
-    translate::{self, Wanted},
+    translate,
     version::{Era, Version},
 };
 use std::{
@@ -150,19 +151,24 @@ impl Client {
         else {
             return;
         };
-        let wanted = Wanted { version: self.version, level: self.log_level, token: progress.as_deref() };
-        if let Some(message) = translate::told(notification, &wanted) {
+        let Ok(message) = Message::read_answer(notification, &answer_limits()) else { return };
+        // What is logged is told to whoever asked for it (2026-07-28, Logging); clients with sessions ask their server.
+        let wanted = match (translate::logged_level(&message), self.log_level, self.era()) {
+            (Some(level), Some(from), _) => level >= from,
+            (Some(_), None, Era::Modern) => false,
+            _ => true,
+        };
+        if wanted && let Some(told) = translate::notification(notification, &message, progress.as_deref(), None) {
             // A client that does not read keeps its connector waiting, not our memory.
-            outlet.tell(message).await;
+            outlet.tell(told).await;
         }
     }
 
     /// Asks a client with a session something on the stream of this request; nothing if there is no answer
-    pub async fn ask(&self, method: Method, params: &str) -> Option<Answered> {
+    pub async fn ask(&self, question: &Question) -> Option<Answered> {
         let (session, outlet) = (self.session.as_ref()?, self.outlet()?);
         let mut asked = session.question()?;
-        let question = translate::question(asked.number, method, params);
-        if !outlet.tell(Bytes::from(question)).await {
+        if !outlet.tell(outcome::ask(asked.number, question, self.version)).await {
             return None;
         }
         tokio::time::timeout(HELD_MAX, asked.answer()).await.ok()?

@@ -11,7 +11,7 @@ use crate::{
     outlet::{Last, Outlet},
     polls::Polls,
     session::{Session, Sessions},
-    settings::REQUEST_BYTES_MAX,
+    settings::{REQUEST_BYTES_MAX, TTL_MS_MAX},
     streams::Streams,
     using::{Reading, Using},
 };
@@ -28,12 +28,14 @@ use portreeve_mcp::{
     asked::{self, Spoken},
     can::Can,
     message::{Id, Message, Shape},
-    method::Method,
-    params, reply,
+    method::{Method, Notice},
+    outgoing,
+    params::{self, META_VERSION},
+    reply::{self, Server},
     version::{Era, Version},
 };
 use portreeve_upstream::http::SESSION;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// Who answers what
 #[derive(Debug)]
@@ -73,6 +75,18 @@ pub struct Arrived {
     pub body: Bytes,
 }
 
+impl Arrived {
+    /// Its headers; a stream of lines has none of the protocol, so what they would repeat is taken from the body
+    fn headers(&self, message: &Message<'_>) -> Cow<'_, HeaderMap> {
+        let meta = message.params().and_then(|params| params.get("_meta"));
+        let version = meta.and_then(|meta| meta.get(META_VERSION)).and_then(Json::as_str).and_then(Version::read);
+        match (self.via, version) {
+            (Via::Socket, Some(version)) => Cow::Owned(outgoing::headers(message, version, &[]).into_iter().collect()),
+            _ => Cow::Borrowed(&self.headers),
+        }
+    }
+}
+
 impl Dispatch {
     /// Answers one message through its outlet
     pub async fn message(&self, arrived: Arrived, outlet: Outlet, place: Place) {
@@ -95,12 +109,18 @@ impl Dispatch {
             }
             Shape::Request { id, method } => match self.speaker(&arrived, &message) {
                 Ok(speaker) => {
-                    let progress = params::progress(message.params());
+                    let progress = match params::progress_token(message.params()) {
+                        Ok(token) => token.map(str::to_owned),
+                        Err(wrong) => {
+                            let text = reply::error(Some(id.raw()), -32_602, wrong, None);
+                            return outlet.last(Last::ok(text)).await;
+                        }
+                    };
                     let client = Client::new(speaker, Waits { id: id.raw().to_owned(), progress, outlet });
                     self.request(&arrived, &message, (id, method), client, place).await;
                 }
                 Err(refused) => {
-                    let text = reply::error(Some(id.raw()), refused.code, &refused.message, refused.data);
+                    let text = reply::refused_early(Some(id.raw()), &refused);
                     outlet.last(Last::with(refused.status, text)).await;
                 }
             },
@@ -109,11 +129,7 @@ impl Dispatch {
 
     /// How the client speaks in this request (2026-07-28, Versioning)
     fn speaker(&self, arrived: &Arrived, message: &Message<'_>) -> Result<Speaker, asked::Refused> {
-        let spoken = match arrived.via {
-            Via::Tcp => asked::spoken(&arrived.headers, message)?,
-            // A stream of lines has no headers that could repeat anything.
-            Via::Socket => asked::spoken_without_headers(message)?,
-        };
+        let spoken = asked::spoken(&arrived.headers(message), message)?;
         let (run, until) = (arrived.good.run, arrived.good.until);
         Ok(match spoken {
             Spoken::Modern(modern) => Speaker {
@@ -151,14 +167,14 @@ impl Dispatch {
     }
 
     fn notification(&self, arrived: &Arrived, message: &Message<'_>, method: &str) -> Last {
-        if let Err(refused) = asked::notified(&arrived.headers, method) {
-            return Last::with(refused.status, reply::error(None, refused.code, &refused.message, refused.data));
+        if let Err(refused) = asked::spoken(&arrived.headers(message), message) {
+            return Last::with(refused.status, reply::refused_early(None, &refused));
         }
-        if method == "notifications/cancelled"
-            && let Some(id) = message.params().and_then(|params| params.get("requestId"))
+        if method == Notice::Cancelled.as_str()
+            && let Some(id) = params::cancelled(message)
         {
             let session = arrived.session.as_ref().map(|session| session.id.clone());
-            self.calls.cancel_request(&(arrived.good.run, session, id.raw().to_owned()));
+            self.calls.cancel_request(&(arrived.good.run, session, id.to_owned()));
         }
         Last::empty(StatusCode::ACCEPTED)
     }
@@ -197,7 +213,14 @@ impl Dispatch {
             Method::Initialize => self.initialize(arrived, message, id).await,
             Method::Ping => Last::ok(reply::result_text(raw, "{}")),
             Method::Discover => match self.lists.greet(client.run, at).await {
-                Ok(hello) => Last::ok(reply::discover(raw, &hello)),
+                Ok(hello) => {
+                    let server = Server {
+                        connector: &name_of(at),
+                        capabilities: hello.capabilities(Era::Modern),
+                        instructions: Some(&hello.instructions),
+                    };
+                    Last::ok(server.discover(raw, TTL_MS_MAX))
+                }
                 Err(reasons) => Last::ok(reply::refused(raw, &reasons)),
             },
             Method::ListTools | Method::ListPrompts | Method::ListResources | Method::ListTemplates => {
@@ -210,14 +233,14 @@ impl Dispatch {
                 return self.streams.request(&client, at, method, message, raw).await;
             }
             Method::GetTask | Method::UpdateTask | Method::CancelTask => {
-                return self.polls.request(&client, at, method, message, raw).await;
+                return self.polls.request(&client, at, method, (&arrived.body, message), raw).await;
             }
             Method::SetLevel if self.keeps_level(&client, at, message).await => {
                 Last::ok(reply::result_text(raw, "{}"))
             }
             _ => {
                 let reading = Reading { at, via: arrived.via, headers: &arrived.headers, client: &client };
-                match Using::read(self, &reading, method, message, id).await {
+                match Using::read(self, &reading, method, (&arrived.body, message), id).await {
                     Ok(using) => return self.calls.run(using, Arc::clone(&client), place).await,
                     Err(last) => last,
                 }
@@ -241,15 +264,21 @@ impl Dispatch {
     }
 
     async fn initialize(&self, arrived: &Arrived, message: &Message<'_>, id: &Id<'_>) -> Last {
-        let params = message.params();
-        let wanted = params.and_then(|params| params.get("protocolVersion")).and_then(Json::as_str);
-        let version = Version::negotiate(wanted.unwrap_or_default());
-        let can = params.and_then(|params| params.get("capabilities")).map_or(Can::NONE, Can::read);
+        let wanted = match params::initialize(message.params()) {
+            Ok(wanted) => wanted,
+            Err(wrong) => return Last::ok(reply::error(Some(id.raw()), -32_602, wrong, None)),
+        };
+        let (version, can) = (Version::negotiate(wanted.version), wanted.can);
         let hello = match self.lists.greet(arrived.good.run, &arrived.at).await {
             Ok(hello) => hello,
             Err(reasons) => return Last::ok(reply::refused(id.raw(), &reasons)),
         };
-        let mut last = Last::ok(reply::initialize(id.raw(), version, &hello));
+        let server = Server {
+            connector: &name_of(&arrived.at),
+            capabilities: hello.capabilities(Era::Legacy),
+            instructions: Some(&hello.instructions),
+        };
+        let mut last = Last::ok(server.initialize(id.raw(), version));
         let session = self.sessions.open(arrived.good.run, &arrived.at.to_string(), version, can);
         if let Some(Ok(id)) = session.map(|session| HeaderValue::from_str(&session.id)) {
             last.headers.push((SESSION, id));
@@ -269,5 +298,12 @@ impl Dispatch {
     /// Has a refusal recorded that never came to a judgement
     pub fn refused(&self, run: RunId, what: String, reason: &Reason) {
         self.door.later(Asking::Refused(Refusal { run, what, reason: reason.clone() }));
+    }
+}
+
+fn name_of(at: &At) -> String {
+    match at {
+        At::One(connector) => connector.to_string(),
+        At::All => "all".to_owned(),
     }
 }

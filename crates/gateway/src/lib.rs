@@ -14,6 +14,7 @@ pub mod client;
 pub mod dispatch;
 pub mod door;
 pub mod endpoint;
+pub mod fate;
 pub mod fence;
 pub mod history;
 pub mod links;

@@ -231,6 +231,8 @@ impl Links {
         env: &BTreeMap<String, String>,
     ) -> Result<(Link, EffectId, Offer), Unready> {
         let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
+        let launch = self.launch(command, env);
+        let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
         let start = Start { effect, run, connector: connector.clone() };
         let permit = match self.door.submit(Request::Start(start)).await {
             Reply::Permit(permit) => permit,
@@ -239,7 +241,7 @@ impl Links {
         };
         let started = match self.latches.pass(permit).enter(self.clock.now()) {
             // Known to the reaper before the latch is left: a stop that waits for it will find the child.
-            Ok(_inside) => Child::start(&self.launch(command, env), self.clock)
+            Ok(_inside) => Child::start(&launch, identity, self.clock)
                 .inspect(|child| self.keep(effect, child))
                 .map_err(|error| error.to_string()),
             Err(closed) => Err(closed.to_string()),
@@ -292,7 +294,9 @@ impl Links {
         let offer = match reach {
             Reach::Http { url } => Link::over_http(self.endpoint(url)?, Can::NONE).await.map_err(unreachable)?.1,
             Reach::Stdio { command, env } => {
-                let child = Child::start(&self.launch(command, env), self.clock)
+                let launch = self.launch(command, env);
+                let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
+                let child = Child::start(&launch, identity, self.clock)
                     .map_err(|error| Unready::Unreachable(error.to_string()))?;
                 let process = Peer::recorded(child.process());
                 process.into_iter().for_each(|process| self.fence.add_connector(process));
@@ -377,7 +381,7 @@ impl Links {
 
     fn launch(&self, command: &[String], env: &BTreeMap<String, String>) -> Launch {
         let (keeper, folder) = self.launch.clone();
-        Launch { keeper, command: command.to_vec(), env: env.clone(), folder }
+        Launch { keeper, command: command.to_vec(), env: env.clone(), folder, expected: None }
     }
 
     fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<(RunId, Name, Can), Arc<Slot>>> {

@@ -8,13 +8,15 @@ use crate::{
     client::Client,
     door::Door,
     endpoint::At,
+    fate::Fate,
     links::{Links, Unready},
     outlet::Last,
+    settings::{TTL_MS_MAX, answer_limits},
     streams::Seen,
     using::SEPARATOR,
 };
 use portreeve_core::{
-    json::{Json, Limits, scan_distinct},
+    json::{Json, scan_distinct},
     names::{Name, RunId, Tool, ToolName},
     operation::Operation,
     reason::{Reason, Word},
@@ -23,14 +25,17 @@ use portreeve_core::{
 };
 use portreeve_identity::seal::Sealer;
 use portreeve_mcp::{
+    can::TASKS,
     edit::{Edit, quoted},
     message::Message,
     method::Method,
-    reply::{self, Hello},
+    reply,
     translate::{self, ToClient},
+    version::{Era, Version},
 };
-use portreeve_upstream::{clock::SteadyClock, http::ANSWER_BYTES_MAX};
+use portreeve_upstream::clock::SteadyClock;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -67,6 +72,52 @@ struct Cursor {
     cursor: Option<String>,
 }
 
+/// What is said of an endpoint in the handshake
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// What a task could use beside tools
+    pub operations: BTreeSet<Operation>,
+    /// How it is to be used: ours, and the accepted ones of its connectors
+    pub instructions: String,
+    /// Whether a tool may answer with an MCP task
+    pub tasks: bool,
+}
+
+impl Hello {
+    /// Whether a task could use this
+    #[must_use]
+    pub fn has(&self, operation: Operation) -> bool {
+        self.operations.contains(&operation)
+    }
+
+    /// The capabilities, as a client of this era reads them
+    #[must_use]
+    pub fn capabilities(&self, era: Era) -> serde_json::Value {
+        let mut all = json!({ "tools": { "listChanged": true } });
+        let mut add = |key: &str, value: serde_json::Value| {
+            if let Some(all) = all.as_object_mut() {
+                all.insert(key.to_owned(), value);
+            }
+        };
+        if self.has(Operation::GetPrompt) {
+            add("prompts", json!({ "listChanged": true }));
+        }
+        if self.has(Operation::ReadResource) || self.has(Operation::Subscribe) {
+            add("resources", json!({ "subscribe": self.has(Operation::Subscribe) }));
+        }
+        if self.has(Operation::Complete) {
+            add("completions", json!({}));
+        }
+        if self.has(Operation::SetLevel) || era == Era::Modern {
+            add("logging", json!({}));
+        }
+        if self.tasks && era == Era::Modern {
+            add("extensions", json!({ TASKS: {} }));
+        }
+        all
+    }
+}
+
 const KIND: &str = "cursor";
 /// How long a connector may take to list
 const WITHIN: Duration = Duration::from_secs(60);
@@ -95,21 +146,7 @@ impl Lists {
                 instructions.push(format!("{connector}: {}", accepted.instructions));
             }
         }
-        let has = |operation| operations.contains(&operation);
-        Ok(Hello {
-            name: match at {
-                At::One(connector) => format!("portreeve/{connector}"),
-                At::All => "portreeve".to_owned(),
-            },
-            instructions: Some(instructions.join("\n\n")),
-            tools: true,
-            prompts: has(Operation::GetPrompt),
-            resources: has(Operation::ReadResource) || has(Operation::Subscribe),
-            subscribe: has(Operation::Subscribe),
-            completions: has(Operation::Complete),
-            logging: has(Operation::SetLevel),
-            tasks,
-        })
+        Ok(Hello { operations, instructions: instructions.join("\n\n"), tasks })
     }
 
     /// Answers one of the four lists
@@ -127,13 +164,13 @@ impl Lists {
                 let mut entries = Vec::new();
                 for (connector, usable) in &connectors {
                     let (shown, hidden) = match method {
-                        Method::ListTools => self.tools(connector, usable, at),
+                        Method::ListTools => self.tools(connector, usable, at, client.version),
                         _ => self.prompts(client.run, connector, usable, at).await,
                     };
                     self.looked(client.run, connector, method, shown.len(), hidden);
                     entries.extend(shown);
                 }
-                reply::listed(id, method, client.version, &entries, None)
+                listed(id, method, client.version, &entries, None)
             }
             _ => return self.from_connectors(client, at, method, id, cursor, &connectors).await,
         };
@@ -170,9 +207,10 @@ impl Lists {
         of
     }
 
-    fn tools(&self, connector: &Name, usable: &Usable, at: &At) -> (Vec<String>, usize) {
+    fn tools(&self, connector: &Name, usable: &Usable, at: &At, to: Version) -> (Vec<String>, usize) {
         let view = self.catalogue.view();
-        let raw: Vec<String> = view.raw(connector, &usable.tools).map(|raw| prefixed(raw, connector, at)).collect();
+        let raw = view.raw(connector, &usable.tools).map(|raw| prefixed(&translate::definition(raw, to), connector, at));
+        let raw: Vec<String> = raw.collect();
         let hidden = view.offered(connector).saturating_sub(raw.len());
         (raw, hidden)
     }
@@ -221,7 +259,7 @@ impl Lists {
             own = opened.cursor;
         }
         let Some(connector) = left.next() else {
-            return Last::ok(reply::listed(id, method, client.version, &[], None));
+            return Last::ok(listed(id, method, client.version, &[], None));
         };
         let after = left.next();
         let page = match self.page(client, connector, method, own.as_deref()).await {
@@ -238,7 +276,7 @@ impl Lists {
                 let cursor = Cursor { run: client.run, connector: connector.clone(), cursor };
                 Some(self.sealer.seal(KIND, &serde_json::to_vec(&cursor).ok()?))
             });
-            return Last::ok(reply::listed(id, method, client.version, &page.shown, next.as_deref()));
+            return Last::ok(listed(id, method, client.version, &page.shown, next.as_deref()));
         }
         Last::ok(page.answer(id, client, method))
     }
@@ -252,7 +290,7 @@ impl Lists {
     ) -> Result<Page, Box<dyn FnOnce(&str) -> Last + Send>> {
         let unreachable = |why: String| -> Box<dyn FnOnce(&str) -> Last + Send> {
             let era = client.era();
-            Box::new(move |id| Last::ok(reply::fate(id, method, era, &reply::Fate::Unreachable(why))))
+            Box::new(move |id| Last::ok(Fate::Unreachable(why).told(id, method, era)))
         };
         let link = match self.links.prepare(client.run, connector, client.can).await {
             Ok(link) => link,
@@ -335,6 +373,18 @@ impl Lists {
     }
 }
 
+/// One page of a list of our own making
+fn listed(id: &str, method: Method, to: Version, entries: &[String], next: Option<&str>) -> Vec<u8> {
+    let key = match method {
+        Method::ListTools => "tools",
+        Method::ListPrompts => "prompts",
+        Method::ListResources => "resources",
+        _ => "resourceTemplates",
+    };
+    let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
+    reply::list(id, to.era(), key, &entries, next, TTL_MS_MAX)
+}
+
 fn arguments(uri: &str) -> BTreeMap<String, Value> {
     BTreeMap::from([("uri".to_owned(), Value::String(uri.to_owned()))])
 }
@@ -348,8 +398,7 @@ fn prefixed(raw: &str, connector: &Name, at: &At) -> String {
     if matches!(at, At::One(_)) {
         return raw.to_owned();
     }
-    let limits = Limits { bytes_max: ANSWER_BYTES_MAX, ..Limits::DEFAULT };
-    let Ok(json) = scan_distinct(raw.as_bytes(), &limits) else { return raw.to_owned() };
+    let Ok(json) = scan_distinct(raw.as_bytes(), &answer_limits()) else { return raw.to_owned() };
     let Some(name) = json.get("name").and_then(Json::as_str) else { return raw.to_owned() };
     let name = quoted(&format!("{connector}{SEPARATOR}{name}"));
     let mut edit = Edit::of(raw.as_bytes(), &json);
@@ -361,7 +410,7 @@ fn prefixed(raw: &str, connector: &Name, at: &At) -> String {
 struct Page {
     bytes: Vec<u8>,
     key: &'static str,
-    from: portreeve_mcp::version::Version,
+    from: Version,
     entries: Vec<String>,
     uris: Vec<String>,
     shown: Vec<String>,
@@ -369,14 +418,13 @@ struct Page {
 }
 
 impl Page {
-    fn read(bytes: Vec<u8>, method: Method, from: portreeve_mcp::version::Version) -> Result<Self, String> {
+    fn read(bytes: Vec<u8>, method: Method, from: Version) -> Result<Self, String> {
         let (key, names) = match method {
             Method::ListResources => ("resources", "uri"),
             _ => ("resourceTemplates", "uriTemplate"),
         };
         let (entries, uris, next) = {
-            let limits = Limits { bytes_max: ANSWER_BYTES_MAX, ..Limits::DEFAULT };
-            let message = Message::read_answer(&bytes, &limits).map_err(|error| error.to_string())?;
+            let message = Message::read_answer(&bytes, &answer_limits()).map_err(|error| error.to_string())?;
             if message.error().is_some() {
                 // Most likely a server that has none; whatever it is, there is nothing to show.
                 (Vec::new(), Vec::new(), None)
@@ -400,8 +448,8 @@ impl Page {
 
     /// The connector's own answer, with only what may be seen
     fn answer(&self, id: &str, client: &Client, method: Method) -> Vec<u8> {
-        let limits = Limits { bytes_max: ANSWER_BYTES_MAX, ..Limits::DEFAULT };
-        let to = ToClient { id, from: self.from, version: client.version, method, state: None, task: None };
+        let limits = answer_limits();
+        let to = ToClient { id, from: self.from, version: client.version, method, state: None, ttl_ms_max: TTL_MS_MAX };
         let whole = |bytes: &[u8]| {
             let message = Message::read_answer(bytes, &limits).ok()?;
             message.result()?;
@@ -416,7 +464,7 @@ impl Page {
                 whole(&edit.done())
             })
         };
-        answered.unwrap_or_else(|| reply::listed(id, method, client.version, &self.shown, self.next.as_deref()))
+        answered.unwrap_or_else(|| listed(id, method, client.version, &self.shown, self.next.as_deref()))
     }
 }
 

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use portreeve_mcp::sse;
+use portreeve_upstream::link::Passage;
 use std::{
     io,
     pin::Pin,
@@ -65,7 +66,7 @@ pub enum Message {
     /// As a whole
     Whole(Bytes),
     /// While it arrives; a broken one breaks the connection
-    Flowing(mpsc::Receiver<io::Result<Bytes>>),
+    Flowing(Passage),
 }
 
 impl Last {
@@ -177,7 +178,7 @@ fn plain(last: Last) -> Reply {
     let (body, has_body) = match last.message {
         Message::None => (whole(Bytes::new()), false),
         Message::Whole(message) => (whole(message), true),
-        Message::Flowing(flow) => (Flowing(flow).boxed_unsync(), true),
+        Message::Flowing(flow) => (Flowing::new(flow).boxed_unsync(), true),
     };
     let mut reply = Response::new(body);
     *reply.status_mut() = last.status;
@@ -208,15 +209,34 @@ fn events(outs: mpsc::Receiver<Out>, first: Option<Bytes>) -> Reply {
     reply
 }
 
-/// A long message while it arrives
-struct Flowing(mpsc::Receiver<io::Result<Bytes>>);
+/// A long message while it arrives: the piece that is waited for, with what it is read from
+struct Flowing(Pin<Box<dyn Future<Output = (Passage, Option<Result<Bytes, String>>)> + Send>>);
+
+impl Flowing {
+    fn new(mut passage: Passage) -> Self {
+        Self(Box::pin(async move {
+            let piece = passage.next().await;
+            (passage, piece)
+        }))
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        match self.0.as_mut().poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready((passage, piece)) => {
+                *self = Self::new(passage);
+                Poll::Ready(piece.map(|piece| piece.map_err(io::Error::other)))
+            }
+        }
+    }
+}
 
 impl http_body::Body for Flowing {
     type Data = Bytes;
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+        self.poll_piece(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }
 
@@ -225,7 +245,7 @@ struct Events {
     outs: mpsc::Receiver<Out>,
     ready: Option<Bytes>,
     /// The last message, while it arrives
-    flow: Option<mpsc::Receiver<io::Result<Bytes>>>,
+    flow: Option<Flowing>,
     keep_alive: Interval,
     over: bool,
 }
@@ -243,7 +263,7 @@ impl http_body::Body for Events {
             return Poll::Ready(None);
         }
         if let Some(flow) = &mut self.flow {
-            return match flow.poll_recv(context) {
+            return match flow.poll_piece(context) {
                 // A line feed between tokens would end the line of the event; a blank is white space as well.
                 Poll::Ready(Some(Ok(piece))) => frame(sse::one_line(&piece).into()),
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
@@ -266,7 +286,7 @@ impl http_body::Body for Events {
                     frame(sse::event(&message).into())
                 }
                 Message::Flowing(flow) => {
-                    self.flow = Some(flow);
+                    self.flow = Some(Flowing::new(flow));
                     frame(Bytes::from_static(b"data: "))
                 }
                 Message::None => Poll::Ready(None),

@@ -8,13 +8,15 @@ use crate::{
     client::Client,
     door::Door,
     endpoint::At,
+    fate::Fate,
     links::{Links, Unready},
     outlet::Last,
+    settings::{TTL_MS_MAX, answer_limits},
 };
 use portreeve_core::{
     engine::Reply,
     event::End,
-    json::{Json, Limits},
+    json::Json,
     names::EffectId,
     reason::{Reason, Word},
     request::{Poll, Request, Settle},
@@ -27,13 +29,14 @@ use portreeve_mcp::{
     message::Message,
     method::Method,
     outcome::{self, Outcome},
-    reply::{self, Fate},
+    params::TaskUse,
+    reply,
     translate::ToClient,
 };
 use portreeve_upstream::{
-    http::{ANSWER_BYTES_MAX, Failure},
+    http::Failure,
     latch::Latches,
-    link::Sending,
+    link::{Called, Sending},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -117,7 +120,14 @@ impl Polls {
     }
 
     /// Answers `tasks/get`, `tasks/update` and `tasks/cancel`
-    pub async fn request(&self, client: &Arc<Client>, at: &At, method: Method, message: &Message<'_>, id: &str) {
+    pub async fn request(
+        &self,
+        client: &Arc<Client>,
+        at: &At,
+        method: Method,
+        message: (&[u8], &Message<'_>),
+        id: &str,
+    ) {
         let last = match self.answer(client, at, method, message, id).await {
             Ok(last) | Err(last) => last,
         };
@@ -129,22 +139,21 @@ impl Polls {
         client: &Arc<Client>,
         at: &At,
         method: Method,
-        message: &Message<'_>,
+        (body, message): (&[u8], &Message<'_>),
         id: &str,
     ) -> Result<Last, Last> {
         let (era, params) = (client.era(), message.params());
         if !client.can.has(Can::TASKS) {
-            let Refused { status, code, message, data } = Refused::lacks(Can::TASKS);
-            return Err(Last::with(status, reply::error(Some(id), code, &message, data)));
+            let refused = Refused::lacks(Can::TASKS);
+            return Err(Last::with(refused.status, reply::refused_early(Some(id), &refused)));
         }
-        let task = params.and_then(|params| params.get("taskId")).and_then(Json::as_str);
-        let known = task.and_then(|task| Some((task, self.open(client, at, task)?)));
-        let Some((sealed, (of, own))) = known else {
-            return Err(Last::ok(reply::error(Some(id), -32_602, "Unknown task", None)));
-        };
+        let used = TaskUse::read(method, params);
+        let used = used.map_err(|wrong| Last::ok(reply::error(Some(id), -32_602, wrong, None)))?;
+        let sealed = used.task;
+        let Some((of, own)) = self.open(client, at, sealed) else { return Err(Last::ok(reply::unknown_task(id))) };
         let refused = |reasons: Vec<Reason>| Last::ok(reply::refused(id, &reasons));
-        let fate = |fate: Fate| Last::ok(reply::fate(id, method, era, &fate));
-        let answers = self.answers(&of, params);
+        let fate = |fate: Fate| Last::ok(fate.told(id, method, era));
+        let answers = self.answers(&of, used.responses);
         let link = match self.links.prepare(of.run, &of.connector, client.can).await {
             Ok(link) => link,
             Err(Unready::Refused(reasons)) => return Err(refused(reasons)),
@@ -152,7 +161,7 @@ impl Polls {
         };
         // Its own id, and only answers to what was asked.
         let bytes = {
-            let mut edit = Edit::new(message.bytes(), message);
+            let mut edit = Edit::new(body, message);
             edit.set(&["params", "taskId"], &quoted(&own));
             if method == Method::UpdateTask {
                 let responses: BTreeMap<_, _> =
@@ -161,8 +170,7 @@ impl Polls {
             }
             edit.done()
         };
-        let limits = Limits { bytes_max: ANSWER_BYTES_MAX, ..Limits::DEFAULT };
-        let Ok(sent) = Message::read(&bytes, &limits) else { return Err(fate(Fate::Rejected("it is too long".to_owned()))) };
+        let Ok(sent) = Message::read(&bytes, &answer_limits()) else { return Err(fate(Fate::Rejected("it is too long".to_owned()))) };
         let put: Vec<(Put, String)> = answers.into_iter().map(|(_, put, answer)| (put, answer)).collect();
         let leaving = self.asks.admit_all(&of, &put).await.map_err(refused)?;
         let permit = match self.admit(&of, method).await {
@@ -174,16 +182,17 @@ impl Polls {
         };
         let (effect, answer_max) = (permit.effect(), permit.answer_max());
         let sending = Sending {
+            bytes: &bytes,
             message: &sent,
             method,
             from: client.version,
             name: None,
             state: None,
-            responses: None,
             trace: None,
             log_level: client.log_level,
             mirrored: &[],
             whole: true,
+            bytes_max: 0,
         };
         let (events, hears) = mpsc::channel(1);
         drop(hears);
@@ -193,7 +202,9 @@ impl Polls {
             leaving.into_iter().for_each(|one| self.asks.settle(one, sent.clone()));
         };
         let called = match outcome {
-            Ok(called) => called,
+            Ok(Called::Whole(called)) => called,
+            // It was asked for as a whole.
+            Ok(Called::Long(_)) => return Err(fate(Fate::Unknown("its answer is too long".to_owned()))),
             Err(Failure::NotSent(why)) => {
                 settle(End::NotSent { why: why.clone() });
                 settle_riding(Err(why.clone()));
@@ -233,17 +244,19 @@ impl Polls {
         if let Some(most) = answer_max.filter(|most| bytes > *most) {
             return Err(fate(Fate::Withheld { bytes, most }));
         }
-        self.asked(&of, &called.questions(client.can)).await.map_err(refused)?;
-        let status = called.status(client.version);
-        let to = ToClient { id, from: link.version(), version: client.version, method, state: None, task: Some(sealed) };
-        Ok(Last::with(status, called.into_whole(&to)))
+        if let Outcome::Task { questions, .. } = &called.outcome {
+            self.asked(&of, questions).await.map_err(refused)?;
+        }
+        let (from, version) = (link.version(), client.version);
+        let to = ToClient { id, from, version, method, state: None, ttl_ms_max: TTL_MS_MAX };
+        Ok(Last::ok(with_task(called.into_reply(&to), sealed)))
     }
 
     /// The client's answers to what was asked, with the questions
-    fn answers(&self, of: &Bound, params: Option<&Json<'_>>) -> Vec<(String, Put, String)> {
+    fn answers(&self, of: &Bound, responses: Option<&Json<'_>>) -> Vec<(String, Put, String)> {
         let questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(questions) = questions.get(&of.effect) else { return Vec::new() };
-        let responses = params.and_then(|params| params.get("inputResponses")).and_then(Json::as_object);
+        let responses = responses.and_then(Json::as_object);
         let answer = |member: &portreeve_core::json::Member<'_>| {
             let put = questions.get(member.key.as_ref())?.clone();
             Some((member.key.to_string(), put, member.value.raw().to_owned()))
@@ -267,4 +280,16 @@ impl Polls {
         known.entry(of.effect).or_default().extend(questions.iter().map(put));
         Ok(())
     }
+}
+
+/// The answer, with the id of a task as its client knows it
+#[must_use]
+pub fn with_task(answer: Vec<u8>, sealed: &str) -> Vec<u8> {
+    let Ok(message) = Message::read_answer(&answer, &answer_limits()) else { return answer };
+    if message.result().and_then(|result| result.get("taskId")).is_none() {
+        return answer;
+    }
+    let mut edit = Edit::new(&answer, &message);
+    edit.set(&["result", "taskId"], &quoted(sealed));
+    edit.done()
 }

@@ -9,10 +9,12 @@ use crate::{
     client::{Client, Waits},
     door::Door,
     endpoint::At,
+    fate::Fate,
     links::{Links, Unready},
     lists::Lists,
     outlet::{Last, Outlet, Reply, empty},
     session::Session,
+    settings::answer_limits,
     using,
 };
 use bytes::Bytes;
@@ -20,6 +22,7 @@ use http::StatusCode;
 use portreeve_core::{
     event::End,
     names::{Name, RunId},
+    operation::Operation,
     reason::{Reason, Word},
     request::{Request, Settle},
     time::Millis,
@@ -28,14 +31,14 @@ use portreeve_identity::token::Good;
 use portreeve_mcp::{
     message::Message,
     method::{Method, Notice},
-    params::{self, ListenFilter},
-    reply::{self, Fate},
-    translate,
+    params::{self, ListenFilter, META_SUBSCRIPTION},
+    reply, translate,
 };
 use portreeve_upstream::{
     clock::SteadyClock,
     http::Failure,
     latch::Latches,
+    event::News,
     link::{Link, Listening},
 };
 use std::{
@@ -134,7 +137,7 @@ impl Streams {
                     },
                     _ = changes.changed() => {
                         for notice in streams.changed(good.run, &at, &mut seen).await {
-                            outlet.tell(reply::changed(notice, None)).await;
+                            outlet.tell(changed(notice, None)).await;
                         }
                     }
                     () = &mut over => return,
@@ -209,7 +212,7 @@ impl Streams {
                 tokio::select! {
                     message = news.recv() => match message {
                         Some(message) => {
-                            let told = translate::subscribed(&message, None).map(Bytes::from);
+                            let told = subscribed(&message, None).map(Bytes::from);
                             let _heard: Option<bool> = told.map(|told| session.tell(&told));
                         }
                         None => break,
@@ -241,8 +244,8 @@ impl Streams {
         }
         drop(sender);
         let honoured = ListenFilter {
-            tools: filter.tools && hello.tools,
-            prompts: filter.prompts && hello.prompts,
+            tools: filter.tools,
+            prompts: filter.prompts && hello.has(Operation::GetPrompt),
             resources: false,
             uris: followed.iter().map(|followed| followed.uri.clone()).collect(),
             tasks: Vec::new(),
@@ -256,19 +259,19 @@ impl Streams {
         loop {
             tokio::select! {
                 Some(message) = news.recv() => {
-                    if let Some(told) = translate::subscribed(&message, Some(&id)) {
+                    if let Some(told) = subscribed(&message, Some(&id)) {
                         outlet.tell(told).await;
                     }
                 }
                 _ = changes.changed() => {
                     for notice in self.changed(client.run, at, &mut seen).await {
                         let wanted = match notice {
-                            Notice::ToolsChanged => honoured.tools,
-                            Notice::PromptsChanged => honoured.prompts,
+                            Notice::Tools => honoured.tools,
+                            Notice::Prompts => honoured.prompts,
                             _ => false,
                         };
                         if wanted {
-                            outlet.tell(reply::changed(notice, Some(&id))).await;
+                            outlet.tell(changed(notice, Some(&id))).await;
                         }
                     }
                 }
@@ -286,8 +289,8 @@ impl Streams {
             }
         }
         // The specification says both (2026-07-28, Subscriptions and Cancellation).
-        outlet.tell(reply::cancelled(&id)).await;
-        outlet.last(Last::ok(reply::ended(&id))).await;
+        outlet.tell(cancelled(&id)).await;
+        outlet.last(Last::ok(reply::subscription_over(&id))).await;
     }
 
     /// Follows a resource at its connector, once that is admitted
@@ -296,7 +299,7 @@ impl Streams {
         client: &Client,
         at: &At,
         uri: &str,
-        news: mpsc::Sender<Vec<u8>>,
+        news: mpsc::Sender<News>,
     ) -> Result<Followed, Unfollowed> {
         let run = client.run;
         let connector = match at {
@@ -344,8 +347,8 @@ impl Streams {
     /// What of the lists changed for a task, since it was last looked at
     async fn changed(&self, run: RunId, at: &At, seen: &mut Seen) -> Vec<Notice> {
         let now = self.lists.seen(run, at).await;
-        let tools = (now.tools != seen.tools).then_some(Notice::ToolsChanged);
-        let prompts = (now.prompts != seen.prompts).then_some(Notice::PromptsChanged);
+        let tools = (now.tools != seen.tools).then_some(Notice::Tools);
+        let prompts = (now.prompts != seen.prompts).then_some(Notice::Prompts);
         *seen = now;
         tools.into_iter().chain(prompts).collect()
     }
@@ -381,6 +384,28 @@ impl Streams {
 /// A stream is looked after no longer than this without a new request: thirty days
 const EXPIRY_MS_MAX: i64 = 30 * 24 * 3_600_000;
 
+/// What a connector tells, for a client that follows it
+fn subscribed(news: &News, subscription: Option<&str>) -> Option<Vec<u8>> {
+    let message = Message::read_answer(&news.raw, &answer_limits()).ok()?;
+    translate::notification(&news.raw, &message, None, subscription)
+}
+
+/// That a list changed, in our own words
+fn changed(notice: Notice, subscription: Option<&str>) -> Vec<u8> {
+    let params = subscription.map_or_else(String::new, |id| {
+        format!(",\"params\":{{\"_meta\":{{\"{META_SUBSCRIPTION}\":{id}}}}}")
+    });
+    format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{}\"{params}}}", notice.as_str()).into_bytes()
+}
+
+/// That a subscription is taken down
+fn cancelled(id: &str) -> Vec<u8> {
+    let method = Notice::Cancelled.as_str();
+    let reason = "\"the task, the token or the permission ended\"";
+    format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{{\"requestId\":{id},\"reason\":{reason}}}}}")
+        .into_bytes()
+}
+
 fn of(uri: &str) -> String {
     serde_json::json!({ "uri": uri }).to_string()
 }
@@ -392,7 +417,7 @@ impl Unfollowed {
                 using::unknown(Method::ReadResource, id, uri, client.version)
             }
             Self::Refused(reasons) => Last::ok(reply::refused(id, &reasons)),
-            Self::Failed(fate) => Last::ok(reply::fate(id, method, client.era(), &fate)),
+            Self::Failed(fate) => Last::ok(fate.told(id, method, client.era())),
         }
     }
 }

@@ -23,6 +23,7 @@ use portreeve_mcp::{
     asked,
     message::{Id, Message},
     method::Method,
+    outcome,
     params::{self, Completion, Reference, Use},
     reply,
 };
@@ -47,6 +48,8 @@ pub struct Using<'m> {
     /// By which method
     pub method: Method,
     /// The client's own message
+    pub bytes: &'m [u8],
+    /// The same, read
     pub message: &'m Message<'m>,
     /// What is judged
     pub call: Call,
@@ -73,7 +76,7 @@ impl<'m> Using<'m> {
         dispatch: &Dispatch,
         reading: &Reading<'_>,
         method: Method,
-        message: &'m Message<'m>,
+        (bytes, message): (&'m [u8], &'m Message<'m>),
         id: &Id<'_>,
     ) -> Result<Self, Last> {
         let invalid = |text: &str| Last::ok(reply::error(Some(id.raw()), -32_602, text, None));
@@ -92,8 +95,7 @@ impl<'m> Using<'m> {
             if era == portreeve_mcp::version::Era::Modern {
                 let given = used.as_ref().and_then(|used| used.arguments);
                 asked::check_params(reading.headers, given, mirrored).map_err(|refused| {
-                    let text = reply::error(Some(id.raw()), refused.code, &refused.message, refused.data);
-                    Last::with(refused.status, text)
+                    Last::with(refused.status, reply::refused_early(Some(id.raw()), &refused))
                 })?;
             }
         }
@@ -115,6 +117,7 @@ impl<'m> Using<'m> {
         let session = reading.client.session.as_ref().map(|session| session.id.clone());
         Ok(Self {
             method,
+            bytes,
             message,
             call: Call { effect, run, tool, arguments, fit, answers: Vec::new(), continues },
             bound,
@@ -122,17 +125,27 @@ impl<'m> Using<'m> {
             renamed: own.then_some(called.1.clone()),
             called: called.0,
             brought,
-            trace: params::trace(params),
+            trace: trace(params),
         })
     }
 
     /// The answers of the client to what was put to it, each with its question
     #[must_use]
     pub fn answers(&self) -> Vec<(Put, String)> {
-        let Some((brought, answers)) = &self.brought else { return Vec::new() };
+        let Some((brought, answers)) = self.brought.as_ref().filter(|(brought, _)| brought.leaves) else {
+            return Vec::new();
+        };
         let put = |(key, answer): (&String, &String)| Some((brought.questions.get(key)?.clone(), answer.clone()));
         answers.iter().filter_map(put).collect()
     }
+}
+
+/// The parent of our span, if it is written as it should be (W3C Trace Context, `traceparent`)
+fn trace(params: Option<&Json<'_>>) -> Option<String> {
+    let parent = params?.get("_meta")?.get("traceparent")?.as_str()?;
+    let lengths: Vec<usize> = parent.split('-').map(str::len).collect();
+    let hex = parent.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    (hex && lengths == [2, 32, 16, 2]).then(|| parent.to_owned())
 }
 
 /// The protocol's own error for what is unknown, or hidden
@@ -247,9 +260,8 @@ fn brought(
     if same != *bound {
         return Err("this requestState belongs to another call");
     }
-    let members = used.responses.and_then(Json::as_object).unwrap_or_default().iter();
-    // Keys that nobody asked for are left out (2026-07-28, Multi Round-Trip Requests, Error Handling).
-    let known = members.filter(|member| brought.questions.contains_key(member.key.as_ref()));
-    let answers = known.map(|member| (member.key.to_string(), member.value.raw().to_owned())).collect();
-    Ok(Some((brought, answers)))
+    let put = |(key, put): (&String, &Put)| Some((key.clone(), Method::read(&put.method)?));
+    let put: Vec<(String, Method)> = brought.questions.iter().filter_map(put).collect();
+    let answers = used.responses.map(|responses| outcome::answers(responses, &put)).transpose()?;
+    Ok(Some((brought, answers.unwrap_or_default())))
 }
