@@ -23,7 +23,7 @@ use portreeve_core::{
     engine::{Permit, Reply},
     hash::Hash,
     life::{Answer, Do, Happened, Life},
-    names::{EffectId, RunId, Tool},
+    names::{EffectId, RunId},
     outside::Asking,
     pattern::Source,
     reason::{Reason, Word},
@@ -52,7 +52,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 

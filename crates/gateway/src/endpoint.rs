@@ -3,7 +3,7 @@
 //! The token is the binding. Nothing is taken from the connection, a session or an earlier request.
 
 use crate::{
-    call::{Calls, Place},
+    call::Calls,
     dispatch::{Arrived, Dispatch},
     outlet::{Outlet, Reply, empty, json},
     session::{Session, Sessions},

@@ -198,21 +198,18 @@ impl Polls {
         drop(hears);
         let outcome = link.send(sending, self.latches.pass(permit), WITHIN, events).await;
         let settle = |end| self.door.later(Request::Settle(Settle::new(effect, end)));
-        let settle_riding = |sent: Result<(), String>| {
-            leaving.into_iter().for_each(|one| self.asks.settle(one, sent.clone()));
-        };
         let called = match outcome {
             Ok(Called::Whole(called)) => called,
             // It was asked for as a whole.
             Ok(Called::Long(_)) => return Err(fate(Fate::Unknown("its answer is too long".to_owned()))),
             Err(Failure::NotSent(why)) => {
                 settle(End::NotSent { why: why.clone() });
-                settle_riding(Err(why.clone()));
+                leaving.into_iter().for_each(|one| self.asks.settle(one, Err(why.clone())));
                 return Err(fate(Fate::Unreachable(why)));
             }
             Err(Failure::Rejected(why)) => {
                 settle(End::Pending { bytes: 0, result: None });
-                settle_riding(Ok(()));
+                leaving.into_iter().for_each(|one| self.asks.settle(one, Ok(())));
                 return Err(fate(Fate::Rejected(why)));
             }
             Err(Failure::Lost(why)) => {
@@ -221,7 +218,7 @@ impl Polls {
                 return Err(fate(Fate::Unknown(why)));
             }
         };
-        settle_riding(Ok(()));
+        leaving.into_iter().for_each(|one| self.asks.settle(one, Ok(())));
         let over = match &called.outcome {
             Outcome::Task { status, .. } => status.is_final(),
             // Whoever does not know the task knows it no longer.

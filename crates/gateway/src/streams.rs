@@ -5,7 +5,6 @@
 
 use crate::{
     asks::Asks,
-    catalogue::Catalogue,
     client::{Client, Waits},
     door::Door,
     endpoint::At,
