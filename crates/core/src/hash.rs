@@ -33,13 +33,13 @@ impl Hash {
     }
 }
 
-/// A digest of bytes that come one after the other
+/// A digest of bytes that come in pieces
 #[derive(Clone, Debug, Default)]
-pub struct Hasher(Sha256);
+pub struct Hashing(Sha256);
 
-impl Hasher {
+impl Hashing {
     /// Takes the next bytes
-    pub fn update(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
