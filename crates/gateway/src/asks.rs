@@ -177,9 +177,7 @@ impl Asks {
         }
         let put = async {
             match client.era() {
-                Era::Legacy => {
-                    client.ask(&Question { key: String::new(), method, params: params.clone() }).await
-                }
+                Era::Legacy => client.ask(&Question { key: String::new(), method, params: params.clone() }).await,
                 Era::Modern => {
                     let put = Put { method: method.as_str().to_owned(), params: params.clone() };
                     self.hold(&of, &client, put).await
@@ -226,13 +224,7 @@ impl Asks {
     ///
     /// # Errors
     /// Why not.
-    pub async fn may(
-        &self,
-        run: RunId,
-        connector: &Name,
-        method: Method,
-        params: &str,
-    ) -> Result<(), Vec<Reason>> {
+    pub async fn may(&self, run: RunId, connector: &Name, method: Method, params: &str) -> Result<(), Vec<Reason>> {
         let mut call = self.call(run, connector, method, params, None)?;
         for _ in 0..ROUNDS_MAX {
             match self.door.submit(Request::Ask(call.clone())).await {
@@ -275,11 +267,7 @@ impl Asks {
     ///
     /// # Errors
     /// Why one of them may not leave; then none does.
-    pub async fn admit_all(
-        &self,
-        of: &Bound,
-        answers: &[(Put, String)],
-    ) -> Result<Vec<Leaving>, Vec<Reason>> {
+    pub async fn admit_all(&self, of: &Bound, answers: &[(Put, String)]) -> Result<Vec<Leaving>, Vec<Reason>> {
         let mut leaving = Vec::new();
         for (put, answer) in answers {
             let admitted = match Method::read(&put.method) {
@@ -303,13 +291,9 @@ impl Asks {
     /// Records how the leaving of an answer ended
     pub fn settle(&self, leaving: Leaving, sent: Result<(), String>) {
         let end = match sent {
-            Ok(()) => End::Done {
-                ok: true,
-                bytes: leaving.bytes,
-                result: None,
-                returned: BTreeMap::new(),
-                process: None,
-            },
+            Ok(()) => {
+                End::Done { ok: true, bytes: leaving.bytes, result: None, returned: BTreeMap::new(), process: None }
+            }
             Err(why) => End::NotSent { why },
         };
         self.door.later(Request::Settle(Settle::new(leaving.effect, end)));

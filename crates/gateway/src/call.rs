@@ -178,12 +178,10 @@ impl Calls {
             match self.leg(&using, leg, &client, &mut entered).await {
                 Legged::Told(answer) => return client.answer(answer).await,
                 Legged::Passed => return,
-                Legged::Asks(back) => {
-                    match self.asked_back(&using, &client, back).await {
-                        Some((next, answers)) => (leg, put) = (next, answers),
-                        None => return,
-                    }
-                }
+                Legged::Asks(back) => match self.asked_back(&using, &client, back).await {
+                    Some((next, answers)) => (leg, put) = (next, answers),
+                    None => return,
+                },
             }
         }
         let (era, fate) = (client.era(), Fate::Rejected("it asked again and again".to_owned()));
@@ -273,13 +271,7 @@ impl Calls {
         Some((Leg { call, state, responses: Some(object(&answers)), leaving: Vec::new() }, answered))
     }
 
-    async fn leg(
-        self: &Arc<Self>,
-        using: &Using<'_>,
-        leg: Leg,
-        client: &Arc<Client>,
-        entered: &mut Entered,
-    ) -> Legged {
+    async fn leg(self: &Arc<Self>, using: &Using<'_>, leg: Leg, client: &Arc<Client>, entered: &mut Entered) -> Legged {
         let Leg { call, state, responses, leaving } = leg;
         if call.effect != entered.effect {
             entered.goes_on(call.effect);
@@ -459,7 +451,9 @@ impl Calls {
         }
         self.asks.over(effect);
         match outcome {
-            Ok(Called::Whole(called)) => self.called(called, using, client, (effect, &wanted, answer_max, link.version())),
+            Ok(Called::Whole(called)) => {
+                self.called(called, using, client, (effect, &wanted, answer_max, link.version()))
+            }
             Ok(Called::Long(flowing)) => self.flows(flowing, using.method, client, link.version()).await,
             Err(Failure::NotSent(why)) => none(Happened::NotSent(why)),
             Err(Failure::Rejected(why)) => {

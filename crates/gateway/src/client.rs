@@ -147,7 +147,8 @@ impl Client {
 
     /// Passes on what a connector tells on the way
     pub async fn told(&self, notification: &[u8]) {
-        let Some((outlet, progress)) = self.waits().as_ref().map(|waits| (waits.outlet.clone(), waits.progress.clone()))
+        let Some((outlet, progress)) =
+            self.waits().as_ref().map(|waits| (waits.outlet.clone(), waits.progress.clone()))
         else {
             return;
         };

@@ -235,9 +235,7 @@ impl Dispatch {
             Method::GetTask | Method::UpdateTask | Method::CancelTask => {
                 return self.polls.request(&client, at, method, (&arrived.body, message), raw).await;
             }
-            Method::SetLevel if self.keeps_level(&client, at, message).await => {
-                Last::ok(reply::result_text(raw, "{}"))
-            }
+            Method::SetLevel if self.keeps_level(&client, at, message).await => Last::ok(reply::result_text(raw, "{}")),
             _ => {
                 let reading = Reading { at, via: arrived.via, headers: &arrived.headers, client: &client };
                 match Using::read(self, &reading, method, (&arrived.body, message), id).await {

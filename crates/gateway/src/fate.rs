@@ -51,6 +51,11 @@ impl Fate {
                 format!("The answer of {bytes} bytes is longer than the {most} that this task may still receive."),
             ),
         };
-        reply::error(Some(id), REFUSED, &format!("{word}: {text}"), Some(json!({ META: { "word": word, "retry": retry } })))
+        reply::error(
+            Some(id),
+            REFUSED,
+            &format!("{word}: {text}"),
+            Some(json!({ META: { "word": word, "retry": retry } })),
+        )
     }
 }

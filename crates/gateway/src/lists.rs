@@ -209,7 +209,8 @@ impl Lists {
 
     fn tools(&self, connector: &Name, usable: &Usable, at: &At, to: Version) -> (Vec<String>, usize) {
         let view = self.catalogue.view();
-        let raw = view.raw(connector, &usable.tools).map(|raw| prefixed(&translate::definition(raw, to), connector, at));
+        let raw =
+            view.raw(connector, &usable.tools).map(|raw| prefixed(&translate::definition(raw, to), connector, at));
         let raw: Vec<String> = raw.collect();
         let hidden = view.offered(connector).saturating_sub(raw.len());
         (raw, hidden)
@@ -305,9 +306,7 @@ impl Lists {
             _ => Vec::new(),
         };
         let visible = match method {
-            Method::ListResources => {
-                self.visible(client.run, connector, Operation::ReadResource, candidates).await
-            }
+            Method::ListResources => self.visible(client.run, connector, Operation::ReadResource, candidates).await,
             _ => vec![true; page.entries.len()],
         };
         let page = page.only(&visible);
@@ -467,4 +466,3 @@ impl Page {
         answered.unwrap_or_else(|| listed(id, method, client.version, &self.shown, self.next.as_deref()))
     }
 }
-

@@ -84,12 +84,7 @@ impl Handle {
 impl Polls {
     /// Nothing is followed yet
     #[must_use]
-    pub fn new(
-        (door, latches): (Door, Arc<Latches>),
-        links: Arc<Links>,
-        asks: Arc<Asks>,
-        sealer: Arc<Sealer>,
-    ) -> Self {
+    pub fn new((door, latches): (Door, Arc<Latches>), links: Arc<Links>, asks: Arc<Asks>, sealer: Arc<Sealer>) -> Self {
         Self { door, latches, links, asks, sealer, questions: Mutex::default() }
     }
 
@@ -104,11 +99,7 @@ impl Polls {
     ///
     /// # Errors
     /// Why not.
-    pub async fn admit(
-        &self,
-        of: &Bound,
-        method: Method,
-    ) -> Result<portreeve_core::engine::Permit, Vec<Reason>> {
+    pub async fn admit(&self, of: &Bound, method: Method) -> Result<portreeve_core::engine::Permit, Vec<Reason>> {
         let unavailable = |why: String| vec![Reason::new(Word::RecordUnavailable, "randomness").with("why", why)];
         let effect = EffectId(crate::tasks::draw().map_err(unavailable)?);
         let poll = Poll { effect, run: of.run, of: of.effect, method: method.as_str().to_owned() };
@@ -170,7 +161,9 @@ impl Polls {
             }
             edit.done()
         };
-        let Ok(sent) = Message::read(&bytes, &answer_limits()) else { return Err(fate(Fate::Rejected("it is too long".to_owned()))) };
+        let Ok(sent) = Message::read(&bytes, &answer_limits()) else {
+            return Err(fate(Fate::Rejected("it is too long".to_owned())));
+        };
         let put: Vec<(Put, String)> = answers.into_iter().map(|(_, put, answer)| (put, answer)).collect();
         let leaving = self.asks.admit_all(&of, &put).await.map_err(refused)?;
         let permit = match self.admit(&of, method).await {

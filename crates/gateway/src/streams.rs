@@ -35,9 +35,9 @@ use portreeve_mcp::{
 };
 use portreeve_upstream::{
     clock::SteadyClock,
+    event::News,
     http::Failure,
     latch::Latches,
-    event::News,
     link::{Link, Listening},
 };
 use std::{
@@ -391,9 +391,8 @@ fn subscribed(news: &News, subscription: Option<&str>) -> Option<Vec<u8>> {
 
 /// That a list changed, in our own words
 fn changed(notice: Notice, subscription: Option<&str>) -> Vec<u8> {
-    let params = subscription.map_or_else(String::new, |id| {
-        format!(",\"params\":{{\"_meta\":{{\"{META_SUBSCRIPTION}\":{id}}}}}")
-    });
+    let params = subscription
+        .map_or_else(String::new, |id| format!(",\"params\":{{\"_meta\":{{\"{META_SUBSCRIPTION}\":{id}}}}}"));
     format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{}\"{params}}}", notice.as_str()).into_bytes()
 }
 

@@ -82,21 +82,21 @@ impl<'m> Using<'m> {
         let invalid = |text: &str| Last::ok(reply::error(Some(id.raw()), -32_602, text, None));
         let params = message.params();
         let used = if method.may_ask() { Some(Use::read(method, params).map_err(invalid)?) } else { None };
-        let (connector, name, called) = resolve(dispatch, reading, method, params, used.as_ref()).await.map_err(|called| {
-            unknown(method, id.raw(), &called, reading.client.version)
-        })?;
+        let (connector, name, called) = resolve(dispatch, reading, method, params, used.as_ref())
+            .await
+            .map_err(|called| unknown(method, id.raw(), &called, reading.client.version))?;
         let own = reading.at == &At::All && matches!(method, Method::CallTool | Method::GetPrompt | Method::Complete);
         let tool = Tool { connector: connector.clone(), name: name.clone() };
-        let arguments = arguments(method, params, used.as_ref(), own.then_some(&called.1)).map_err(|text| invalid(&text))?;
+        let arguments =
+            arguments(method, params, used.as_ref(), own.then_some(&called.1)).map_err(|text| invalid(&text))?;
         let view = dispatch.catalogue.view();
         if method == Method::CallTool && reading.via == Via::Tcp && reading.client.session.is_none() {
             let mirrored = view.definition(&tool).map_or(&[][..], |definition| definition.mirrored.as_slice());
             let era = reading.client.era();
             if era == portreeve_mcp::version::Era::Modern {
                 let given = used.as_ref().and_then(|used| used.arguments);
-                asked::check_params(reading.headers, given, mirrored).map_err(|refused| {
-                    Last::with(refused.status, reply::refused_early(Some(id.raw()), &refused))
-                })?;
+                asked::check_params(reading.headers, given, mirrored)
+                    .map_err(|refused| Last::with(refused.status, reply::refused_early(Some(id.raw()), &refused)))?;
             }
         }
         if used.is_some_and(|used| used.as_task) {

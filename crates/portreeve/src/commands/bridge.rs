@@ -12,12 +12,13 @@ use crate::{
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use portreeve_core::json::{Json, Limits};
+use portreeve_gateway::settings::{ANSWER_BYTES_MAX, answer_limits};
 use portreeve_mcp::{
+    header::{SESSION, VERSION},
     message::{Message, Shape},
     params::META_VERSION,
     reply, sse,
 };
-use portreeve_upstream::http::{ANSWER_BYTES_MAX, SESSION, VERSION};
 use serde_json::Value;
 use std::{
     collections::HashMap,
@@ -154,19 +155,17 @@ impl Joined {
             ("accept", "application/json, text/event-stream"),
         ];
         match (what, &session) {
-            (Line::Request { modern: Some(version), .. }, _) => headers.push((VERSION.as_str(), version)),
+            (Line::Request { modern: Some(version), .. }, _) => headers.push((VERSION, version)),
             (Line::Request { initialize: true, .. }, _) | (_, None) => {}
             (_, Some(session)) => {
-                headers.push((SESSION.as_str(), &session.id));
-                headers.push((VERSION.as_str(), &session.version));
+                headers.push((SESSION, &session.id));
+                headers.push((VERSION, &session.version));
             }
         }
         let (response, _connection) = self.client.open(Method::POST, &self.path, &headers, line.into_bytes()).await?;
-        let told = |name: &http::HeaderName| {
-            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-        };
-        let (status, begun) = (response.status(), told(&SESSION));
-        let streamed = told(&header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/event-stream"));
+        let told = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (status, begun) = (response.status(), told(SESSION));
+        let streamed = told(header::CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with("text/event-stream"));
         if streamed {
             return write_out(response.into_body()).await;
         }
@@ -192,8 +191,8 @@ impl Joined {
             let headers = [
                 ("authorization", authorization.as_str()),
                 ("accept", "text/event-stream"),
-                (SESSION.as_str(), session.id.as_str()),
-                (VERSION.as_str(), session.version.as_str()),
+                (SESSION, session.id.as_str()),
+                (VERSION, session.version.as_str()),
             ];
             if let Ok((response, _connection)) = self.client.open(Method::GET, &self.path, &headers, Vec::new()).await {
                 if !response.status().is_success() {
@@ -262,7 +261,8 @@ async fn write_out(mut body: hyper::body::Incoming) -> Result<(), Failure> {
     let mut events = sse::Reader::new(ANSWER_BYTES_MAX);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
-        let complete = events.push(&data).map_err(|error| Failure::new(exit::FAILURE, "too_long", error.to_string()))?;
+        let complete =
+            events.push(&data).map_err(|error| Failure::new(exit::FAILURE, "too_long", error.to_string()))?;
         for message in complete.into_iter().filter(|message| !message.is_empty()) {
             output::raw(&one_line(message));
         }
@@ -276,7 +276,7 @@ fn broken(error: &hyper::Error) -> Failure {
 
 /// The answer to a request, whatever the status says
 fn answer(id: &str, status: StatusCode, body: &[u8]) -> Vec<u8> {
-    if Message::read_answer(body, &Limits { bytes_max: ANSWER_BYTES_MAX, ..Limits::DEFAULT })
+    if Message::read_answer(body, &answer_limits())
         .is_ok_and(|message| matches!(message.shape(), Shape::Response { id: Some(_), .. }))
     {
         return body.to_vec();
