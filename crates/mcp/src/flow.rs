@@ -280,7 +280,11 @@ impl Flow {
                             return Err(Broken::Message("has a result or error that is no object"));
                         }
                         self.seen.within = true;
-                        if self.outer == "result" { self.seen.result = true } else { self.seen.error = true }
+                        if self.outer == "result" {
+                            self.seen.result = true
+                        } else {
+                            self.seen.error = true
+                        }
                         if self.seen.result && self.seen.error {
                             return Err(Broken::Message("has both a result and an error"));
                         }

@@ -1,5 +1,10 @@
 use super::*;
-use crate::{can::Can, message::Message, outcome::{Outcome, outcome}, translate};
+use crate::{
+    can::Can,
+    message::Message,
+    outcome::{Outcome, outcome},
+    translate,
+};
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { bytes_max: 1 << 20, ..Limits::DEFAULT };
@@ -43,7 +48,8 @@ fn whole(bytes: &[u8], to: &ToClient<'_>) -> Option<(Vec<u8>, Flowed)> {
 fn ends() -> impl Strategy<Value = ToClient<'static>> {
     let version = prop::sample::select(Version::ALL.to_vec());
     let methods = vec![Method::CallTool, Method::ReadResource, Method::GetPrompt, Method::Complete];
-    (version.clone(), version, prop::sample::select(methods)).prop_map(|(from, version, method)| to(from, version, method))
+    (version.clone(), version, prop::sample::select(methods))
+        .prop_map(|(from, version, method)| to(from, version, method))
 }
 
 fn member() -> impl Strategy<Value = String> {
@@ -78,8 +84,10 @@ fn member() -> impl Strategy<Value = String> {
 
 fn answer() -> impl Strategy<Value = String> {
     let members = prop::collection::vec(member(), 0..5).prop_map(|members| members.join(","));
-    let object = (members, prop::sample::select(vec!["", " ", "\n  "])).prop_map(|(inner, blank)| format!("{{{blank}{inner}{blank}}}"));
-    let content = (prop::sample::select(vec!["result", "error"]), object).prop_map(|(key, object)| format!("\"{key}\" : {object}"));
+    let object = (members, prop::sample::select(vec!["", " ", "\n  "]))
+        .prop_map(|(inner, blank)| format!("{{{blank}{inner}{blank}}}"));
+    let content = (prop::sample::select(vec!["result", "error"]), object)
+        .prop_map(|(key, object)| format!("\"{key}\" : {object}"));
     let parts = prop::collection::vec(
         prop_oneof![
             3 => Just(r#""jsonrpc":"2.0""#.to_owned()),
@@ -154,7 +162,12 @@ fn what_is_no_json_breaks_at_its_byte() {
     ] {
         assert_eq!(flow(text.as_bytes(), &[1], &to).unwrap_err(), broken, "{text}");
     }
-    for bytes in [&b"{\"a\":\"\xff\"}"[..], b"{\"a\":\"\xc0\xaf\"}", b"{\"a\":\"\xed\xa0\x80\"}", b"{\"a\":\"\xf4\x90\x80\x80\"}"] {
+    for bytes in [
+        &b"{\"a\":\"\xff\"}"[..],
+        b"{\"a\":\"\xc0\xaf\"}",
+        b"{\"a\":\"\xed\xa0\x80\"}",
+        b"{\"a\":\"\xf4\x90\x80\x80\"}",
+    ] {
         assert!(matches!(flow(bytes, &[1], &to), Err(Broken::Json(_))));
     }
 }
