@@ -5,6 +5,7 @@ use crate::{
     outcome::{Outcome, outcome},
     translate,
 };
+use portreeve_core::json::scan_distinct;
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { bytes_max: 1 << 20, ..Limits::DEFAULT };
@@ -25,7 +26,10 @@ fn flow(bytes: &[u8], pieces: &[usize], to: &ToClient<'_>) -> Result<(Vec<u8>, F
             break;
         }
     }
-    Ok((out, flow.finish()?))
+    // Nobody can take for whole what has left before the end.
+    assert!(scan_distinct(&out, &LIMITS).is_err());
+    let flowed = flow.finish(&mut out)?;
+    Ok((out, flowed))
 }
 
 /// What it is if it is read whole; `None` if it cannot be passed on in pieces
@@ -197,7 +201,7 @@ fn a_long_text_leaves_as_it_comes() {
     flow.push(&[b'x'; 5_000], &mut out).unwrap();
     assert_eq!(out.len(), before + 5_000);
     flow.push(b"\"}]}}", &mut out).unwrap();
-    let flowed = flow.finish().unwrap();
+    let flowed = flow.finish(&mut out).unwrap();
     assert!(out.ends_with(br#"x"}],"resultType":"complete"}}"#));
     assert!(!flowed.failed && flowed.bytes > 5_000);
 }
