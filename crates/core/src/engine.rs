@@ -14,7 +14,7 @@ use crate::{
     hash::Hash,
     judge::{self, Shelf},
     log::{Append, Log, Read, Space},
-    names::{BootId, EffectId, Name, RunId, TaskId, ToolName},
+    names::{BootId, EffectId, Name, RunId, TaskId, Tool},
     node::Node,
     outside::Asking,
     pattern::Source,
@@ -23,9 +23,14 @@ use crate::{
     request::{Clock, Request, Settle},
     state::State,
     time::Millis,
+    value::Value,
 };
 use refusals::Refusals;
-use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::Arc,
+};
 
 /// Reads versions of the policy back from the log
 pub trait Bundles: Debug {
@@ -317,15 +322,32 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         }
     }
 
-    /// The tools of a connector that the task of a run could use
+    /// What of a connector the task of a run could use
     ///
     /// # Errors
     /// Why the task may not act at all.
-    pub fn listed(&self, run: RunId, connector: &Name, clock: Clock) -> Result<Vec<(ToolName, Hash)>, Vec<Reason>> {
+    pub fn listed(&self, run: RunId, connector: &Name, clock: Clock) -> Result<judge::Listed, Vec<Reason>> {
         if self.in_doubt {
             return Err(vec![Reason::new(Word::RecordUnavailable, "record")]);
         }
         judge::listed(&self.state, &self.shelf, run, connector, clock)
+    }
+
+    /// Whether the task of a run could use a tool or operation with arguments of which only these are known
+    ///
+    /// # Errors
+    /// Why the task may not act at all.
+    pub fn visible(
+        &self,
+        run: RunId,
+        tool: &Tool,
+        candidates: &[BTreeMap<String, Value>],
+        clock: Clock,
+    ) -> Result<Vec<bool>, Vec<Reason>> {
+        if self.in_doubt {
+            return Err(vec![Reason::new(Word::RecordUnavailable, "record")]);
+        }
+        judge::visible(&self.state, &self.shelf, run, tool, candidates, clock)
     }
 
     fn record(&mut self, draft: &mut Draft, actor: Actor, now: Millis, event: Event) {

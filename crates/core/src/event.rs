@@ -251,6 +251,21 @@ pub enum What {
         /// Of which connector
         connector: Name,
     },
+    /// A look at how a call stands that goes on at its connector, or a word to it
+    Poll(PollFacts),
+}
+
+/// The facts of an admitted poll
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PollFacts {
+    /// The call, which has been answered and is not finished
+    pub of: EffectId,
+    /// The method that asks for it
+    pub method: String,
+    /// What was called
+    pub tool: Tool,
+    /// What is held for its answer in this task and every ancestor; the call itself was charged before
+    pub charges: Vec<Charge>,
 }
 
 /// The facts of an admitted call
@@ -275,6 +290,9 @@ pub struct CallFacts {
     pub arguments: BTreeMap<String, Given>,
     /// What it is charged to: this task and every ancestor
     pub charges: Vec<Charge>,
+    /// The leg that this one goes on with, which was answered with a question
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<EffectId>,
 }
 
 /// What a call uses up in one task
@@ -290,6 +308,23 @@ pub struct Charge {
     /// Bytes of its answer that are held for it until it is settled, if a budget bounds them
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<u64>,
+    /// Entries that earlier legs of the call were charged for, which are not counted again, and neither is the call;
+    /// `None`: it is the first leg
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid: Option<BTreeSet<Name>>,
+}
+
+impl Charge {
+    /// Whether it counts among the calls of its task
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.paid.is_none()
+    }
+
+    /// The entries whose count it uses up
+    pub fn counted(&self) -> impl Iterator<Item = &Name> {
+        self.entries.iter().filter(|entry| self.paid.as_ref().is_none_or(|paid| !paid.contains(*entry)))
+    }
 }
 
 /// The end of an effect is known
@@ -325,6 +360,14 @@ pub enum End {
         /// The process that was started
         #[serde(default, skip_serializing_if = "Option::is_none")]
         process: Option<Process>,
+    },
+    /// It was answered, and is not finished: spent, and may be continued once
+    Pending {
+        /// Length of the answer
+        bytes: u64,
+        /// SHA-256 of the answer under a salt
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Committed>,
     },
     /// Nobody can know: spent, and never repeated by us
     Unknown {
@@ -402,6 +445,19 @@ pub enum Noted {
         /// Which points
         points: Vec<Told>,
     },
+    /// A run asked what there is at a connector: discovery, which is no use
+    Looked {
+        /// Its task
+        task: TaskId,
+        /// Which connector
+        connector: Name,
+        /// With which method
+        method: String,
+        /// How many items it was shown
+        shown: u32,
+        /// How many it was not
+        hidden: u32,
+    },
     /// A server was started or called to ask what it offers, outside of any task
     Probed {
         /// Its command or address
@@ -425,7 +481,7 @@ impl Record {
                 let Admitted { what, inputs, because, .. } = &mut **admitted;
                 let arguments = match what {
                     What::Call(call) => Some(&mut call.arguments),
-                    What::Child { .. } => None,
+                    What::Child { .. } | What::Poll(_) => None,
                 };
                 let arguments = arguments.into_iter().flatten();
                 let arguments = arguments.map(|(name, given)| (format!("arguments.{name}"), &mut given.value));
@@ -444,6 +500,9 @@ impl Record {
                 let result = result.iter_mut().map(|result| ("result".to_owned(), result));
                 let returned = returned.iter_mut().map(|(source, values)| (format!("returned.{source}"), values));
                 result.chain(returned).collect()
+            }
+            Event::Settled(Settled { end: End::Pending { result: Some(result), .. }, .. }) => {
+                vec![("result".to_owned(), result)]
             }
             _ => Vec::new(),
         }

@@ -8,11 +8,15 @@ mod call;
 mod envelope;
 mod facts;
 mod grant;
+mod listed;
 mod open;
+mod poll;
 
-pub use call::{Admission, Judged, Starting, judge_call, judge_start, listed};
+pub use call::{Admission, Judged, Starting, judge_call, judge_question, judge_start};
 pub use grant::{GRANT_MS_MAX, Observed, judge_grant};
+pub use listed::{Listed, listed, visible};
 pub use open::{Opened, judge_open};
+pub use poll::{Polling, judge_poll};
 
 use crate::{
     event::Actor,

@@ -91,6 +91,13 @@ pub enum Happened {
         /// Values of the fields that the permit asked for
         returned: BTreeMap<Source, Vec<Value>>,
     },
+    /// The connector answered, and is not finished: it asks something, or goes on by itself
+    Pending {
+        /// Length of the answer
+        bytes: u64,
+        /// SHA-256 of the answer
+        digest: Hash,
+    },
     /// Bytes may have left, and no answer came
     Lost(String),
 }
@@ -155,6 +162,11 @@ impl Life {
             (Phase::Forwarding, Happened::Answered { ok, bytes, digest, returned }) => {
                 let end = End::Done { ok, bytes, result: None, returned: BTreeMap::new(), process: None };
                 let settle = Settle { effect: self.call.effect, end, result: Some(digest), returned };
+                (Phase::Over, vec![Do::Settle(settle), Do::Reply(Answer::Result)])
+            }
+            (Phase::Forwarding, Happened::Pending { bytes, digest }) => {
+                let end = End::Pending { bytes, result: None };
+                let settle = Settle { effect: self.call.effect, end, result: Some(digest), returned: BTreeMap::new() };
                 (Phase::Over, vec![Do::Settle(settle), Do::Reply(Answer::Result)])
             }
             (Phase::Forwarding, Happened::Lost(why)) => {

@@ -61,6 +61,13 @@ impl FromStr for ToolName {
     }
 }
 
+impl ToolName {
+    /// A name that is known to be one
+    pub(crate) fn known(name: &'static str) -> Self {
+        Self(name.into())
+    }
+}
+
 macro_rules! text_newtype {
     ($name:ident) => {
         impl $name {

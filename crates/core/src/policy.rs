@@ -12,8 +12,9 @@ pub use purpose::{Ask, Bytes, Entry, Kind, Limits, OnHold, Opening, Parameter, P
 
 use crate::{
     hash::Hash,
-    names::{Name, Tool},
+    names::{Name, Tool, ToolName},
     node::Node,
+    operation::Operation,
     outside::Point,
     rules::Rules,
     value::Value,
@@ -52,14 +53,23 @@ impl Bundle {
         agents.chain(users).chain(connectors).chain(self.purposes.keys().cloned().map(Node::Purpose)).collect()
     }
 
-    /// What the bundle says of a tool; a tool without a profile is `escalate` and closed
+    /// What the bundle says of a tool or an operation; `None`: it does not know the connector
     #[must_use]
     pub fn profile(&self, tool: &Tool) -> Option<&Profile> {
-        self.connectors.get(&tool.connector).map(|connector| connector.tools.get(&tool.name).unwrap_or(&UNCLASSIFIED))
+        self.connectors.get(&tool.connector).map(|connector| connector.profile(&tool.name))
     }
 }
 
 static UNCLASSIFIED: Profile = Profile::new(Class::Escalate);
+
+impl Connector {
+    /// What is said of a tool: without a profile it is `escalate` and closed; an operation is what it is by itself
+    #[must_use]
+    pub fn profile(&self, tool: &ToolName) -> &Profile {
+        let known = self.tools.get(tool);
+        known.or_else(|| tool.operation().map(Operation::profile)).unwrap_or(&UNCLASSIFIED)
+    }
+}
 
 /// A non-human workload with an owner
 #[derive(Clone, Debug, PartialEq, Eq)]

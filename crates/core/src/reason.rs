@@ -149,6 +149,10 @@ words! {
         "The server changed the definition of this tool since it was accepted."
         "The description or schema of a tool is not the one that somebody read and accepted: an update, or a rug pull."
         "Look at the change and accept it: `portreeve connector accept NAME`.";
+    ContinuationUnknown "continuation_unknown" Final "stale_state"
+        "There is no open call of this task that this goes on with."
+        "The state that came with it was used already, belongs to another task or tool, or is too old."
+        "Begin the call anew, without the state.";
     ArgumentsInvalid "arguments_invalid" Standing "parameter_violation"
         "The arguments do not fit the accepted input schema of the tool."
         "The model sent arguments that the tool itself would not take."

@@ -41,6 +41,8 @@ pub enum Request {
     Open(Open),
     /// May this connector's child process be started
     Start(Start),
+    /// May it be asked how a call stands that goes on at its connector
+    Poll(Poll),
     /// Stop a node
     Stop(Stop),
     /// Change the registry
@@ -53,6 +55,8 @@ pub enum Request {
     Saw(Saw),
     /// A server was asked what it offers, outside of any task
     Probed(Probed),
+    /// A run was told what there is at a connector
+    Looked(Looked),
     /// A request was refused before it could be judged
     Refused(Refusal),
 }
@@ -72,6 +76,9 @@ pub struct Call {
     pub fit: Fit,
     /// What outside decision points have said so far
     pub answers: Vec<Answer>,
+    /// The leg that it goes on with, which was answered with a question; whoever asks has checked that this state was
+    /// given to this run for these very arguments
+    pub continues: Option<EffectId>,
 }
 
 /// How arguments fit the input schema of a definition
@@ -117,6 +124,34 @@ pub struct Start {
     pub run: RunId,
     /// Of which connector
     pub connector: Name,
+}
+
+/// A look at how a call stands that goes on at its connector, or a word to it
+#[derive(Clone, Debug)]
+pub struct Poll {
+    /// The id that the effect will have
+    pub effect: EffectId,
+    /// For which run
+    pub run: RunId,
+    /// The call
+    pub of: EffectId,
+    /// The method that asks for it
+    pub method: String,
+}
+
+/// A run was told what there is at a connector
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// Which run
+    pub run: RunId,
+    /// Which connector
+    pub connector: Name,
+    /// With which method
+    pub method: String,
+    /// How many items it was shown
+    pub shown: u32,
+    /// How many it was not
+    pub hidden: u32,
 }
 
 /// The end of a node

@@ -4,9 +4,11 @@
 //! while is why they are over, so that the end can be said.
 
 mod grants;
+mod legs;
 mod serial;
 
 pub use grants::Grant;
+pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
 
 use crate::{
     commit::Committed,
@@ -126,6 +128,11 @@ pub struct Task {
     pub open: u32,
     /// How often outside decision points were told arguments for it
     pub consulted: u32,
+    /// Calls that were answered and are not finished, the oldest first
+    pub pending: Vec<Pending>,
+    /// What it was shown of each connector by each method, and how much it was not
+    #[serde(with = "serial::pairs")]
+    looked: BTreeMap<(Name, String), (u32, u32)>,
     children: BTreeSet<TaskId>,
     generations: Vec<(Node, u64)>,
 }
@@ -160,8 +167,8 @@ pub struct Open {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OpenWhat {
-    /// A call, and what it is charged to
-    Call(Vec<Charge>),
+    /// A call, or a leg of one
+    Call(OpenCall),
     /// A child process; known once its start is settled
     Child(Option<Process>),
 }
@@ -177,6 +184,8 @@ pub struct Over {
     pub run: RunId,
 }
 
+/// Connectors times methods whose looks a task remembers
+const LOOKED_MAX: usize = 1_024;
 /// Returned values that a task remembers; further ones do not match
 const RETURNED_MAX: usize = 4_096;
 /// How long an ended task is remembered: longer than any token lives
@@ -377,6 +386,11 @@ impl State {
                     task.consulted = task.consulted.saturating_add(1);
                 }
             }
+            Event::Noted(Noted::Looked { task, connector, method, shown, hidden }) => {
+                if let Some(task) = self.tasks.get_mut(task) {
+                    task.looked.insert((connector.clone(), method.clone()), (*shown, *hidden));
+                }
+            }
             Event::Refused(_) | Event::Noted(Noted::Probed { .. }) => {}
         }
     }
@@ -441,6 +455,8 @@ impl State {
             returned: BTreeMap::new(),
             open: 0,
             consulted: 0,
+            pending: Vec::new(),
+            looked: BTreeMap::new(),
             children: BTreeSet::new(),
             generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
         };
@@ -497,7 +513,17 @@ impl State {
                 for charge in &call.charges {
                     self.charge(charge);
                 }
-                (call.tool.connector.clone(), OpenWhat::Call(call.charges.clone()), 1)
+                let leg = call.continues.map_or(Leg::First, |of| self.continued(admitted.task, of));
+                let open = OpenCall { tool: call.tool.clone(), charges: call.charges.clone(), leg };
+                (call.tool.connector.clone(), OpenWhat::Call(open), 1)
+            }
+            What::Poll(poll) => {
+                for charge in &poll.charges {
+                    self.charge(charge);
+                }
+                let open =
+                    OpenCall { tool: poll.tool.clone(), charges: poll.charges.clone(), leg: Leg::Poll { of: poll.of } };
+                (poll.tool.connector.clone(), OpenWhat::Call(open), 1)
             }
             // A child that only waits keeps no task busy.
             What::Child { connector } => (connector.clone(), OpenWhat::Child(None), 0),
@@ -524,20 +550,22 @@ impl State {
             _ => {}
         }
         let Some(open) = self.effects.remove(&settled.effect) else { return };
-        if let OpenWhat::Call(charges) = &open.what {
-            for charge in charges {
+        if let OpenWhat::Call(call) = open.what {
+            for charge in &call.charges {
                 match &settled.end {
                     End::NotSent { .. } => self.give_back(charge),
                     End::Done { ok, bytes, returned, .. } => {
                         self.receive(charge, *bytes);
-                        if *ok {
+                        if *ok && self.finishes(task, &call.leg) {
                             self.succeed(charge, returned);
                         }
                     }
+                    End::Pending { bytes, .. } => self.receive(charge, *bytes),
                     // What was held for its answer stays spent: the answer may have left the connector.
                     End::Unknown { .. } => self.receive(charge, charge.held.unwrap_or_default()),
                 }
             }
+            self.next_leg(task, settled, call);
             self.touch(task, time, |task| task.open = task.open.saturating_sub(1));
         }
     }
@@ -584,10 +612,10 @@ impl State {
     /// Charges a call at its worst
     fn charge(&mut self, charge: &Charge) {
         let Some(task) = self.tasks.get_mut(&charge.task) else { return };
-        task.calls = task.calls.saturating_add(1);
+        task.calls = task.calls.saturating_add(u32::from(charge.is_first()));
         task.sent = task.sent.saturating_add(charge.sent);
         task.held = task.held.saturating_add(charge.held.unwrap_or_default());
-        for entry in &charge.entries {
+        for entry in charge.counted() {
             let step = task.steps.entry(entry.clone()).or_default();
             step.used = step.used.saturating_add(1);
         }
@@ -596,10 +624,10 @@ impl State {
     /// Takes a charge back: nothing of the call left
     fn give_back(&mut self, charge: &Charge) {
         let Some(task) = self.tasks.get_mut(&charge.task) else { return };
-        task.calls = task.calls.saturating_sub(1);
+        task.calls = task.calls.saturating_sub(u32::from(charge.is_first()));
         task.sent = task.sent.saturating_sub(charge.sent);
         task.held = task.held.saturating_sub(charge.held.unwrap_or_default());
-        for entry in &charge.entries {
+        for entry in charge.counted() {
             let step = task.steps.entry(entry.clone()).or_default();
             step.used = step.used.saturating_sub(1);
         }
@@ -649,6 +677,21 @@ impl State {
 }
 
 impl Task {
+    /// A call of it that was answered and is not finished
+    #[must_use]
+    pub fn pending(&self, of: EffectId) -> Option<&Pending> {
+        self.pending.iter().find(|pending| pending.effect == of)
+    }
+
+    /// Whether the record says already that a look showed so much; a look beyond those that are kept is not said
+    #[must_use]
+    pub fn has_looked(&self, connector: &Name, method: &str, counts: (u32, u32)) -> bool {
+        match self.looked.get(&(connector.clone(), method.to_owned())) {
+            Some(known) => *known == counts,
+            None => self.looked.len() >= LOOKED_MAX,
+        }
+    }
+
     /// When its time passes if nothing happens
     #[must_use]
     pub fn deadline(&self) -> Millis {

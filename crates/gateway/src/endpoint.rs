@@ -195,7 +195,7 @@ impl Endpoints {
             return Err(reply::refused_call(id.raw(), &[reason]));
         }
         let effect = draw().map_err(|why| reply::unreachable(id.raw(), &why))?;
-        Ok(Call { effect: EffectId(effect), run, tool, arguments, fit, answers: Vec::new() })
+        Ok(Call { effect: EffectId(effect), run, tool, arguments, fit, answers: Vec::new(), continues: None })
     }
 
     fn initialize(&self, id: &str, connector: &Name, wanted: &str) -> Reply {
@@ -241,9 +241,9 @@ impl Endpoints {
         let (of, clock) = (connector.clone(), self.clock.read());
         let listed = self.door.ask(move |engine| engine.listed(run, &of, clock)).await;
         match listed {
-            Some(Ok(tools)) => {
+            Some(Ok(listed)) => {
                 let view = self.catalogue.view();
-                let definitions: Vec<&str> = view.raw(connector, &tools).collect();
+                let definitions: Vec<&str> = view.raw(connector, &listed.tools).collect();
                 reply::result_text(id, &format!("{{\"tools\":[{}]}}", definitions.join(",")))
             }
             Some(Err(reasons)) => reply::refused(id, &reasons),

@@ -94,6 +94,7 @@ impl House {
             arguments: BTreeMap::new(),
             fit,
             answers: Vec::new(),
+            continues: None,
         };
         match self.turn(Request::Call(call)) {
             Reply::Permit(permit) => permit,

@@ -25,6 +25,7 @@ mod facts;
 mod files;
 mod finding;
 mod fits;
+pub mod operation;
 mod overlay;
 mod pattern;
 mod pins;

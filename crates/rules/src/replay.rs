@@ -152,7 +152,7 @@ impl Replay {
                     self.other.apply(&charged);
                     return;
                 }
-                What::Child { .. } => {}
+                What::Child { .. } | What::Poll(_) => {}
             },
             Event::Settled(settled) => {
                 if let (Some((task, index)), End::Done { ok, bytes, returned, .. }) =
@@ -364,7 +364,15 @@ pub fn rebuild(record: &Record, admitted: &Admitted, facts: &CallFacts) -> Resul
         Some(Answer { point: heard.point.clone(), question, effect, at: heard.at, said: Said::Permit })
     });
     let answers = answers.collect::<Option<_>>().ok_or("the answer of an outside decision point is not kept")?;
-    Ok(Call { effect: admitted.effect, run, tool: facts.tool.clone(), arguments, fit, answers })
+    Ok(Call {
+        effect: admitted.effect,
+        run,
+        tool: facts.tool.clone(),
+        arguments,
+        fit,
+        answers,
+        continues: facts.continues,
+    })
 }
 
 /// What a judgement says otherwise than the record

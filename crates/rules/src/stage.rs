@@ -233,7 +233,7 @@ impl<'p> Stage<'p> {
         let uses = self.bundle.purposes.get(&task.purpose).into_iter().flat_map(Purpose::entries);
         let tool = uses.filter(|entry| entry.name == *step).flat_map(|entry| &entry.uses).next();
         let Some(tool) = tool.map(|usage| usage.tool.clone()) else { return };
-        let charge = Charge { task: TASK, entries: BTreeSet::from([step.clone()]), sent: 0, held: None };
+        let charge = Charge { task: TASK, entries: BTreeSet::from([step.clone()]), sent: 0, held: None, paid: None };
         self.admit(&tool, &BTreeMap::new(), Class::Read, Vec::new(), vec![charge]);
         self.settle(true, 0, returned);
     }
@@ -257,6 +257,7 @@ impl<'p> Stage<'p> {
             arguments: arguments.clone(),
             fit: Fit { pin: PIN, error },
             answers: Vec::new(),
+            continues: None,
         }
     }
 
@@ -302,6 +303,7 @@ impl<'p> Stage<'p> {
             pin: PIN,
             arguments: arguments.iter().map(given).collect(),
             charges,
+            continues: None,
         };
         self.effects += 1;
         let effect = EffectId(self.effects);

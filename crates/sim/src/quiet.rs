@@ -123,7 +123,15 @@ fn rebuild(record: &Record, admitted: &Admitted, facts: &CallFacts) -> Option<Ca
     let arguments = arguments.collect::<Option<BTreeMap<_, _>>>()?;
     let fit = Fit { pin: facts.pin, error: None };
     let answers = heard(admitted)?;
-    Some(Call { effect: admitted.effect, run, tool: facts.tool.clone(), arguments, fit, answers })
+    Some(Call {
+        effect: admitted.effect,
+        run,
+        tool: facts.tool.clone(),
+        arguments,
+        fit,
+        answers,
+        continues: facts.continues,
+    })
 }
 
 /// The answers of outside decision points that the record holds

@@ -5,7 +5,7 @@ use crate::{
     commit::Committed,
     event::{
         Accepted, Actor, Admitted, Because, Began, CallFacts, Changed, ChosenBy, End, Event, Given, Granted, Heard,
-        Inputs, Noted, Refused, Settled, Stopped, Told, What,
+        Inputs, Noted, PollFacts, Refused, Settled, Stopped, Told, What,
     },
     hash::Hash,
     judge::{self, Admission, Judged, Observed},
@@ -15,7 +15,7 @@ use crate::{
     outside::{Answer, Asking, Sends},
     pattern::Source,
     reason::Reason,
-    request::{Call, ChangeWhat, Clock, Open, Request, Settle},
+    request::{Call, ChangeWhat, Clock, Looked, Open, Poll, Request, Settle},
     value::Value,
 };
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Ok(Judged::Consult(askings)) => self.consult(call, askings, clock, draft),
                 Err(reasons) => self.refuse(Some(call.run), call.tool.to_string(), reasons, clock, draft),
             },
-            Request::Ask(call) => match judge::judge_call(&self.state, &self.shelf, call, clock) {
+            Request::Ask(call) => match judge::judge_question(&self.state, &self.shelf, call, clock) {
                 Ok(Judged::Admit(_)) => Reply::Clear,
                 Ok(Judged::Consult(askings)) => self.consult(call, askings, clock, draft),
                 Err(reasons) => self.refuse(Some(call.run), call.tool.to_string(), reasons, clock, draft),
@@ -56,6 +56,16 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 }
                 Err(reasons) => {
                     self.refuse(Some(start.run), format!("connector:{}", start.connector), reasons, clock, draft)
+                }
+            },
+            Request::Poll(poll) => match judge::judge_poll(&self.state, &self.shelf, poll, clock) {
+                Ok(polling) => Reply::Permit(self.poll(poll, polling, clock, draft)),
+                Err(reasons) => {
+                    // What the agent wrote is not what is counted by: a made-up call is like any other.
+                    let task = self.state.task_of(poll.run).and_then(|task| self.state.task(task));
+                    let tool = task.and_then(|task| task.pending(poll.of)).map(|pending| pending.tool.to_string());
+                    let what = tool.unwrap_or_else(|| poll.method.clone());
+                    self.refuse(Some(poll.run), what, reasons, clock, draft)
                 }
             },
             Request::Stop(stop) => {
@@ -111,6 +121,21 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 self.record(draft, Actor::System, now, Event::Noted(noted));
                 Reply::Recorded
             }
+            Request::Looked(looked) => {
+                let task = self.state.task_of(looked.run);
+                let counts = (looked.shown, looked.hidden);
+                let known = |task| {
+                    let task = self.state.task(task);
+                    task.is_none_or(|task| task.has_looked(&looked.connector, &looked.method, counts))
+                };
+                if let Some(task) = task.filter(|task| !known(*task)) {
+                    let now = judge::now(&self.state, clock).0;
+                    let Looked { connector, method, shown, hidden, .. } = looked.clone();
+                    let noted = Noted::Looked { task, connector, method, shown, hidden };
+                    self.record(draft, Actor::Run(looked.run), now, Event::Noted(noted));
+                }
+                Reply::Recorded
+            }
             Request::Refused(refusal) => {
                 self.refuse(Some(refusal.run), refusal.what.clone(), vec![refusal.reason.clone()], clock, draft)
             }
@@ -144,6 +169,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             arguments: call.arguments.iter().map(given).collect(),
             variants: admission.variants,
             charges: admission.charges,
+            continues: call.continues,
         };
         let heard = |answer: &Answer| Heard {
             point: answer.point.clone(),
@@ -162,6 +188,28 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             because,
         };
         self.record(draft, Actor::Run(call.run), admission.now, Event::Admitted(Box::new(admitted)));
+        permit
+    }
+
+    fn poll(&mut self, poll: &Poll, polling: judge::Polling, clock: Clock, draft: &mut Draft) -> Permit {
+        let observed = polling.observed.as_ref();
+        let connector = &polling.tool.connector;
+        let mut permit = self.permit(poll.effect, polling.task, poll.run, connector, clock).under(observed);
+        permit.answer_max = polling.charges.iter().filter_map(|charge| charge.held).min();
+        permit.wanted = polling.wanted.iter().cloned().collect();
+        let because = observed.map(|observed| because(observed, draft));
+        let facts =
+            PollFacts { of: poll.of, method: poll.method.clone(), tool: polling.tool, charges: polling.charges };
+        let admitted = Admitted {
+            effect: poll.effect,
+            task: polling.task,
+            bundle: self.state.bundle.unwrap_or_default(),
+            now: polling.now,
+            what: What::Poll(facts),
+            inputs: Inputs::default(),
+            because,
+        };
+        self.record(draft, Actor::Run(poll.run), polling.now, Event::Admitted(Box::new(admitted)));
         permit
     }
 
@@ -250,6 +298,9 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 (source.clone(), Committed::new(&Value::Array(values.clone()), draft.salts.draw()))
             };
             *returned = settle.returned.iter().map(values).collect();
+        }
+        if let (End::Pending { result, .. }, Some(digest)) = (&mut end, settle.result) {
+            *result = Some(Committed::new(&Value::String(digest.to_string()), draft.salts.draw()));
         }
         let now = judge::now(&self.state, clock).0;
         self.record(draft, Actor::System, now, Event::Settled(Settled { effect: settle.effect, end }));

@@ -10,12 +10,13 @@ use super::{
 use crate::{
     event::{Charge, ChosenBy},
     hash::Hash,
-    names::{Name, RunId, TaskId, Tool, ToolName},
+    names::{Name, TaskId, Tool},
     node::Node,
+    operation::{ANSWER, Operation},
     outside::{self, Answer, Asking, Point, Sends},
     path::FieldPath,
     pattern::Source,
-    policy::{Bundle, Class, OnHold, Purpose},
+    policy::{Bundle, Class, OnHold},
     reason::{Reason, Word},
     request::{Call, Clock, Start},
     rules::Link,
@@ -91,6 +92,25 @@ pub enum Judged {
 /// # Errors
 /// The reasons, sorted so that the most useful one comes first.
 pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Result<Judged, Vec<Reason>> {
+    judge_leg(state, shelf, (call, false), clock)
+}
+
+/// As [`judge_call`], before anything is admitted: a question of the server may have no answer yet, and what is said of
+/// the answer is looked at when there is one
+///
+/// # Errors
+/// The reasons, sorted so that the most useful one comes first.
+pub fn judge_question(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Result<Judged, Vec<Reason>> {
+    let question = call.tool.operation().is_some_and(Operation::is_question);
+    judge_leg(state, shelf, (call, question && !call.arguments.contains_key(ANSWER)), clock)
+}
+
+fn judge_leg(
+    state: &State,
+    shelf: &Shelf,
+    (call, unanswered): (&Call, bool),
+    clock: Clock,
+) -> Result<Judged, Vec<Reason>> {
     let (now, clock_reason) = now(state, clock);
     let mut reasons = BTreeSet::from_iter(clock_reason);
     let Some(task_id) = state.task_of(call.run) else {
@@ -109,6 +129,11 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
         reasons.insert(Reason::new(Word::TooManyOpen, task_id).with("limit", OPEN_MAX));
     }
     reasons.extend(pin(state, call));
+    let continued = call.continues.map(|of| (of, task.pending(of).filter(|pending| pending.tool == call.tool)));
+    if let Some((of, None)) = continued {
+        reasons.insert(Reason::new(Word::ContinuationUnknown, of).with("tool", &call.tool));
+    }
+    let earlier = continued.and_then(|(_, pending)| pending);
     if let Some(error) = &call.fit.error {
         reasons.insert(Reason::new(Word::ArgumentsInvalid, &call.tool).with("schema", error));
     }
@@ -124,13 +149,14 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
         links.iter().map(|(_, task)| Link { agent: &task.agent, purpose: &task.purpose }).collect();
     let sent = Value::canonical_object(&call.arguments).len() as u64;
     for (depth, (link, link_task)) in links.iter().enumerate() {
-        let mut share = Share::new(sent);
+        let paid = earlier.map(|pending| pending.paid.get(link).cloned().unwrap_or_default());
+        let mut share = Share::new(sent, paid);
         for bundle in versions(shelf, link_task.bundle, current) {
             let Some(bundle) = bundle else {
                 reasons.insert(Reason::new(Word::PolicyUnavailable, link));
                 continue;
             };
-            let facts = match Facts::of(bundle, call) {
+            let facts = match Facts::of(bundle, call, unanswered) {
                 Ok(facts) => facts,
                 Err(Unread::Connector) => {
                     // A version that does not know the connector allows nothing there, however wide a later one is;
@@ -166,9 +192,8 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
                 covering.push((bundle, facts, points));
             }
         }
-        let Share { entries, sent, held, wanted: fields } = share;
-        wanted.extend(fields);
-        charges.push(Charge { task: *link, entries, sent, held });
+        wanted.extend(share.wanted.iter().cloned());
+        charges.push(share.charge(*link));
     }
     let observed = lift(state, task, (&call.tool.connector, class), &mut reasons, now);
     if !reasons.is_empty() {
@@ -225,7 +250,7 @@ fn asked(mut reason: Reason, on_hold: OnHold) -> Reason {
 /// own, as refusals are not
 const CONSULTED_IN_VAIN_MAX: u32 = 1_000;
 /// Calls of one run that may be under way at once
-const OPEN_MAX: u32 = 64;
+pub(super) const OPEN_MAX: u32 = 64;
 
 /// The unmet reasons why a connector's child may not be started for a task
 ///
@@ -266,61 +291,8 @@ pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) ->
     if reasons.is_empty() { Ok(Starting { task: task_id, now, observed }) } else { Err(reasons.into_iter().collect()) }
 }
 
-/// The tools of a connector that the task of `run` could use, with the digests of their definitions
-///
-/// Order, counts, classes, budgets and questions never hide a tool; a rule that forbids it outright does.
-///
-/// # Errors
-/// Why the task may not act at all.
-pub fn listed(
-    state: &State,
-    shelf: &Shelf,
-    run: RunId,
-    connector: &Name,
-    clock: Clock,
-) -> Result<Vec<(ToolName, Hash)>, Vec<Reason>> {
-    let (now, clock_reason) = now(state, clock);
-    let task_id = state.task_of(run).ok_or_else(|| vec![Reason::new(Word::TaskUnknown, run)])?;
-    let mut reasons = BTreeSet::from_iter(clock_reason);
-    reasons.extend(state.life(task_id, now));
-    reasons.extend(state.connector_life(connector));
-    if !reasons.is_empty() {
-        return Err(reasons.into_iter().collect());
-    }
-    let (Some(task), Some(current)) = (state.task(task_id), shelf.current(state)) else {
-        return Err(vec![Reason::new(Word::PolicyUnavailable, "policy")]);
-    };
-    let mut tools: Option<BTreeSet<&Tool>> = None;
-    let observed = state.observer(task, connector, now).is_some();
-    for (_, link_task) in chain(state, task_id, task) {
-        for bundle in versions(shelf, link_task.bundle, current) {
-            let class = |tool: &Tool| {
-                bundle.and_then(|bundle| bundle.profile(tool)).map_or(Class::Escalate, |profile| profile.class)
-            };
-            let visible = |tool: &&Tool| {
-                tool.connector == *connector && bundle.is_some_and(|bundle| !bundle.rules.hides(tool, class(tool)))
-            };
-            let purpose = bundle.and_then(|bundle| bundle.purposes.get(&link_task.purpose));
-            let named = purpose.into_iter().flat_map(Purpose::tools);
-            // Under a grant the others are there too, but for those whose class no grant opens.
-            let opens = |tool: &&Tool| {
-                let class = class(tool);
-                class != Class::Escalate || purpose.is_some_and(|purpose| purpose.limits.standing.contains(&class))
-            };
-            let others = state.pins.keys().filter(|_| observed && purpose.is_some()).filter(opens);
-            let here: BTreeSet<&Tool> = named.chain(others).filter(visible).collect();
-            tools = Some(match tools {
-                None => here,
-                Some(before) => before.intersection(&here).copied().collect(),
-            });
-        }
-    }
-    let live = |tool: &Tool| state.pins.get(tool).filter(|pin| pin.seen == Some(pin.accepted)).map(|pin| pin.accepted);
-    Ok(tools.into_iter().flatten().filter_map(|tool| Some((tool.name.clone(), live(tool)?))).collect())
-}
-
 /// The task and its ancestors
-fn chain<'a>(state: &'a State, id: TaskId, task: &'a Task) -> impl Iterator<Item = (TaskId, &'a Task)> {
+pub(super) fn chain<'a>(state: &'a State, id: TaskId, task: &'a Task) -> impl Iterator<Item = (TaskId, &'a Task)> {
     std::iter::successors(Some((id, task)), |(_, task)| {
         let parent = task.parent?;
         Some((parent, state.task(parent)?))
@@ -328,7 +300,7 @@ fn chain<'a>(state: &'a State, id: TaskId, task: &'a Task) -> impl Iterator<Item
 }
 
 /// The version that a task was opened under and the current one: policy narrows running tasks, never widens them
-fn versions<'a>(
+pub(super) fn versions<'a>(
     shelf: &'a Shelf,
     pinned: Hash,
     current: &'a Arc<Bundle>,
@@ -338,17 +310,39 @@ fn versions<'a>(
 }
 
 fn pin(state: &State, call: &Call) -> Option<Reason> {
-    let Some(pin) = state.pins.get(&call.tool) else {
-        return Some(Reason::new(Word::ToolOutsidePurpose, "pins").with("tool", &call.tool));
+    let unmet = live_pin(state, &call.tool);
+    if unmet.is_some() {
+        return unmet;
+    }
+    match state.pins.get(&call.tool).filter(|_| is_pinned(&call.tool)) {
+        // Held against another definition than the accepted one is no better than a changed one.
+        Some(pin) if call.fit.pin != pin.accepted => Some(Reason::new(Word::DefinitionChanged, &call.tool)),
+        None if call.fit.pin == Hash::default() => {
+            let schema = "its arguments were held against no definition";
+            Some(Reason::new(Word::ArgumentsInvalid, &call.tool).with("schema", schema))
+        }
+        _ => None,
+    }
+}
+
+/// Why what a server says of a tool is not what was accepted
+pub(super) fn live_pin(state: &State, tool: &Tool) -> Option<Reason> {
+    if !is_pinned(tool) {
+        return None;
+    }
+    let callable = tool.operation().is_some() || tool.name.is_tool();
+    let Some(pin) = state.pins.get(tool).filter(|_| callable) else {
+        return Some(Reason::new(Word::ToolOutsidePurpose, "pins").with("tool", tool));
     };
     match pin.seen {
-        None => Some(Reason::new(Word::DefinitionMissing, &call.tool)),
-        // Held against another definition than the accepted one is no better than a changed one.
-        Some(seen) if seen != pin.accepted || call.fit.pin != pin.accepted => {
-            Some(Reason::new(Word::DefinitionChanged, &call.tool))
-        }
+        None => Some(Reason::new(Word::DefinitionMissing, tool)),
+        Some(seen) if seen != pin.accepted => Some(Reason::new(Word::DefinitionChanged, tool)),
         Some(_) => None,
     }
+}
+
+fn is_pinned(tool: &Tool) -> bool {
+    tool.operation().is_none_or(Operation::is_pinned)
 }
 
 /// An argument that equals a parameter was chosen by whoever chose that; anything else by the agent

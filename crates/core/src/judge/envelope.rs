@@ -2,9 +2,11 @@
 
 use super::facts::Facts;
 use crate::{
-    names::Name,
+    event::Charge,
+    names::{Name, TaskId},
     node::Node,
-    path::uncovered,
+    operation::ANSWER,
+    path::{FieldPath, uncovered},
     pattern::{Match, Scope, Source},
     policy::{Bundle, Entry, Limits, OnHold},
     reason::{Reason, Word},
@@ -22,11 +24,21 @@ pub(super) struct Share {
     pub(super) held: Option<u64>,
     /// Fields of its result that later steps need
     pub(super) wanted: BTreeSet<Source>,
+    /// Entries that earlier legs of the call were charged for; `None`: it is the first
+    pub(super) paid: Option<BTreeSet<Name>>,
 }
 
 impl Share {
-    pub(super) fn new(sent: u64) -> Self {
-        Self { entries: BTreeSet::new(), sent, held: None, wanted: BTreeSet::new() }
+    pub(super) fn new(sent: u64, paid: Option<BTreeSet<Name>>) -> Self {
+        Self { entries: BTreeSet::new(), sent, held: None, wanted: BTreeSet::new(), paid }
+    }
+
+    pub(super) fn charge(self, task: TaskId) -> Charge {
+        Charge { task, entries: self.entries, sent: self.sent, held: self.held, paid: self.paid }
+    }
+
+    fn is_paid(&self, entry: &Name) -> bool {
+        self.paid.as_ref().is_some_and(|paid| paid.contains(entry))
     }
 }
 
@@ -56,11 +68,18 @@ pub(super) fn envelope(bundle: &Bundle, task: &Task, facts: &Facts<'_>, share: &
     if matching.is_empty() {
         reasons.extend(closest.into_iter().flatten());
     } else {
-        reasons.extend(spent(&matching, task, &source));
+        reasons.extend(spent(&matching, task, share, &source));
         reasons.extend(questions(&matching, facts, scope, purpose.limits.on_hold, &source));
     }
     // Also for a tool that the purpose does not name: a grant that lifts the one does not lift the others.
-    reasons.extend(limits(&purpose.limits, task, facts, share, &source));
+    if !purpose.limits.standing.contains(&facts.class) {
+        reasons.push(Reason::new(Word::ClassNotOpen, source()).with("class", facts.class));
+    }
+    let label = facts.profile.confidentiality();
+    if let Some(ceiling) = purpose.limits.ceiling.filter(|ceiling| label > *ceiling) {
+        reasons.push(Reason::new(Word::AboveCeiling, source()).with("ceiling", ceiling).with("results", label));
+    }
+    reasons.extend(limits(&purpose.limits, task, share, &source));
     for entry in matching {
         share.wanted.extend(purpose.wanted_of(&entry.name).cloned());
         share.entries.insert(entry.name.clone());
@@ -71,7 +90,12 @@ pub(super) fn envelope(bundle: &Bundle, task: &Task, facts: &Facts<'_>, share: &
 /// Arguments are closed by default: each is named by the entry, or free by the profile, or must be absent
 fn arguments(entry: &Entry, facts: &Facts<'_>, scope: Scope<'_>, source: &impl Fn() -> String) -> Vec<Reason> {
     let given = &facts.call.arguments;
-    let outside = entry.arguments.iter().filter(|(path, pattern)| !pattern.holds(&path.select(given), scope));
+    // Before a question is put to the client there is no answer to look at.
+    let unanswered = |path: &FieldPath| facts.unanswered && path.root() == Some(ANSWER);
+    let outside = entry
+        .arguments
+        .iter()
+        .filter(|(path, pattern)| !unanswered(path) && !pattern.holds(&path.select(given), scope));
     let outside = outside.map(|(path, pattern)| {
         Reason::new(Word::ArgumentOutsideTask, source())
             .with("step", &entry.name)
@@ -84,8 +108,11 @@ fn arguments(entry: &Entry, facts: &Facts<'_>, scope: Scope<'_>, source: &impl F
     outside.chain(unnamed).collect()
 }
 
-/// One of the matching entries must have order and count left
-fn spent(matching: &[&Entry], task: &Task, source: &impl Fn() -> String) -> Vec<Reason> {
+/// One of the matching entries must have order and count left; what an earlier leg was charged for is there already
+fn spent(matching: &[&Entry], task: &Task, share: &Share, source: &impl Fn() -> String) -> Vec<Reason> {
+    if matching.iter().any(|entry| share.is_paid(&entry.name)) {
+        return Vec::new();
+    }
     let step = |name: &Name| task.steps.get(name).copied().unwrap_or_default();
     let mut reasons = Vec::new();
     for entry in matching {
@@ -124,24 +151,11 @@ fn questions<'a>(
     })
 }
 
-/// What bounds the task as a whole
-fn limits(
-    limits: &Limits,
-    task: &Task,
-    facts: &Facts<'_>,
-    share: &mut Share,
-    source: &impl Fn() -> String,
-) -> Vec<Reason> {
+/// What the task as a whole has left
+pub(super) fn limits(limits: &Limits, task: &Task, share: &mut Share, source: &impl Fn() -> String) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    if !limits.standing.contains(&facts.class) {
-        reasons.push(Reason::new(Word::ClassNotOpen, source()).with("class", facts.class));
-    }
-    if let Some(calls) = limits.calls.filter(|calls| task.calls >= *calls) {
+    if let Some(calls) = limits.calls.filter(|calls| share.paid.is_none() && task.calls >= *calls) {
         reasons.push(Reason::new(Word::CallsSpent, source()).with("limit", calls));
-    }
-    let label = facts.profile.confidentiality();
-    if let Some(ceiling) = limits.ceiling.filter(|ceiling| label > *ceiling) {
-        reasons.push(Reason::new(Word::AboveCeiling, source()).with("ceiling", ceiling).with("results", label));
     }
     if let Some(most) = limits.bytes.arguments.filter(|most| task.sent.saturating_add(share.sent) > *most) {
         let reason = Reason::new(Word::BytesSpent, source()).with("limit", most).with("used", task.sent);

@@ -19,6 +19,8 @@ pub(super) struct Facts<'a> {
     pub(super) matching: Vec<&'a Variant>,
     pub(super) variants: Vec<&'a Name>,
     pub(super) class: Class,
+    /// It is a question of the server that nobody has answered yet
+    pub(super) unanswered: bool,
     target: Option<Resource>,
     environment: Option<String>,
     matches: BTreeMap<&'a Name, bool>,
@@ -33,7 +35,7 @@ pub(super) enum Unread {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(bundle: &'a Bundle, call: &'a Call) -> Result<Self, Unread> {
+    pub(super) fn of(bundle: &'a Bundle, call: &'a Call, unanswered: bool) -> Result<Self, Unread> {
         let connector = bundle.connectors.get(&call.tool.connector).ok_or(Unread::Connector)?;
         let profile = bundle.profile(&call.tool).ok_or(Unread::Connector)?;
         let mut unclear = Vec::new();
@@ -66,7 +68,7 @@ impl<'a> Facts<'a> {
         let matches = matches.collect();
         let variants = matching.iter().map(|variant| &variant.name).collect();
         let class = profile.class_of(&matching);
-        Ok(Self { call, profile, matching, variants, class, target, environment, matches })
+        Ok(Self { call, profile, matching, variants, class, unanswered, target, environment, matches })
     }
 
     pub(super) fn question<'q>(

@@ -146,6 +146,7 @@ pub(crate) fn in_words(record: &Record) -> String {
                 End::Done { process: Some(process), .. } => format!("started as process {}", process.pid),
                 End::Done { ok: true, bytes, .. } => format!("done, {bytes} bytes"),
                 End::Done { .. } => "done, failed".to_owned(),
+                End::Pending { bytes, .. } => format!("answered and not finished, {bytes} bytes"),
                 End::Unknown { why } => format!("unknown: {why}"),
             };
             format!("settled    {} {end}", settled.effect)
@@ -165,6 +166,9 @@ pub(crate) fn in_words(record: &Record) -> String {
         Event::Noted(Noted::Consulted { effect, tool, points, .. }) => {
             let points: Vec<&str> = points.iter().map(|told| told.point.as_str()).collect();
             format!("noted      {effect} {tool}: the arguments are told to {}", points.join(", "))
+        }
+        Event::Noted(Noted::Looked { task, connector, method, shown, hidden }) => {
+            format!("noted      {task} looked at {connector} with {method}: shown {shown}, hidden {hidden}")
         }
         Event::Noted(Noted::Probed { reach, tools }) => format!("noted      asked: {reach} offers {tools} tools"),
     };
@@ -192,8 +196,10 @@ fn admitted_in_words(admitted: &Admitted) -> String {
             });
             let heard = admitted.inputs.outside.iter().map(|heard| format!(" permitted by extra:{}", heard.point));
             let more: String = given.chain(heard).collect();
-            format!("admitted   {} {} [{}]{more}", admitted.effect, call.tool, call.class)
+            let on = call.continues.map(|of| format!(" continues {of}")).unwrap_or_default();
+            format!("admitted   {} {} [{}]{on}{more}", admitted.effect, call.tool, call.class)
         }
+        What::Poll(poll) => format!("admitted   {} {} of {} {}", admitted.effect, poll.method, poll.of, poll.tool),
         What::Child { connector } => format!("admitted   {} start of {connector}", admitted.effect),
     };
     format!("{what}{because}")

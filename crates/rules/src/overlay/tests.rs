@@ -209,8 +209,15 @@ fn permits(loaded: &Loaded, arguments: &BTreeMap<String, Value>) -> bool {
         idle_ms: None,
     })));
     let fit = Fit { pin: PIN, error: None };
-    let call =
-        Call { effect: EffectId(9), run: RunId(1), tool, arguments: arguments.clone(), fit, answers: Vec::new() };
+    let call = Call {
+        effect: EffectId(9),
+        run: RunId(1),
+        tool,
+        arguments: arguments.clone(),
+        fit,
+        answers: Vec::new(),
+        continues: None,
+    };
     let shelf = Shelf(BTreeMap::from([(bundle.digest, Arc::clone(bundle))]));
     judge_call(&state, &shelf, &call, Clock::at(NOW.0)).is_ok()
 }

@@ -72,7 +72,9 @@ fn records(loaded: &Loaded, numbers: &[i64]) -> Vec<Record> {
                 entries: BTreeSet::from(["look".parse().unwrap()]),
                 sent,
                 held: None,
+                paid: None,
             }],
+            continues: None,
         };
         let what = What::Call(facts);
         let effect = EffectId(effect);

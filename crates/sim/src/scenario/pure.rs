@@ -133,7 +133,7 @@ impl Stage for Pure {
             return Saw::Unsupported;
         };
         match self.engine.listed(*run, &connector, self.clock()) {
-            Ok(tools) => Saw::Listed(tools.into_iter().map(|(name, _)| name.to_string()).collect()),
+            Ok(listed) => Saw::Listed(listed.tools.into_iter().map(|(name, _)| name.to_string()).collect()),
             Err(reasons) => Saw::refused(&reasons),
         }
     }
@@ -143,8 +143,8 @@ impl Stage for Pure {
             return Saw::Unsupported;
         };
         // What is not listed is not there: the answer is the protocol's own.
-        if let Ok(tools) = self.engine.listed(run, &tool.connector, self.clock())
-            && !tools.iter().any(|(name, _)| *name == tool.name)
+        if let Ok(listed) = self.engine.listed(run, &tool.connector, self.clock())
+            && !listed.tools.iter().any(|(name, _)| *name == tool.name)
         {
             let reason = Reason::new(Word::ToolOutsidePurpose, &tool);
             self.turn(Request::Refused(Refusal { run, what: tool.to_string(), reason }));
@@ -152,7 +152,7 @@ impl Stage for Pure {
         }
         let effect = EffectId(self.id());
         let fit = Fit { pin: definition(&tool), error: None };
-        self.live(Call { effect, run, tool, arguments: arguments.clone(), fit, answers: Vec::new() })
+        self.live(Call { effect, run, tool, arguments: arguments.clone(), fit, answers: Vec::new(), continues: None })
     }
 
     fn stop(&mut self, task: &str) -> Saw {

@@ -148,7 +148,15 @@ impl World {
         let effect = EffectId(env.id());
         env.trace(|| format!("{} calls {tool} as {effect} with {arguments:?}", known.run));
         gateway.call(
-            Call { effect, run: known.run, tool, arguments, fit: Fit { pin, error: None }, answers: Vec::new() },
+            Call {
+                effect,
+                run: known.run,
+                tool,
+                arguments,
+                fit: Fit { pin, error: None },
+                answers: Vec::new(),
+                continues: None,
+            },
             env,
         );
     }

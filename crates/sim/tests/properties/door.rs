@@ -69,7 +69,15 @@ impl Called {
     pub(crate) fn request(self, effect: EffectId) -> Call {
         let tool = tool(self.tool);
         let fit = Fit { pin: Hash::of(tool.to_string().as_bytes()), error: None };
-        Call { effect, run: RunId(u64::from(self.run)), tool, arguments: self.arguments, fit, answers: Vec::new() }
+        Call {
+            effect,
+            run: RunId(u64::from(self.run)),
+            tool,
+            arguments: self.arguments,
+            fit,
+            answers: Vec::new(),
+            continues: None,
+        }
     }
 }
 

@@ -1,0 +1,97 @@
+//! The legs of calls: what was answered and is not finished, and what goes on with it.
+
+use super::State;
+use crate::{
+    event::{Charge, End, Settled},
+    names::{EffectId, Name, TaskId, Tool},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A call under way, or a leg of one
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenCall {
+    /// What is called
+    pub tool: Tool,
+    /// What it is charged to
+    pub charges: Vec<Charge>,
+    /// Which leg it is
+    pub leg: Leg,
+}
+
+/// Which leg of a call an effect is
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Leg {
+    /// The first
+    First,
+    /// It goes on with this, which is used up; if nothing of the leg was sent, it is there again
+    Continues(Option<Pending>),
+    /// It asks how this one stands
+    Poll {
+        /// The call
+        of: EffectId,
+    },
+}
+
+/// A call that was answered and is not finished
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Its last leg that was no poll
+    pub effect: EffectId,
+    /// What is called
+    pub tool: Tool,
+    /// The entries that it was charged for, by task
+    #[serde(with = "super::serial::pairs")]
+    pub paid: BTreeMap<TaskId, BTreeSet<Name>>,
+}
+
+/// Calls of one task that may be answered and not finished; beyond that the oldest is forgotten, and cannot go on
+pub const PENDING_MAX: usize = 64;
+
+impl State {
+    /// Uses up what a leg goes on with
+    pub(super) fn continued(&mut self, task: TaskId, of: EffectId) -> Leg {
+        Leg::Continues(self.take_pending(task, of))
+    }
+
+    fn take_pending(&mut self, task: TaskId, of: EffectId) -> Option<Pending> {
+        let pending = &mut self.tasks.get_mut(&task)?.pending;
+        let at = pending.iter().position(|pending| pending.effect == of)?;
+        Some(pending.remove(at))
+    }
+
+    /// Whether the end of a leg is that of its call: a poll of what is over already finishes nothing
+    pub(super) fn finishes(&self, task: TaskId, leg: &Leg) -> bool {
+        match leg {
+            Leg::First | Leg::Continues(_) => true,
+            Leg::Poll { of } => self.tasks.get(&task).is_some_and(|task| task.pending(*of).is_some()),
+        }
+    }
+
+    /// What can go on after a leg has ended
+    pub(super) fn next_leg(&mut self, task: TaskId, settled: &Settled, call: OpenCall) {
+        match (&settled.end, call.leg) {
+            (End::Pending { .. }, Leg::First | Leg::Continues(_)) => {
+                let paid = call.charges.into_iter().map(|charge| {
+                    let earlier = charge.paid.into_iter().flatten();
+                    (charge.task, charge.entries.into_iter().chain(earlier).collect())
+                });
+                let pending = Pending { effect: settled.effect, tool: call.tool, paid: paid.collect() };
+                self.put_pending(task, pending);
+            }
+            // Nothing of it left, so what it would have gone on with is as it was.
+            (End::NotSent { .. }, Leg::Continues(Some(pending))) => self.put_pending(task, pending),
+            (End::Done { .. }, Leg::Poll { of }) => drop(self.take_pending(task, of)),
+            _ => {}
+        }
+    }
+
+    fn put_pending(&mut self, task: TaskId, pending: Pending) {
+        let Some(task) = self.tasks.get_mut(&task) else { return };
+        if task.pending.len() >= PENDING_MAX {
+            task.pending.remove(0);
+        }
+        task.pending.push(pending);
+    }
+}
