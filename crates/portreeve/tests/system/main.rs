@@ -13,6 +13,7 @@
 )]
 
 mod author;
+mod conformance;
 mod connectors;
 mod crash;
 mod demo;
