@@ -69,7 +69,7 @@ fn finish(command: &mut Command, said: &Path) {
     drop(child.wait());
 }
 
-/// Every `checks.json` below the folder; folders are named `KIND-SCENARIO-TIME`
+/// Every `checks.json` below the folder; folders are named `[server-]SCENARIO-TIME`
 fn read(results: &Path) -> Findings {
     let mut findings = Findings::default();
     let mut folders: Vec<PathBuf> = vec![results.to_owned()];
@@ -89,9 +89,8 @@ fn read(results: &Path) -> Findings {
 
 fn scenario(path: &Path) -> String {
     let name = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
-    let name = name.strip_prefix("server-").or_else(|| name.strip_prefix("client-")).unwrap_or(name);
-    // The time is the last `-2026-11-20T14-28-53-887Z`.
-    let end = name.rmatch_indices("-20").next().map_or(name.len(), |(at, _)| at);
+    let name = name.strip_prefix("server-").unwrap_or(name);
+    let end = name.len() - "-2026-11-20T14-28-53-887Z".len();
     name[..end].to_owned()
 }
 
