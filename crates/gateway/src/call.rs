@@ -20,7 +20,7 @@ use portreeve_core::{
     reason::{Reason, Word},
     request::{Call, Request},
 };
-use portreeve_mcp::{message::Id, reply};
+use portreeve_mcp::{message::Id, reply, version::Era};
 use portreeve_upstream::{
     http::Failure,
     latch::Latches,
@@ -127,7 +127,7 @@ impl Calls {
         let entered = self.enter(&incoming, place);
         let calls = Arc::clone(self);
         let way = tokio::spawn(async move { calls.steps(incoming, entered).await });
-        way.await.unwrap_or_else(|_| reply::unknown_outcome(&id, "Portreeve failed on the way"))
+        way.await.unwrap_or_else(|_| reply::unknown_outcome(&id, Era::Legacy, "Portreeve failed on the way"))
     }
 
     async fn steps(self: Arc<Self>, incoming: Incoming, mut entered: Entered) -> Vec<u8> {
@@ -160,7 +160,7 @@ impl Calls {
             };
             steps.extend(life.next(happened));
         }
-        reply::unknown_outcome(&id.raw, "Portreeve lost the call")
+        reply::unknown_outcome(&id.raw, Era::Legacy, "Portreeve lost the call")
     }
 
     async fn asked(&self, request: Request) -> Happened {
@@ -255,7 +255,7 @@ impl Calls {
                 let Called { ok, bytes, digest, .. } = called;
                 // What the agent does not get vouches for nothing either.
                 let (returned, reply) = match answer_max.filter(|most| bytes > *most) {
-                    Some(most) => (BTreeMap::new(), reply::withheld(&id.raw, bytes, most)),
+                    Some(most) => (BTreeMap::new(), reply::withheld(&id.raw, Era::Legacy, bytes, most)),
                     None => (called.returned(&wanted), called.into_reply(&id.raw)),
                 };
                 Sent { happened: Happened::Answered { ok, bytes, digest, returned }, reply: Some(reply) }
@@ -263,7 +263,7 @@ impl Calls {
             Err(Failure::NotSent(why)) => none(Happened::NotSent(why)),
             Err(Failure::Rejected(why)) => Sent {
                 happened: Happened::Answered { ok: false, bytes: 0, digest: Hash::of(b""), returned: BTreeMap::new() },
-                reply: Some(reply::rejected(&id.raw, &why)),
+                reply: Some(reply::rejected(&id.raw, Era::Legacy, &why)),
             },
             Err(Failure::Lost(why)) => none(Happened::Lost(why)),
         }
@@ -354,7 +354,7 @@ impl Drop for Entered {
 /// The answer as a message
 fn told(id: &str, tool: &str, answer: Answer, answered: Option<Vec<u8>>) -> Vec<u8> {
     match answer {
-        Answer::Result => answered.unwrap_or_else(|| reply::unknown_outcome(id, "the answer was lost")),
+        Answer::Result => answered.unwrap_or_else(|| reply::unknown_outcome(id, Era::Legacy, "the answer was lost")),
         // Hidden and unknown give the same answer.
         Answer::Refusal(reasons) if reasons.first().is_some_and(|reason| reason.word == Word::ToolOutsidePurpose) => {
             reply::unknown_tool(id, tool)
@@ -363,9 +363,9 @@ fn told(id: &str, tool: &str, answer: Answer, answered: Option<Vec<u8>>) -> Vec<
         Answer::Refusal(reasons) => {
             let told: Vec<Reason> =
                 reasons.into_iter().take_while(|reason| reason.word != Word::ToolOutsidePurpose).collect();
-            reply::refused_call(id, &told)
+            reply::refused_call(id, Era::Legacy, &told)
         }
-        Answer::Unreachable(why) => reply::unreachable(id, &why),
-        Answer::Unknown(why) => reply::unknown_outcome(id, &why),
+        Answer::Unreachable(why) => reply::unreachable(id, Era::Legacy, &why),
+        Answer::Unknown(why) => reply::unknown_outcome(id, Era::Legacy, &why),
     }
 }

@@ -16,8 +16,11 @@ use portreeve_core::{
     value::Value,
 };
 use portreeve_mcp::{
-    client,
+    can::Can,
+    client::{self, Says},
     message::{Message, Shape, with_id},
+    method::Method,
+    version::Version,
 };
 use std::{
     collections::BTreeMap,
@@ -145,13 +148,16 @@ impl Link {
     /// [`Unready`]
     pub async fn over_http(http: Arc<Http>) -> Result<(Self, Offer), Unready> {
         let mut session = Session::default();
-        let answer = http.plain(&session, client::initialize(0), READY).await.map_err(Unready::Failure)?;
+        let answer = http
+            .plain(&session, client::initialize(0, Version::LATEST_LEGACY, Can::NONE), READY)
+            .await
+            .map_err(Unready::Failure)?;
         let hello = client::read_initialize(&good(&answer)?.message, &limits()).map_err(Unready::Answer)?;
         session.id = answer.session;
         session.version = Some(hello.version);
         http.plain(&session, client::initialized(), READY).await.map_err(Unready::Failure)?;
         let link = Self::new(Carrier::Http { http, session });
-        let offer = if hello.tools { link.offer().await? } else { Offer::new() };
+        let offer = if hello.offers("tools") { link.offer().await? } else { Offer::new() };
         Ok((link, offer))
     }
 
@@ -170,11 +176,14 @@ impl Link {
     }
 
     async fn shake_hands(child: &Arc<Child>) -> Result<(Self, Offer), Unready> {
-        let answer = child.ask(0, client::initialize(0), None, READY).await.map_err(Unready::Failure)?;
+        let answer = child
+            .ask(0, client::initialize(0, Version::LATEST_LEGACY, Can::NONE), None, READY)
+            .await
+            .map_err(Unready::Failure)?;
         let hello = client::read_initialize(&answer, &limits()).map_err(Unready::Answer)?;
         child.tell(client::initialized()).await;
         let link = Self::new(Carrier::Child(Arc::clone(child)));
-        let offer = if hello.tools { link.offer().await? } else { Offer::new() };
+        let offer = if hello.offers("tools") { link.offer().await? } else { Offer::new() };
         Ok((link, offer))
     }
 
@@ -191,9 +200,18 @@ impl Link {
         let mut cursor: Option<String> = None;
         for _ in 0..PAGES_MAX {
             let id = self.id();
-            let message = self.plain(id, client::list_tools(id, cursor.as_deref())).await?;
-            let page = client::read_tools(&message, &limits()).map_err(Unready::Answer)?;
-            for (name, definition) in page.tools {
+            let message = self
+                .plain(
+                    id,
+                    Says { version: Version::LATEST_LEGACY, can: Can::NONE }.list(
+                        id,
+                        Method::ListTools,
+                        cursor.as_deref(),
+                    ),
+                )
+                .await?;
+            let page = client::read_list(Method::ListTools, &message, &limits()).map_err(Unready::Answer)?;
+            for (name, definition) in page.items {
                 if offer.len() >= TOOLS_MAX {
                     return Err(Unready::Endless);
                 }
