@@ -14,24 +14,31 @@ use bytes::Bytes;
 use portreeve_core::{
     engine::{Permit, Reply},
     hash::Hash,
+    json::Limits,
     life::{Answer, Do, Happened, Life},
     names::{EffectId, RunId, Tool},
     outside::Asking,
     reason::{Reason, Word},
     request::{Call, Request},
 };
-use portreeve_mcp::{message::Id, reply, version::Era};
+use portreeve_mcp::{
+    message::{Id, Message},
+    method::Method,
+    reply,
+    translate::ToClient,
+    version::{Era, Version},
+};
 use portreeve_upstream::{
     http::Failure,
-    latch::Latches,
-    link::{Called, Link},
+    latch::{Latches, Pass},
+    link::{Called, Link, STREAM_BYTES_MAX, Sending, Whole},
 };
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Everything that calls need
 #[derive(Debug)]
@@ -243,7 +250,7 @@ impl Calls {
         let within = Duration::from_millis(self.catalogue.view().timeout_ms(&tool.connector).max(1).unsigned_abs());
         let outcome = tokio::select! {
             biased;
-            outcome = link.call(message, id.span.clone(), pass, within) => outcome,
+            outcome = send(&link, message, pass, within) => outcome,
             why = cancel => {
                 let why = cancelled(why);
                 // Dropping the call above has closed its connection; what had not begun never will.
@@ -252,11 +259,21 @@ impl Calls {
         };
         match outcome {
             Ok(called) => {
-                let Called { ok, bytes, digest, .. } = called;
+                let (ok, bytes, digest) = (called.is_good(), called.bytes, called.digest);
                 // What the agent does not get vouches for nothing either.
                 let (returned, reply) = match answer_max.filter(|most| bytes > *most) {
                     Some(most) => (BTreeMap::new(), reply::withheld(&id.raw, Era::Legacy, bytes, most)),
-                    None => (called.returned(&wanted), called.into_reply(&id.raw)),
+                    None => {
+                        let to = ToClient {
+                            id: &id.raw,
+                            from: link.version(),
+                            version: Version::LATEST_LEGACY,
+                            method: Method::CallTool,
+                            state: None,
+                            ttl_ms_max: 0,
+                        };
+                        (called.returned(&wanted), called.into_reply(&to))
+                    }
                 };
                 Sent { happened: Happened::Answered { ok, bytes, digest, returned }, reply: Some(reply) }
             }
@@ -348,6 +365,29 @@ impl Drop for Entered {
         if under_way.by_request.get(&self.key) == Some(&self.effect) {
             under_way.by_request.remove(&self.key);
         }
+    }
+}
+
+/// Sends a call of a client of the legacy era that cannot be asked or told anything
+async fn send(link: &Link, message: &[u8], pass: Pass, within: Duration) -> Result<Whole, Failure> {
+    let read = Message::read(message, &Limits::DEFAULT).map_err(|error| Failure::NotSent(error.to_string()))?;
+    let sending = Sending {
+        bytes: message,
+        message: &read,
+        method: Method::CallTool,
+        from: Version::LATEST_LEGACY,
+        name: None,
+        state: None,
+        trace: None,
+        log_level: None,
+        mirrored: &[],
+        whole: true,
+        bytes_max: STREAM_BYTES_MAX,
+    };
+    let (events, _) = mpsc::channel(1);
+    match link.send(sending, pass, within, events).await? {
+        Called::Whole(whole) => Ok(whole),
+        Called::Long(_) => Err(Failure::Lost("the answer is too long".to_owned())),
     }
 }
 
