@@ -57,7 +57,8 @@ fn directly(interop: &Path, requirements: &str, era: &str) -> Findings {
 fn through(interop: &Path, requirements: &str, era: &str) -> Findings {
     let place = Place::new();
     let fixture = Fixture::start(interop, era, &place);
-    let (serve, task) = fixture::open(&place, &fixture.url);
+    let serve = place.serve(&[]);
+    let task = fixture::open(&place, &serve, "fix", &fixture.url);
     let shim = Shim::start(serve.address, &task.token);
     let url = format!("http://{}/mcp/fix", shim.address);
     let found = suite::run(interop, &place, &["server", "--url", &url, "--requirements", requirements], &[]);
@@ -189,7 +190,8 @@ fn as_client(interop: &Path, client: &str, version: &str, scenario: &str) -> Fin
             if url.is_empty() {
                 return;
             }
-            let (serve, task) = fixture::open(place, url.trim());
+            let serve = place.serve(&[]);
+            let task = fixture::open(place, &serve, "fix", url.trim());
             let way = json!({ "url": format!("http://{}/mcp/fix", serve.address), "token": task.token });
             writeln!(&stream, "{way}").unwrap();
             // Portreeve serves until the suite is done.

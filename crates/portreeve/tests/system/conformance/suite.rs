@@ -91,7 +91,7 @@ fn scenario(path: &Path) -> String {
     let name = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
     let name = name.strip_prefix("server-").unwrap_or(name);
     let end = name.len() - "-2026-11-20T14-28-53-887Z".len();
-    name[..end].to_owned()
+    name.get(..end).unwrap().to_owned()
 }
 
 fn unsuccessful(check: &Value) -> Option<String> {

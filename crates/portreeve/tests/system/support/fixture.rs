@@ -50,7 +50,7 @@ const OPERATIONS: &[(&str, &str)] = &[
     ("roots/list", ""),
 ];
 
-/// Writes a purpose `everything` that may use whatever was accepted of this connector, with any arguments
+/// Writes a purpose of the connector's name that may use whatever was accepted of it, with any arguments
 pub(crate) fn allow_everything(place: &Place, connector: &str) {
     let pins: Vec<Value> = serde_json::from_str(&place.read(&format!("policy/pins/{connector}.json"))).unwrap();
     let is_operation = |name: &str| OPERATIONS.iter().any(|(method, _)| *method == name) || name == "server/discover";
@@ -76,19 +76,15 @@ pub(crate) fn allow_everything(place: &Place, connector: &str) {
     // Prompts are accepted like tools, and only where a server has some.
     let has_prompts = pins.iter().any(|pin| pin["name"] == "prompts/get");
     for (method, more) in OPERATIONS.iter().filter(|(method, _)| has_prompts || *method != "prompts/get") {
-        if std::env::var_os("TMP_NO_OPS").is_none() {
-            entry(method, more);
-        }
+        entry(method, more);
     }
-    place.write("policy/purposes/everything.toml", &text);
+    place.write(&format!("policy/purposes/{connector}.toml"), &text);
     place.run(&["policy", "apply"]).good();
 }
 
-/// A connector `fix` at this URL with everything of it accepted and allowed, and a task that may use it
-pub(crate) fn open(place: &Place, url: &str) -> (Serve, Task) {
-    let serve = place.serve(&[]);
-    place.run(&["connector", "add", "fix", url, "--yes"]).good();
-    allow_everything(place, "fix");
-    let task = serve.open("everything");
-    (serve, task)
+/// A connector of this name at this URL with everything of it accepted and allowed, and a task that may use it
+pub(crate) fn open(place: &Place, serve: &Serve, connector: &str, url: &str) -> Task {
+    place.run(&["connector", "add", connector, url, "--yes"]).good();
+    allow_everything(place, connector);
+    serve.open(connector)
 }
