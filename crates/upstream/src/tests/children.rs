@@ -64,6 +64,23 @@ async fn item_83_any_error_and_silence_mean_the_legacy_era() {
 }
 
 #[tokio::test]
+async fn item_83_a_modern_server_that_takes_its_time_to_start_is_modern() {
+    let mut process = Process::new().await;
+    let link = open_child(&mut process, Can::NONE, async |process: &mut Process| {
+        let probe = process.next().await;
+        let initialize = process.next().await;
+        assert_eq!(initialize["method"], "initialize", "it was silent for too long");
+        process.result(&probe, discovered()).await;
+        process.error(&initialize, -32601).await;
+        let list = process.next().await;
+        process.result(&list, json!({ "tools": [] })).await;
+    })
+    .await;
+    assert_eq!(link.version(), Version::July2026);
+    process.child.end().await;
+}
+
+#[tokio::test]
 async fn item_83_a_modern_server_is_one_and_its_version_error_too() {
     let (process, link) = modern(Can::NONE).await;
     assert_eq!(link.version(), Version::July2026);
