@@ -360,7 +360,7 @@ async fn offered(admin: &Admin, reach: &Reach) -> Result<Offer, Failure> {
 }
 
 fn described(offer: &Offer) -> Vec<Value> {
-    offer.iter().map(|(name, raw)| json!({ "name": name, "digest": digest(raw), "definition": raw })).collect()
+    offer.items.iter().map(|(name, raw)| json!({ "name": name, "digest": digest(raw), "definition": raw })).collect()
 }
 
 /// What was accepted of a connector, and what it offers now
@@ -406,7 +406,7 @@ async fn accept(
     let offer = offered(&admin, &reach).await?;
     let mut definitions = BTreeMap::new();
     for (tool, shown) in &ask.tools {
-        match offer.get(tool.as_str()).map(|raw| (digest(raw), raw)) {
+        match offer.items.get(tool.as_str()).map(|raw| (digest(raw), raw)) {
             Some((Some(digest), raw)) if digest == *shown => {
                 definitions.insert(tool.clone(), (digest, raw.as_bytes().to_vec()));
             }

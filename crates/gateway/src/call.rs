@@ -14,24 +14,31 @@ use bytes::Bytes;
 use portreeve_core::{
     engine::{Permit, Reply},
     hash::Hash,
+    json::Limits,
     life::{Answer, Do, Happened, Life},
     names::{EffectId, RunId, Tool},
     outside::Asking,
     reason::{Reason, Word},
     request::{Call, Request},
 };
-use portreeve_mcp::{message::Id, reply};
+use portreeve_mcp::{
+    message::{Id, Message},
+    method::Method,
+    reply,
+    translate::ToClient,
+    version::{Era, Version},
+};
 use portreeve_upstream::{
     http::Failure,
-    latch::Latches,
-    link::{Called, Link},
+    latch::{Latches, Pass},
+    link::{Called, Link, STREAM_BYTES_MAX, Sending, Whole},
 };
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Everything that calls need
 #[derive(Debug)]
@@ -127,7 +134,7 @@ impl Calls {
         let entered = self.enter(&incoming, place);
         let calls = Arc::clone(self);
         let way = tokio::spawn(async move { calls.steps(incoming, entered).await });
-        way.await.unwrap_or_else(|_| reply::unknown_outcome(&id, "Portreeve failed on the way"))
+        way.await.unwrap_or_else(|_| reply::unknown_outcome(&id, Era::Legacy, "Portreeve failed on the way"))
     }
 
     async fn steps(self: Arc<Self>, incoming: Incoming, mut entered: Entered) -> Vec<u8> {
@@ -160,7 +167,7 @@ impl Calls {
             };
             steps.extend(life.next(happened));
         }
-        reply::unknown_outcome(&id.raw, "Portreeve lost the call")
+        reply::unknown_outcome(&id.raw, Era::Legacy, "Portreeve lost the call")
     }
 
     async fn asked(&self, request: Request) -> Happened {
@@ -243,7 +250,7 @@ impl Calls {
         let within = Duration::from_millis(self.catalogue.view().timeout_ms(&tool.connector).max(1).unsigned_abs());
         let outcome = tokio::select! {
             biased;
-            outcome = link.call(message, id.span.clone(), pass, within) => outcome,
+            outcome = send(&link, message, pass, within) => outcome,
             why = cancel => {
                 let why = cancelled(why);
                 // Dropping the call above has closed its connection; what had not begun never will.
@@ -252,18 +259,28 @@ impl Calls {
         };
         match outcome {
             Ok(called) => {
-                let Called { ok, bytes, digest, .. } = called;
+                let (ok, bytes, digest) = (called.is_good(), called.bytes, called.digest);
                 // What the agent does not get vouches for nothing either.
                 let (returned, reply) = match answer_max.filter(|most| bytes > *most) {
-                    Some(most) => (BTreeMap::new(), reply::withheld(&id.raw, bytes, most)),
-                    None => (called.returned(&wanted), called.into_reply(&id.raw)),
+                    Some(most) => (BTreeMap::new(), reply::withheld(&id.raw, Era::Legacy, bytes, most)),
+                    None => {
+                        let to = ToClient {
+                            id: &id.raw,
+                            from: link.version(),
+                            version: Version::LATEST_LEGACY,
+                            method: Method::CallTool,
+                            state: None,
+                            ttl_ms_max: 0,
+                        };
+                        (called.returned(&wanted), called.into_reply(&to))
+                    }
                 };
                 Sent { happened: Happened::Answered { ok, bytes, digest, returned }, reply: Some(reply) }
             }
             Err(Failure::NotSent(why)) => none(Happened::NotSent(why)),
             Err(Failure::Rejected(why)) => Sent {
                 happened: Happened::Answered { ok: false, bytes: 0, digest: Hash::of(b""), returned: BTreeMap::new() },
-                reply: Some(reply::rejected(&id.raw, &why)),
+                reply: Some(reply::rejected(&id.raw, Era::Legacy, &why)),
             },
             Err(Failure::Lost(why)) => none(Happened::Lost(why)),
         }
@@ -351,10 +368,33 @@ impl Drop for Entered {
     }
 }
 
+/// Sends a call of a client of the legacy era that cannot be asked or told anything
+async fn send(link: &Link, message: &[u8], pass: Pass, within: Duration) -> Result<Whole, Failure> {
+    let read = Message::read(message, &Limits::DEFAULT).map_err(|error| Failure::NotSent(error.to_string()))?;
+    let sending = Sending {
+        bytes: message,
+        message: &read,
+        method: Method::CallTool,
+        from: Version::LATEST_LEGACY,
+        name: None,
+        state: None,
+        trace: None,
+        log_level: None,
+        mirrored: &[],
+        whole: true,
+        bytes_max: STREAM_BYTES_MAX,
+    };
+    let (events, _) = mpsc::channel(1);
+    match link.send(sending, pass, within, events).await? {
+        Called::Whole(whole) => Ok(whole),
+        Called::Long(_) => Err(Failure::Lost("the answer is too long".to_owned())),
+    }
+}
+
 /// The answer as a message
 fn told(id: &str, tool: &str, answer: Answer, answered: Option<Vec<u8>>) -> Vec<u8> {
     match answer {
-        Answer::Result => answered.unwrap_or_else(|| reply::unknown_outcome(id, "the answer was lost")),
+        Answer::Result => answered.unwrap_or_else(|| reply::unknown_outcome(id, Era::Legacy, "the answer was lost")),
         // Hidden and unknown give the same answer.
         Answer::Refusal(reasons) if reasons.first().is_some_and(|reason| reason.word == Word::ToolOutsidePurpose) => {
             reply::unknown_tool(id, tool)
@@ -363,9 +403,9 @@ fn told(id: &str, tool: &str, answer: Answer, answered: Option<Vec<u8>>) -> Vec<
         Answer::Refusal(reasons) => {
             let told: Vec<Reason> =
                 reasons.into_iter().take_while(|reason| reason.word != Word::ToolOutsidePurpose).collect();
-            reply::refused_call(id, &told)
+            reply::refused_call(id, Era::Legacy, &told)
         }
-        Answer::Unreachable(why) => reply::unreachable(id, &why),
-        Answer::Unknown(why) => reply::unknown_outcome(id, &why),
+        Answer::Unreachable(why) => reply::unreachable(id, Era::Legacy, &why),
+        Answer::Unknown(why) => reply::unknown_outcome(id, Era::Legacy, &why),
     }
 }

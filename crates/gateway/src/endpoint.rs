@@ -25,7 +25,7 @@ use portreeve_identity::token::{Invalid, Issuer, bearer};
 use portreeve_mcp::{
     message::{Id, Message, Shape, ToolCall},
     reply,
-    version::Version,
+    version::{Era, Version},
 };
 use portreeve_upstream::{
     clock::SteadyClock,
@@ -192,9 +192,9 @@ impl Endpoints {
         if call.as_task {
             let reason = Reason::new(Word::MethodNotEnforced, &tool).with("field", "params.task");
             self.refused(run, tool.to_string(), &reason);
-            return Err(reply::refused_call(id.raw(), &[reason]));
+            return Err(reply::refused_call(id.raw(), Era::Legacy, &[reason]));
         }
-        let effect = draw().map_err(|why| reply::unreachable(id.raw(), &why))?;
+        let effect = draw().map_err(|why| reply::unreachable(id.raw(), Era::Legacy, &why))?;
         Ok(Call { effect: EffectId(effect), run, tool, arguments, fit, answers: Vec::new(), continues: None })
     }
 
@@ -209,7 +209,7 @@ impl Endpoints {
             },
             "instructions": INSTRUCTIONS,
         });
-        let mut answer = json_reply(StatusCode::OK, reply::result(id, &result));
+        let mut answer = json_reply(StatusCode::OK, reply::result(id, Era::Legacy, &result));
         if let Ok(session) = draw().map(|id| HeaderValue::from_str(&format!("{id:016x}")))
             && let Ok(session) = session
         {

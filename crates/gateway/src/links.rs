@@ -21,6 +21,7 @@ use portreeve_core::{
     request::{Probed, Request, Saw, Settle, Start, Stop},
     time::Millis,
 };
+use portreeve_mcp::can::Can;
 use portreeve_rules::Definition;
 use portreeve_upstream::{
     child::{Child, Launch},
@@ -173,8 +174,9 @@ impl Links {
         let (link, child, offer) = match &reach {
             Reach::Http { url } => {
                 let http = self.endpoint(url)?;
-                let (link, offer) =
-                    Link::over_http(http).await.map_err(|unready| Unready::Unreachable(unready.to_string()))?;
+                let (link, offer) = Link::over_http(http, Can::NONE)
+                    .await
+                    .map_err(|unready| Unready::Unreachable(unready.to_string()))?;
                 (link, None, offer)
             }
             Reach::Stdio { command, env } => {
@@ -194,6 +196,8 @@ impl Links {
         env: &BTreeMap<String, String>,
     ) -> Result<(Link, EffectId, Offer), Unready> {
         let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
+        let launch = self.launch(command, env);
+        let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
         let start = Start { effect, run, connector: connector.clone() };
         let permit = match self.door.submit(Request::Start(start)).await {
             Reply::Permit(permit) => permit,
@@ -202,7 +206,7 @@ impl Links {
         };
         let started = match self.latches.pass(permit).enter(self.clock.now()) {
             // Known to the reaper before the latch is left: a stop that waits for it will find the child.
-            Ok(_inside) => Child::start(&self.launch(command, env), self.clock)
+            Ok(_inside) => Child::start(&launch, identity, self.clock)
                 .inspect(|child| self.keep(effect, child))
                 .map_err(|error| error.to_string()),
             Err(closed) => Err(closed.to_string()),
@@ -218,7 +222,7 @@ impl Links {
         let process = Some(child.process().clone());
         let end = End::Done { ok: true, bytes: 0, result: None, returned: BTreeMap::new(), process };
         self.door.later(Request::Settle(Settle::new(effect, end)));
-        match Link::over_child(child).await {
+        match Link::over_child(child, Can::NONE).await {
             Ok((link, offer)) => Ok((link, effect, offer)),
             Err(unready) => {
                 self.reaped(effect, Why::Gone).await;
@@ -253,25 +257,28 @@ impl Links {
     async fn probe(&self, reach: &Reach) -> Result<Offer, Unready> {
         let unreachable = |unready: link::Unready| Unready::Unreachable(unready.to_string());
         let offer = match reach {
-            Reach::Http { url } => Link::over_http(self.endpoint(url)?).await.map_err(unreachable)?.1,
+            Reach::Http { url } => Link::over_http(self.endpoint(url)?, Can::NONE).await.map_err(unreachable)?.1,
             Reach::Stdio { command, env } => {
-                let child = Child::start(&self.launch(command, env), self.clock)
+                let launch = self.launch(command, env);
+                let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
+                let child = Child::start(&launch, identity, self.clock)
                     .map_err(|error| Unready::Unreachable(error.to_string()))?;
                 let process = Peer::recorded(child.process());
                 process.into_iter().for_each(|process| self.fence.add_connector(process));
-                let opened = Link::over_child(Arc::clone(&child)).await;
+                let opened = Link::over_child(Arc::clone(&child), Can::NONE).await;
                 child.end().await;
                 process.into_iter().for_each(|process| self.fence.remove_connector(process));
                 opened.map_err(unreachable)?.1
             }
         };
-        self.door.later(Request::Probed(Probed { reach: reach.to_string(), tools: offer.len() }));
+        self.door.later(Request::Probed(Probed { reach: reach.to_string(), tools: offer.items.len() }));
         Ok(offer)
     }
 
     /// Tells the door what a connector offers now
     pub async fn saw(&self, connector: &Name, offer: &Offer) {
         let tools = offer
+            .items
             .iter()
             .filter_map(|(name, raw)| Some((name.parse::<ToolName>().ok()?, digest(raw).unwrap_or_default())));
         let tools: BTreeMap<ToolName, Hash> = tools.collect();
@@ -328,7 +335,7 @@ impl Links {
 
     fn launch(&self, command: &[String], env: &BTreeMap<String, String>) -> Launch {
         let (keeper, folder) = self.launch.clone();
-        Launch { keeper, command: command.to_vec(), env: env.clone(), folder }
+        Launch { keeper, command: command.to_vec(), env: env.clone(), folder, expected: None }
     }
 
     fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<(RunId, Name), Arc<Slot>>> {

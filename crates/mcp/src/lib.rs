@@ -5,9 +5,19 @@
 //!
 //! Architecture Invariant: no sockets, no clock, no policy. Nothing here re-serialises what it forwards.
 
+pub mod asked;
+pub mod can;
 pub mod client;
+pub mod edit;
+pub mod flow;
+pub mod header;
 pub mod message;
 pub mod method;
+pub mod mirror;
+pub mod outcome;
+pub mod outgoing;
+pub mod params;
 pub mod reply;
 pub mod sse;
+pub mod translate;
 pub mod version;

@@ -130,6 +130,12 @@ impl<'a> Message<'a> {
         Ok(Self { root, shape })
     }
 
+    /// The whole message
+    #[must_use]
+    pub fn root(&self) -> &Json<'a> {
+        &self.root
+    }
+
     /// What it is
     #[must_use]
     pub fn shape(&self) -> &Shape<'a> {

@@ -157,3 +157,75 @@ impl Method {
         )
     }
 }
+
+/// A notification of the protocol
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Notice {
+    /// `notifications/initialized`, said by legacy clients
+    Initialized,
+    /// `notifications/cancelled`
+    Cancelled,
+    /// `notifications/progress`
+    Progress,
+    /// `notifications/message`: something was logged
+    Logged,
+    /// `notifications/tools/list_changed`
+    Tools,
+    /// `notifications/prompts/list_changed`
+    Prompts,
+    /// `notifications/resources/list_changed`
+    Resources,
+    /// `notifications/resources/updated`
+    Updated,
+    /// `notifications/roots/list_changed`, said by legacy clients
+    Roots,
+    /// `notifications/elicitation/complete`, of 2025-11-25
+    UrlDone,
+    /// `notifications/subscriptions/acknowledged`
+    Acknowledged,
+    /// `notifications/tasks`, of the extension for tasks
+    Task,
+}
+
+impl Notice {
+    /// All of them
+    pub const ALL: [Self; 12] = [
+        Self::Initialized,
+        Self::Cancelled,
+        Self::Progress,
+        Self::Logged,
+        Self::Tools,
+        Self::Prompts,
+        Self::Resources,
+        Self::Updated,
+        Self::Roots,
+        Self::UrlDone,
+        Self::Acknowledged,
+        Self::Task,
+    ];
+
+    /// As it stands in messages
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initialized => "notifications/initialized",
+            Self::Cancelled => "notifications/cancelled",
+            Self::Progress => "notifications/progress",
+            Self::Logged => "notifications/message",
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+            Self::Resources => "notifications/resources/list_changed",
+            Self::Updated => "notifications/resources/updated",
+            Self::Roots => "notifications/roots/list_changed",
+            Self::UrlDone => "notifications/elicitation/complete",
+            Self::Acknowledged => "notifications/subscriptions/acknowledged",
+            Self::Task => "notifications/tasks",
+        }
+    }
+
+    /// The notification of this name
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|notice| notice.as_str() == text)
+    }
+}

@@ -4,6 +4,12 @@
 //! same stands as data in `_meta`. Every other method gets a JSON-RPC error with an application code outside
 //! the reserved range and the same data.
 
+use crate::{
+    asked::{INVALID_PARAMS, Refused},
+    params::{META_SERVER, META_SUBSCRIPTION},
+    translate::client_info,
+    version::{Era, Version},
+};
 use portreeve_core::reason::{Reason, Sort, verdict};
 use serde_json::{Value, json};
 
@@ -37,15 +43,38 @@ pub const OUTCOMES: [(&str, &str, &str); 4] = [
 ];
 
 /// A result; `id` as it stood in the request
+///
+/// Modern clients are told that it is complete; legacy ones refuse an empty result that has any member.
 #[must_use]
-pub fn result(id: &str, result: &Value) -> Vec<u8> {
-    result_text(id, &result.to_string())
+pub fn result(id: &str, era: Era, result: &Value) -> Vec<u8> {
+    match result.as_object() {
+        Some(members) if era == Era::Modern && !members.contains_key("resultType") => {
+            let mut members = members.clone();
+            members.insert("resultType".to_owned(), "complete".into());
+            result_text(id, &Value::from(members).to_string())
+        }
+        _ => result_text(id, &result.to_string()),
+    }
 }
 
-/// A result whose text is made already
+/// A result whose text is made already, all of it
 #[must_use]
 pub fn result_text(id: &str, result: &str) -> Vec<u8> {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}").into_bytes()
+}
+
+/// One page of a list that is private to its task; `key` as in [`listed`](crate::client::listed), each item as it was
+/// written
+///
+/// Modern clients are told that they may keep it for themselves for `ttl_ms`.
+#[must_use]
+pub fn list(id: &str, era: Era, key: &str, items: &[&str], next: Option<&str>, ttl_ms: u64) -> Vec<u8> {
+    let next = next.map_or_else(String::new, |next| format!(",\"nextCursor\":{}", crate::edit::quoted(next)));
+    let modern = match era {
+        Era::Modern => format!(",\"resultType\":\"complete\",\"ttlMs\":{ttl_ms},\"cacheScope\":\"private\""),
+        Era::Legacy => String::new(),
+    };
+    result_text(id, &format!("{{\"{key}\":[{}]{next}{modern}}}", items.join(",")))
 }
 
 /// An error; without an id where the request's could not be read
@@ -63,18 +92,116 @@ pub fn error(id: Option<&str>, code: i64, message: &str, data: Option<Value>) ->
 #[must_use]
 pub fn unknown_tool(id: &str, name: &str) -> Vec<u8> {
     let name: String = name.chars().take(128).collect();
-    error(Some(id), -32602, &format!("Unknown tool: {name}"), None)
+    error(Some(id), INVALID_PARAMS, &format!("Unknown tool: {name}"), None)
+}
+
+/// What the protocol says of a prompt that is unknown, or hidden
+#[must_use]
+pub fn unknown_prompt(id: &str, name: &str) -> Vec<u8> {
+    let name: String = name.chars().take(128).collect();
+    error(Some(id), INVALID_PARAMS, &format!("Unknown prompt: {name}"), None)
+}
+
+/// What the protocol says of a resource that is unknown, or hidden: the code differs between the eras
+#[must_use]
+pub fn unknown_resource(id: &str, era: Era, uri: &str) -> Vec<u8> {
+    let uri: String = uri.chars().take(512).collect();
+    let code = if era == Era::Modern { INVALID_PARAMS } else { -32_002 };
+    error(Some(id), code, "Resource not found", Some(json!({ "uri": uri })))
+}
+
+/// What the extension for tasks says of one that is unknown, over, or somebody else's
+#[must_use]
+pub fn unknown_task(id: &str) -> Vec<u8> {
+    error(Some(id), INVALID_PARAMS, "Unknown task", None)
+}
+
+/// A request that was refused before anything of it was judged; its status is for the caller
+#[must_use]
+pub fn refused_early(id: Option<&str>, refused: &Refused) -> Vec<u8> {
+    error(id, refused.code, &refused.message, refused.data.clone())
+}
+
+/// What Portreeve says of a connector as its server
+#[derive(Clone, Debug)]
+pub struct Server<'s> {
+    /// The connector's name
+    pub connector: &'s str,
+    /// What it can do, made by [`capabilities`](crate::translate::capabilities)
+    pub capabilities: Value,
+    /// What a model is told
+    pub instructions: Option<&'s str>,
+}
+
+impl Server<'_> {
+    fn info(&self) -> Value {
+        let mut info = client_info();
+        if let Some(info) = info.as_object_mut() {
+            info.insert("name".to_owned(), format!("portreeve/{}", self.connector).into());
+            info.insert("title".to_owned(), format!("{} through Portreeve", self.connector).into());
+        }
+        info
+    }
+
+    /// The answer to `initialize`, in the version that was agreed on
+    #[must_use]
+    pub fn initialize(&self, id: &str, version: Version) -> Vec<u8> {
+        let mut result = json!({
+            "protocolVersion": version.as_str(),
+            "capabilities": self.capabilities,
+            "serverInfo": self.info(),
+        });
+        self.instruct(&mut result);
+        self::result(id, Era::Legacy, &result)
+    }
+
+    /// The answer to `server/discover`, which a client may keep for itself for `ttl_ms` milliseconds
+    #[must_use]
+    pub fn discover(&self, id: &str, ttl_ms: u64) -> Vec<u8> {
+        let mut result = json!({
+            "supportedVersions": Version::ALL.map(Version::as_str),
+            "capabilities": self.capabilities,
+            "ttlMs": ttl_ms,
+            "cacheScope": "private",
+            "_meta": { META_SERVER: self.info() },
+        });
+        self.instruct(&mut result);
+        self::result(id, Era::Modern, &result)
+    }
+
+    fn instruct(&self, result: &mut Value) {
+        if let (Some(instructions), Some(result)) = (self.instructions, result.as_object_mut()) {
+            result.insert("instructions".to_owned(), instructions.into());
+        }
+    }
+}
+
+/// The first message of a subscription: what of it is honoured
+#[must_use]
+pub fn acknowledged(id: &str, filter: &crate::params::ListenFilter) -> Vec<u8> {
+    let filter = filter.json();
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{{\"_meta\":\
+         {{\"{META_SUBSCRIPTION}\":{id}}},\"notifications\":{filter}}}}}"
+    )
+    .into_bytes()
+}
+
+/// The last message of a subscription that ends as it should
+#[must_use]
+pub fn subscription_over(id: &str) -> Vec<u8> {
+    result_text(id, &format!("{{\"resultType\":\"complete\",\"_meta\":{{\"{META_SUBSCRIPTION}\":{id}}}}}"))
 }
 
 /// A refused `tools/call`
 #[must_use]
-pub fn refused_call(id: &str, reasons: &[Reason]) -> Vec<u8> {
+pub fn refused_call(id: &str, era: Era, reasons: &[Reason]) -> Vec<u8> {
     let result = json!({
         "content": [{ "type": "text", "text": refusal_text(reasons) }],
         "isError": true,
         "_meta": { META: refusal_data(reasons) },
     });
-    self::result(id, &result)
+    self::result(id, era, &result)
 }
 
 /// A refused request of any other method
@@ -85,7 +212,7 @@ pub fn refused(id: &str, reasons: &[Reason]) -> Vec<u8> {
 
 /// A call of which nobody can say whether it happened
 #[must_use]
-pub fn unknown_outcome(id: &str, why: &str) -> Vec<u8> {
+pub fn unknown_outcome(id: &str, era: Era, why: &str) -> Vec<u8> {
     let text = format!(
         "outcome_unknown: The call was sent, but no answer came ({why}). It may have happened. Do not repeat it; \
          look whether it did."
@@ -95,12 +222,12 @@ pub fn unknown_outcome(id: &str, why: &str) -> Vec<u8> {
         "isError": true,
         "_meta": { META: { "word": "outcome_unknown", "retry": false } },
     });
-    self::result(id, &result)
+    self::result(id, era, &result)
 }
 
 /// A call that could not be tried because its connector is not there
 #[must_use]
-pub fn unreachable(id: &str, why: &str) -> Vec<u8> {
+pub fn unreachable(id: &str, era: Era, why: &str) -> Vec<u8> {
     let text =
         format!("connector_unreachable: The server behind this tool cannot be reached ({why}). Nothing was sent.");
     let result = json!({
@@ -108,12 +235,12 @@ pub fn unreachable(id: &str, why: &str) -> Vec<u8> {
         "isError": true,
         "_meta": { META: { "word": "connector_unreachable", "retry": true } },
     });
-    self::result(id, &result)
+    self::result(id, era, &result)
 }
 
 /// A call that arrived, and that the connector refused below the protocol: with a status and no message
 #[must_use]
-pub fn rejected(id: &str, why: &str) -> Vec<u8> {
+pub fn rejected(id: &str, era: Era, why: &str) -> Vec<u8> {
     let text = format!(
         "connector_rejected: The server behind this tool refused the call ({why}). It counts as used. Do not retry \
          unchanged."
@@ -123,12 +250,12 @@ pub fn rejected(id: &str, why: &str) -> Vec<u8> {
         "isError": true,
         "_meta": { META: { "word": "connector_rejected", "retry": false } },
     });
-    self::result(id, &result)
+    self::result(id, era, &result)
 }
 
 /// A call whose answer is longer than the task's budget lets through
 #[must_use]
-pub fn withheld(id: &str, bytes: u64, most: u64) -> Vec<u8> {
+pub fn withheld(id: &str, era: Era, bytes: u64, most: u64) -> Vec<u8> {
     let text = format!(
         "answer_withheld: The call happened, and its answer of {bytes} bytes is longer than the {most} that this task \
          may still receive. It counts as used. Do not repeat it; ask for a smaller part."
@@ -138,7 +265,7 @@ pub fn withheld(id: &str, bytes: u64, most: u64) -> Vec<u8> {
         "isError": true,
         "_meta": { META: { "word": "answer_withheld", "retry": false, "bytes": bytes, "limit": most } },
     });
-    self::result(id, &result)
+    self::result(id, era, &result)
 }
 
 /// The refusal in words: the most useful reason, what to do, and whether to try again

@@ -44,7 +44,7 @@ fn address(url: &str) -> Result<Uri, Address> {
 
 async fn exchange(uri: &Uri, body: String, bytes_max: usize) -> Result<Vec<u8>, Unanswered> {
     let silent = |error: &dyn std::fmt::Display| Unanswered::Silent(format!("it cannot be reached: {error}"));
-    let stream = dial(uri).await.map_err(|error| silent(&error))?;
+    let (stream, _) = dial(uri, None, None).await.map_err(|error| silent(&error))?;
     let (mut sender, mut driver) = handshake(TokioIo::new(stream)).await.map_err(|error| silent(&error))?;
     let request = request(uri, body).map_err(|error| Unanswered::Broken(error.to_string()))?;
     let mut begun = false;

@@ -5,24 +5,18 @@
 
 use crate::{
     clock::SteadyClock,
-    http::{ANSWER_BYTES_MAX, Failure},
+    http::Failure,
+    identity::{self, Identity, Mismatch},
     keeper::{Stat, descendants, machine_boot},
     latch::Pass,
+    link::Back,
+    patience::Patience,
+    room::{ANSWER_BYTES_MAX, Caller, Room},
 };
-use portreeve_core::{event::Process, json::Limits};
-use portreeve_mcp::message::{Message, Shape};
+use portreeve_core::{event::Process, hash::Hash};
+use portreeve_mcp::{can::Can, version::Version};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use std::{
-    collections::{BTreeMap, HashMap},
-    io,
-    path::PathBuf,
-    process::Stdio,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{ChildStdin, Command},
@@ -40,30 +34,57 @@ pub struct Launch {
     pub env: BTreeMap<String, String>,
     /// Where it runs
     pub folder: PathBuf,
+    /// The digest that the program must have, if it was accepted with one
+    pub expected: Option<Hash>,
+}
+
+/// Why a program cannot be started
+#[derive(Debug, thiserror::Error)]
+pub enum NoProgram {
+    /// It is not there, or cannot be read
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It is another one than was accepted
+    #[error("{0}")]
+    Identity(#[source] Mismatch),
+}
+
+impl Launch {
+    /// Who would be started: reads the program's file, unless it was read before
+    ///
+    /// # Errors
+    /// [`NoProgram`]
+    pub async fn identity(&self) -> Result<Identity, NoProgram> {
+        let (command, env, folder) = (self.command.clone(), self.env.clone(), self.folder.clone());
+        let digest = tokio::task::spawn_blocking(move || identity::executable(&command, &env, &folder)).await;
+        let seen = Identity::Executable(digest.map_err(io::Error::other)??);
+        identity::check(self.expected.map(Identity::Executable), seen).map_err(NoProgram::Identity)
+    }
 }
 
 /// A running child
 #[derive(Debug)]
 pub struct Child {
     process: Process,
+    identity: Identity,
     out: mpsc::Sender<Out>,
-    pending: Arc<Pending>,
-    changed: Arc<AtomicBool>,
+    room: Arc<Room>,
     ended: watch::Receiver<bool>,
     end: watch::Sender<bool>,
 }
 
-#[derive(Debug, Default)]
-struct Pending {
-    // Held only for a look-up. `None` once the child will answer nothing any more.
-    waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Vec<u8>>>>>,
+#[derive(Debug)]
+pub(crate) struct Out {
+    pub(crate) line: Vec<u8>,
+    pub(crate) pass: Option<Pass>,
+    pub(crate) sent: oneshot::Sender<Result<(), Failure>>,
 }
 
-#[derive(Debug)]
-struct Out {
-    line: Vec<u8>,
-    pass: Option<Pass>,
-    sent: oneshot::Sender<Result<(), Failure>>,
+impl Out {
+    /// A line whose fate nobody waits for
+    pub(crate) fn plain(line: Vec<u8>) -> Self {
+        Self { line, pass: None, sent: oneshot::channel().0 }
+    }
 }
 
 /// Messages that may wait for a child to read
@@ -78,11 +99,11 @@ const STDERR_LINE_MAX: u64 = 4096;
 const ENVIRONMENT: [&str; 7] = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 
 impl Child {
-    /// Starts a child
+    /// Starts a child whose [identity](Launch::identity) was looked at
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start(launch: &Launch, clock: SteadyClock) -> io::Result<Arc<Self>> {
+    pub fn start(launch: &Launch, identity: Identity, clock: SteadyClock) -> io::Result<Arc<Self>> {
         let ours = ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
         let mut keeper = Command::new(&launch.keeper)
             .args(["__keeper", "--parent", &std::process::id().to_string(), "--"])
@@ -107,15 +128,14 @@ impl Child {
         let (out, messages) = mpsc::channel(OUT_MAX);
         let (ended_sender, ended) = watch::channel(false);
         let (end, end_wanted) = watch::channel(false);
-        let pending = Arc::new(Pending { waiting: Mutex::new(Some(HashMap::new())) });
-        let changed = Arc::new(AtomicBool::new(false));
+        let room = Room::new(Version::LATEST_LEGACY, Can::NONE);
         let process = Process { pid, start, machine_boot: machine_boot() };
 
         tokio::spawn(write(stdin, messages, clock, end_wanted.clone()));
-        tokio::spawn(read(stdout, Arc::clone(&pending), Arc::clone(&changed), out.clone(), end.clone()));
+        tokio::spawn(read(stdout, Arc::clone(&room), Back::Child(out.clone()), end.clone()));
         tokio::spawn(listen(stderr, launch.command.first().cloned().unwrap_or_default()));
-        tokio::spawn(watch_over(keeper, process.clone(), Arc::clone(&pending), end_wanted, ended_sender));
-        Ok(Arc::new(Self { process, out, pending, changed, ended, end }))
+        tokio::spawn(watch_over(keeper, process.clone(), Arc::clone(&room), end_wanted, ended_sender));
+        Ok(Arc::new(Self { process, identity, out, room, ended, end }))
     }
 
     /// The process that keeps it
@@ -124,9 +144,18 @@ impl Child {
         &self.process
     }
 
-    /// Whether it said, since this was last asked, that its tools changed
-    pub fn take_changed(&self) -> bool {
-        self.changed.swap(false, Ordering::Relaxed)
+    /// What was started
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    pub(crate) fn back(&self) -> Back {
+        Back::Child(self.out.clone())
     }
 
     /// Whether it is gone
@@ -136,25 +165,27 @@ impl Child {
     }
 
     /// Sends a message that wants no answer
-    pub async fn tell(&self, line: Vec<u8>) {
-        let (sent, _) = oneshot::channel();
+    pub(crate) async fn tell(&self, line: Vec<u8>) {
         // A child that is gone needs no telling.
-        let _ = self.out.send(Out { line, pass: None, sent }).await;
+        let _ = self.out.send(Out::plain(line)).await;
     }
 
     /// Sends a request and waits for its answer
     ///
     /// # Errors
     /// [`Failure`]
-    pub async fn ask(&self, id: u64, line: Vec<u8>, pass: Option<Pass>, within: Duration) -> Result<Vec<u8>, Failure> {
+    pub(crate) async fn ask(
+        &self,
+        id: u64,
+        line: Vec<u8>,
+        pass: Option<Pass>,
+        mut caller: Caller,
+    ) -> Result<Vec<u8>, Failure> {
         let (answer_sender, answer) = oneshot::channel();
         let gone = || Failure::NotSent("the server's process is gone".to_owned());
-        match self.pending.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            Some(waiting) => waiting.insert(id, answer_sender),
-            None => return Err(gone()),
-        };
-        // Whoever stops waiting is forgotten, so that a late answer goes nowhere.
-        let _forget = Forget { pending: &self.pending, id };
+        caller.answer = Some(answer_sender);
+        let patience = Arc::clone(&caller.patience);
+        let _entered = self.room.enter(id, caller).ok_or_else(gone)?;
         let (sent_sender, sent) = oneshot::channel();
         let withdrawal = pass.as_ref().map(Pass::withdrawal);
         let exchange = async {
@@ -162,15 +193,23 @@ impl Child {
             sent.await.map_err(|_| Failure::Lost("the server's process ended".to_owned()))??;
             answer.await.map_err(|_| Failure::Lost("the server's process ended".to_owned()))
         };
-        match tokio::time::timeout(within, exchange).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let why = format!("no answer within {} s", within.as_secs());
+        match patience.limit(exchange).await {
+            Some(outcome) => outcome,
+            None => {
+                let why = "no answer in time".to_owned();
                 // What has not begun to leave never will.
                 let unsent = withdrawal.is_some_and(|withdrawal| withdrawal.withdraw());
                 Err(if unsent { Failure::NotSent(why) } else { Failure::Lost(why) })
             }
         }
+    }
+
+    /// Sends a request whose answers are news, and returns once it has left
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub(crate) async fn send(&self, line: Vec<u8>, pass: Pass, patience: &Patience) -> Result<(), Failure> {
+        Back::Child(self.out.clone()).pass(line, Some(pass), patience).await
     }
 
     /// Returns once it is gone, by itself or because it was ended
@@ -183,19 +222,6 @@ impl Child {
     pub async fn end(&self) {
         let _ = self.end.send(true);
         self.gone().await;
-    }
-}
-
-struct Forget<'a> {
-    pending: &'a Pending,
-    id: u64,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        if let Some(waiting) = self.pending.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            waiting.remove(&self.id);
-        }
     }
 }
 
@@ -232,14 +258,7 @@ async fn write(
     }
 }
 
-async fn read(
-    stdout: impl AsyncRead + Unpin,
-    pending: Arc<Pending>,
-    changed: Arc<AtomicBool>,
-    out: mpsc::Sender<Out>,
-    end: watch::Sender<bool>,
-) {
-    let limits = Limits { bytes_max: ANSWER_BYTES_MAX, ..Limits::DEFAULT };
+async fn read(stdout: impl AsyncRead + Unpin, room: Arc<Room>, back: Back, end: watch::Sender<bool>) {
     let mut lines = BufReader::new(stdout);
     let mut line = Vec::new();
     loop {
@@ -254,29 +273,7 @@ async fn read(
         while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
             line.pop();
         }
-        // What is no message is noise that the protocol forbids; it is dropped.
-        let Ok(message) = Message::read_answer(&line, &limits) else { continue };
-        match message.shape() {
-            Shape::Response { id: Some(id), .. } => {
-                let Ok(id) = id.raw().parse::<u64>() else { continue };
-                let mut waiting = pending.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(answer) = waiting.as_mut().and_then(|waiting| waiting.remove(&id)) {
-                    let _ = answer.send(line.clone());
-                }
-            }
-            Shape::Request { id, method } => {
-                let answer = match method.as_str() {
-                    "ping" => portreeve_mcp::reply::result_text(id.raw(), "{}"),
-                    _ => portreeve_mcp::reply::error(Some(id.raw()), -32601, "Method not found", None),
-                };
-                let (sent, _) = oneshot::channel();
-                let _ = out.try_send(Out { line: answer, pass: None, sent });
-            }
-            Shape::Notification { method } if method == "notifications/tools/list_changed" => {
-                changed.store(true, Ordering::Relaxed);
-            }
-            Shape::Notification { .. } | Shape::Response { id: None, .. } => {}
-        }
+        room.take(&line, None, &back);
     }
     let _ = end.send(true);
 }
@@ -297,7 +294,7 @@ async fn listen(stderr: impl AsyncRead + Unpin, program: String) {
 async fn watch_over(
     mut keeper: tokio::process::Child,
     process: Process,
-    pending: Arc<Pending>,
+    room: Arc<Room>,
     mut end: watch::Receiver<bool>,
     ended: watch::Sender<bool>,
 ) {
@@ -316,7 +313,7 @@ async fn watch_over(
     }
     // A keeper that was killed itself could not look after what is below it.
     kill_group(&process);
-    pending.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+    room.close("the server's process ended");
     let _ = ended.send(true);
 }
 

@@ -4,68 +4,51 @@
 //! socket at once, and nothing of a cancelled call can be flushed later. Idle connections are kept for the
 //! next call. Redirects are never followed, and nothing that the agent sent as a header is passed on.
 
+mod dial;
+mod gate;
+
+pub(crate) use dial::{NoConnection, dial};
+pub(crate) use gate::{Gate, GateState};
+
 use crate::{
     clock::SteadyClock,
-    latch::{Closed, Inside, Pass},
+    identity::{Identity, Mismatch},
 };
 use bytes::Bytes;
+use dial::Stream;
+use gate::Gated;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Incoming},
     client::conn::http1::{Connection, SendRequest, handshake},
 };
 use hyper_util::rt::TokioIo;
-use portreeve_core::json::Limits;
-use portreeve_mcp::{
-    message::{Message, Shape},
-    sse::Reader,
-    version::Version,
-};
+use portreeve_core::hash::Hash;
+use portreeve_mcp::version::Version;
 use std::{
     fmt,
     future::poll_fn,
     io,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
-use tokio_rustls::{TlsConnector, rustls};
+use tokio_rustls::rustls::ClientConfig;
 
 /// A Streamable HTTP endpoint and the idle connections to it
 #[derive(Debug)]
 pub struct Http {
     uri: Uri,
     host: HeaderValue,
-    // Held only to take a connection out or put one in.
-    idle: Mutex<Vec<Idle>>,
     clock: SteadyClock,
-}
-
-/// What is sent along with a message
-#[derive(Clone, Debug, Default)]
-pub struct Session {
-    /// The server's session, if it gave one
-    pub id: Option<HeaderValue>,
-    /// The version that was agreed on
-    pub version: Option<Version>,
-}
-
-/// What the server answered
-#[derive(Debug)]
-pub struct Answer {
-    /// The HTTP status
-    pub status: StatusCode,
-    /// The session that it gave
-    pub session: Option<HeaderValue>,
-    /// The message that answers the request; empty where the server had nothing to say
-    pub message: Vec<u8>,
+    expected: Option<Identity>,
+    tls: Option<Arc<ClientConfig>>,
+    // Each held only for a look-up.
+    idle: Mutex<Vec<Idle>>,
+    seen: Mutex<Option<Identity>>,
+    known: Mutex<Option<Version>>,
 }
 
 /// Why there is no answer
@@ -90,8 +73,41 @@ pub enum Address {
     Form(String),
 }
 
+/// Why an exchange came to nothing
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// Somebody else is there; nothing was sent
+    #[error("{0}")]
+    Identity(#[source] Mismatch),
+    /// Anything else
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Self {
+        Self::Other(why)
+    }
+}
+
 type Io = TokioIo<Pin<Box<dyn Stream>>>;
-type Driver = Connection<Io, Gated>;
+
+/// The socket of a connection, which has to be polled for anything to move
+struct Driver {
+    connection: Connection<Io, Gated>,
+    over: bool,
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if !self.over {
+            self.over = Pin::new(&mut self.connection).poll(context).is_ready();
+        }
+        if self.over { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
 
 struct Idle {
     sender: SendRequest<Gated>,
@@ -104,10 +120,6 @@ impl fmt::Debug for Idle {
         f.write_str("Idle")
     }
 }
-
-/// What bytes go through, encrypted or not
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send {}
-impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 
 impl Http {
     /// An endpoint
@@ -123,119 +135,85 @@ impl Http {
             return Err(form());
         }
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| form())?;
-        Ok(Self { uri, host, idle: Mutex::default(), clock })
+        let (idle, seen, known) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { uri, host, clock, expected: None, tls: None, idle, seen, known })
     }
 
-    /// Sends a message that is no call: initialising, listing, cancelling
-    ///
-    /// # Errors
-    /// [`Failure`]
-    pub async fn plain(
-        self: &Arc<Self>,
-        session: &Session,
-        message: Vec<u8>,
-        within: Duration,
-    ) -> Result<Answer, Failure> {
-        self.send(session, message, None, within).await
+    /// The same, where only a server that holds this key is spoken to: SHA-256 of its `SubjectPublicKeyInfo`
+    #[must_use]
+    pub fn pinned(self, key: Hash) -> Self {
+        Self { expected: Some(Identity::Tls(key)), ..self }
     }
 
-    /// Sends a call through its pass
-    ///
-    /// # Errors
-    /// [`Failure::NotSent`] only if no byte of the message was handed to the socket.
-    pub async fn call(
-        self: &Arc<Self>,
-        session: &Session,
-        message: Vec<u8>,
-        pass: Pass,
-        within: Duration,
-    ) -> Result<Answer, Failure> {
-        self.send(session, message, Some(pass), within).await
+    /// The same with other authorities
+    #[cfg(test)]
+    pub(crate) fn trusting(self, roots: tokio_rustls::rustls::RootCertStore) -> Self {
+        Self { tls: Some(dial::trusting(roots).unwrap()), ..self }
     }
 
-    async fn send(
-        self: &Arc<Self>,
-        session: &Session,
-        message: Vec<u8>,
-        pass: Option<Pass>,
-        within: Duration,
-    ) -> Result<Answer, Failure> {
-        let gate = Gate::new(pass, self.clock);
-        let exchange = self.exchange(session, message, &gate);
-        let outcome = match tokio::time::timeout(within, exchange).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(format!("no answer within {} s", within.as_secs())),
-        };
-        outcome.map_err(|why| match gate.state() {
-            GateState::Waiting => Failure::NotSent(why),
-            GateState::Refused(closed) => Failure::NotSent(closed.to_string()),
-            GateState::Passed => Failure::Lost(why),
-        })
+    /// Who was there when it was last connected to; nothing as long as it never was
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn exchange(
+    /// Which version it was last found to speak
+    pub(crate) fn known(&self) -> Option<Version> {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn learn(&self, version: Option<Version>) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = version;
+    }
+
+    pub(crate) fn clock(&self) -> SteadyClock {
+        self.clock
+    }
+
+    /// Sends a request through its gate, and returns once the answer begins
+    pub(crate) async fn begin(
         self: &Arc<Self>,
-        session: &Session,
-        message: Vec<u8>,
+        method: Method,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Vec<u8>,
         gate: &Arc<Gate>,
-    ) -> Result<Answer, String> {
-        let (mut sender, mut driver) = self.connection().await.map_err(|error| error.to_string())?;
-        let length = message.len();
-        let request = self.request(session, message, gate).map_err(|error| error.to_string())?;
-        let outcome = {
-            let answer = async {
-                let response = sender.send_request(request).await.map_err(|error| cause(&error))?;
-                read(response).await
-            };
-            drive(answer, &mut driver).await
-        };
-        let (answer, rest) = outcome?;
+    ) -> Result<Exchange, Trouble> {
+        let (mut sender, mut driver) = self.connection().await?;
         // A server may answer before it has read a long message; what it has not read must not leave later.
-        if length > KEEP_BYTES_MAX {
-            return Ok(answer);
-        }
-        match rest {
-            None => self.keep(sender, driver),
-            Some(rest) => self.drain(sender, driver, rest),
-        }
-        Ok(answer)
+        let keep = body.len() <= KEEP_BYTES_MAX;
+        let request = self.request(method, headers, body, gate).map_err(|error| error.to_string())?;
+        let response = {
+            let answer = async { sender.send_request(request).await.map_err(|error| cause(&error)) };
+            drive(answer, &mut driver).await?
+        };
+        let (parts, body) = response.into_parts();
+        let connection = Some((sender, driver));
+        let (http, gate) = (Arc::clone(self), Arc::clone(gate));
+        Ok(Exchange { status: parts.status, headers: parts.headers, body, connection, keep, http, _gate: gate })
     }
 
-    /// Waits for the end of a stream whose answer is here already, so that its connection can be used again
-    fn drain(self: &Arc<Self>, sender: SendRequest<Gated>, mut driver: Driver, mut rest: Incoming) {
-        let http = Arc::clone(self);
-        tokio::spawn(async move {
-            let ended = async {
-                while let Some(frame) = rest.frame().await {
-                    frame.map_err(|error| cause(&error))?;
-                }
-                Ok(())
-            };
-            let ended = tokio::time::timeout(DRAIN, drive(ended, &mut driver)).await;
-            if matches!(ended, Ok(Ok(()))) {
-                http.keep(sender, driver);
-            }
-        });
-    }
-
-    fn request(&self, session: &Session, message: Vec<u8>, gate: &Arc<Gate>) -> Result<Request<Gated>, http::Error> {
+    fn request(
+        &self,
+        method: Method,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Vec<u8>,
+        gate: &Arc<Gate>,
+    ) -> Result<Request<Gated>, http::Error> {
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(path)
-            .header(header::HOST, &self.host)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json, text/event-stream");
-        if let Some(id) = &session.id {
-            request = request.header(SESSION, id);
+        let accept = if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
+        let posted = method == Method::POST;
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::HOST, &self.host).header(header::ACCEPT, accept);
+        if posted {
+            request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        if let Some(version) = session.version {
-            request = request.header(VERSION, version.as_str());
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
-        request.body(Gated { data: Some(message.into()), gate: Arc::clone(gate) })
+        request.body(Gated::new(body, gate))
     }
 
-    async fn connection(&self) -> io::Result<(SendRequest<Gated>, Driver)> {
+    async fn connection(&self) -> Result<(SendRequest<Gated>, Driver), Trouble> {
         let now = self.clock.now().0;
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -249,14 +227,100 @@ impl Http {
                 return Ok((idle.sender, idle.driver));
             }
         }
-        let stream = tokio::time::timeout(CONNECT, dial(&self.uri)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        handshake(TokioIo::new(stream)).await.map_err(io::Error::other)
+        let dialled = tokio::time::timeout(CONNECT, dial(&self.uri, self.tls.as_ref(), self.expected)).await;
+        let dialled = dialled.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+        let (stream, identity) = dialled.map_err(|error| match error {
+            NoConnection::Identity(mismatch) => Trouble::Identity(mismatch),
+            NoConnection::Io(error) => Trouble::Other(error.to_string()),
+        })?;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+        let (sender, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(|error| Trouble::Other(error.to_string()))?;
+        Ok((sender, Driver { connection, over: false }))
     }
 
     fn keep(&self, sender: SendRequest<Gated>, driver: Driver) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_MAX {
             idle.push(Idle { sender, driver, since: self.clock.now().0 });
+        }
+    }
+}
+
+/// An answer that has begun; dropping it closes the connection
+pub(crate) struct Exchange {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+    connection: Option<(SendRequest<Gated>, Driver)>,
+    keep: bool,
+    http: Arc<Http>,
+    _gate: Arc<Gate>,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+impl Exchange {
+    /// Whether the answer is a stream of events
+    pub(crate) fn is_stream(&self) -> bool {
+        let kind = self.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
+    }
+
+    /// The next bytes of the answer; nothing at its end
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        let Some((_, driver)) = &mut self.connection else { return Ok(None) };
+        loop {
+            let body = &mut self.body;
+            let frame = async { body.frame().await.transpose().map_err(|error| cause(&error)) };
+            match drive(frame, driver).await? {
+                Some(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                None => {
+                    self.free();
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// All of an answer that is no stream of events
+    pub(crate) async fn whole(mut self, bytes_max: usize) -> Result<Vec<u8>, String> {
+        let mut all = Vec::new();
+        while let Some(data) = self.next().await? {
+            if all.len() + data.len() > bytes_max {
+                return Err("the answer is longer than the limit".to_owned());
+            }
+            all.extend_from_slice(&data);
+        }
+        Ok(all)
+    }
+
+    /// What was wanted of it is here: waits for its end, so that its connection can be used again
+    pub(crate) fn done(mut self) {
+        if !self.keep || self.connection.is_none() {
+            return;
+        }
+        if self.body.is_end_stream() {
+            self.free();
+            return;
+        }
+        tokio::spawn(async move {
+            let ended = async { while let Ok(Some(_)) = self.next().await {} };
+            let _ = tokio::time::timeout(DRAIN, ended).await;
+        });
+    }
+
+    fn free(&mut self) {
+        if let Some((sender, driver)) = self.connection.take().filter(|(_, driver)| self.keep && !driver.over) {
+            self.http.keep(sender, driver);
         }
     }
 }
@@ -271,43 +335,13 @@ const CONNECT: Duration = Duration::from_secs(5);
 const KEEP_BYTES_MAX: usize = 64 * 1024;
 /// How long the end of a stream may take after its answer
 const DRAIN: Duration = Duration::from_secs(1);
-/// Bytes of an answer at most
-pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// The header that carries a session
 pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// The header that carries the protocol version
 pub const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-
-/// A connection to the host of an address; the environment names no proxy that would be asked
-pub(crate) async fn dial(uri: &Uri) -> io::Result<Pin<Box<dyn Stream>>> {
-    let secure = uri.scheme_str() == Some("https");
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    if !secure {
-        return Ok(Box::pin(stream));
-    }
-    let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    Ok(Box::pin(tls()?.connect(name, stream).await?))
-}
-
-fn tls() -> io::Result<TlsConnector> {
-    static CONFIG: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return Ok(TlsConnector::from(Arc::clone(config)));
-    }
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::clone(CONFIG.get_or_init(|| Arc::new(config)))))
-}
+/// The header that says after which event a stream is taken up again
+pub const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Polls `work` and the socket that it waits for, in one task
 pub(crate) async fn drive<T>(
@@ -329,117 +363,7 @@ pub(crate) async fn drive<T>(
     .await
 }
 
-/// The answer, and the rest of the stream if the answer was not its end
-async fn read(response: http::Response<Incoming>) -> Result<(Answer, Option<Incoming>), String> {
-    let (parts, mut body) = response.into_parts();
-    let streamed = is_event_stream(&parts.headers);
-    let mut events = Reader::new(ANSWER_BYTES_MAX);
-    let mut message = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|error| cause(&error))?.into_data() else { continue };
-        if streamed {
-            let complete = events.push(&data).map_err(|error| error.to_string())?;
-            // What the server asks or tells on the way is not passed on by this version.
-            if let Some(answer) = complete.into_iter().find(|event| is_response(event)) {
-                message = answer;
-                break;
-            }
-        } else {
-            if message.len() + data.len() > ANSWER_BYTES_MAX {
-                return Err("the answer is longer than the limit".to_owned());
-            }
-            message.extend_from_slice(&data);
-        }
-    }
-    let answer = Answer { status: parts.status, session: parts.headers.get(SESSION).cloned(), message };
-    let rest = (streamed && !body.is_end_stream()).then_some(body);
-    Ok((answer, rest))
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
-}
-
-fn is_response(event: &[u8]) -> bool {
-    // A server that offers to resume a stream begins it with an empty event (2025-11-25, Streamable HTTP).
-    if event.is_empty() {
-        return false;
-    }
-    let limits = Limits { bytes_max: ANSWER_BYTES_MAX, ..Limits::DEFAULT };
-    match Message::read_answer(event, &limits) {
-        Ok(message) => matches!(message.shape(), Shape::Response { .. }),
-        // Whatever it is, it is all that the stream will say of this request.
-        Err(_) => true,
-    }
-}
-
 pub(crate) fn cause(error: &hyper::Error) -> String {
     let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     format!("{error}{source}")
-}
-
-/// A body that hands itself over only if its gate lets it through
-#[derive(Debug)]
-struct Gated {
-    data: Option<Bytes>,
-    gate: Arc<Gate>,
-}
-
-impl Body for Gated {
-    type Data = Bytes;
-    type Error = Closed;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
-        let Some(data) = self.data.take() else { return Poll::Ready(None) };
-        Poll::Ready(Some(self.gate.pass().map(|()| Frame::data(data))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.is_none()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
-    }
-}
-
-/// The pass of one call, and how far it got
-#[derive(Debug)]
-struct Gate {
-    pass: Option<Pass>,
-    clock: SteadyClock,
-    // Written once, in the poll that hands over the first byte.
-    state: Mutex<(GateState, Option<Inside>)>,
-}
-
-#[derive(Clone, Debug)]
-enum GateState {
-    Waiting,
-    Passed,
-    Refused(Closed),
-}
-
-impl Gate {
-    fn new(pass: Option<Pass>, clock: SteadyClock) -> Arc<Self> {
-        Arc::new(Self { pass, clock, state: Mutex::new((GateState::Waiting, None)) })
-    }
-
-    fn pass(&self) -> Result<(), Closed> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.pass.as_ref().map(|pass| pass.enter(self.clock.now())).transpose() {
-            Ok(inside) => {
-                *state = (GateState::Passed, inside);
-                Ok(())
-            }
-            Err(closed) => {
-                *state = (GateState::Refused(closed.clone()), None);
-                Err(closed)
-            }
-        }
-    }
-
-    fn state(&self) -> GateState {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
-    }
 }

@@ -159,6 +159,15 @@ impl Pass {
         }
     }
 
+    /// A pass for the same message once more: the same latches and deadline, checked again
+    ///
+    /// Only for a message of which the server said that it did nothing with it. Who holds the
+    /// [`withdrawal`](Self::withdrawal) of the first one is told that something left.
+    #[must_use]
+    pub(crate) fn again(&self) -> Self {
+        Self { latches: self.latches.clone(), deadline: self.deadline, state: Arc::default() }
+    }
+
     /// The way to take it back
     #[must_use]
     pub fn withdrawal(&self) -> Withdrawal {

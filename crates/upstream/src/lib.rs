@@ -1,4 +1,4 @@
-//! The connectors: how Portreeve reaches MCP servers, over HTTP and as child processes.
+//! The connectors: how Portreeve reaches MCP servers, over HTTP and as child processes, in both eras of the protocol.
 //!
 //! Start with [`Link`](link::Link). A message of a call leaves only through a [`Pass`](latch::Pass), which
 //! checks the latches of everything that the call rests on, and the permit's deadline, in the poll that
@@ -10,7 +10,12 @@
 pub mod ask;
 pub mod child;
 pub mod clock;
+pub mod event;
 pub mod http;
+pub mod identity;
 pub mod keeper;
 pub mod latch;
 pub mod link;
+mod patience;
+mod pieces;
+mod room;

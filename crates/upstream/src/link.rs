@@ -1,50 +1,71 @@
 //! A link: one run's own connection to one connector, ready to be called.
 //!
-//! Opening one initialises it and asks what the connector offers. That is discovery; no call needs to be
+//! Opening one finds out which era the connector is of, and asks what it offers. That is discovery; no call needs to be
 //! admitted for it, and it never does anything at the connector.
 
+mod called;
+mod hear;
+mod listen;
+mod offer;
+mod open;
+mod send;
+mod session;
+
+pub use called::{Called, Ending, Flowing, Passage, STREAM_BYTES_MAX, Whole};
+pub use listen::Listening;
+pub use offer::Offer;
+pub use portreeve_mcp::client::Hello;
+pub use send::Sending;
+
 use crate::{
-    child::Child,
-    http::{Address, Answer, Failure, Http, Session},
+    child::{Child, NoProgram, Out},
+    http::{Address, Failure, Gate, GateState, Http, Trouble},
+    identity::Mismatch,
     latch::Pass,
+    patience::Patience,
+    room::Room,
 };
+use hear::{Heard, Hearing};
 use http::StatusCode;
-use portreeve_core::{
-    hash::Hash,
-    json::{Json, Limits},
-    pattern::Source,
-    value::Value,
-};
 use portreeve_mcp::{
-    client,
-    message::{Message, Shape, with_id},
+    can::Can,
+    client::{self, Says},
+    method::Method,
+    version::{Era, Version},
 };
+use session::{Session, Sessions};
 use std::{
-    collections::BTreeMap,
-    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
+use tokio::sync::{mpsc, oneshot};
 
-/// One run's connection to one connector
+/// One run's connection to one connector, for a client that can do certain things
+///
+/// Dropping it ends the session with the connector; a child lives on until it is ended.
 #[derive(Debug)]
 pub struct Link {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     carrier: Carrier,
+    hello: Hello,
+    can: Can,
     next_id: AtomicU64,
     over: AtomicBool,
+    room: Arc<Room>,
 }
 
 #[derive(Debug)]
 enum Carrier {
-    Http { http: Arc<Http>, session: Session },
+    Http { http: Arc<Http>, sessions: Sessions },
     Child(Arc<Child>),
 }
-
-/// What a connector offers: each definition exactly as it was written, by name
-pub type Offer = BTreeMap<String, String>;
 
 /// Why a link is not ready
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +73,9 @@ pub enum Unready {
     /// The address is none
     #[error("{0}")]
     Address(#[source] Address),
+    /// The connector is not the one that was accepted; nothing was sent
+    #[error("{0}")]
+    Identity(#[source] Mismatch),
     /// No answer came
     #[error("{0}")]
     Failure(#[source] Failure),
@@ -61,219 +85,129 @@ pub enum Unready {
     /// It refuses
     #[error("it answered with HTTP status {0}")]
     Status(StatusCode),
-    /// Its list of tools has no end
-    #[error("its list of tools is longer than the limit of {TOOLS_MAX}")]
+    /// One of its lists has no end
+    #[error("its list of tools or prompts is longer than the limit of {}", offer::ITEMS_MAX)]
     Endless,
-    /// Two of its tools have the same name
-    #[error("it offers two tools with the name {0:?}")]
+    /// Two of its tools or prompts have the same name
+    #[error("it offers the name {0:?} twice")]
     Twice(String),
 }
 
-/// What a connector answered to a call
-#[derive(Debug)]
-pub struct Called {
-    message: Vec<u8>,
-    id: Range<usize>,
-    /// Whether the connector says that it succeeded
-    pub ok: bool,
-    /// Length of the result or error
-    pub bytes: u64,
-    /// SHA-256 of the result or error, as it was written
-    pub digest: Hash,
-}
-
-impl Called {
-    /// The answer as the agent gets it: the connector's own bytes with the agent's id
-    #[must_use]
-    pub fn into_reply(self, id: &str) -> Vec<u8> {
-        with_id(&self.message, self.id, id)
-    }
-}
-
-impl Called {
-    /// What the answer's structured result has in these fields; nothing where it has none
-    ///
-    /// A result without `structuredContent` whose only content is one text of JSON is read as that JSON.
-    #[must_use]
-    pub fn returned(&self, wanted: &[Source]) -> BTreeMap<Source, Vec<Value>> {
-        if wanted.is_empty() || !self.ok {
-            return BTreeMap::new();
+impl From<Trouble> for Unready {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Identity(mismatch) => Self::Identity(mismatch),
+            Trouble::Other(why) => Self::Failure(Failure::NotSent(why)),
         }
-        let Some(content) = structured(&self.message) else { return BTreeMap::new() };
-        let mut left = RETURNED_BYTES_MAX;
-        let field = |source: &Source| {
-            let reached = source.field.select_in(&content);
-            let mut fits = |value: &&Value| {
-                let bytes = value.canonical().len();
-                let fits = bytes <= left;
-                left = left.saturating_sub(bytes);
-                fits
-            };
-            let values: Vec<Value> = reached.values.into_iter().flatten().take_while(&mut fits).cloned().collect();
-            (source.clone(), values)
-        };
-        wanted.iter().map(field).filter(|(_, values)| !values.is_empty()).collect()
     }
 }
 
-/// Bytes of returned values that are kept of one answer; what is beyond vouches for nothing
-const RETURNED_BYTES_MAX: usize = 64 << 10;
-
-fn structured(message: &[u8]) -> Option<Value> {
-    let read = Message::read_answer(message, &limits()).ok()?;
-    let result = read.result()?;
-    if let Some(content) = result.get("structuredContent") {
-        return content.to_value().ok();
-    }
-    match result.get("content").and_then(Json::as_array)? {
-        [only] => only.get("text").and_then(Json::as_str)?.parse().ok(),
-        _ => None,
+impl From<NoProgram> for Unready {
+    fn from(error: NoProgram) -> Self {
+        match error {
+            NoProgram::Identity(mismatch) => Self::Identity(mismatch),
+            NoProgram::Io(error) => Self::Failure(Failure::NotSent(error.to_string())),
+        }
     }
 }
 
-/// How long the handshake and each page of the list may take; packages are fetched on a first start
+/// How long the handshake and each page of a list may take; packages are fetched on a first start
 const READY: Duration = Duration::from_secs(60);
-/// Tools of a connector at most
-const TOOLS_MAX: usize = 4_096;
-/// Pages of the list at most
-const PAGES_MAX: usize = 256;
+/// How long telling a connector that something is over may take
+const FAREWELL: Duration = Duration::from_secs(5);
 
 impl Link {
-    /// Opens a session with an HTTP connector
+    fn new(carrier: Carrier, hello: Hello, can: Can, room: Arc<Room>) -> Self {
+        let (next_id, over) = (AtomicU64::new(2), AtomicBool::new(false));
+        Self { inner: Arc::new(Inner { carrier, hello, can, next_id, over, room }) }
+    }
+
+    /// What the connector says of itself
+    #[must_use]
+    pub fn hello(&self) -> &Hello {
+        &self.inner.hello
+    }
+
+    /// The version that is spoken with it
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.inner.hello.version
+    }
+
+    /// What it was told that the client can do
+    #[must_use]
+    pub fn can(&self) -> Can {
+        self.inner.can
+    }
+
+    /// Asks for a page of a list, or anything else that only looks: the raw answer
     ///
     /// # Errors
     /// [`Unready`]
-    pub async fn over_http(http: Arc<Http>) -> Result<(Self, Offer), Unready> {
-        let mut session = Session::default();
-        let answer = http.plain(&session, client::initialize(0), READY).await.map_err(Unready::Failure)?;
-        let hello = client::read_initialize(&good(&answer)?.message, &limits()).map_err(Unready::Answer)?;
-        session.id = answer.session;
-        session.version = Some(hello.version);
-        http.plain(&session, client::initialized(), READY).await.map_err(Unready::Failure)?;
-        let link = Self::new(Carrier::Http { http, session });
-        let offer = if hello.tools { link.offer().await? } else { Offer::new() };
-        Ok((link, offer))
+    pub async fn look(&self, method: Method, cursor: Option<&str>, within: Duration) -> Result<Vec<u8>, Unready> {
+        let id = self.inner.id();
+        self.inner.plain(id, self.inner.says().list(id, method, cursor), within).await
     }
 
-    /// Opens a session with a child
+    /// Tells the connector something of the client that wants no answer, such as that its roots changed
     ///
     /// # Errors
-    /// [`Unready`]; the child is gone then.
-    pub async fn over_child(child: Arc<Child>) -> Result<(Self, Offer), Unready> {
-        match Self::shake_hands(&child).await {
-            Ok(ready) => Ok(ready),
-            Err(unready) => {
-                child.end().await;
-                Err(unready)
-            }
-        }
-    }
-
-    async fn shake_hands(child: &Arc<Child>) -> Result<(Self, Offer), Unready> {
-        let answer = child.ask(0, client::initialize(0), None, READY).await.map_err(Unready::Failure)?;
-        let hello = client::read_initialize(&answer, &limits()).map_err(Unready::Answer)?;
-        child.tell(client::initialized()).await;
-        let link = Self::new(Carrier::Child(Arc::clone(child)));
-        let offer = if hello.tools { link.offer().await? } else { Offer::new() };
-        Ok((link, offer))
-    }
-
-    fn new(carrier: Carrier) -> Self {
-        Self { carrier, next_id: AtomicU64::new(1), over: AtomicBool::new(false) }
-    }
-
-    /// Asks what the connector offers, all pages of it
-    ///
-    /// # Errors
-    /// [`Unready`]
-    pub async fn offer(&self) -> Result<Offer, Unready> {
-        let mut offer = Offer::new();
-        let mut cursor: Option<String> = None;
-        for _ in 0..PAGES_MAX {
-            let id = self.id();
-            let message = self.plain(id, client::list_tools(id, cursor.as_deref())).await?;
-            let page = client::read_tools(&message, &limits()).map_err(Unready::Answer)?;
-            for (name, definition) in page.tools {
-                if offer.len() >= TOOLS_MAX {
-                    return Err(Unready::Endless);
-                }
-                if offer.insert(name.clone(), definition).is_some() {
-                    return Err(Unready::Twice(name));
-                }
-            }
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(offer);
-            }
-        }
-        Err(Unready::Endless)
-    }
-
-    async fn plain(&self, id: u64, message: Vec<u8>) -> Result<Vec<u8>, Unready> {
-        match &self.carrier {
-            Carrier::Http { http, session } => {
-                let answer = http.plain(session, message, READY).await.map_err(Unready::Failure)?;
-                Ok(good(&answer)?.message.clone())
-            }
-            Carrier::Child(child) => child.ask(id, message, None, READY).await.map_err(Unready::Failure),
-        }
-    }
-
-    /// Sends a call: the client's own bytes with only the id, which stands at `own`, exchanged
-    ///
-    /// # Errors
-    /// [`Failure`]: whether anything was sent.
-    pub async fn call(
-        &self,
-        message: &[u8],
-        own: Range<usize>,
-        pass: Pass,
-        within: Duration,
-    ) -> Result<Called, Failure> {
-        let id = self.id();
-        let mut under_way = UnderWay { link: self, id, answered: false };
-        let sent = with_id(message, own, &id.to_string());
-        let answer = match &self.carrier {
-            Carrier::Http { http, session } => {
-                let answer = http.call(session, sent, pass, within).await;
-                let answer = answer.and_then(|answer| self.accept(answer));
-                under_way.answered = !matches!(answer, Err(Failure::Lost(_)));
-                answer?
-            }
-            Carrier::Child(child) => {
-                let answer = child.ask(id, sent, Some(pass), within).await;
-                under_way.answered = !matches!(answer, Err(Failure::Lost(_)));
-                answer?
-            }
-        };
-        drop(under_way);
-        called(answer, id)
-    }
-
-    /// What an HTTP status means for a call
-    fn accept(&self, answer: Answer) -> Result<Vec<u8>, Failure> {
-        match answer.status {
-            status if status.is_success() && !answer.message.is_empty() => Ok(answer.message),
-            StatusCode::NOT_FOUND => {
-                // The session is over; the next call opens another one.
-                self.over.store(true, Ordering::Relaxed);
-                Err(Failure::Rejected("it ended the session; the next call opens another one".to_owned()))
-            }
-            status if status.is_client_error() && is_message(&answer.message) => Ok(answer.message),
-            // These say by their definition that the request was not acted upon (RFC 9110, 15.5).
-            StatusCode::UNAUTHORIZED
-            | StatusCode::FORBIDDEN
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::UNSUPPORTED_MEDIA_TYPE
-            | StatusCode::TOO_MANY_REQUESTS => Err(Failure::Rejected(format!("HTTP status {}", answer.status))),
-            status => Err(Failure::Lost(format!("the server answered with HTTP status {status}"))),
-        }
+    /// [`Failure`]: whether it was sent.
+    pub async fn tell(&self, notification: Vec<u8>, pass: Pass) -> Result<(), Failure> {
+        self.inner.back().answer(notification, Some(pass)).await
     }
 
     /// Whether the link has to be opened anew
     #[must_use]
     pub fn is_over(&self) -> bool {
+        self.inner.is_over()
+    }
+
+    /// Whether the connector said or showed, since this was last asked, that its lists changed
+    #[must_use]
+    pub fn take_changed(&self) -> bool {
+        self.inner.room.take_changed()
+    }
+
+    /// Ends it, and returns once nothing of it is left
+    pub async fn end(&self) {
+        self.inner.over.store(true, Ordering::Relaxed);
+        self.inner.room.close("the link was ended");
+        match &self.inner.carrier {
+            Carrier::Http { http, sessions } => {
+                if let Some(session) = sessions.end() {
+                    session.delete(http).await;
+                }
+            }
+            Carrier::Child(child) => child.end().await,
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let Carrier::Http { http, sessions } = &self.inner.carrier else { return };
+        if let (Some(session), Ok(runtime)) = (sessions.end(), tokio::runtime::Handle::try_current()) {
+            let http = Arc::clone(http);
+            runtime.spawn(async move { session.delete(&http).await });
+        }
+    }
+}
+
+impl Inner {
+    fn id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn says(&self) -> Says {
+        Says { version: self.hello.version, can: self.can }
+    }
+
+    fn era(&self) -> Era {
+        self.hello.version.era()
+    }
+
+    fn is_over(&self) -> bool {
         let gone = match &self.carrier {
             Carrier::Http { .. } => false,
             Carrier::Child(child) => child.is_gone(),
@@ -281,82 +215,138 @@ impl Link {
         gone || self.over.load(Ordering::Relaxed)
     }
 
-    /// Whether the connector said, since this was last asked, that its tools changed
-    #[must_use]
-    pub fn take_changed(&self) -> bool {
+    /// The way back to the connector
+    fn back(&self) -> Back {
         match &self.carrier {
-            Carrier::Http { .. } => false,
-            Carrier::Child(child) => child.take_changed(),
+            Carrier::Http { http, sessions } => Back::Http { http: Arc::clone(http), session: sessions.now() },
+            Carrier::Child(child) => child.back(),
         }
     }
 
-    /// Ends it, and returns once nothing of it is left
-    pub async fn end(&self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Carrier::Child(child) = &self.carrier {
-            child.end().await;
-        }
-    }
-
-    fn id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-/// A call that is waited for; if the waiting ends before an answer, the connector is told
-struct UnderWay<'a> {
-    link: &'a Link,
-    id: u64,
-    answered: bool,
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        if self.answered || self.link.is_over() {
-            return;
-        }
-        let message = client::cancelled(self.id, "no longer waited for");
-        match &self.link.carrier {
-            Carrier::Http { http, session } => {
-                let (http, session) = (Arc::clone(http), session.clone());
-                tokio::spawn(async move {
-                    let _ = http.plain(&session, message, Duration::from_secs(5)).await;
-                });
-            }
+    /// A request that is no call
+    async fn plain(&self, id: u64, message: Vec<u8>, within: Duration) -> Result<Vec<u8>, Unready> {
+        let (http, sessions) = match &self.carrier {
             Carrier::Child(child) => {
-                let child = Arc::clone(child);
-                tokio::spawn(async move { child.tell(message).await });
+                let caller = open::nobody(within);
+                return child.ask(id, message, None, caller).await.map_err(Unready::Failure);
+            }
+            Carrier::Http { http, sessions } => (http, sessions),
+        };
+        let mut session = sessions.now();
+        let patience = Patience::new(within);
+        let exchange = async {
+            loop {
+                let gate = Gate::new(None, http.clock());
+                let hearing = Hearing { http, session: &session, room: &self.room, id, whole: true };
+                let posted = hearing.post(message.clone(), &[], &gate).await?;
+                match posted.status {
+                    StatusCode::NOT_FOUND if session.id.is_some() => {
+                        let renewed = self.renew(http, sessions, &session).await?;
+                        if Arc::ptr_eq(&renewed, &session) {
+                            return Err(Unready::Status(posted.status));
+                        }
+                        session = renewed;
+                    }
+                    status if status.is_success() => return posted.heard.whole().map_err(not_heard),
+                    status => return Err(Unready::Status(status)),
+                }
+            }
+        };
+        patience.limit(exchange).await.unwrap_or_else(|| Err(not_heard("no answer in time".to_owned())))
+    }
+
+    /// The session after `old`, which the server does not know any more
+    async fn renew(&self, http: &Arc<Http>, sessions: &Sessions, old: &Arc<Session>) -> Result<Arc<Session>, Unready> {
+        let _renewing = sessions.renewing.lock().await;
+        let now = sessions.now();
+        if !Arc::ptr_eq(&now, old) {
+            return Ok(now);
+        }
+        let opened = open::initialize(http, self.can, &self.room).await.and_then(|(hello, session)| {
+            if hello.version == self.hello.version { Ok(session) } else { Err(Unready::Status(StatusCode::NOT_FOUND)) }
+        });
+        let Ok(session) = opened else {
+            // It is another server by now; the next call opens everything anew.
+            self.over.store(true, Ordering::Relaxed);
+            return opened;
+        };
+        // What was subscribed to belonged to the session, and what it offers may have changed with it.
+        self.room.end_listeners("the server ended the session");
+        self.room.mark_changed();
+        sessions.replace(&session);
+        listen::unsolicited(http, sessions, &self.room, &self.hello, self.can);
+        Ok(session)
+    }
+}
+
+fn not_heard(why: String) -> Unready {
+    Unready::Failure(Failure::Lost(why))
+}
+
+/// The way back to a connector for what it did not ask on a stream of its own
+#[derive(Clone, Debug)]
+pub(crate) enum Back {
+    Http { http: Arc<Http>, session: Arc<Session> },
+    Child(mpsc::Sender<Out>),
+}
+
+impl Back {
+    /// Says something that nobody waits for, and that changes nothing
+    pub(crate) fn say(&self, message: Vec<u8>) {
+        match self {
+            Self::Http { .. } => {
+                let back = self.clone();
+                if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                    runtime.spawn(async move { back.answer(message, None).await });
+                }
+            }
+            // A child that lets everything lie gets no more on top.
+            Self::Child(out) => drop(out.try_send(Out::plain(message))),
+        }
+    }
+
+    /// Sends an answer or a notification
+    pub(crate) async fn answer(&self, message: Vec<u8>, pass: Option<Pass>) -> Result<(), Failure> {
+        self.pass(message, pass, &Patience::new(FAREWELL)).await
+    }
+
+    pub(crate) async fn pass(&self, message: Vec<u8>, pass: Option<Pass>, patience: &Patience) -> Result<(), Failure> {
+        match self {
+            Self::Http { http, session } => {
+                let gate = Gate::new(pass, http.clock());
+                let posted = patience.limit(session.post(http, message, &[], &gate)).await;
+                match posted.unwrap_or_else(|| Err("no answer in time".to_owned().into())) {
+                    Ok(exchange) if exchange.status.is_success() => {
+                        exchange.done();
+                        Ok(())
+                    }
+                    Ok(exchange) => Err(Failure::Rejected(format!("HTTP status {}", exchange.status))),
+                    Err(trouble) => Err(failed(&gate, trouble.to_string())),
+                }
+            }
+            Self::Child(out) => {
+                let gone = || Failure::NotSent("the server's process is gone".to_owned());
+                let withdrawal = pass.as_ref().map(Pass::withdrawal);
+                let (sent, written) = oneshot::channel();
+                let exchange = async {
+                    out.send(Out { line: message, pass, sent }).await.map_err(|_| gone())?;
+                    written.await.map_err(|_| Failure::Lost("the server's process ended".to_owned()))?
+                };
+                patience.limit(exchange).await.unwrap_or_else(|| {
+                    let why = "it was not read in time".to_owned();
+                    let unsent = withdrawal.is_some_and(|withdrawal| withdrawal.withdraw());
+                    Err(if unsent { Failure::NotSent(why) } else { Failure::Lost(why) })
+                })
             }
         }
     }
 }
 
-fn limits() -> Limits {
-    Limits { bytes_max: crate::http::ANSWER_BYTES_MAX, ..Limits::DEFAULT }
-}
-
-fn good(answer: &Answer) -> Result<&Answer, Unready> {
-    if answer.status.is_success() { Ok(answer) } else { Err(Unready::Status(answer.status)) }
-}
-
-fn is_message(bytes: &[u8]) -> bool {
-    Message::read_answer(bytes, &limits()).is_ok()
-}
-
-fn called(message: Vec<u8>, id: u64) -> Result<Called, Failure> {
-    let lost = |why: &str| Failure::Lost(why.to_owned());
-    let (own, ok, bytes, digest) = {
-        let read = Message::read_answer(&message, &limits())
-            .map_err(|error| Failure::Lost(format!("the server's answer is no valid message: {error}")))?;
-        let Shape::Response { id: Some(answered), error } = read.shape() else {
-            return Err(lost("the server's answer answers nothing"));
-        };
-        if answered.raw().parse() != Ok(id) {
-            return Err(lost("the server answered another request"));
-        }
-        let failed = read.result().and_then(|result| result.get("isError")).and_then(Json::as_bool);
-        let content = read.result().or(read.error()).map_or("", Json::raw).as_bytes();
-        (answered.span(), !error && failed != Some(true), content.len() as u64, Hash::of(content))
-    };
-    Ok(Called { message, id: own, ok, bytes, digest })
+/// What an exchange that came to nothing means for its message
+fn failed(gate: &Gate, why: String) -> Failure {
+    match gate.state() {
+        GateState::Waiting => Failure::NotSent(why),
+        GateState::Refused(closed) => Failure::NotSent(closed.to_string()),
+        GateState::Passed => Failure::Lost(why),
+    }
 }
