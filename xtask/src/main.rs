@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments.as_slice() {
         ["test"] => test::run(),
+        ["conformance"] => test::conform(),
         ["setup"] => setup::run().map(|setup| setup.missing.is_empty()),
         ["bench", options @ ..] => bench::run(options).map(|()| true),
         [] | ["help" | "--help" | "-h"] => {
@@ -45,6 +46,7 @@ cargo xtask TASK
 
   test             install what is missing, check the code, run all tests; the last line is
                    `N passed, N failed, N skipped`
+  conformance      run the official conformance suite, and write its table into docs/protocol.md
   setup            only install what the tests need
   bench [OPTIONS]  build for release, compare Portreeve with its yardsticks, measure what must not
                    grow; OPTIONS go to `portreeve-bench compare`

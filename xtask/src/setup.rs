@@ -33,7 +33,7 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
             missing.push((name, format!("{error:#}")));
         }
     };
-    part("TypeScript SDK and official servers", npm(&interop.join("node")));
+    part("TypeScript SDKs, official servers, conformance suite and Inspector", npm(&interop.join("node")));
     part("Python SDK 2 and official servers", python(&interop.join("venv"), PYTHON_2));
     part("Python SDK 1 and the archived SQLite server", python(&interop.join("venv1"), PYTHON_1));
     part("Open Policy Agent", opa(&interop.join("opa")));
@@ -110,20 +110,46 @@ fn npm(folder: &Path) -> anyhow::Result<()> {
         fs::read_to_string(folder.join("node_modules").join(package).join("package.json"))
             .is_ok_and(|text| text.contains(&format!("\"version\": \"{version}\"")))
     };
-    if NPM_PACKAGES.iter().all(|(package, version)| installed(package, version)) {
-        return Ok(());
+    let newer = newer_node();
+    let packages = || NPM_PACKAGES.iter().copied().chain([(newer.as_str(), NEWER_NODE)]);
+    if packages().all(|(package, version)| installed(package, version)) {
+        return newer_node_at(folder, &newer);
     }
     fs::create_dir_all(folder)?;
     fs::write(folder.join("package.json"), "{ \"private\": true }\n")?;
-    let exact: Vec<_> = NPM_PACKAGES.iter().map(|(package, version)| format!("{package}@{version}")).collect();
+    let exact: Vec<_> = packages().map(|(package, version)| format!("{package}@{version}")).collect();
     // Nothing of what these packages would like to run at installation is needed.
     let mut arguments =
         vec!["install", "--save-exact", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
     arguments.extend(exact.iter().map(String::as_str));
     shell::run(shell::command("npm", &arguments).current_dir(folder))?;
-    for (package, version) in NPM_PACKAGES {
+    for (package, version) in packages() {
         ensure!(installed(package, version), "{package} {version} is not where npm should have put it");
     }
+    newer_node_at(folder, &newer)
+}
+
+/// The package that has Node's program for this machine and nothing else
+fn newer_node() -> String {
+    let system = if cfg!(target_os = "macos") { "darwin" } else { std::env::consts::OS };
+    let machine = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("node-{system}-{machine}")
+}
+
+/// Where tests find that Node, whatever the machine is called
+fn newer_node_at(folder: &Path, package: &str) -> anyhow::Result<()> {
+    let link = folder.join("newer-node");
+    if !link.exists() {
+        fs::remove_file(&link).ok();
+        std::os::unix::fs::symlink(Path::new("node_modules").join(package).join("bin/node"), &link)
+            .with_context(|| format!("could not make {}", link.display()))?;
+    }
+    let found = shell::output(&mut shell::command(&link, &["--version"]))?;
+    ensure!(found.trim() == format!("v{NEWER_NODE}"), "{} says that it is {}", link.display(), found.trim());
     Ok(())
 }
 
@@ -212,10 +238,17 @@ const PYTHON_1: &[(&str, &str)] = &[("mcp", "1.30.0"), ("mcp-server-sqlite", "20
 /// The Open Policy Agent whose Data API is tested against
 const OPA: &str = "1.22.0";
 
+/// What the conformance suite and the Inspector run on, which older systems do not have yet
+const NEWER_NODE: &str = "22.23.3";
 /// What the TypeScript SDK asks for
 const NODE_MIN: (u32, u32) = (18, 0);
 const NPM_PACKAGES: &[(&str, &str)] = &[
+    ("@modelcontextprotocol/client", "2.4.0"),
+    ("@modelcontextprotocol/conformance", "0.2.0-alpha.12"),
+    ("@modelcontextprotocol/core", "2.4.0"),
+    ("@modelcontextprotocol/inspector", "2.12.0"),
     ("@modelcontextprotocol/sdk", "1.32.2"),
+    ("@modelcontextprotocol/server", "2.4.0"),
     ("@modelcontextprotocol/server-everything", "2026.8.31"),
     ("@modelcontextprotocol/server-filesystem", "2026.8.31"),
     ("@modelcontextprotocol/server-memory", "2026.8.31"),

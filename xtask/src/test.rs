@@ -29,11 +29,16 @@ pub(crate) fn run() -> anyhow::Result<bool> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     check("clippy", &mut tally, shell::run(&mut shell::cargo(&clippy)));
     check("rooms", &mut tally, rooms::check());
-    let tests = tests(&setup.interop, &mut tally);
-    if let Err(error) = tests {
-        println!("FAILED tests: {error:#}");
-        failures.push("tests".to_owned());
+    forget_skips(&setup.interop)?;
+    let others = cargo_test(&setup.interop, &["--", "--skip", CONFORMANCE], &[], &mut tally);
+    let conformance = conformance(&setup.interop, &[], &mut tally);
+    for (name, result) in [("tests", others), ("conformance", conformance)] {
+        if let Err(error) = result {
+            println!("FAILED {name}: {error:#}");
+            failures.push(name.to_owned());
+        }
     }
+    tell_skips(&setup.interop, &mut tally)?;
 
     for (part, why) in &setup.missing {
         println!("skipped: {part}: {why}");
@@ -47,12 +52,39 @@ pub(crate) fn run() -> anyhow::Result<bool> {
     Ok(tally.failed == 0 && failures.is_empty())
 }
 
-/// Runs the tests of the whole workspace, the ones of the whole system among them
-fn tests(interop: &Path, tally: &mut Tally) -> anyhow::Result<()> {
-    let skips = interop.join(SKIPS);
-    fs::write(&skips, "").with_context(|| format!("could not write {}", skips.display()))?;
+/// Runs the official conformance suite alone, and writes its table into the documentation
+pub(crate) fn conform() -> anyhow::Result<bool> {
+    let setup = setup::run()?;
+    let mut tally = Tally::default();
+    forget_skips(&setup.interop)?;
+    // What tests compare with is written anew where this is set.
+    let result = conformance(&setup.interop, &[("UPDATE", "1")], &mut tally);
+    tell_skips(&setup.interop, &mut tally)?;
+    if let Err(error) = &result {
+        println!("FAILED conformance: {error:#}");
+    }
+    println!("{tally}");
+    Ok(tally.failed == 0 && result.is_ok())
+}
 
+/// The tests that run the conformance suite
+const CONFORMANCE: &str = "conformance::";
+
+/// Runs them one after the other and with nothing beside them: the suite's checks wait for short times
+fn conformance(interop: &Path, environment: &[(&str, &str)], tally: &mut Tally) -> anyhow::Result<()> {
+    let arguments = ["--test", "system", "--", "--test-threads", "1", "--nocapture", CONFORMANCE];
+    cargo_test(interop, &arguments, environment, tally)
+}
+
+/// Runs tests of the whole workspace, built as one, and counts them
+fn cargo_test(
+    interop: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
     let mut command = shell::cargo(&["test", "--workspace", "--no-fail-fast"]);
+    command.args(arguments).envs(environment.iter().copied());
     command.env("PORTREEVE_INTEROP", interop).stdout(Stdio::piped());
     shell::show(&command);
     let mut child = command.spawn().context("could not start cargo test")?;
@@ -65,15 +97,23 @@ fn tests(interop: &Path, tally: &mut Tally) -> anyhow::Result<()> {
         line.clear();
     }
     let status = child.wait().context("cargo test did not end")?;
-
-    for skipped in fs::read_to_string(&skips).context("the list of skipped tests is gone")?.lines() {
-        println!("skipped: {skipped}");
-        tally.skip_passed();
-    }
     if !status.success() {
         // A test program that does not build, or dies, has no result line.
         tally.failed = tally.failed.max(failed_before + 1);
         bail!("cargo test failed ({status})");
+    }
+    Ok(())
+}
+
+fn forget_skips(interop: &Path) -> anyhow::Result<()> {
+    let skips = interop.join(SKIPS);
+    fs::write(&skips, "").with_context(|| format!("could not write {}", skips.display()))
+}
+
+fn tell_skips(interop: &Path, tally: &mut Tally) -> anyhow::Result<()> {
+    for skipped in fs::read_to_string(interop.join(SKIPS)).context("the list of skipped tests is gone")?.lines() {
+        println!("skipped: {skipped}");
+        tally.skip_passed();
     }
     Ok(())
 }

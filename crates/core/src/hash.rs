@@ -33,13 +33,13 @@ impl Hash {
     }
 }
 
-/// A digest of bytes that come in pieces
+/// A digest of bytes that come one after the other
 #[derive(Clone, Debug, Default)]
-pub struct Hashing(Sha256);
+pub struct Hasher(Sha256);
 
-impl Hashing {
+impl Hasher {
     /// Takes the next bytes
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 

@@ -1,8 +1,8 @@
 //! A long answer passed on while it arrives.
 //!
 //! It is checked on the way as strictly as one that is read whole, and what leaves is byte for byte what
-//! [`answer`](crate::translate::answer) would have made of it. If it turns out not to be valid, what left already is no
-//! whole message, so that no client can have read anything from it.
+//! [`answer`](crate::translate::answer) would have made of it. The last bracket waits for the end. So if it turns out not
+//! to be valid, what left already is no whole message, and no client can have read anything from it.
 
 mod syntax;
 
@@ -14,7 +14,7 @@ use crate::{
     version::{Era, Version},
 };
 use portreeve_core::{
-    hash::{Hash, Hashing},
+    hash::{Hash, Hasher},
     json::{self, Json, Limits},
 };
 use syntax::{Event, Syntax};
@@ -40,7 +40,7 @@ pub struct Flow {
     empty: bool,
     /// A value that has to be known whole
     value: Vec<u8>,
-    hashing: Hashing,
+    hashing: Hasher,
     bytes: u64,
 }
 
@@ -141,7 +141,7 @@ impl Flow {
             lead: None,
             empty: true,
             value: Vec::new(),
-            hashing: Hashing::default(),
+            hashing: Hasher::default(),
             bytes: 0,
         }
     }
@@ -167,11 +167,11 @@ impl Flow {
         Ok(())
     }
 
-    /// The answer is over
+    /// The answer is over; what is appended to `out` makes it whole for the client
     ///
     /// # Errors
     /// [`Broken`]: it is not whole.
-    pub fn finish(self) -> Result<Flowed, Broken> {
+    pub fn finish(self, out: &mut Vec<u8>) -> Result<Flowed, Broken> {
         if !self.syntax.is_whole() {
             return Err(Broken::Message("ends too early"));
         }
@@ -179,6 +179,7 @@ impl Flow {
         if !seen.jsonrpc || !seen.id || seen.result == seen.error || (seen.error && !seen.code) {
             return Err(Broken::Message("is no answer to the request"));
         }
+        out.extend_from_slice(&self.held);
         Ok(Flowed {
             failed: seen.failed || seen.error,
             error: seen.error,
@@ -199,6 +200,8 @@ impl Flow {
             }
             Event::ValueBegins(level) => self.value_begins(level, byte, out)?,
             Event::ValueEnds(1) if self.seen.within => self.members_end(out)?,
+            // Only a message that is known to be good becomes whole for the client.
+            Event::ValueEnds(0) => self.mode = Mode::Hold,
             _ => {}
         }
         self.emit(&[byte], out)?;
@@ -215,7 +218,7 @@ impl Flow {
     /// The bytes go where they go now
     fn emit(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
         if self.seen.within {
-            self.hashing.push(bytes);
+            self.hashing.update(bytes);
             self.bytes += bytes.len() as u64;
         }
         match self.mode {
@@ -280,7 +283,11 @@ impl Flow {
                             return Err(Broken::Message("has a result or error that is no object"));
                         }
                         self.seen.within = true;
-                        if self.outer == "result" { self.seen.result = true } else { self.seen.error = true }
+                        if self.outer == "result" {
+                            self.seen.result = true
+                        } else {
+                            self.seen.error = true
+                        }
                         if self.seen.result && self.seen.error {
                             return Err(Broken::Message("has both a result and an error"));
                         }

@@ -3,7 +3,7 @@
 //! A definition that was accepted was accepted of somebody. The name in a policy and the address behind it say
 //! less than this: another program under the same path, another server under the same name.
 
-use portreeve_core::hash::{Hash, Hashing};
+use portreeve_core::hash::{Hash, Hasher};
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::OsStr,
@@ -122,12 +122,12 @@ fn digest(path: &Path) -> io::Result<Hash> {
     {
         return Ok(*hash);
     }
-    let mut hasher = Hashing::default();
+    let mut hasher = Hasher::default();
     let mut piece = vec![0; 64 << 10];
     loop {
         let read = file.read(&mut piece)?;
         let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        hasher.push(bytes);
+        hasher.update(bytes);
     }
     let hash = hasher.finish();
     if stamp(&file.metadata()?) == before {
@@ -143,6 +143,3 @@ fn digest(path: &Path) -> io::Result<Hash> {
 
 /// Files whose digests are kept
 const KNOWN_MAX: usize = 256;
-
-#[cfg(test)]
-mod tests;

@@ -5,12 +5,14 @@ Runs on both lines of the SDK (1.x and 2.x). How to call it and what it prints: 
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import warnings
 from importlib.metadata import version
 
 import anyio
+import mcp.types as types
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
@@ -21,6 +23,7 @@ SECOND_LINE = int(version("mcp").split(".")[0]) >= 2
 
 # `ping` is gone from the newest protocol version, and the SDK says so each time.
 warnings.simplefilter("ignore")
+logging.disable()
 
 
 def say(**line):
@@ -57,17 +60,53 @@ def transport(mode, *rest):
     raise ValueError(USAGE)
 
 
+# What a server asks is answered like this, always.
+
+
+async def elicitation(_context, params):
+    def filled(name, schema):
+        return schema["enum"][0] if "enum" in schema else True if schema["type"] == "boolean" else f"some {name}"
+
+    schema = params.requested_schema if SECOND_LINE else params.requestedSchema
+    content = {name: filled(name, about) for name, about in schema["properties"].items()}
+    return types.ElicitResult(action="accept", content=content)
+
+
+async def sampling(_context, _params):
+    text = types.TextContent(type="text", text="Paris")
+    return types.CreateMessageResult(role="assistant", content=text, model="test")
+
+
+async def roots(_context):
+    return types.ListRootsResult(roots=[types.Root(uri="file:///work")])
+
+
+logs = []
+
+
+async def logged(params):
+    logs.append(params.data)
+
+
+CALLBACKS = {
+    "elicitation_callback": elicitation,
+    "sampling_callback": sampling,
+    "list_roots_callback": roots,
+    "logging_callback": logged,
+}
+
+
 @contextlib.asynccontextmanager
 async def connect(way):
     """Yields the session, the agreed version and the server's name."""
     if SECOND_LINE:
         from mcp import Client
 
-        async with Client(way, mode=os.environ.get("PORTREEVE_CLIENT_MODE", "auto")) as client:
+        async with Client(way, mode=os.environ.get("PORTREEVE_CLIENT_MODE", "auto"), **CALLBACKS) as client:
             yield client, client.protocol_version, client.server_info
     else:
         async with way as streams:
-            async with ClientSession(streams[0], streams[1]) as session:
+            async with ClientSession(streams[0], streams[1], **CALLBACKS) as session:
                 agreed = await session.initialize()
                 yield session, agreed.protocolVersion, agreed.serverInfo
 
@@ -89,42 +128,126 @@ def failure(error):
     return {"message": f"{type(error).__name__}: {error}"}
 
 
-async def list_tools(session):
-    tools, cursor = [], None
+async def everything(list_page, member):
+    """All pages of a list; the second SDK would answer from its cache."""
+    found, cursor = [], None
     while True:
-        if SECOND_LINE:
-            page = plain(await session.list_tools(cursor=cursor, cache_mode="refresh"))
-        else:
-            page = plain(await session.list_tools(cursor))
-        tools += [tool["name"] for tool in page["tools"]]
+        page = plain(await (list_page(cursor=cursor, cache_mode="refresh") if SECOND_LINE else list_page(cursor)))
+        found += page[member]
         cursor = page.get("nextCursor")
         if not cursor:
-            return tools
+            return found
+
+
+async def list_tools(session):
+    return [tool["name"] for tool in await everything(session.list_tools, "tools")]
+
+
+def first_text(blocks):
+    return next((block["text"] for block in blocks if block["type"] == "text"), None)
+
+
+class Level:
+    """What is asked for in each request, in the newest version."""
+
+    wanted = None
+
+
+async def pause(_session, step):
+    say(pause=step["pause"])
+    await anyio.to_thread.run_sync(sys.stdin.readline)
+
+
+async def tools(session, _step):
+    say(tools=await list_tools(session))
+
+
+async def resources(session, _step):
+    uris = [one["uri"] for one in await everything(session.list_resources, "resources")]
+    templates = await everything(session.list_resource_templates, "resourceTemplates")
+    say(resources=uris, templates=[one["uriTemplate"] for one in templates])
+
+
+async def read(session, step):
+    content = plain(await session.read_resource(step["read"]))["contents"][0]
+    say(read=step["read"], text=content.get("text"), blob=content.get("blob"))
+
+
+async def prompts(session, _step):
+    say(prompts=[one["name"] for one in await everything(session.list_prompts, "prompts")])
+
+
+async def prompt(session, step):
+    result = plain(await session.get_prompt(step["prompt"], step.get("arguments")))
+    say(prompt=step["prompt"], text=result["messages"][0]["content"].get("text"))
+
+
+async def complete(session, step):
+    ref = types.PromptReference(type="ref/prompt", name=step["of"])
+    result = plain(await session.complete(ref, {"name": step["argument"], "value": step["complete"]}))
+    say(complete=step["complete"], values=result["completion"]["values"])
+
+
+async def level(session, step):
+    Level.wanted = step["level"]
+    if not SECOND_LINE or session.protocol_version < "2026":
+        await session.set_logging_level(step["level"])
+    say(level=step["level"])
+
+
+async def call(session, step):
+    progress = []
+    logs.clear()
+
+    async def told(done, _total, _message):
+        progress.append(int(done))
+
+    more = {"progress_callback": told} if step.get("progress") or step.get("cancel") else {}
+    if SECOND_LINE and Level.wanted and session.protocol_version >= "2026":
+        more["meta"] = {"io.modelcontextprotocol/logLevel": Level.wanted}
+    if step.get("cancel"):
+        return await cancelled(session, step, more)
+    result = plain(await session.call_tool(step["name"], step.get("arguments"), **more))
+    say(
+        call=step["name"],
+        isError=result.get("isError", False),
+        text=first_text(result["content"]),
+        structured=result.get("structuredContent"),
+        meta=result.get("_meta"),
+        **({"progress": progress} if progress else {}),
+        **({"logs": list(logs)} if logs else {}),
+    )
+
+
+async def cancelled(session, step, more):
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: session.call_tool(step["name"], step.get("arguments"), **more))
+        say(started=step["name"])
+        await anyio.to_thread.run_sync(sys.stdin.readline)
+        tasks.cancel_scope.cancel()
+    say(call=step["name"], error={"message": "cancelled by the test"})
+
+
+KINDS = {
+    "pause": pause,
+    "list": tools,
+    "resources": resources,
+    "read": read,
+    "prompts": prompts,
+    "prompt": prompt,
+    "complete": complete,
+    "level": level,
+    "name": call,
+}
 
 
 async def run(session, step):
-    if "pause" in step:
-        say(pause=step["pause"])
-        await anyio.to_thread.run_sync(sys.stdin.readline)
-    elif "list" in step:
-        try:
-            say(tools=await list_tools(session))
-        except Exception as error:
-            say(tools=None, error=failure(error))
-    else:
-        try:
-            result = plain(await session.call_tool(step["name"], step.get("arguments")))
-        except Exception as error:
-            say(call=step["name"], error=failure(error))
-            return
-        texts = (block["text"] for block in result["content"] if block["type"] == "text")
-        say(
-            call=step["name"],
-            isError=result.get("isError", False),
-            text=next(texts, None),
-            structured=result.get("structuredContent"),
-            meta=result.get("_meta"),
-        )
+    kind = next(kind for kind in KINDS if kind in step)
+    try:
+        await KINDS[kind](session, step)
+    except Exception as error:
+        about = {"name": {"call": step.get("name")}, "list": {"tools": None}}.get(kind, {kind: step[kind]})
+        say(**about, error=failure(error))
 
 
 async def main(steps, *way):

@@ -1,4 +1,4 @@
-// The official TypeScript SDK client, unmodified, one line of JSON per step.
+// The official TypeScript SDK clients, unmodified, one line of JSON per step: SDK 1, or SDK 2 with PORTREEVE_CLIENT_SDK=2.
 // How to call it and what it prints: ../README.md
 
 import { readFile } from "node:fs/promises";
@@ -6,12 +6,18 @@ import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 
-// The SDK lies where `cargo xtask setup` put it, outside of the source tree.
+// The SDKs lie where `cargo xtask setup` put them, outside of the source tree.
 const interop = process.env.PORTREEVE_INTEROP ?? "target/interop";
 const load = createRequire(join(resolve(interop), "node", "package.json"));
-const { Client } = load("@modelcontextprotocol/sdk/client/index.js");
-const { StdioClientTransport } = load("@modelcontextprotocol/sdk/client/stdio.js");
-const { StreamableHTTPClientTransport } = load("@modelcontextprotocol/sdk/client/streamableHttp.js");
+const second = process.env.PORTREEVE_CLIENT_SDK === "2";
+const sdk = second
+  ? { ...load("@modelcontextprotocol/client"), ...load("@modelcontextprotocol/client/stdio") }
+  : {
+      ...load("@modelcontextprotocol/sdk/client/index.js"),
+      ...load("@modelcontextprotocol/sdk/client/stdio.js"),
+      ...load("@modelcontextprotocol/sdk/client/streamableHttp.js"),
+      ...load("@modelcontextprotocol/sdk/types.js"),
+    };
 
 const say = (line) => process.stdout.write(JSON.stringify(line) + "\n");
 
@@ -19,13 +25,14 @@ function stdio(command, args, env) {
   // Without `env` the SDK passes on only a handful of variables, PORTREEVE_SOCKET not among them.
   const inherited = process.env.PORTREEVE_CLIENT_ENV === "sdk" ? undefined : { ...process.env };
   const merged = env || inherited ? { ...inherited, ...env } : undefined;
-  return new StdioClientTransport({ command, args, env: merged, stderr: "inherit" });
+  return new sdk.StdioClientTransport({ command, args, env: merged, stderr: "inherit" });
 }
 
 function http(url, headers) {
   const token = process.env.PORTREEVE_TOKEN;
   const authorization = token ? { authorization: `Bearer ${token}` } : {};
-  return new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers: { ...authorization, ...headers } } });
+  const requestInit = { headers: { ...authorization, ...headers } };
+  return new sdk.StreamableHTTPClientTransport(new URL(url), { requestInit });
 }
 
 async function transport([mode, ...rest]) {
@@ -44,14 +51,43 @@ function failure(error) {
   const name = error.constructor.name;
   if (name === "UnauthorizedError") return { status: 401, message: error.message };
   if (name === "StreamableHTTPError") return { status: code, message: error.message };
+  if (name === "SdkHttpError") return { status: error.status ?? data?.status, message: error.message };
   return { code: typeof code === "number" ? code : undefined, message: error.message, data };
 }
 
 const steps = JSON.parse(process.argv[2] ?? "[]");
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const client = new Client({ name: "portreeve-test-typescript", version: "1.0.0" });
+const mode = process.env.PORTREEVE_CLIENT_MODE ?? "legacy";
+const negotiation = ["legacy", "auto"].includes(mode) ? mode : { pin: mode };
+const capabilities = { elicitation: { form: {} }, sampling: {}, roots: {} };
+const options = { capabilities, ...(second ? { versionNegotiation: { mode: negotiation } } : {}) };
+const client = new sdk.Client({ name: "portreeve-test-typescript", version: "1.0.0" }, options);
 const closed = new Promise((done) => {
   client.onclose = done;
+});
+
+// What a server asks is answered like this, always.
+const filled = ([name, { type, enum: values }]) => [name, values?.[0] ?? (type === "boolean" ? true : `some ${name}`)];
+const answers = {
+  "elicitation/create": ({ params }) => ({
+    action: "accept",
+    content: Object.fromEntries(Object.entries(params.requestedSchema.properties).map(filled)),
+  }),
+  "sampling/createMessage": () => ({ role: "assistant", content: { type: "text", text: "Paris" }, model: "test" }),
+  "roots/list": () => ({ roots: [{ uri: "file:///work" }] }),
+};
+// The first SDK wants schemas where the second takes names.
+const schemas = {
+  "elicitation/create": "ElicitRequestSchema",
+  "sampling/createMessage": "CreateMessageRequestSchema",
+  "roots/list": "ListRootsRequestSchema",
+  "notifications/message": "LoggingMessageNotificationSchema",
+};
+const named = (method) => (second ? method : sdk[schemas[method]]);
+for (const [method, answer] of Object.entries(answers)) client.setRequestHandler(named(method), answer);
+let logs = [];
+client.setNotificationHandler(named("notifications/message"), ({ params }) => {
+  logs.push(params.data);
 });
 
 // The client tells its transport the version that was agreed on: listen in.
@@ -62,51 +98,94 @@ function negotiated(way) {
     version = agreed;
     tell?.(agreed);
   };
-  return () => version;
+  return () => (second ? client.getNegotiatedProtocolVersion() : version);
 }
 
-async function listTools() {
-  const tools = [];
+/** All pages of a list; the second SDK would answer from its cache, and turns pages itself. */
+async function all(list, member) {
+  const found = [];
   let cursor;
   do {
-    const page = await client.listTools({ cursor });
-    tools.push(...page.tools.map((tool) => tool.name));
-    cursor = page.nextCursor;
+    const page = await client[list](second ? undefined : { cursor }, second ? { cacheMode: "refresh" } : undefined);
+    found.push(...page[member]);
+    cursor = second ? undefined : page.nextCursor;
   } while (cursor);
-  return tools;
+  return found;
 }
 
-async function run(step) {
-  if (step.pause) {
+const toolNames = async () => (await all("listTools", "tools")).map((tool) => tool.name);
+
+let level;
+const kinds = {
+  async pause(step) {
     say({ pause: step.pause });
     await lines.next();
-  } else if (step.list) {
-    try {
-      say({ tools: await listTools() });
-    } catch (error) {
-      say({ tools: null, error: failure(error) });
+  },
+  async list() {
+    say({ tools: await toolNames() });
+  },
+  async resources() {
+    const resources = (await all("listResources", "resources")).map(({ uri }) => uri);
+    const templates = (await all("listResourceTemplates", "resourceTemplates")).map((one) => one.uriTemplate);
+    say({ resources, templates });
+  },
+  async read({ read: uri }) {
+    const [{ text = null, blob = null }] = (await client.readResource({ uri })).contents;
+    say({ read: uri, text, blob });
+  },
+  async prompts() {
+    say({ prompts: (await all("listPrompts", "prompts")).map((prompt) => prompt.name) });
+  },
+  async prompt({ prompt: name, arguments: given }) {
+    const { messages } = await client.getPrompt({ name, arguments: given });
+    say({ prompt: name, text: messages[0].content.text ?? null });
+  },
+  async complete({ complete: value, of: name, argument }) {
+    const ref = { type: "ref/prompt", name };
+    const { completion } = await client.complete({ ref, argument: { name: argument, value } });
+    say({ complete: value, values: completion.values });
+  },
+  async level({ level: wanted }) {
+    // In the newest version it is part of every request.
+    if (client.getProtocolEra?.() === "modern") level = wanted;
+    else await client.setLoggingLevel(wanted);
+    say({ level: wanted });
+  },
+  async name(step) {
+    const abort = new AbortController();
+    const progress = [];
+    logs = [];
+    const request = { signal: abort.signal, onprogress: (told) => progress.push(told.progress) };
+    const meta = level ? { _meta: { "io.modelcontextprotocol/logLevel": level } } : {};
+    const params = { name: step.name, arguments: step.arguments, ...meta };
+    const given = step.progress || step.cancel ? request : { signal: abort.signal };
+    const answer = second ? client.callTool(params, given) : client.callTool(params, undefined, given);
+    if (step.cancel) {
+      say({ started: step.name });
+      await lines.next();
+      abort.abort("cancelled by the test");
     }
-  } else {
-    try {
-      const abort = new AbortController();
-      const answer = client.callTool({ name: step.name, arguments: step.arguments }, undefined, { signal: abort.signal });
-      if (step.cancel) {
-        say({ started: step.name });
-        await lines.next();
-        abort.abort("cancelled by the test");
-      }
-      const result = await answer;
-      const text = result.content?.find((block) => block.type === "text")?.text ?? null;
-      say({
-        call: step.name,
-        isError: result.isError ?? false,
-        text,
-        structured: result.structuredContent ?? null,
-        meta: result._meta ?? null,
-      });
-    } catch (error) {
-      say({ call: step.name, error: failure(error) });
-    }
+    const result = await answer;
+    const text = result.content?.find((block) => block.type === "text")?.text ?? null;
+    say({
+      call: step.name,
+      isError: result.isError ?? false,
+      text,
+      structured: result.structuredContent ?? null,
+      meta: result._meta ?? null,
+      ...(progress.length > 0 ? { progress } : {}),
+      ...(logs.length > 0 ? { logs } : {}),
+    });
+  },
+};
+
+async function run(step) {
+  const kind = Object.keys(kinds).find((kind) => kind in step);
+  try {
+    await kinds[kind](step);
+  } catch (error) {
+    const what = kind === "name" ? { call: step.name } : kind === "list" ? { tools: null } : { [kind]: step[kind] };
+    say({ ...what, error: failure(error) });
   }
 }
 
@@ -117,12 +196,14 @@ try {
   await client.connect(way);
   say({ connected: { protocol: protocol(), server: client.getServerVersion() } });
   stage = "list";
-  say({ tools: await listTools() });
+  say({ tools: await toolNames() });
   stage = "calls";
   for (const step of steps) await run(step);
   stage = "ping";
-  await client.ping();
-  say({ ping: true });
+  if (protocol() < "2026") {
+    await client.ping();
+    say({ ping: true });
+  }
   stage = "close";
   if (way.terminateSession) await way.terminateSession();
   await client.close();

@@ -2,12 +2,16 @@ use super::*;
 use http::{HeaderName, HeaderValue};
 use portreeve_core::json::{Limits, scan};
 
-const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}"#;
+const META: &str =
+    r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}"#;
 
 fn headers(all: &[(&str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in all {
-        map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        map.append(
+            HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+        );
     }
     map
 }
@@ -91,7 +95,8 @@ fn item_13_names_are_needed_where_the_method_has_one() {
 fn item_11_and_22_versions_and_what_a_request_has_to_say() {
     let body = |meta: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"_meta":{meta}}}}}"#);
     let list = ("mcp-method", "tools/list");
-    let future = r#"{"io.modelcontextprotocol/protocolVersion":"2099-01-01","io.modelcontextprotocol/clientCapabilities":{}}"#;
+    let future =
+        r#"{"io.modelcontextprotocol/protocolVersion":"2099-01-01","io.modelcontextprotocol/clientCapabilities":{}}"#;
     let header = ("mcp-protocol-version", "2099-01-01");
     assert_eq!(ask(&[header, list], &body(future)), Err((400, -32_022)));
     let message = body(future);
@@ -102,7 +107,8 @@ fn item_11_and_22_versions_and_what_a_request_has_to_say() {
         json!({ "supported": ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"], "requested": "2099-01-01" })
     );
     // A version that has sessions is not spoken without one.
-    let old = r#"{"io.modelcontextprotocol/protocolVersion":"2025-11-25","io.modelcontextprotocol/clientCapabilities":{}}"#;
+    let old =
+        r#"{"io.modelcontextprotocol/protocolVersion":"2025-11-25","io.modelcontextprotocol/clientCapabilities":{}}"#;
     assert_eq!(ask(&[("mcp-protocol-version", "2025-11-25"), list], &body(old)), Err((400, -32_022)));
     for meta in [
         "{}",

@@ -1,5 +1,11 @@
 use super::*;
-use crate::{can::Can, message::Message, outcome::{Outcome, outcome}, translate};
+use crate::{
+    can::Can,
+    message::Message,
+    outcome::{Outcome, outcome},
+    translate,
+};
+use portreeve_core::json::scan_distinct;
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { bytes_max: 1 << 20, ..Limits::DEFAULT };
@@ -20,7 +26,10 @@ fn flow(bytes: &[u8], pieces: &[usize], to: &ToClient<'_>) -> Result<(Vec<u8>, F
             break;
         }
     }
-    Ok((out, flow.finish()?))
+    // Nobody can take for whole what has left before the end.
+    assert!(scan_distinct(&out, &LIMITS).is_err());
+    let flowed = flow.finish(&mut out)?;
+    Ok((out, flowed))
 }
 
 /// What it is if it is read whole; `None` if it cannot be passed on in pieces
@@ -43,7 +52,8 @@ fn whole(bytes: &[u8], to: &ToClient<'_>) -> Option<(Vec<u8>, Flowed)> {
 fn ends() -> impl Strategy<Value = ToClient<'static>> {
     let version = prop::sample::select(Version::ALL.to_vec());
     let methods = vec![Method::CallTool, Method::ReadResource, Method::GetPrompt, Method::Complete];
-    (version.clone(), version, prop::sample::select(methods)).prop_map(|(from, version, method)| to(from, version, method))
+    (version.clone(), version, prop::sample::select(methods))
+        .prop_map(|(from, version, method)| to(from, version, method))
 }
 
 fn member() -> impl Strategy<Value = String> {
@@ -78,8 +88,10 @@ fn member() -> impl Strategy<Value = String> {
 
 fn answer() -> impl Strategy<Value = String> {
     let members = prop::collection::vec(member(), 0..5).prop_map(|members| members.join(","));
-    let object = (members, prop::sample::select(vec!["", " ", "\n  "])).prop_map(|(inner, blank)| format!("{{{blank}{inner}{blank}}}"));
-    let content = (prop::sample::select(vec!["result", "error"]), object).prop_map(|(key, object)| format!("\"{key}\" : {object}"));
+    let object = (members, prop::sample::select(vec!["", " ", "\n  "]))
+        .prop_map(|(inner, blank)| format!("{{{blank}{inner}{blank}}}"));
+    let content = (prop::sample::select(vec!["result", "error"]), object)
+        .prop_map(|(key, object)| format!("\"{key}\" : {object}"));
     let parts = prop::collection::vec(
         prop_oneof![
             3 => Just(r#""jsonrpc":"2.0""#.to_owned()),
@@ -154,7 +166,12 @@ fn what_is_no_json_breaks_at_its_byte() {
     ] {
         assert_eq!(flow(text.as_bytes(), &[1], &to).unwrap_err(), broken, "{text}");
     }
-    for bytes in [&b"{\"a\":\"\xff\"}"[..], b"{\"a\":\"\xc0\xaf\"}", b"{\"a\":\"\xed\xa0\x80\"}", b"{\"a\":\"\xf4\x90\x80\x80\"}"] {
+    for bytes in [
+        &b"{\"a\":\"\xff\"}"[..],
+        b"{\"a\":\"\xc0\xaf\"}",
+        b"{\"a\":\"\xed\xa0\x80\"}",
+        b"{\"a\":\"\xf4\x90\x80\x80\"}",
+    ] {
         assert!(matches!(flow(bytes, &[1], &to), Err(Broken::Json(_))));
     }
 }
@@ -184,7 +201,7 @@ fn a_long_text_leaves_as_it_comes() {
     flow.push(&[b'x'; 5_000], &mut out).unwrap();
     assert_eq!(out.len(), before + 5_000);
     flow.push(b"\"}]}}", &mut out).unwrap();
-    let flowed = flow.finish().unwrap();
+    let flowed = flow.finish(&mut out).unwrap();
     assert!(out.ends_with(br#"x"}],"resultType":"complete"}}"#));
     assert!(!flowed.failed && flowed.bytes > 5_000);
 }

@@ -41,22 +41,32 @@ pub(crate) fn interop(test: &str, needs: &[&str]) -> Option<PathBuf> {
 const SDK: &str = "node/node_modules/@modelcontextprotocol/sdk/package.json";
 const EVERYTHING: &str = "node/node_modules/@modelcontextprotocol/server-everything/dist/index.js";
 const FILESYSTEM: &str = "node/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js";
+const SDK_2: &str = "node/node_modules/@modelcontextprotocol/client/package.json";
 const PYTHON_2: &str = "venv/bin/python";
 const PYTHON_1: &str = "venv1/bin/python";
 
 /// An official client
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Client {
+pub(crate) enum Client {
+    /// The first TypeScript SDK
     TypeScript,
+    /// The second TypeScript SDK, in this mode
+    TypeScript2(&'static str),
+    /// The second Python SDK, which asks for the newest version first
     Python2,
+    /// The second Python SDK, as an older client
+    Python2Legacy,
+    /// The first Python SDK
     Python1,
 }
 
 impl Client {
-    fn needs(self) -> &'static str {
+    /// What it needs of the folder of foreign programs
+    pub(crate) fn needs(self) -> &'static str {
         match self {
             Self::TypeScript => SDK,
-            Self::Python2 => PYTHON_2,
+            Self::TypeScript2(_) => SDK_2,
+            Self::Python2 | Self::Python2Legacy => PYTHON_2,
             Self::Python1 => PYTHON_1,
         }
     }
@@ -64,10 +74,30 @@ impl Client {
     /// The client's command with its steps
     fn command(self, interop: &Path, steps: &Value) -> Vec<String> {
         let (program, script) = match self {
-            Self::TypeScript => (PathBuf::from("node"), "typescript/client.mjs"),
+            Self::TypeScript | Self::TypeScript2(_) => (PathBuf::from("node"), "typescript/client.mjs"),
             python => (interop.join(python.needs()), "python/client.py"),
         };
         vec![program.display().to_string(), format!("{CLIENTS}/{script}"), steps.to_string()]
+    }
+
+    /// The client at this address with this token
+    pub(crate) fn at(self, place: &Place, interop: &Path, steps: &Value, url: &str, token: &str) -> Command {
+        let command = self.command(interop, steps);
+        let (program, arguments) = command.split_first().unwrap();
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        arguments.extend(["http", url]);
+        let mut command = place.command(program, &arguments);
+        command.env("PORTREEVE_INTEROP", interop).env("PORTREEVE_TOKEN", token).env("PYTHONDONTWRITEBYTECODE", "1");
+        match self {
+            Self::TypeScript2(mode) => {
+                command.env("PORTREEVE_CLIENT_SDK", "2").env("PORTREEVE_CLIENT_MODE", mode);
+            }
+            Self::Python2Legacy => {
+                command.env("PORTREEVE_CLIENT_MODE", "legacy");
+            }
+            _ => {}
+        }
+        command
     }
 }
 
@@ -146,20 +176,14 @@ impl House {
 
     /// The client over HTTP, with a token
     fn over_http(&self, client: Client, steps: &Value, token: &str) -> Command {
-        let command = client.command(&self.interop, steps);
-        let (program, arguments) = command.split_first().unwrap();
         let url = format!("http://{}/mcp/everything", self.serve.address);
-        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        arguments.extend(["http", &url]);
-        let mut command = self.place.command(program, &arguments);
-        command.env("PORTREEVE_INTEROP", &self.interop).env("PORTREEVE_TOKEN", token);
-        command
+        client.at(&self.place, &self.interop, steps, &url, token)
     }
 }
 
 /// Everything that a client prints until it ends, which must be well
 #[track_caller]
-fn told(command: Command) -> Vec<Value> {
+pub(crate) fn told(command: Command) -> Vec<Value> {
     let ran = crate::support::place::finish(command, "");
     let lines = ran.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{ran:?}"))).collect();
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -170,7 +194,8 @@ fn names(list: &Value) -> BTreeSet<&str> {
     list["tools"].as_array().unwrap().iter().map(|tool| tool.as_str().unwrap()).collect()
 }
 
-fn refusal(line: &Value) -> &str {
+/// The word of a refused call
+pub(crate) fn refusal(line: &Value) -> &str {
     line["meta"]["dev.portreeve/refusal"]["word"].as_str().unwrap_or_default()
 }
 
@@ -495,8 +520,12 @@ fn real_servers_list_what_the_shipped_pins_say() {
             let tools: Vec<Value> = serde_json::from_str(text).unwrap();
             tools.into_iter().map(|tool| (tool["name"].as_str().unwrap().to_owned(), tool)).collect()
         };
-        let shipped = fs::read_to_string(format!("{POLICIES}/pins/{name}.json")).unwrap();
         let listed = place.read(&format!("policy/pins/{name}.json"));
+        let pins = format!("{POLICIES}/pins/{name}.json");
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&pins, &listed).unwrap();
+        }
+        let shipped = fs::read_to_string(pins).unwrap();
         assert!(!by_name(&listed).is_empty());
         // Compared as values first, which tells more when they differ.
         assert_eq!(by_name(&shipped), by_name(&listed), "{name} {version}");

@@ -13,6 +13,7 @@
 )]
 
 mod author;
+mod conformance;
 mod connectors;
 mod crash;
 mod demo;
@@ -21,6 +22,7 @@ mod endpoint;
 mod first_steps;
 mod interop;
 mod language;
+mod methods;
 mod modes;
 mod orphans;
 mod outside;

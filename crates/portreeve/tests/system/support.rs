@@ -1,5 +1,6 @@
 //! What the tests of the whole system share: a place to run Portreeve in, hostile neighbours, the record.
 
+pub(crate) mod fixture;
 pub(crate) mod http;
 pub(crate) mod place;
 pub(crate) mod process;

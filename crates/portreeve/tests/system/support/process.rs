@@ -33,7 +33,8 @@ impl Watched {
         self.ends_within(Duration::ZERO)
     }
 
-    fn ends_within(&self, within: Duration) -> bool {
+    /// Whether it ends within this time
+    pub(crate) fn ends_within(&self, within: Duration) -> bool {
         let within = Timespec::try_from(within).unwrap();
         poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], Some(&within)).unwrap() > 0
     }
