@@ -199,7 +199,7 @@ fn events(outs: mpsc::Receiver<Out>, first: Option<Bytes>) -> Reply {
     let mut keep_alive = interval_at(tokio::time::Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Something is said at once, so that whoever is in between passes the head on.
-    let first = first.map_or_else(|| Bytes::from_static(sse::KEEP_ALIVE), |message| sse::event(&message).into());
+    let first = first.map_or_else(|| Bytes::from(sse::comment("")), |message| sse::event(&message).into());
     let body = Events { outs, ready: Some(first), flow: None, keep_alive, over: false };
     let mut reply = Response::new(body.boxed_unsync());
     let headers = reply.headers_mut();
@@ -264,11 +264,8 @@ impl http_body::Body for Events {
         }
         if let Some(flow) = &mut self.flow {
             return match flow.poll_piece(context) {
-                Poll::Ready(Some(Ok(piece))) => {
-                    let mut out = Vec::with_capacity(piece.len());
-                    sse::piece(&piece, &mut out);
-                    frame(out.into())
-                }
+                // A line feed between tokens would end the line of the event; a blank is white space as well.
+                Poll::Ready(Some(Ok(piece))) => frame(sse::one_line(&piece).into()),
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
                 Poll::Ready(None) => {
                     self.over = true;
@@ -282,7 +279,7 @@ impl http_body::Body for Events {
                 self.keep_alive.reset();
                 frame(sse::event(&message).into())
             }
-            Poll::Ready(Some(Out::Begun)) => frame(Bytes::from_static(sse::KEEP_ALIVE)),
+            Poll::Ready(Some(Out::Begun)) => frame(Bytes::from(sse::comment(""))),
             Poll::Ready(Some(Out::Last(last))) => match last.message {
                 Message::Whole(message) => {
                     self.over = true;
@@ -296,7 +293,7 @@ impl http_body::Body for Events {
             },
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => match self.keep_alive.poll_tick(context) {
-                Poll::Ready(_) => frame(Bytes::from_static(sse::KEEP_ALIVE)),
+                Poll::Ready(_) => frame(Bytes::from(sse::comment(""))),
                 Poll::Pending => Poll::Pending,
             },
         }

@@ -218,7 +218,7 @@ impl Passage {
         let Some(Going { source, flow, mut under_way, .. }) = self.going.take() else { return Ok(Step::Over) };
         // The connector has said all of it, whether it is any good or not.
         under_way.answered = true;
-        let flowed = flow.finish().map_err(|broken| broken.to_string())?;
+        let flowed = flow.finish(&mut out).map_err(|broken| broken.to_string())?;
         source.done();
         Ok(Step::Last(out.into(), flowed))
     }
