@@ -22,6 +22,7 @@ mod endpoint;
 mod first_steps;
 mod interop;
 mod language;
+mod lossless;
 mod methods;
 mod modes;
 mod orphans;
