@@ -28,5 +28,6 @@ mod modes;
 mod orphans;
 mod outside;
 mod profiles;
+mod servers;
 mod stop;
 mod support;
