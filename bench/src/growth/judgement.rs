@@ -10,6 +10,7 @@ use portreeve_core::{
     hash::Hash,
     judge,
     names::{BootId, EffectId, MemoryId, RunId, TaskId, Tool},
+    offer::Identity,
     request::{Call, Change, ChangeWhat, Clock, Fit, Open, Request},
     state::State,
     value::Value,
@@ -119,7 +120,7 @@ fn world(purposes: u32, rules: u32, tasks: u32) -> anyhow::Result<World> {
         (0..purposes).map(|at| Ok((format!("t{at}").parse()?, (PIN, Vec::new())))).collect::<anyhow::Result<_>>()?;
     let change = |what| Request::Change(Change { by: OWNER, what });
     let bundle = ChangeWhat::Bundle { bundle: loaded.bundle, blob: loaded.blob };
-    let pins = ChangeWhat::Pins { connector: "c".parse()?, definitions: pins };
+    let pins = ChangeWhat::Pins { connector: "c".parse()?, definitions: pins, identity: Identity::Plain };
     world.turn(vec![change(bundle), change(pins)], NOW, [1; 32]);
     let ids: Vec<u32> = (0..tasks).collect();
     for some in ids.chunks(1_000) {

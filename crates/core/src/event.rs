@@ -9,6 +9,7 @@ use crate::{
     log::{Group, Head},
     names::{BootId, EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
+    offer::Identity,
     pattern::Source,
     policy::Class,
     reason::Word,
@@ -411,6 +412,10 @@ pub enum Changed {
         connector: Name,
         /// What was accepted, by tool
         accepted: BTreeMap<ToolName, Accepted>,
+        /// Who the connector was
+        identity: Identity,
+        /// The digest of all of it, which whoever accepted it was shown
+        offer: Hash,
     },
 }
 
@@ -433,6 +438,8 @@ pub enum Noted {
         connector: Name,
         /// Digests by tool
         tools: BTreeMap<ToolName, Hash>,
+        /// Who it was
+        identity: Identity,
     },
     /// Outside decision points are about to be told the arguments of a call
     Consulted {

@@ -19,6 +19,7 @@ pub mod life;
 pub mod log;
 pub mod names;
 pub mod node;
+pub mod offer;
 pub mod operation;
 pub mod outside;
 pub mod path;

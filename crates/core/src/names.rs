@@ -28,7 +28,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    fn new(what: &'static str, text: &str, expected: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str, text: &str, expected: &'static str) -> Self {
         Self { what, text: text.chars().take(80).collect(), expected }
     }
 }

@@ -141,6 +141,10 @@ words! {
         "This version cannot judge this method or field yet, so it refuses it."
         "The client used a part of MCP that Portreeve does not judge yet, and what is not judged does not pass."
         "Use tools/list and tools/call without MCP tasks.";
+    ConnectorChanged "connector_changed" Final "capability_drift"
+        "The server is not the one that was accepted."
+        "Its TLS key, or the program that is started for it, is another one than when somebody accepted what it offers."
+        "Look at it and accept it: `portreeve connector show NAME`, then `portreeve connector accept NAME`.";
     DefinitionMissing "definition_missing" Final "capability_drift"
         "The server no longer offers this tool as it was accepted."
         "The server took away a tool that somebody had accepted."

@@ -5,6 +5,7 @@ use crate::{
     hash::Hash,
     names::{EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
+    offer::Identity,
     outside::Answer,
     pattern::Source,
     reason::Reason,
@@ -214,6 +215,8 @@ pub enum ChangeWhat {
         connector: Name,
         /// The definitions, exactly as the connector wrote them, by tool and digest
         definitions: BTreeMap<ToolName, (Hash, Vec<u8>)>,
+        /// Who the connector was
+        identity: Identity,
     },
 }
 
@@ -245,6 +248,8 @@ pub struct Saw {
     pub connector: Name,
     /// Digests by tool
     pub tools: BTreeMap<ToolName, Hash>,
+    /// Who it was
+    pub identity: Identity,
 }
 
 /// A server was asked what it offers, outside of any task

@@ -19,6 +19,7 @@ use crate::{
     log::Head,
     names::{BootId, EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
+    offer::Identity,
     pattern::Source,
     reason::{Reason, Word},
     time::Millis,
@@ -41,6 +42,8 @@ pub struct State {
     pub(crate) registry: BTreeMap<Node, Standing>,
     #[serde(with = "serial::pairs")]
     pub(crate) pins: BTreeMap<Tool, Pin>,
+    /// Who the connectors are of which something was accepted
+    met: BTreeMap<Name, Met>,
     #[serde(with = "serial::pairs")]
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     #[serde(with = "serial::pairs")]
@@ -67,6 +70,15 @@ pub struct Standing {
     pub generation: u64,
     /// Why it is over, if it is
     pub over: Option<Why>,
+}
+
+/// Who a connector was when it was accepted, and when it was seen last
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Met {
+    /// Then
+    pub accepted: Identity,
+    /// Now
+    pub seen: Identity,
 }
 
 /// The accepted definition of a tool, and the one that was seen last
@@ -294,6 +306,12 @@ impl State {
         self.effects.iter().map(|(id, open)| (*id, open))
     }
 
+    /// Who a connector is, if something of it was accepted
+    #[must_use]
+    pub fn met(&self, connector: &Name) -> Option<Met> {
+        self.met.get(connector).copied()
+    }
+
     /// The pins of a connector
     pub fn pins_of(&self, connector: &Name) -> impl Iterator<Item = (&ToolName, &Pin)> {
         let connector = connector.clone();
@@ -380,7 +398,9 @@ impl State {
             Event::Admitted(admitted) => self.admitted(admitted),
             Event::Settled(settled) => self.settled(settled, record.time),
             Event::Changed(changed) => self.changed(changed),
-            Event::Noted(Noted::Discovered { connector, tools }) => self.discovered(connector, tools),
+            Event::Noted(Noted::Discovered { connector, tools, identity }) => {
+                self.discovered(connector, tools, *identity);
+            }
             Event::Noted(Noted::Consulted { task, .. }) => {
                 if let Some(task) = self.tasks.get_mut(task) {
                     task.consulted = task.consulted.saturating_add(1);
@@ -577,7 +597,8 @@ impl State {
                 self.take_bundle(*digest, nodes);
             }
             Changed::Back { digest, nodes } => self.take_bundle(*digest, nodes),
-            Changed::Pins { connector, accepted } => {
+            Changed::Pins { connector, accepted, identity, .. } => {
+                self.met.insert(connector.clone(), Met { accepted: *identity, seen: *identity });
                 self.pins.retain(|tool, _| tool.connector != *connector);
                 for (name, definition) in accepted {
                     let tool = Tool { connector: connector.clone(), name: name.clone() };
@@ -603,7 +624,10 @@ impl State {
         }
     }
 
-    fn discovered(&mut self, connector: &Name, tools: &BTreeMap<ToolName, Hash>) {
+    fn discovered(&mut self, connector: &Name, tools: &BTreeMap<ToolName, Hash>, identity: Identity) {
+        if let Some(met) = self.met.get_mut(connector) {
+            met.seen = identity;
+        }
         for (tool, pin) in self.pins.iter_mut().filter(|(tool, _)| tool.connector == *connector) {
             pin.seen = tools.get(&tool.name).copied();
         }

@@ -68,6 +68,15 @@ impl Value {
         Hash::of(self.canonical().as_bytes())
     }
 
+    /// The members, if it is an object
+    #[must_use]
+    pub fn as_object(&self) -> Option<&BTreeMap<String, Self>> {
+        match self {
+            Self::Object(members) => Some(members),
+            _ => None,
+        }
+    }
+
     /// The text of a string
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {

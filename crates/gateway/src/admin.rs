@@ -31,6 +31,7 @@ use portreeve_core::{
     log::Log as _,
     names::{Name, TaskId, ToolName},
     node::{Node, Why},
+    offer::Identity,
     policy::Reach,
     reason::Reason,
     request::{Change, ChangeWhat, Request, Stop},
@@ -417,7 +418,8 @@ async fn accept(
         }
     }
     let count = definitions.len();
-    change(&admin, caller.uid, ChangeWhat::Pins { connector: name.clone(), definitions }).await?;
+    change(&admin, caller.uid, ChangeWhat::Pins { connector: name.clone(), definitions, identity: Identity::Plain })
+        .await?;
     admin.links.saw(&name, &offer).await;
     Ok(Json(json!({ "connector": name, "accepted": count })))
 }

@@ -15,6 +15,7 @@ use portreeve_core::{
     hash::Hash,
     names::{EffectId, Name, RunId, ToolName},
     node::{Node, Why},
+    offer::Identity,
     policy::{Connector, Reach},
     reason::Reason,
     request::{Probed, Request, Saw, Settle, Start, Stop},
@@ -282,7 +283,7 @@ impl Links {
             .filter_map(|(name, raw)| Some((name.parse::<ToolName>().ok()?, digest(raw).unwrap_or_default())));
         let tools: BTreeMap<ToolName, Hash> = tools.collect();
         // Waited for: the call that comes next is judged with it.
-        self.door.submit(Request::Saw(Saw { connector: connector.clone(), tools })).await;
+        self.door.submit(Request::Saw(Saw { connector: connector.clone(), tools, identity: Identity::Plain })).await;
     }
 
     /// Ends a child that is known here and records that it is gone; false if it is not known

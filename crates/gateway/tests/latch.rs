@@ -10,6 +10,7 @@ use portreeve_core::{
     hash::Hash,
     names::{BootId, EffectId, MemoryId, RunId, TaskId, Tool},
     node::Node,
+    offer::Identity,
     request::{Call, Change, ChangeWhat, Clock, Fit, Open, Request},
     state::State,
     time::Millis,
@@ -54,7 +55,7 @@ impl House {
         let by = Actor::Owner { user: None };
         let bundle = ChangeWhat::Bundle { bundle: loaded.bundle, blob: loaded.blob };
         let definitions = BTreeMap::from([("act".parse().unwrap(), (Hash::of(b"act"), b"act".to_vec()))]);
-        let pins = ChangeWhat::Pins { connector: "shop".parse().unwrap(), definitions };
+        let pins = ChangeWhat::Pins { connector: "shop".parse().unwrap(), definitions, identity: Identity::Plain };
         for what in [bundle, pins] {
             let reply = house.turn(Request::Change(Change { by: by.clone(), what }));
             assert!(matches!(reply, Reply::Recorded), "{reply:?}");

@@ -12,6 +12,7 @@ use crate::{
     files::{File, Files, Folder},
     finding::{Finding, Place, sort},
     fits::Fits,
+    lookalike, operation,
     pins::{self, Pins},
     places::Places,
     profile::{self, Shared},
@@ -106,7 +107,7 @@ impl Loaded {
     /// The accepted definition of a tool, if its connector has a file of them
     #[must_use]
     pub fn definition(&self, tool: &Tool) -> Option<&Definition> {
-        self.pins.get(&tool.connector)?.get(&tool.name)
+        operation::defined(self.pins.get(&tool.connector)?, &tool.name)
     }
 }
 
@@ -171,7 +172,8 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
             purposes.insert(file.name.clone(), purpose);
         }
     }
-    let model = Arc::new(Model::new(&facts));
+    let used = purposes.values().flat_map(Purpose::tools).collect();
+    let model = Arc::new(Model::new(&facts, &used));
     let rules = CedarRules::read(&sorted, &facts, Arc::clone(&model), &mut findings);
     match &rules {
         Ok(rules) if validates => rules.validate(&sorted, &mut findings),
@@ -180,6 +182,10 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
     }
     let extra = extra::read(&sorted, &facts, &model, &mut findings);
     let placed = rules.as_ref().map(CedarRules::places).unwrap_or_default();
+    if validates {
+        let known = facts.pins.iter().filter_map(|(name, pins)| Some((name, pins.as_ref()?))).collect();
+        findings.extend(lookalike::findings(&known));
+    }
     sort(&mut findings);
     let Facts { agents, users, connectors, pins, .. } = facts;
     let complete = (|| {

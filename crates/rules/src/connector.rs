@@ -4,6 +4,7 @@ use crate::{
     document::{Cell, Document, Table},
     facts::same_name,
     files::File,
+    operation::{names, operations},
     overlay::Overlay,
     pins::{self, Pins},
     profile::{self, Shared, Sketch},
@@ -110,19 +111,19 @@ impl<'s> Sources<'s> {
         let mut tools = BTreeMap::new();
         let shared = self.shared.into_iter().flat_map(|shared| &shared.tools);
         for (tool, sketch) in shared.filter(|(tool, _)| !self.own.contains_key(*tool)) {
-            tools.insert(tool.clone(), sketch.profile(self.name)?);
+            tools.insert(tool.clone(), sketch.profile(self.name, tool)?);
         }
         let mut whole = true;
         for (tool, own) in self.own {
             let profile = match self.base(tool) {
                 Some((base_file, base)) => {
-                    let mut profile = base.profile(self.name)?;
+                    let mut profile = base.profile(self.name, tool)?;
                     let overlay = Overlay { base, base_file, over: own, file: self.file };
                     overlay.tighten(&mut profile).into_iter().for_each(|finding| doc.elsewhere(finding));
                     Some(profile)
                 }
                 None => {
-                    let profile = own.profile(self.name);
+                    let profile = own.profile(self.name, tool);
                     if profile.is_none() {
                         let shared = self.shared.into_iter();
                         let known = shared.clone().flat_map(|shared| shared.tools.keys()).map(ToolName::as_str);
@@ -131,7 +132,7 @@ impl<'s> Sources<'s> {
                         let remedy = format!("`{file}` says nothing of it, so say its class here; {near}");
                         doc.error(&own.name, format!("the tool `{tool}` has no `class`"), remedy);
                     }
-                    own.is_consistent(doc);
+                    own.is_consistent(doc, tool);
                     profile
                 }
             };
@@ -163,7 +164,8 @@ impl<'s> Sources<'s> {
             }
         }
         let mut known = Known::new();
-        known.extend(pins.into_iter().flat_map(Pins::keys).map(|tool| (tool.as_str(), Vec::new())));
+        known.extend(operations().map(|operation| (operation, Vec::new())));
+        known.extend(pins.into_iter().flat_map(names).map(|tool| (tool, Vec::new())));
         known.extend(
             tools
                 .iter()

@@ -7,6 +7,7 @@ mod schema;
 
 pub use schema::Schema;
 
+use crate::changes;
 use portreeve_core::{
     hash::Hash,
     json::{self, Json, Limits},
@@ -25,6 +26,8 @@ pub struct Definition {
     /// The digest that a pin names: of the canonical text of the whole definition
     pub digest: Hash,
     schema: Value,
+    /// Everything that it says in words
+    pub(crate) said: String,
 }
 
 /// What a server says of a tool beside its schema; `None` is nothing
@@ -90,6 +93,7 @@ impl Definition {
                 open_world: hint("openWorldHint"),
             },
             digest: value.digest(),
+            said: changes::said(&value),
             schema: schema.to_value().map_err(Refused::Json)?,
         })
     }

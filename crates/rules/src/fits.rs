@@ -2,6 +2,7 @@
 
 use crate::{
     definition::{Definition, Validator},
+    operation::{self, defined},
     pins::Pins,
 };
 use portreeve_core::{
@@ -29,12 +30,16 @@ impl Fits {
 
     /// Whether the definitions of the connector are known, and this tool is not among them
     pub(crate) fn is_gone(&self, tool: &Tool) -> bool {
-        self.pins.get(&tool.connector).is_some_and(|pins| !pins.contains_key(&tool.name))
+        self.pins.get(&tool.connector).is_some_and(|pins| defined(pins, &tool.name).is_none())
     }
 
     /// What does not fit, as the gateway would say it; `None`: they fit, or no definition is known
     pub(crate) fn error(&self, tool: &Tool, arguments: &BTreeMap<String, Value>) -> Option<String> {
-        let definition: &Definition = self.pins.get(&tool.connector)?.get(&tool.name)?;
+        let pins = self.pins.get(&tool.connector);
+        let definition: &Definition = match (tool.operation(), pins) {
+            (Some(operation), None) => operation::definition(operation),
+            (_, pins) => defined(pins?, &tool.name)?,
+        };
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || Validator::new(definition).map_err(|refused| refused.to_string());
         match made.entry(tool.clone()).or_insert_with(make) {

@@ -1,7 +1,11 @@
 //! What the protocol says of the methods that are judged as tools are, written down as a server would.
 
-use crate::definition::{Definition, Validator};
-use portreeve_core::operation::Operation;
+use crate::{
+    definition::{Definition, Validator},
+    pins::Pins,
+    words::{nearest, suggest},
+};
+use portreeve_core::{names::ToolName, operation::Operation};
 use std::sync::LazyLock;
 
 /// What an operation takes
@@ -17,6 +21,32 @@ pub fn definition(operation: Operation) -> &'static Definition {
 #[must_use]
 pub fn validator(operation: Operation) -> &'static Validator {
     &made(operation).1
+}
+
+/// The definition that calls of a tool or operation are held against; `None`: the server has no such thing
+pub(crate) fn defined<'p>(pins: &'p Pins, tool: &ToolName) -> Option<&'p Definition> {
+    match tool.operation() {
+        Some(operation) if !operation.is_pinned() => Some(definition(operation)),
+        Some(_) => pins.get(tool),
+        None => pins.get(tool).filter(|_| tool.is_tool()),
+    }
+}
+
+/// The tools that a server has by its definitions
+pub(crate) fn names(pins: &Pins) -> impl Iterator<Item = &str> {
+    pins.keys().filter(|name| name.is_tool()).map(ToolName::as_str)
+}
+
+/// What was meant by a name: of the tools, and where it looks like one, of the operations
+pub(crate) fn near<'n>(given: &str, tools: impl IntoIterator<Item = &'n str>) -> String {
+    let tools = tools.into_iter().filter(|name| Operation::read(name).is_none());
+    let method = given.contains('/') || nearest(given, operations()).is_some();
+    suggest(given, tools.chain(operations().filter(|_| method)))
+}
+
+/// The names of all operations
+pub(crate) fn operations<'n>() -> impl Iterator<Item = &'n str> {
+    Operation::ALL.into_iter().map(|operation| -> &'n str { operation.as_str() })
 }
 
 fn made(operation: Operation) -> &'static (Definition, Validator) {

@@ -5,6 +5,7 @@ use crate::{
     definition::{Definition, Refused, Schema},
     files::File,
     finding::{Finding, Place},
+    operation::{defined, names, near},
     profile::{Mention, Sketch},
     words::suggest,
 };
@@ -12,6 +13,7 @@ use portreeve_core::{
     hash::Hash,
     json::{self, Limits},
     names::{Name, ToolName},
+    operation::{INSTRUCTIONS, Operation},
     path::{FieldPath, Step},
     pattern::{Match, Pattern, Scope},
     policy::{Class, Profile, Restored, Target},
@@ -45,6 +47,11 @@ pub(crate) fn read(file: &File<'_>, findings: &mut Vec<Finding>) -> Option<Pins>
     for item in items {
         let at = item.span().start;
         match Definition::read(item.raw().as_bytes()) {
+            Ok(definition) if !is_item(&definition.name) => {
+                let message = format!("`{}` is a method of the protocol: no tool has this name", definition.name);
+                error(at, message, rewrite(&file.name));
+                whole = false;
+            }
             Ok(definition) => {
                 if pins.contains_key(&definition.name) {
                     error(at, format!("two definitions of the tool `{}`", definition.name), rewrite(&file.name));
@@ -64,6 +71,11 @@ pub(crate) fn read(file: &File<'_>, findings: &mut Vec<Finding>) -> Option<Pins>
         }
     }
     whole.then_some(pins)
+}
+
+/// Whether an offer can hold something of this name: a tool, or one of the two made items
+fn is_item(name: &ToolName) -> bool {
+    name.is_tool() || name.as_str() == INSTRUCTIONS || name.operation().is_some_and(Operation::is_pinned)
 }
 
 fn rewrite(name: &Name) -> String {
@@ -168,14 +180,14 @@ const TOOLS_SHOWN: usize = 8;
 pub(crate) fn check(sources: &Sources<'_>, tools: &BTreeMap<ToolName, Profile>, pins: &Pins) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (tool, own) in sources.own {
-        if !pins.contains_key(tool) {
-            let near = suggest(tool.as_str(), pins.keys().map(ToolName::as_str));
+        if defined(pins, tool).is_none() {
+            let near = near(tool.as_str(), names(pins));
             let message = format!("`pins/{}.json` has no tool `{tool}`", sources.name);
             findings.push(Finding::error(place(sources.file, &own.name), message, format!("take it out; {near}")));
         }
     }
     for (tool, profile) in tools {
-        let Some(definition) = pins.get(tool) else { continue };
+        let Some(definition) = defined(pins, tool) else { continue };
         let held = Held { tool, connector: sources.name, schema: definition.schema() };
         let sketches: Vec<_> = sources.of(tool).collect();
         if let Some((file, sketch)) = sketches.last() {

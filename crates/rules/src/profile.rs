@@ -9,6 +9,7 @@ use crate::{
     document::{Cell, Document, Table},
     facts::{self, class},
     files::File,
+    operation::operations,
     pattern::{self, Scope},
     purpose::LABELS,
     toolset::{self, Toolsets},
@@ -17,6 +18,7 @@ use crate::{
 };
 use portreeve_core::{
     names::{Name, Tool, ToolName},
+    operation::Operation,
     path::{FieldPath, Step},
     pattern::Conditions,
     policy::{Class, Environment, Label, Profile, Role, Target, Trust, Undo, Variant},
@@ -70,16 +72,22 @@ pub(crate) struct Mention {
 }
 
 impl Sketch {
-    /// The profile that the sketch comes to by itself; `None` without a class
-    pub(crate) fn profile(&self, connector: &Name) -> Option<Profile> {
-        let mut profile = Profile::new(self.class.as_ref()?.value);
+    /// The profile that the sketch comes to by itself; `None` for a tool without a class
+    ///
+    /// An operation is what it is, and the sketch says more of it.
+    pub(crate) fn profile(&self, connector: &Name, tool: &ToolName) -> Option<Profile> {
+        let class = self.class.as_ref().map(|class| class.value);
+        let mut profile = match tool.operation().map(Operation::profile) {
+            Some(own) => Profile { class: class.unwrap_or(own.class), ..own.clone() },
+            None => Profile::new(class?),
+        };
         profile.variants = self.variants.iter().map(|variant| variant.value.clone()).collect();
-        profile.arguments = values(&self.arguments);
+        profile.arguments.extend(values(&self.arguments));
         profile.matchers = values(&self.matchers);
         profile.target = self.target.as_ref().map(|target| target.value.clone());
         profile.environment = self.environment.as_ref().map(|environment| environment.value.clone());
         profile.results = values(&self.results);
-        profile.label = self.label.as_ref().map(|label| label.value);
+        profile.label = self.label.as_ref().map(|label| label.value).or(profile.label);
         profile.idempotent = self.idempotent.as_ref().is_some_and(|idempotent| idempotent.value);
         profile.undo = self.undo.as_ref().map(|undo| {
             let mut undo = undo.value.clone();
@@ -120,11 +128,13 @@ pub(crate) fn shared<'a>(doc: &Document<'_>, mut table: Table<'_, '_>, file: &Fi
     };
     table.finish();
     let (_, _, tools) = (source?, about?, tools?);
-    for sketch in tools.values() {
-        sketch.is_consistent(doc);
+    for (name, sketch) in &tools {
+        sketch.is_consistent(doc, name);
         sketch.undoes(doc, &|name| tools.contains_key(name), tools.keys());
     }
-    let known = tools.iter().map(|(name, sketch)| (name.as_str(), sketch.variant_names().collect())).collect();
+    let operations = operations().map(|operation| (operation, Vec::new()));
+    let own = tools.iter().map(|(name, sketch)| (name.as_str(), sketch.variant_names().collect()));
+    let known = operations.chain(own).collect();
     let toolsets = toolset::expand(doc, &written?, &Toolsets::new(), &known)?;
     Some(Shared { file: file.clone(), tools, toolsets })
 }
@@ -141,7 +151,13 @@ pub(crate) fn sketches(
     let mut good = true;
     for (name, span, cell) in table.rest() {
         let name = name.parse::<ToolName>().map_err(|error| doc.error(&span, error.to_string(), "")).ok();
-        match name.zip(sketch(doc, cell, &span, home, whole)) {
+        let operation = name.as_ref().and_then(ToolName::operation);
+        if let Some(name) = name.as_ref().filter(|name| !name.is_tool() && operation.is_none()) {
+            let message = format!("`{name}` is a method of the protocol: no tool has this name");
+            doc.error(&span, message, "take it out; nothing can be said of it");
+            good = false;
+        }
+        match name.zip(sketch(doc, cell, &span, home, whole && operation.is_none())) {
             Some((name, sketch)) => drop(tools.insert(name, sketch)),
             None => good = false,
         }
@@ -350,8 +366,17 @@ impl Sketch {
     }
 
     /// Says what cannot be meant, as far as this file tells
-    pub(crate) fn is_consistent(&self, doc: &Document<'_>) {
-        let roles = values(&self.arguments);
+    pub(crate) fn is_consistent(&self, doc: &Document<'_>, tool: &ToolName) {
+        if let Some((operation, least)) = tool.operation().map(|operation| (operation, operation.profile().class)) {
+            let variants = self.variants.iter().map(|variant| (variant.value.class, &variant.span));
+            let classes = self.class.iter().map(|class| (class.value, &class.span)).chain(variants);
+            for (class, span) in classes.filter(|(class, _)| *class < least) {
+                let message = format!("`{operation}` is \"{least}\" by itself, and cannot be \"{class}\"");
+                doc.error(span, message, format!("class = \"{least}\", or a stricter one"));
+            }
+        }
+        let mut roles = tool.operation().map(|operation| operation.profile().arguments.clone()).unwrap_or_default();
+        roles.extend(values(&self.arguments));
         for (path, role) in &self.arguments {
             if let Some(free) = opened(path, role.value, &roles) {
                 let (message, remedy) = inside_free(path, free);

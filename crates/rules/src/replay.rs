@@ -152,7 +152,13 @@ impl Replay {
                     self.other.apply(&charged);
                     return;
                 }
-                What::Child { .. } | What::Poll(_) => {}
+                What::Poll(poll) => {
+                    // It is a part of the call that it asks after.
+                    if let Some(place) = self.calls.get(&poll.of).copied() {
+                        self.calls.insert(admitted.effect, place);
+                    }
+                }
+                What::Child { .. } => {}
             },
             Event::Settled(settled) => {
                 if let (Some((task, index)), End::Done { ok, bytes, returned, .. }) =
@@ -160,7 +166,7 @@ impl Replay {
                     && let Some(called) = self.traces.get_mut(task).and_then(|trace| trace.calls.get_mut(*index))
                 {
                     called.ok = *ok;
-                    called.bytes = *bytes;
+                    called.bytes = called.bytes.saturating_add(*bytes);
                     let values = returned.iter().filter_map(|(source, values)| match values.value()? {
                         Value::Array(values) => Some((source.clone(), values)),
                         _ => None,
@@ -273,7 +279,10 @@ impl Replay {
                 return record.clone();
             }
         };
-        if let Some(trace) = self.traces.get_mut(&admitted.task) {
+        let earlier = facts.continues.and_then(|of| self.calls.get(&of).copied());
+        if let Some(place) = earlier {
+            self.calls.insert(admitted.effect, place);
+        } else if let Some(trace) = self.traces.get_mut(&admitted.task) {
             self.calls.insert(admitted.effect, (admitted.task, trace.calls.len()));
             trace.calls.push(Called {
                 tool: call.tool.clone(),

@@ -3,7 +3,7 @@
 //! Cases, explanations and traces are judged here. The state is folded from events as the door writes them, so
 //! nothing is judged in another way than in service.
 
-use crate::{Loaded, fits::Fits};
+use crate::{Loaded, fits::Fits, operation};
 use portreeve_core::{
     commit::Committed,
     event::{
@@ -14,6 +14,8 @@ use portreeve_core::{
     judge::{self, Admission, Judged, Shelf, judge_call, judge_open},
     names::{EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::Node,
+    offer::Identity,
+    operation::Operation,
     outside::{Answer, Asking, Said},
     pattern::Source,
     policy::{Bundle, Class, Purpose, Users},
@@ -244,18 +246,22 @@ impl<'p> Stage<'p> {
     /// tool of any name is taken to be accepted, with any arguments.
     pub fn call(&mut self, tool: &Tool, arguments: &BTreeMap<String, Value>) -> Call {
         let accepted = self.accepted.entry(tool.connector.clone()).or_default();
-        if !self.fits.is_gone(tool) {
+        let is_pinned = tool.operation().is_none_or(Operation::is_pinned);
+        if is_pinned && !self.fits.is_gone(tool) {
             accepted.insert(tool.name.clone(), Accepted { digest: PIN, blob: PIN });
         }
         let accepted = accepted.clone();
-        self.apply(Event::Changed(Changed::Pins { connector: tool.connector.clone(), accepted }));
+        let (identity, offer) = (Identity::Plain, Hash::default());
+        self.apply(Event::Changed(Changed::Pins { connector: tool.connector.clone(), accepted, identity, offer }));
         let error = self.fits.error(tool, arguments);
+        let operation = tool.operation().filter(|operation| !operation.is_pinned());
+        let pin = operation.map_or(PIN, |operation| operation::definition(operation).digest);
         Call {
             effect: EffectId(u64::MAX),
             run: RUN,
             tool: tool.clone(),
             arguments: arguments.clone(),
-            fit: Fit { pin: PIN, error },
+            fit: Fit { pin, error },
             answers: Vec::new(),
             continues: None,
         }

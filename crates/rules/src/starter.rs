@@ -24,11 +24,12 @@ const AGENT: &str = "assistant";
 /// accepts the text says that they are right.
 #[must_use]
 pub fn starter(connector: &Name, definitions: &[Definition]) -> (String, Option<String>) {
-    let reads: Vec<&Definition> = definitions.iter().filter(|tool| propose(tool.hints).0 == Class::Read).collect();
-    (tools(definitions), purpose(connector, &reads))
+    let named = || definitions.iter().filter(|definition| definition.name.is_tool());
+    let reads: Vec<&Definition> = named().filter(|tool| propose(tool.hints).0 == Class::Read).collect();
+    (tools(named()), purpose(connector, &reads))
 }
 
-fn tools(definitions: &[Definition]) -> String {
+fn tools<'d>(definitions: impl Iterator<Item = &'d Definition>) -> String {
     let mut text = String::from(
         "# The classes below are what the server says of itself. Keeping a line confirms it; what nobody\n\
          # has classified is `escalate`. Arguments are closed: a purpose names those that may be given, unless\n\

@@ -2,6 +2,7 @@
 
 use crate::{
     document::{Cell, Document},
+    operation::near,
     profile::At,
     words::suggest,
 };
@@ -146,7 +147,7 @@ impl<'e> Expansion<'e, '_> {
 
     fn knows(&self, Member { tool, variant }: &Member, item: &At<Item>) -> bool {
         let Some(variants) = self.known.get(tool.as_str()) else {
-            let remedy = format!("add `[tools.{tool}]`; {}", suggest(tool.as_str(), self.known.keys().copied()));
+            let remedy = format!("add `[tools.{tool}]`; {}", near(tool.as_str(), self.known.keys().copied()));
             self.doc.error(&item.span, format!("nothing is said of the tool `{tool}`"), remedy);
             return false;
         };

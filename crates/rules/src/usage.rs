@@ -3,11 +3,13 @@
 use crate::{
     document::{Cell, Document},
     facts::Facts,
+    operation::{defined, names, near},
     pins::Pins,
     words::suggest,
 };
 use portreeve_core::{
     names::{Name, Tool, ToolName},
+    operation::Operation,
     policy::{Class, Connector, Toolset, Usage},
 };
 use std::ops::Range;
@@ -18,7 +20,7 @@ impl Facts {
     /// The class of a use, or `None` if that cannot be told
     pub(crate) fn class_of(&self, usage: &Usage) -> Option<Class> {
         let connector = self.connectors.get(&usage.tool.connector)?.as_ref()?;
-        let Some(profile) = connector.tools.get(&usage.tool.name) else { return Some(Class::Escalate) };
+        let profile = connector.profile(&usage.tool.name);
         match &usage.variant {
             None => Some(profile.class),
             Some(name) => profile.variants.iter().find(|variant| variant.name == *name).map(|variant| variant.class),
@@ -87,7 +89,7 @@ impl Facts {
             let gone: Vec<&str> = members
                 .iter()
                 .map(|member| &member.tool)
-                .filter(|tool| !pins.contains_key(*tool))
+                .filter(|tool| defined(pins, tool).is_none())
                 .map(ToolName::as_str)
                 .collect();
             let message = |what: &str| format!("`pins/{name}.json` has {what} of `{name}:{set}`");
@@ -125,13 +127,19 @@ impl Facts {
         let Tool { connector: name, name: tool } = &usage.tool;
         let Some(connector) = self.connector(doc, span, name) else { return false };
         let Some(connector) = connector else { return true };
-        if let Some(pins) = self.pins_of(name).filter(|pins| !pins.contains_key(tool)) {
-            let near = suggest(tool.as_str(), pins.keys().map(ToolName::as_str));
+        if let Some(pins) = self.pins_of(name).filter(|pins| defined(pins, tool).is_none()) {
+            if tool.operation() == Some(Operation::GetPrompt) {
+                let remedy = format!("`portreeve connector show {name}` says what it offers now");
+                doc.error(span, format!("`pins/{name}.json` has no prompts"), remedy);
+                return false;
+            }
+            let near = near(tool.as_str(), names(pins));
             let remedy = format!("`portreeve connector show {name}` says what it offers now; {near}");
             doc.error(span, format!("`pins/{name}.json` has no tool `{tool}`"), remedy);
             return false;
         }
-        let profile = connector.tools.get(tool);
+        let own = connector.tools.get(tool);
+        let profile = own.or_else(|| tool.operation().map(Operation::profile));
         if let Some(variant) = &usage.variant {
             let variants = profile.map(|profile| profile.variants.as_slice()).unwrap_or_default();
             if variants.iter().all(|known| known.name != *variant) {
@@ -147,7 +155,7 @@ impl Facts {
         } else if profile.is_none() && !connector.tools.is_empty() {
             let known = connector.tools.keys().map(ToolName::as_str);
             let message = format!("`connectors/{name}.toml` does not say what `{tool}` is, so it is `escalate`");
-            doc.warn(span, message, suggest(tool.as_str(), known));
+            doc.warn(span, message, near(tool.as_str(), known));
         }
         true
     }

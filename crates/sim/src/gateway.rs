@@ -18,7 +18,7 @@ use portreeve_core::{
     life::{Do, Happened, Life},
     names::{BootId, EffectId, Name, RunId, TaskId, Tool},
     node::{Node, Why},
-    request::{Call, Request, Start, Stop},
+    request::{Call, Poll, Request, Start, Stop},
     time::Millis,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -67,6 +67,7 @@ enum Who {
     Flight(u64),
     Start(u64, Name),
     Settle(EffectId),
+    Poll(Tool),
     Stop(Node),
     /// Listed anew by `due` if it fails
     Owed,
@@ -132,6 +133,11 @@ impl Gateway {
     /// Asks for a child that is not needed any more once it may start
     pub(crate) fn start(&mut self, start: Start) {
         self.queue.push_back(Item { who: Who::Idle(start.effect), request: Request::Start(start) });
+    }
+
+    /// Asks how a call stands that goes on at its connector
+    pub(crate) fn poll(&mut self, poll: Poll, tool: Tool) {
+        self.queue.push_back(Item { who: Who::Poll(tool), request: Request::Poll(poll) });
     }
 
     /// Puts something into the queue whose reply nobody waits for
@@ -201,6 +207,9 @@ impl Gateway {
         let answer = self.answers.remove(index);
         env.trace(|| format!("{} heard of: {:?}", answer.effect, answer.happened));
         let mut happened = answer.happened;
+        if let (Happened::Pending { .. }, Some(flight)) = (&happened, self.flights.get(&answer.flight)) {
+            env.asked(flight.life.call().clone());
+        }
         if let Happened::Lost(why) = &happened {
             if env.sabotage(Sabotage::NotSentAfterBytes) {
                 happened = Happened::NotSent(why.clone());

@@ -93,6 +93,24 @@ impl Cache {
         *self.0.borrow_mut() = Some(state.to_string());
     }
 
+    /// Keeps the state, and says of calls that could be continued when the last was kept that they still can be
+    pub(crate) fn keep_pending(&self, state: &State) {
+        let read = |cache: &Self| cache.0.borrow().as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let before = read(self);
+        self.keep(state);
+        let (Some(before), Some(mut after)) = (before, read(self)) else { return };
+        let tasks = |state: &Value| state.get("tasks").and_then(Value::as_array).cloned().unwrap_or_default();
+        let before = tasks(&before);
+        for pair in after.get_mut("tasks").and_then(Value::as_array_mut).into_iter().flatten() {
+            let same = before.iter().find(|known| known.get(0) == pair.get(0));
+            let old = same.and_then(|known| known.pointer("/1/pending")).and_then(Value::as_array).cloned();
+            if let Some(pending) = pair.pointer_mut("/1/pending").and_then(Value::as_array_mut) {
+                pending.extend(old.into_iter().flatten());
+            }
+        }
+        *self.0.borrow_mut() = Some(after.to_string());
+    }
+
     pub(crate) fn forget(&self) {
         *self.0.borrow_mut() = None;
     }

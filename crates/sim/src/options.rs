@@ -73,6 +73,8 @@ pub enum Sabotage {
     IgnoreGrants,
     /// Whatever outside decision points say is taken for a yes
     IgnoreAnswers,
+    /// What memory is read back from says that what was continued can be continued again
+    KeepPending,
 }
 
 impl Sabotage {
@@ -96,5 +98,6 @@ impl Sabotage {
         Self::LongerGrants,
         Self::IgnoreGrants,
         Self::IgnoreAnswers,
+        Self::KeepPending,
     ];
 }

@@ -37,6 +37,8 @@ pub(crate) struct Oracle {
     applied: BTreeSet<String>,
     /// Since when each node is there without having been stopped; `None`: stopped
     standing: BTreeMap<String, Option<u64>>,
+    /// Who each connector was when it was accepted, and when it was seen last
+    met: BTreeMap<String, (String, String)>,
     /// Nodes of the current policy
     nodes: BTreeSet<String>,
     /// Stops that this life of the process was asked for
@@ -63,6 +65,7 @@ impl Oracle {
             bundle: String::new(),
             applied: BTreeSet::new(),
             standing: BTreeMap::new(),
+            met: BTreeMap::new(),
             nodes: BTreeSet::new(),
             asked: Vec::new(),
             acknowledged: Vec::new(),
@@ -172,7 +175,7 @@ impl Oracle {
             return self.violated("I1", format!("{id} was sent without a durable admission"));
         };
         let admitted = match &effect.kind {
-            Kind::Call { tool, .. } => tool.clone(),
+            Kind::Call { tool, .. } | Kind::Poll { tool, .. } => tool.clone(),
             Kind::Child { connector } => format!("child:{connector}"),
         };
         if admitted != what {
@@ -234,7 +237,7 @@ impl Oracle {
     /// What is not settled although everything has come to rest
     pub(crate) fn unsettled(&self) -> Vec<Found> {
         let open = self.effects.iter().filter(|(_, effect)| match effect.kind {
-            Kind::Call { .. } => effect.settled.is_none(),
+            Kind::Call { .. } | Kind::Poll { .. } => effect.settled.is_none(),
             Kind::Child { .. } => effect.stopped.is_none() && self.over(&effect.task) && !effect.never_started(),
         });
         open.map(|(id, effect)| ("I5", format!("{id} ({:?}) was never settled", effect.kind))).collect()
@@ -272,7 +275,7 @@ impl Oracle {
         let done: BTreeSet<String> =
             arrivals.iter().filter(|(_, (_, done))| *done).map(|(id, _)| id.to_string()).collect();
         for (id, effect) in &self.effects {
-            if matches!(effect.kind, Kind::Call { .. }) && effect.succeeded() && !done.contains(id) {
+            if effect.is_leg() && effect.succeeded() && !done.contains(id) {
                 found.push(("I13", format!("{id} is recorded as a success and was never carried out")));
             }
         }
@@ -283,8 +286,8 @@ impl Oracle {
                 found.push(("I12", format!("{id} was settled as not sent and arrived")));
             }
             // A grant lets calls go beyond their counts; the others may not.
-            for (link, steps) in effect.charged.iter().filter(|_| effect.because.is_none()) {
-                *uses.entry((link.clone(), String::new())).or_default() += count;
+            for (link, steps) in effect.counted.iter().filter(|_| effect.because.is_none()) {
+                *uses.entry((link.clone(), String::new())).or_default() += count * u32::from(effect.is_first());
                 for step in steps {
                     *uses.entry((link.clone(), step.clone())).or_default() += count;
                 }

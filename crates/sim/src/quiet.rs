@@ -3,12 +3,12 @@
 use crate::{gateway::Gateway, oracle::Found, world::World};
 use portreeve_core::{
     event::{Actor, Admitted, CallFacts, Event, Record, What, decode},
-    judge::{Admission, Judged, Observed, Shelf, judge_call},
+    judge::{Admission, Judged, Observed, Shelf, judge_call, judge_poll},
     log::Head,
     names::GrantId,
     outside::{Answer, Said},
     reason::Word,
-    request::{Call, Clock, Fit},
+    request::{Call, Clock, Fit, Poll},
     state::{OpenWhat, State},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +92,17 @@ impl World {
         let mut found = Vec::new();
         for group in self.env.disk.durable(0) {
             for record in decode(head, &group).unwrap_or_default() {
+                if let Event::Admitted(admitted) = &record.event
+                    && let (What::Poll(facts), Actor::Run(run)) = (&admitted.what, &record.actor)
+                {
+                    let method = facts.method.clone();
+                    let poll = Poll { effect: admitted.effect, run: *run, of: facts.of, method };
+                    let judged = judge_poll(&state, &shelf, &poll, Clock::at(admitted.now.0));
+                    if !judged.as_ref().is_ok_and(|judged| judged.charges == facts.charges && judged.tool == facts.tool)
+                    {
+                        found.push(format!("{} is judged as {judged:?}, recorded {admitted:?}", admitted.effect));
+                    }
+                }
                 if let Event::Admitted(admitted) = &record.event
                     && let What::Call(facts) = &admitted.what
                 {

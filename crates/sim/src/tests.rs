@@ -53,7 +53,9 @@ fn every_missing_guard_is_found_by_the_invariant_that_names_it() {
             Sabotage::ForwardBeforeDurable => ["I1"].as_slice(),
             Sabotage::IgnoreLatch => &["I2", "I14"],
             Sabotage::IgnoreDeadline | Sabotage::EarlyAcknowledgement => &["I2"],
-            Sabotage::RepeatUnknown | Sabotage::NotSentAfterBytes | Sabotage::ReusePermit => &["I12"],
+            Sabotage::RepeatUnknown | Sabotage::NotSentAfterBytes | Sabotage::ReusePermit | Sabotage::KeepPending => {
+                &["I12"]
+            }
             Sabotage::DiskLies => &["I1", "I2", "I6"],
             Sabotage::SkipRecovery | Sabotage::NoReap | Sabotage::ReapUnverified => &["I5"],
             Sabotage::TrustWallClock | Sabotage::IgnoreAnswers => &["I6"],

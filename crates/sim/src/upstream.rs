@@ -24,13 +24,23 @@ pub(crate) type Fate = (i64, Happened);
 
 impl Upstream {
     /// Takes a call; `timeout_ms` is how long the caller would wait
-    pub(crate) fn receive(&mut self, effect: EffectId, timeout_ms: i64, (random, faults): (&mut Random, bool)) -> Fate {
+    ///
+    /// With `legs`, some answers are questions, or say that the call goes on.
+    pub(crate) fn receive(
+        &mut self,
+        effect: EffectId,
+        timeout_ms: i64,
+        (random, faults): (&mut Random, bool),
+        legs: bool,
+    ) -> Fate {
         let dice = if faults { random.below(100) } else { random.below(60) };
         let soon = 1 + random.millis(400);
         let digest = Hash::of(effect.to_string().as_bytes());
         let answered = |ok| Happened::Answered { ok, bytes: 12, digest, returned: BTreeMap::new() };
         let lost = |why: &str| Happened::Lost(why.to_owned());
+        let asks = legs && random.chance(20);
         let (done, fate) = match dice {
+            0..55 if asks => (true, (soon, Happened::Pending { bytes: 12, digest })),
             0..55 => (true, (soon, answered(true))),
             55..70 => (false, (soon, answered(false))),
             70..80 => (true, (timeout_ms, lost("timeout"))),

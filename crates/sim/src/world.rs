@@ -19,7 +19,7 @@ use crate::{
 use portreeve_core::{
     names::{EffectId, GrantId, MemoryId, RunId, TaskId, Tool},
     outside::{Answer, Asking, Said},
-    request::Clock,
+    request::{Call, Clock},
     time::Millis,
 };
 
@@ -48,6 +48,8 @@ pub(crate) struct Env {
     pub(crate) wanted: Vec<Known>,
     /// Grants that somebody asked for
     pub(crate) grants: Vec<GrantId>,
+    /// Calls that were answered and are not finished, as their agents know them
+    pub(crate) pending: Vec<Call>,
     ids: u64,
     /// Real time that has passed
     real: i64,
@@ -85,6 +87,7 @@ impl Env {
             known: Vec::new(),
             wanted: Vec::new(),
             grants: Vec::new(),
+            pending: Vec::new(),
             ids: 0,
             real: 1_800_000_000_000,
             wall: 0,
@@ -152,7 +155,8 @@ impl Env {
         self.oracle.sync(&self.disk);
         self.oracle.left(effect, &tool.to_string(), at);
         self.report.sent += 1;
-        self.upstream.receive(effect, TIMEOUT_MS, (&mut self.random, !self.calm))
+        let legs = !self.options.scripted;
+        self.upstream.receive(effect, TIMEOUT_MS, (&mut self.random, !self.calm), legs)
     }
 
     /// An outside decision point is asked; it may refuse, be silent, or talk nonsense
@@ -168,6 +172,14 @@ impl Env {
         self.oracle.consulted(effect, (point.as_str(), asking.question.to_string()), said == Said::Permit);
         let said = if self.sabotage(Sabotage::IgnoreAnswers) { Said::Permit } else { said };
         Answer { point: point.clone(), question: asking.question, effect, at, said }
+    }
+
+    /// An agent hears that its call goes on
+    pub(crate) fn asked(&mut self, call: Call) {
+        self.pending.push(call);
+        if self.pending.len() > KNOWN_MAX {
+            self.pending.remove(0);
+        }
     }
 
     /// An agent hears that its task is open
@@ -275,6 +287,13 @@ impl World {
     /// One random step
     fn step(&mut self) {
         self.tick();
+        // Rare enough that it would not be met otherwise: something used between two snapshots, and then a crash.
+        if self.env.sabotage(Sabotage::KeepPending) {
+            self.keep_snapshot();
+            if self.env.random.chance(3) {
+                self.die();
+            }
+        }
         let Some(gateway) = &mut self.gateway else { return self.boot() };
         let ready = gateway.ready();
         let dice = self.env.random.below(100);

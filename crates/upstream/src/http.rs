@@ -253,7 +253,8 @@ pub(crate) struct Exchange {
     pub(crate) headers: HeaderMap,
     body: Incoming,
     connection: Option<(SendRequest<Gated>, Driver)>,
-    keep: bool,
+    /// Whether the whole message has left, so that the connection can be used again
+    pub(crate) keep: bool,
     http: Arc<Http>,
     _gate: Arc<Gate>,
 }

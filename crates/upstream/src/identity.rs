@@ -143,6 +143,3 @@ fn digest(path: &Path) -> io::Result<Hash> {
 
 /// Files whose digests are kept
 const KNOWN_MAX: usize = 256;
-
-#[cfg(test)]
-mod tests;

@@ -159,6 +159,13 @@ impl Pass {
         }
     }
 
+    /// A pass that rests on these nodes, for tests of what goes through it
+    #[cfg(test)]
+    pub(crate) fn resting_on(latches: &Latches, nodes: &[Node]) -> Self {
+        let latches = nodes.iter().map(|node| (node.clone(), latches.latch(node))).collect();
+        Self { latches, deadline: Millis(i64::MAX), state: Arc::default() }
+    }
+
     /// A pass for the same message once more: the same latches and deadline, checked again
     ///
     /// Only for a message of which the server said that it did nothing with it. Who holds the

@@ -19,3 +19,6 @@ pub mod link;
 mod patience;
 mod pieces;
 mod room;
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use crate::{
     log::Log,
     names::{EffectId, Name, RunId, TaskId},
     node::Node,
+    offer,
     outside::{Answer, Asking, Sends},
     pattern::Source,
     reason::Reason,
@@ -106,11 +107,16 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             }
             Request::Settle(settle) => self.settle(settle, clock, draft),
             Request::Saw(saw) => {
-                let differs =
-                    self.state.pins_of(&saw.connector).any(|(name, pin)| pin.seen != saw.tools.get(name).copied());
+                let met = self.state.met(&saw.connector);
+                let differs = met.is_some_and(|met| met.seen != saw.identity)
+                    || self.state.pins_of(&saw.connector).any(|(name, pin)| pin.seen != saw.tools.get(name).copied());
                 if differs {
                     let now = judge::now(&self.state, clock).0;
-                    let noted = Noted::Discovered { connector: saw.connector.clone(), tools: saw.tools.clone() };
+                    let noted = Noted::Discovered {
+                        connector: saw.connector.clone(),
+                        tools: saw.tools.clone(),
+                        identity: saw.identity,
+                    };
                     self.record(draft, Actor::System, now, Event::Noted(noted));
                 }
                 Reply::Recorded
@@ -318,7 +324,9 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 self.shelf.0.insert(bundle.digest, Arc::clone(bundle));
                 Changed::Back { digest: bundle.digest, nodes: bundle.nodes() }
             }
-            ChangeWhat::Pins { connector, definitions } => {
+            ChangeWhat::Pins { connector, definitions, identity } => {
+                let items = definitions.iter().map(|(name, (digest, _))| (name.clone(), *digest)).collect();
+                let offer = offer::digest(&items, *identity);
                 let accepted = definitions
                     .iter()
                     .map(|(name, (digest, raw))| {
@@ -327,7 +335,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                         (name.clone(), Accepted { digest: *digest, blob })
                     })
                     .collect();
-                Changed::Pins { connector: connector.clone(), accepted }
+                Changed::Pins { connector: connector.clone(), accepted, identity: *identity, offer }
             }
         }
     }

@@ -264,6 +264,7 @@ pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) ->
     };
     reasons.extend(state.life(task_id, now));
     reasons.extend(state.connector_life(&start.connector));
+    reasons.extend(changed_connector(state, &start.connector));
     let (Some(task), Some(current)) = (state.task(task_id), shelf.current(state)) else {
         reasons.insert(Reason::new(Word::PolicyUnavailable, "policy"));
         return Err(reasons.into_iter().collect());
@@ -325,20 +326,32 @@ fn pin(state: &State, call: &Call) -> Option<Reason> {
     }
 }
 
-/// Why what a server says of a tool is not what was accepted
+/// Why a server or what it says of a tool is not what was accepted
 pub(super) fn live_pin(state: &State, tool: &Tool) -> Option<Reason> {
+    let outside = || Reason::new(Word::ToolOutsidePurpose, "pins").with("tool", tool);
+    if let Some(changed) = changed_connector(state, &tool.connector) {
+        return Some(changed);
+    }
     if !is_pinned(tool) {
-        return None;
+        // What the protocol defines is done only where somebody accepted the server at all.
+        return state.met(&tool.connector).is_none().then(outside);
     }
     let callable = tool.operation().is_some() || tool.name.is_tool();
     let Some(pin) = state.pins.get(tool).filter(|_| callable) else {
-        return Some(Reason::new(Word::ToolOutsidePurpose, "pins").with("tool", tool));
+        return Some(outside());
     };
     match pin.seen {
         None => Some(Reason::new(Word::DefinitionMissing, tool)),
         Some(seen) if seen != pin.accepted => Some(Reason::new(Word::DefinitionChanged, tool)),
         Some(_) => None,
     }
+}
+
+/// Why a server is not the one that was accepted
+fn changed_connector(state: &State, connector: &Name) -> Option<Reason> {
+    let met = state.met(connector).filter(|met| met.accepted != met.seen)?;
+    let reason = Reason::new(Word::ConnectorChanged, Node::Connector(connector.clone()));
+    Some(reason.with("accepted", met.accepted).with("seen", met.seen))
 }
 
 fn is_pinned(tool: &Tool) -> bool {

@@ -1,6 +1,6 @@
 //! The legs of calls: what was answered and is not finished, and what goes on with it.
 
-use super::State;
+use super::{OpenWhat, State};
 use crate::{
     event::{Charge, End, Settled},
     names::{EffectId, Name, TaskId, Tool},
@@ -82,8 +82,22 @@ impl State {
             }
             // Nothing of it left, so what it would have gone on with is as it was.
             (End::NotSent { .. }, Leg::Continues(Some(pending))) => self.put_pending(task, pending),
-            (End::Done { .. }, Leg::Poll { of }) => drop(self.take_pending(task, of)),
+            (End::Done { .. }, Leg::Poll { of }) => self.finish(task, of),
             _ => {}
+        }
+    }
+
+    /// A call is over, and so cannot go on: also not where a leg that goes on with it turns out not to have been sent
+    fn finish(&mut self, task: TaskId, of: EffectId) {
+        if self.take_pending(task, of).is_some() {
+            return;
+        }
+        for open in self.effects.values_mut().filter(|open| open.task == task) {
+            if let OpenWhat::Call(OpenCall { leg: Leg::Continues(before), .. }) = &mut open.what
+                && before.as_ref().is_some_and(|before| before.effect == of)
+            {
+                *before = None;
+            }
         }
     }
 

@@ -157,11 +157,13 @@ pub(crate) fn in_words(record: &Record) -> String {
         Event::Changed(Changed::Back { digest, nodes }) => {
             format!("changed    policy back to {} ({} nodes)", digest.short(), nodes.len())
         }
-        Event::Changed(Changed::Pins { connector, accepted }) => {
-            format!("changed    {} definitions of {connector} accepted", accepted.len())
+        Event::Changed(Changed::Pins { connector, accepted, identity, offer }) => {
+            let (count, offer) = (accepted.len(), offer.short());
+            format!("changed    {count} definitions of {connector} accepted as offer {offer}, of {identity}")
         }
-        Event::Noted(Noted::Discovered { connector, tools }) => {
-            format!("noted      {connector} offers {} tools, not all as accepted", tools.len())
+        Event::Noted(Noted::Discovered { connector, tools, identity }) => {
+            let count = tools.len();
+            format!("noted      {connector} ({identity}) offers {count} items, not all as accepted")
         }
         Event::Noted(Noted::Consulted { effect, tool, points, .. }) => {
             let points: Vec<&str> = points.iter().map(|told| told.point.as_str()).collect();

@@ -86,7 +86,7 @@ struct Gathering<'a> {
 /// The tools that a rule is about
 fn tools<'m>(rule: &Rule, model: &'m Model) -> BTreeSet<&'m Tool> {
     match rule.actions() {
-        None => model.tools.keys().collect(),
+        None => model.tools.iter().filter(|(_, subject)| !subject.idle).map(|(tool, _)| tool).collect(),
         Some(actions) => actions.iter().flat_map(|action| model.tools_of(action.id().unescaped())).collect(),
     }
 }

@@ -1,10 +1,16 @@
 //! What rules are about: the tools with their arguments and groups, what calls are about, who people are.
 
 use super::kind::{Kind, Shape};
-use crate::{definition::Definition, facts::Facts, pins::Pins};
+use crate::{
+    definition::Definition,
+    facts::Facts,
+    operation::{self, defined},
+    pins::Pins,
+};
 use portreeve_core::{
     names::{Name, Tool, ToolName},
-    policy::{Class, Connector, Profile, Target},
+    operation::Operation,
+    policy::{Class, Connector, Target},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,10 +40,13 @@ pub(crate) struct Subject {
     pub(crate) matchers: BTreeSet<Name>,
     /// Its arguments; `None`: nobody wrote down what they are
     pub(crate) input: Option<Shape>,
+    /// An operation that no profile and no purpose names; only a rule that names it is about it
+    pub(crate) idle: bool,
 }
 
 impl Model {
-    pub(crate) fn new(facts: &Facts) -> Self {
+    /// `used` are the tools and operations that purposes name
+    pub(crate) fn new(facts: &Facts, used: &BTreeSet<&Tool>) -> Self {
         let mut model = Self::default();
         for (name, connector) in &facts.connectors {
             let pins = facts.pins.get(name).and_then(Option::as_ref);
@@ -45,7 +54,7 @@ impl Model {
                 model.pinned.insert(name.clone());
             }
             if let Some(connector) = connector {
-                model.connector(name, connector, pins);
+                model.connector(name, connector, pins, used);
             }
         }
         let users: Vec<_> = facts.users.values().flatten().map(|user| &user.attributes).collect();
@@ -53,17 +62,24 @@ impl Model {
         model
     }
 
-    fn connector(&mut self, name: &Name, connector: &Connector, pins: Option<&Pins>) {
-        let tools: BTreeSet<&ToolName> = connector.tools.keys().chain(pins.into_iter().flat_map(Pins::keys)).collect();
+    fn connector(&mut self, name: &Name, connector: &Connector, pins: Option<&Pins>, used: &BTreeSet<&Tool>) {
+        let operations = Operation::ALL.map(ToolName::from);
+        let pinned = pins.into_iter().flat_map(Pins::keys).filter(|tool| tool.is_tool());
+        let tools: BTreeSet<&ToolName> = connector.tools.keys().chain(pinned).chain(&operations).collect();
         for tool in tools {
-            let definition = pins.and_then(|pins| pins.get(tool));
-            let subject = Subject::new(name, tool, connector, definition);
+            let general = || tool.operation().map(operation::definition);
+            let definition = pins.and_then(|pins| defined(pins, tool)).or_else(general);
+            let mut subject = Subject::new(name, tool, connector, definition);
             let profile = connector.tools.get(tool);
             if let Some(target) = profile.and_then(|profile| profile.target.as_ref()) {
                 self.target(target, Some("Tool"));
             }
             let tool = Tool { connector: name.clone(), name: tool.clone() };
-            for group in subject.every_group(&tool) {
+            // A rule about everything of a connector need not be written for what nobody can do there; it binds it
+            // all the same.
+            subject.idle = tool.operation().is_some() && profile.is_none() && !used.contains(&tool);
+            let groups = if subject.idle { subject.own_actions(&tool) } else { subject.every_group(&tool) };
+            for group in groups {
                 self.groups.entry(group).or_default().insert(tool.clone());
             }
             self.tools.insert(tool, subject);
@@ -95,8 +111,7 @@ impl Model {
 
 impl Subject {
     fn new(name: &Name, tool: &ToolName, connector: &Connector, definition: Option<&Definition>) -> Self {
-        const UNCLASSIFIED: &Profile = &Profile::new(Class::Escalate);
-        let profile = connector.tools.get(tool).unwrap_or(UNCLASSIFIED);
+        let profile = connector.profile(tool);
         let mut toolsets: BTreeMap<Option<Name>, BTreeSet<String>> = BTreeMap::new();
         for (set, members) in &connector.toolsets {
             for member in members.iter().filter(|member| member.tool == *tool) {
@@ -110,6 +125,7 @@ impl Subject {
             target: profile.target.as_ref().map(|target| target.kind.clone()),
             matchers: profile.matchers.keys().cloned().collect(),
             input: definition.map(|definition| Shape::of_schema(definition.written())),
+            idle: false,
         }
     }
 
@@ -122,6 +138,7 @@ impl Subject {
             target: None,
             matchers: BTreeSet::new(),
             input: None,
+            idle: false,
         }
     }
 
@@ -146,10 +163,15 @@ impl Subject {
     }
 
     fn every_group(&self, tool: &Tool) -> BTreeSet<String> {
-        let variants = self.variants.keys().map(|variant| variant_action(tool, variant));
         let classes = self.classes().into_iter().map(class_action);
         let toolsets = self.toolsets.values().flatten().cloned();
-        [tool.to_string(), connector_action(tool)].into_iter().chain(variants).chain(classes).chain(toolsets).collect()
+        self.own_actions(tool).into_iter().chain([connector_action(tool)]).chain(classes).chain(toolsets).collect()
+    }
+
+    /// The action that it is, and those of its variants
+    fn own_actions(&self, tool: &Tool) -> BTreeSet<String> {
+        let variants = self.variants.keys().map(|variant| variant_action(tool, variant));
+        variants.chain([tool.to_string()]).collect()
     }
 }
 

@@ -52,7 +52,8 @@ pub(crate) fn schema(model: &Model, part: Part<'_>) -> String {
             parents => put(&mut text, format_args!("entity {kind} in [{}];\n", parents.join(", "))),
         }
     }
-    let known = model.tools.iter().filter(|(tool, _)| part.tools.is_none_or(|tools| tools.contains(tool)));
+    let known = model.tools.iter();
+    let known = known.filter(|(tool, subject)| part.tools.map_or(!subject.idle, |tools| tools.contains(tool)));
     let tools: Vec<(&Tool, &Subject)> = known.chain(part.extra.into_iter().flat_map(|extra| &extra.unknown)).collect();
     let mut named = BTreeSet::new();
     let mut actions = String::new();

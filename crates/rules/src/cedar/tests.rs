@@ -20,7 +20,7 @@ fn rules(text: &str) -> CedarRules {
 fn unchecked(policy: &[(&str, &str)], text: &str) -> CedarRules {
     let files: Files = policy.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
     let facts = facts(&files.sorted().unwrap(), &mut Vec::new());
-    let model = Arc::new(Model::new(&facts));
+    let model = Arc::new(Model::new(&facts, &BTreeSet::new()));
     let file = File { path: "rules/r.cedar", text, folder: Folder::Rules, name: "r".parse().unwrap() };
     let rules = rule::rules(&file, &facts, &model, &mut BTreeMap::new(), &mut Vec::new());
     CedarRules::new(rules, model, Types::new().unwrap())
@@ -34,7 +34,8 @@ fn rules_of(policy: &[(&str, &str)], text: &str) -> (CedarRules, Vec<Finding>) {
     let mut findings = Vec::new();
     let sorted = files.sorted().unwrap();
     let facts = facts(&sorted, &mut findings);
-    let rules = CedarRules::read(&sorted, &facts, Arc::new(Model::new(&facts)), &mut findings).unwrap();
+    let rules =
+        CedarRules::read(&sorted, &facts, Arc::new(Model::new(&facts, &BTreeSet::new())), &mut findings).unwrap();
     rules.validate(&sorted, &mut findings);
     (rules, findings)
 }

@@ -96,10 +96,9 @@ fn connector(
     if has_rules && old.toolsets != new.toolsets {
         changes.push(&place, Verdict::Unclear, "its toolsets are others, and rules may name them");
     }
-    let unknown = Profile::new(Class::Escalate);
     let tools: BTreeSet<&ToolName> = old.tools.keys().chain(new.tools.keys()).collect();
     for tool in tools {
-        let [before, after] = [old, new].map(|connector| connector.tools.get(tool).unwrap_or(&unknown));
+        let [before, after] = [old, new].map(|connector| connector.profile(tool));
         profile((name, tool), (before, after), bundles, has_rules, changes);
     }
 }

@@ -111,7 +111,11 @@ fn door(reasons: &[Reason]) -> Layer {
             ],
         ),
         ("connector", "lives", &[Word::ConnectorStopped]),
-        ("definition", "is accepted, and unchanged", &[Word::DefinitionChanged, Word::DefinitionMissing]),
+        (
+            "definition",
+            "is accepted, and unchanged",
+            &[Word::ConnectorChanged, Word::DefinitionChanged, Word::DefinitionMissing],
+        ),
         ("arguments", "fit the accepted schema", &[Word::ArgumentsInvalid]),
     ];
     let lines = CHECKS.iter().map(|(name, fine, words)| {
@@ -161,7 +165,7 @@ impl View<'_> {
             None => connector.environment.clone(),
         };
         let target = profile.target.as_ref().and_then(|target| target.of(self.arguments()));
-        let known = connector.tools.contains_key(&tool.name);
+        let known = connector.tools.contains_key(&tool.name) || tool.operation().is_some();
         layers.push(self.what(profile, known, fitting.as_deref().ok(), target.as_ref(), place.as_deref()));
         let unclear = fitting.is_err()
             || (profile.target.is_some() && target.is_none())

@@ -9,6 +9,7 @@ use portreeve_core::{
     hash::Hash,
     judge::{Shelf, judge_call},
     names::{EffectId, MemoryId, RunId, TaskId, Tool},
+    offer::Identity,
     request::{Call, Clock, Fit},
     state::State,
     time::Millis,
@@ -193,7 +194,12 @@ fn permits(loaded: &Loaded, arguments: &BTreeMap<String, Value>) -> bool {
     let mut apply = |event| state.apply(&Record { time: NOW, actor: Actor::System, event });
     apply(Event::Changed(Changed::Bundle { digest: bundle.digest, nodes: bundle.nodes() }));
     let accepted = [(tool.name.clone(), Accepted { digest: PIN, blob: PIN })].into();
-    apply(Event::Changed(Changed::Pins { connector: tool.connector.clone(), accepted }));
+    apply(Event::Changed(Changed::Pins {
+        connector: tool.connector.clone(),
+        accepted,
+        identity: Identity::Plain,
+        offer: Hash::default(),
+    }));
     apply(Event::Began(Box::new(Began {
         task: TaskId(1),
         run: RunId(1),

@@ -48,7 +48,12 @@ fn records(loaded: &Loaded, numbers: &[i64]) -> Vec<Record> {
     };
     let mut events = vec![
         Event::Changed(Change::Bundle { digest: bundle.digest, nodes: bundle.nodes() }),
-        Event::Changed(Change::Pins { connector: "shop".parse().unwrap(), accepted }),
+        Event::Changed(Change::Pins {
+            connector: "shop".parse().unwrap(),
+            accepted,
+            identity: portreeve_core::offer::Identity::Plain,
+            offer: Hash::default(),
+        }),
         Event::Began(Box::new(began)),
     ];
     for (number, effect) in numbers.iter().zip(1..) {

@@ -4,6 +4,7 @@ use super::{is_path, key, purpose, role, string};
 use crate::{bundle::compile, definition::Definition, finding::Finding, pins::pinned};
 use portreeve_core::{
     names::{Name, ToolName},
+    operation::Operation,
     policy::{Class, Connector, Role},
 };
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -44,7 +45,7 @@ pub fn adopt(
     let known = read(&line, None)?;
     let mut text = line;
     let mut notes = Vec::new();
-    for definition in definitions.values() {
+    for definition in definitions.values().filter(|definition| definition.name.is_tool()) {
         let tool = &definition.name;
         let Some(profile) = known.tools.get(tool) else {
             notes.push(format!("{tool} is not in the profile: nobody can use it before its class is said"));
@@ -73,17 +74,19 @@ pub fn adopt(
             roles.join(", ")
         );
     }
-    let gone: Vec<&str> =
-        known.tools.keys().map(ToolName::as_str).filter(|tool| !definitions.contains_key(*tool)).collect();
+    let is_pinned = |tool: &ToolName| tool.operation().is_none_or(Operation::is_pinned);
+    let is_gone = |tool: &ToolName| is_pinned(tool) && !definitions.contains_key(tool.as_str());
+    let gone: Vec<&str> = known.tools.keys().filter(|tool| is_gone(tool)).map(ToolName::as_str).collect();
     if !gone.is_empty() {
         notes.push(format!("the server does not offer {}", gone.join(", ")));
     }
     let pins = pinned(raw.iter().copied()).unwrap_or_default();
     let effective = read(&text, Some(pins))?;
-    let class = |tool: &ToolName| effective.tools.get(tool).map_or(Class::Escalate, |profile| profile.class);
+    let class = |tool: &ToolName| effective.profile(tool).class;
+    let tools = || definitions.values().filter(|definition| definition.name.is_tool());
     let classes: BTreeMap<ToolName, Class> =
-        definitions.values().map(|definition| (definition.name.clone(), class(&definition.name))).collect();
+        tools().map(|definition| (definition.name.clone(), class(&definition.name))).collect();
     let reads: Vec<&Definition> =
-        definitions.values().filter(|definition| classes.get(&definition.name) == Some(&Class::Read)).collect();
+        tools().filter(|definition| classes.get(&definition.name) == Some(&Class::Read)).collect();
     Ok(Adopted { text, purpose: purpose(connector, &reads), classes, notes })
 }

@@ -100,6 +100,22 @@ impl Gateway {
         self.answers.push(Answer { at, flight: id, effect, happened });
     }
 
+    /// Asks how a call stands; the answer is there at once
+    pub(super) fn ask_after(&mut self, permit: &Permit, tool: Tool, env: &mut Env) {
+        let effect = permit.effect();
+        let end = match self.may_leave(permit, env) {
+            Err(why) => End::NotSent { why: why.to_owned() },
+            Ok(()) => match env.deliver(effect, tool).1 {
+                Happened::Answered { ok, bytes, returned: _, .. } => {
+                    End::Done { ok, bytes, result: None, returned: BTreeMap::new(), process: None }
+                }
+                Happened::Pending { bytes, .. } => End::Pending { bytes, result: None },
+                _ => End::Unknown { why: "no answer".to_owned() },
+            },
+        };
+        self.settle(Settle::new(effect, end));
+    }
+
     /// Starts a child process; what became of the start may stay unknown
     fn spawn(&mut self, id: u64, permit: &Permit, connector: Name, env: &mut Env) {
         let effect = permit.effect();

@@ -66,6 +66,8 @@ impl Gateway {
                 let end = End::NotSent { why: "not needed any more".to_owned() };
                 self.settle(Settle::new(effect, end));
             }
+            (Who::Poll(tool), Reply::Permit(permit)) => self.ask_after(&permit, tool, env),
+            (Who::Poll(_), Reply::Refused(_)) => env.report.refusals += 1,
             (Who::Settle(effect), Reply::Recorded) => env.oracle.settled(effect),
             (Who::Stop(node) | Who::OwedStop(node), Reply::Recorded) => self.stopped(&node, env),
             (Who::Open { task, by_run }, Reply::Opened(_)) => {

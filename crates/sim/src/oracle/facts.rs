@@ -44,13 +44,16 @@ pub(super) struct Effect {
     pub(super) because: Option<(String, BTreeSet<String>)>,
     /// Steps that it matches in each task of its chain, counted again
     pub(super) charged: BTreeMap<String, BTreeSet<String>>,
+    /// Those of them that no earlier leg of the call was charged for
+    pub(super) counted: BTreeMap<String, BTreeSet<String>>,
     pub(super) settled: Option<End>,
     pub(super) stopped: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
-    Call { tool: String, arguments: BTreeMap<String, Value> },
+    Call { tool: String, arguments: BTreeMap<String, Value>, continues: Option<String> },
+    Poll { tool: String, of: String },
     Child { connector: String },
 }
 
@@ -76,9 +79,21 @@ impl Effect {
 
     pub(super) fn connector(&self) -> &str {
         match &self.kind {
-            Kind::Call { tool, .. } => tool.split_once('.').map_or("", |(connector, _)| connector),
+            Kind::Call { tool, .. } | Kind::Poll { tool, .. } => {
+                tool.split_once('.').map_or("", |(connector, _)| connector)
+            }
             Kind::Child { connector } => connector,
         }
+    }
+
+    /// Whether it counts among the calls of its task: the first leg of one
+    pub(super) fn is_first(&self) -> bool {
+        matches!(self.kind, Kind::Call { continues: None, .. })
+    }
+
+    /// Whether it is a call, a leg of one, or a look after one
+    pub(super) fn is_leg(&self) -> bool {
+        !matches!(self.kind, Kind::Child { .. })
     }
 
     pub(super) fn never_started(&self) -> bool {
@@ -138,6 +153,7 @@ impl Oracle {
             "admitted" => self.admitted(event, by_run.as_deref(), openings),
             "settled" => self.end(event, time),
             "changed" => self.changed(event),
+            "noted" => self.noted(event),
             _ => {}
         }
     }
@@ -220,7 +236,12 @@ impl Oracle {
                 let names = call.get("arguments").and_then(Value::as_object).into_iter().flatten();
                 let value = |name: &String| openings?.get(&format!("arguments.{name}")).cloned();
                 let arguments = names.map(|(name, _)| (name.clone(), value(name).unwrap_or(Value::Null))).collect();
-                Kind::Call { tool: string(call, "tool").unwrap_or_default(), arguments }
+                let continues = string(call, "continues");
+                Kind::Call { tool: string(call, "tool").unwrap_or_default(), arguments, continues }
+            }
+            Some((kind, poll)) if kind == "poll" => {
+                let text = |key| string(poll, key).unwrap_or_default();
+                Kind::Poll { tool: text("tool"), of: text("of") }
             }
             Some((_, child)) => Kind::Child { connector: string(child, "connector").unwrap_or_default() },
             None => return self.violated("I13", format!("{id} is admitted as nothing")),
@@ -246,6 +267,7 @@ impl Oracle {
             heard,
             because,
             charged: BTreeMap::new(),
+            counted: BTreeMap::new(),
             settled: None,
             stopped: None,
         };
@@ -272,7 +294,7 @@ impl Oracle {
         };
         let end = End { end: end.clone(), ok };
         let before = effect.settled.replace(end);
-        let (task, call) = (effect.task.clone(), matches!(effect.kind, Kind::Call { .. }));
+        let (task, call) = (effect.task.clone(), effect.is_leg());
         if call && let Some(before) = before {
             self.violated("I12", format!("{id} was settled again, after {}", before.end));
         }
@@ -284,7 +306,19 @@ impl Oracle {
         }
     }
 
+    fn noted(&mut self, event: &Value) {
+        let Some(seen) = event.get("discovered") else { return };
+        let identity = string(seen, "identity").unwrap_or_default();
+        if let Some(met) = string(seen, "connector").and_then(|connector| self.met.get_mut(&connector)) {
+            met.1 = identity;
+        }
+    }
+
     fn changed(&mut self, event: &Value) {
+        if let Some(pins) = event.get("pins") {
+            let identity = string(pins, "identity").unwrap_or_default();
+            self.met.insert(string(pins, "connector").unwrap_or_default(), (identity.clone(), identity));
+        }
         let Some(bundle) = event.get("bundle").or(event.get("back")) else { return };
         self.bundle = string(bundle, "digest").unwrap_or_default();
         if event.get("back").is_some() && !self.applied.contains(&self.bundle) {

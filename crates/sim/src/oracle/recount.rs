@@ -74,7 +74,13 @@ impl Oracle {
         if self.standing.get(&connector).copied().flatten().is_none() {
             wrong.push(("I2", format!("was admitted under {connector}, which is stopped")));
         }
+        if self.met.get(effect.connector()).is_none_or(|(accepted, seen)| accepted != seen) {
+            wrong.push(("I3", "was admitted although its connector is not the one that was accepted".to_owned()));
+        }
+        wrong.extend(self.misplaced(effect));
+        let earlier = self.legs(effect);
         let mut charged = BTreeMap::new();
+        let mut counted = BTreeMap::new();
         let mut outside = Vec::new();
         for link in self.chain(&effect.task) {
             let Some(task) = self.tasks.get(&link) else { continue };
@@ -93,6 +99,8 @@ impl Oracle {
                     }
                 }
             }
+            let before = |step: &&String| earlier.iter().any(|leg| fits_step(leg, &link, step));
+            counted.insert(link.clone(), steps.iter().filter(|step| !before(step)).cloned().collect());
             charged.insert(link, steps);
         }
         match &effect.because {
@@ -105,9 +113,49 @@ impl Oracle {
             }
         }
         effect.charged = charged;
+        effect.counted = counted;
         for (invariant, what) in wrong {
             self.violated(invariant, format!("{id} ({:?}) {what}", effect.kind));
         }
+    }
+
+    /// The legs of a call before this one
+    fn legs(&self, effect: &Effect) -> Vec<&Effect> {
+        let before = |effect: &Effect| match &effect.kind {
+            Kind::Call { continues: Some(of), .. } | Kind::Poll { of, .. } => self.effects.get(of),
+            _ => None,
+        };
+        std::iter::successors(before(effect), |leg| before(leg)).take(1_000).collect()
+    }
+
+    /// What is wrong with what a leg goes on with
+    fn misplaced(&self, effect: &Effect) -> Vec<(&'static str, String)> {
+        let (tool, of, uses_up) = match &effect.kind {
+            Kind::Call { tool, continues: Some(of), .. } => (tool, of, true),
+            Kind::Poll { tool, of } => (tool, of, false),
+            _ => return Vec::new(),
+        };
+        let Some(before) = self.effects.get(of) else {
+            return vec![("I3", format!("goes on with {of}, which nobody made"))];
+        };
+        let mut wrong = Vec::new();
+        let same = matches!(&before.kind, Kind::Call { tool: known, .. } if known == tool);
+        if before.task != effect.task || !same {
+            wrong.push(("I3", format!("goes on with {of}, which is another task's or tool's")));
+        }
+        if before.settled.as_ref().is_none_or(|settled| settled.end != "pending") {
+            wrong.push(("I12", format!("goes on with {of}, which was not answered so")));
+        }
+        let over = |other: &&Effect| match &other.kind {
+            Kind::Call { continues: Some(used), .. } => used == of && other.counts(),
+            Kind::Poll { of: used, .. } => used == of && other.settled.as_ref().is_some_and(|end| end.end == "done"),
+            _ => false,
+        };
+        if self.effects.values().any(|other| over(&other)) {
+            let what = if uses_up { "goes on with" } else { "asks after" };
+            wrong.push(("I12", format!("{what} {of}, which is used up")));
+        }
+        wrong
     }
 
     /// Outside decision points of a version without whose yes an effect was admitted
@@ -209,7 +257,7 @@ impl Oracle {
                 && path.iter().all(|link| self.tasks.get(*link).is_some_and(|task| task.ended.is_none()))
         };
         let open = self.effects.values().filter(|effect| effect.settled.is_none());
-        let open = open.filter(|effect| matches!(effect.kind, Kind::Call { .. }) && below(&effect.task));
+        let open = open.filter(|effect| effect.is_leg() && below(&effect.task));
         u32::try_from(open.count()).unwrap_or(u32::MAX)
     }
 
@@ -219,8 +267,11 @@ impl Oracle {
         if !version.connectors.contains(&effect.connector()) {
             return Err(Refuses::For("the connector is unknown".to_owned()));
         }
+        let paid = self.legs(effect);
+        let none = BTreeMap::new();
         let (tool, arguments) = match &effect.kind {
-            Kind::Call { tool, arguments } => (tool, arguments),
+            Kind::Call { tool, arguments, .. } => (tool, arguments),
+            Kind::Poll { tool, .. } => (tool, &none),
             Kind::Child { connector } => {
                 let named = spec.steps.iter().any(|step| step.tool.split('.').next() == Some(connector.as_str()));
                 let outside = || Refuses::Outside(BTreeSet::new(), "no step names the connector".to_owned());
@@ -233,12 +284,33 @@ impl Oracle {
         if TOOLS.iter().any(|(known, class)| known == tool && *class == Class::Escalate) {
             return Err(Refuses::For("its class is not open".to_owned()));
         }
+        if matches!(effect.kind, Kind::Poll { .. }) {
+            let named = spec.steps.iter().any(|step| step.tool == tool);
+            let outside = || Refuses::Outside(BTreeSet::new(), "no step names the tool".to_owned());
+            let steps = paid.iter().filter_map(|leg| leg.charged.get(id)).flatten().cloned().collect();
+            return if named { Ok(steps) } else { Err(outside()) };
+        }
         let earlier: Vec<&Effect> = self.effects.values().filter(|other| other.charged.contains_key(id)).collect();
-        let calls = earlier.iter().filter(|other| other.counts() && matches!(other.kind, Kind::Call { .. })).count();
+        let calls = earlier.iter().filter(|other| other.counts() && other.is_first()).count();
         let fitting = Self::fitting(spec, tool, arguments, &task.parameters, |name, succeeded| {
-            let used = earlier.iter().filter(|other| other.charged.get(id).is_some_and(|steps| steps.contains(name)));
+            let used = earlier.iter().filter(|other| {
+                let steps = if succeeded { &other.charged } else { &other.counted };
+                steps.get(id).is_some_and(|steps| steps.contains(name))
+            });
             used.filter(|other| if succeeded { other.succeeded() } else { other.counts() }).count()
         });
+        // What an earlier leg was charged for has order and count.
+        let fitting = match fitting {
+            Err(Refuses::Outside(fits, _))
+                if fits.iter().any(|step| paid.iter().any(|leg| fits_step(leg, id, step))) =>
+            {
+                Ok(fits)
+            }
+            fitting => fitting,
+        };
+        if !effect.is_first() {
+            return fitting;
+        }
         if spec.calls.is_some_and(|most| calls >= usize::try_from(most).unwrap_or(usize::MAX)) {
             let fits = match fitting {
                 Ok(fits) | Err(Refuses::Outside(fits, _)) => fits,
@@ -272,4 +344,9 @@ impl Oracle {
             Err(Refuses::Outside(steps, "no fitting step has order and count left".to_owned()))
         }
     }
+}
+
+/// Whether a leg was charged for a step in a task
+fn fits_step(leg: &Effect, link: &str, step: &str) -> bool {
+    leg.charged.get(link).is_some_and(|steps| steps.contains(step))
 }

@@ -9,6 +9,7 @@ use portreeve_core::{
     life::{Do, Happened, Life},
     names::{BootId, EffectId, MemoryId, Name, RunId, TaskId, Tool},
     node::{Node, Why},
+    offer::Identity,
     policy::Bundle,
     reason::{Reason, Word},
     request::{Call, Change, ChangeWhat, Clock, Fit, Open, Refusal, Request, Stop},
@@ -42,7 +43,10 @@ impl Pure {
         for connector in stage.world.bundle.connectors.keys().cloned().collect::<Vec<_>>() {
             let tools = stage.world.tools.iter().filter(|tool| tool.connector == connector);
             let definitions = tools.map(|tool| (tool.name.clone(), (definition(tool), Vec::new()))).collect();
-            stage.turn(Request::Change(Change { by: OWNER, what: ChangeWhat::Pins { connector, definitions } }));
+            stage.turn(Request::Change(Change {
+                by: OWNER,
+                what: ChangeWhat::Pins { connector, definitions, identity: Identity::Plain },
+            }));
         }
         Ok(stage)
     }

@@ -7,7 +7,8 @@ use portreeve_core::{
     hash::Hash,
     names::{EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool},
     node::{Node, Why},
-    request::{Call, Change, ChangeWhat, Fit, Grant, Open, Request, Saw, Start},
+    offer::Identity,
+    request::{Call, Change, ChangeWhat, Fit, Grant, Open, Poll, Request, Saw, Start},
     value::Value,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -21,7 +22,7 @@ impl World {
         for connector in ["shop", "files", "mail"].iter().filter_map(|name| name.parse::<Name>().ok()) {
             let definitions = definitions(&connector);
             let definitions = definitions.into_iter().map(|(name, digest)| (name, (digest, Vec::new()))).collect();
-            let what = ChangeWhat::Pins { connector, definitions };
+            let what = ChangeWhat::Pins { connector, definitions, identity: identity(false) };
             let Some(gateway) = &mut self.gateway else { return };
             gateway.change(Default::default(), Request::Change(Change { by: owner(), what }), &mut self.env);
         }
@@ -124,7 +125,41 @@ impl World {
         }
     }
 
+    /// An agent goes on with a call that was answered with a question, or asks how it stands; or tries to do so again,
+    /// in another task, or with another tool
+    fn agent_goes_on(&mut self) {
+        let Some(gateway) = &mut self.gateway else { return };
+        let env = &mut self.env;
+        let Some(mut call) = env.random.pick(&env.pending).cloned() else { return };
+        let of = call.effect;
+        call.effect = EffectId(env.id());
+        if env.random.chance(10)
+            && let Some(known) = env.random.pick(&env.known)
+        {
+            call.run = known.run;
+        }
+        if env.random.chance(40) {
+            let poll = Poll { effect: call.effect, run: call.run, of, method: "tasks/get".to_owned() };
+            env.trace(|| format!("{} asks after {of} as {}", poll.run, poll.effect));
+            return gateway.poll(poll, call.tool);
+        }
+        if env.random.chance(10)
+            && let Some(tool) = env.random.pick(&TOOLS).and_then(|(tool, _)| tool.parse().ok())
+        {
+            call.tool = tool;
+            call.fit.pin = definition(&call.tool);
+        }
+        call.answers.clear();
+        call.continues = Some(of);
+        env.report.calls += 1;
+        env.trace(|| format!("{} goes on with {of} as {}", call.run, call.effect));
+        gateway.call(call, env);
+    }
+
     fn agent_calls(&mut self) {
+        if !self.env.pending.is_empty() && self.env.random.chance(25) {
+            return self.agent_goes_on();
+        }
         let Some(known) = self.env.random.pick(&self.env.known).cloned() else { return };
         let tools = ["shop.get_order", "shop.get_order", "shop.refund", "shop.refund", "files.read"];
         let env = &mut self.env;
@@ -236,7 +271,8 @@ impl World {
             tools.values_mut().take(1).for_each(|digest| *digest = Hash::of(b"changed"));
         }
         if let Some(gateway) = &mut self.gateway {
-            gateway.note(Request::Saw(Saw { connector, tools }));
+            let identity = identity(self.env.random.chance(10));
+            gateway.note(Request::Saw(Saw { connector, tools, identity }));
         }
     }
 }
@@ -267,6 +303,11 @@ pub(super) fn arguments(tool: &str, order: &str, amount: u64) -> BTreeMap<String
 
 pub(super) fn owner() -> Actor {
     Actor::Owner { user: None }
+}
+
+/// Who a connector is, or somebody in its place
+fn identity(other: bool) -> Identity {
+    Identity::Tls(Hash::of(if other { b"other" } else { b"known" }))
 }
 
 /// The digest of a tool's accepted definition

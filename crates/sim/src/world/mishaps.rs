@@ -75,12 +75,16 @@ impl World {
     }
 
     /// Keeps a snapshot of a state that is durable
-    fn keep_snapshot(&mut self) {
+    pub(super) fn keep_snapshot(&mut self) {
         let durable = u64::try_from(self.env.disk.durable(0).len()).unwrap_or_default();
         if let Some(gateway) = &self.gateway
             && gateway.engine.state().head().n == durable
         {
-            self.env.cache.keep(gateway.engine.state());
+            if self.env.sabotage(Sabotage::KeepPending) {
+                self.env.cache.keep_pending(gateway.engine.state());
+            } else {
+                self.env.cache.keep(gateway.engine.state());
+            }
             if self.env.sabotage(Sabotage::LongerGrants) {
                 self.env.cache.prolong_grants();
             }

@@ -6,6 +6,7 @@ use portreeve_core::{
     hash::Hash,
     names::{BootId, EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool},
     node::{Node, Why},
+    offer::Identity,
     path::FieldPath,
     pattern::{Operand, Pattern},
     policy::{
@@ -13,7 +14,7 @@ use portreeve_core::{
         Reach, Usage, Users,
     },
     reason::{Reason, Word},
-    request::{Call, Change, ChangeWhat, Clock, Fit, Grant, Open, Request, Settle, Stop},
+    request::{Call, Change, ChangeWhat, Clock, Fit, Grant, Open, Poll, Request, Settle, Stop},
     rules::{Question, Rules},
     state::State,
     time::Millis,
@@ -37,6 +38,24 @@ pub(crate) enum Want {
     Settle {
         ago: u8,
         ok: Option<bool>,
+    },
+    /// The same, answered with a question
+    Pending {
+        ago: u8,
+    },
+    /// The same, and nobody knows
+    Unknown {
+        ago: u8,
+    },
+    /// A leg that goes on with an effect
+    GoOn {
+        call: Called,
+        of: u64,
+    },
+    /// A look at how an effect stands
+    Poll {
+        run: u8,
+        of: u64,
     },
     Stop(u8),
     StopAgent,
@@ -64,6 +83,11 @@ impl Called {
     /// A call without arguments
     pub(crate) fn plain(run: u8, tool: usize) -> Self {
         Self { run, tool, arguments: BTreeMap::new() }
+    }
+
+    /// A call with one argument
+    pub(crate) fn with(run: u8, tool: usize, name: &str, value: &str) -> Self {
+        Self { run, tool, arguments: BTreeMap::from([(name.to_owned(), value.parse().unwrap())]) }
     }
 
     pub(crate) fn request(self, effect: EffectId) -> Call {
@@ -108,7 +132,8 @@ impl Door {
             let tools = (0..TOOLS.len()).map(tool).filter(|tool| tool.connector.as_str() == connector);
             let definitions =
                 tools.map(|tool| (tool.name.clone(), (Hash::of(tool.to_string().as_bytes()), Vec::new()))).collect();
-            let what = ChangeWhat::Pins { connector: connector.parse().unwrap(), definitions };
+            let what =
+                ChangeWhat::Pins { connector: connector.parse().unwrap(), definitions, identity: Identity::Plain };
             door.turn(Request::Change(Change { by: OWNER, what }));
         }
         door.ask(Want::Open { task: 1, run: 1, parent: None });
@@ -166,6 +191,23 @@ impl Door {
                 };
                 Request::Settle(Settle { result: Some(Hash::of(b"answer")), ..Settle::new(effect, end) })
             }
+            Want::Pending { ago } => {
+                let effect = EffectId(self.effects.saturating_sub(u64::from(ago)));
+                Request::Settle(Settle::new(effect, End::Pending { bytes: 1, result: None }))
+            }
+            Want::Unknown { ago } => {
+                let effect = EffectId(self.effects.saturating_sub(u64::from(ago)));
+                Request::Settle(Settle::new(effect, End::Unknown { why: "test".to_owned() }))
+            }
+            Want::GoOn { call, of } => {
+                self.effects += 1;
+                Request::Call(Call { continues: Some(EffectId(of)), ..call.request(EffectId(self.effects)) })
+            }
+            Want::Poll { run, of } => {
+                self.effects += 1;
+                let (effect, run) = (EffectId(self.effects), RunId(u64::from(run)));
+                Request::Poll(Poll { effect, run, of: EffectId(of), method: "tasks/get".to_owned() })
+            }
             Want::Stop(task) => stop(Node::Task(TaskId(u64::from(task)))),
             Want::StopAgent => stop(Node::Agent(name("bot"))),
             Want::Observe { on, ms } => {
@@ -213,6 +255,16 @@ const START: i64 = 1_800_000_000_000;
 
 /// A policy with these entries and the rules of these numbers; its digest does not tell them apart
 pub(crate) fn bundle(entries: &[Entry], rules: &[usize]) -> Arc<Bundle> {
+    let bytes = Bytes { arguments: Some(90), results: Some(6) };
+    limited(entries, rules, Some(9), bytes)
+}
+
+/// A policy with these entries that bounds neither calls nor bytes
+pub(crate) fn unbounded(entries: &[Entry]) -> Arc<Bundle> {
+    limited(entries, &[], None, Bytes::default())
+}
+
+fn limited(entries: &[Entry], rules: &[usize], calls: Option<u32>, bytes: Bytes) -> Arc<Bundle> {
     let connector = |connector: &str| {
         let tools = (0..TOOLS.len()).map(tool).filter(|tool| tool.connector.as_str() == connector);
         let profile = Profile::new(Class::Read);
@@ -228,9 +280,9 @@ pub(crate) fn bundle(entries: &[Entry], rules: &[usize]) -> Arc<Bundle> {
             expires_after_ms: 60_000,
             idle_after_ms: Some(20_000),
             standing: [Class::Read].into(),
-            calls: Some(9),
+            calls,
             ceiling: None,
-            bytes: Bytes { arguments: Some(90), results: Some(6) },
+            bytes,
             on_hold: OnHold::Deny,
         },
         BTreeMap::from([(name("p"), Parameter { kind: Kind::Decimal { min: None, max: None }, default: None })]),
@@ -341,6 +393,9 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Want>> {
     let want = prop_oneof![
         8 => call().prop_map(Want::Call),
         4 => (0..3u8, prop::option::of(any::<bool>())).prop_map(|(ago, ok)| Want::Settle { ago, ok }),
+        1 => (0..3u8).prop_map(|ago| Want::Pending { ago }),
+        1 => (call(), 1..12u64).prop_map(|(call, of)| Want::GoOn { call, of }),
+        1 => (1..4u8, 1..12u64).prop_map(|(run, of)| Want::Poll { run, of }),
         3 => (1..4u8, 1..4u8, parent).prop_map(|(task, run, parent)| Want::Open { task, run, parent }),
         1 => (1..4u8).prop_map(Want::Stop),
         1 => Just(Want::Policy),

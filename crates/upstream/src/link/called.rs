@@ -134,7 +134,7 @@ pub const STREAM_BYTES_MAX: u64 = 1 << 30;
 /// A long answer that is still arriving; dropping it closes the connection, and the call is lost
 #[derive(Debug)]
 pub struct Flowing {
-    pub(super) source: Source,
+    pub(super) source: Box<Source>,
     pub(super) own: u64,
     pub(super) under_way: UnderWay,
     /// How long the connector may be silent
@@ -170,7 +170,7 @@ pub struct Passage {
 
 #[derive(Debug)]
 struct Going {
-    source: Source,
+    source: Box<Source>,
     flow: Flow,
     under_way: UnderWay,
     left: u64,

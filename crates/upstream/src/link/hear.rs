@@ -73,10 +73,15 @@ impl Hearing<'_> {
         gate: &Arc<Gate>,
     ) -> Result<Posted, Trouble> {
         let mut exchange = self.session.post(self.http, message, mirrored, gate).await?;
+        // Only for a long message may there be something left that has not left.
+        let left = exchange.keep;
         let (status, session) = (exchange.status, exchange.headers.get(SESSION).cloned());
         let streamed = status.is_success() && exchange.is_stream();
         let heard =
             if streamed { self.stream(exchange).await? } else { self.body(&mut exchange).await?.give(exchange) };
+        if left && matches!(heard, Heard::Long(_)) {
+            gate.leave();
+        }
         Ok(Posted { status, session, heard })
     }
 

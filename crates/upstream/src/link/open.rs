@@ -16,10 +16,10 @@ use portreeve_mcp::{
     client::{self, Discovered, Hello},
     version::{Era, Version},
 };
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 /// How long the answer to the first message may take: some legacy servers leave what they do not know without any
-const PROBE: Duration = Duration::from_secs(10);
+const PROBE: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
 /// The ids of the messages before a link is ready
 const PROBE_ID: u64 = 0;
 const INITIALIZE_ID: u64 = 1;
@@ -81,21 +81,35 @@ impl Link {
     }
 
     async fn shake_hands(child: &Arc<Child>, can: Can) -> Result<(Self, Offer), Unready> {
-        let ask = |id, message, within| child.ask(id, message, None, nobody(within));
-        // Any error and silence mean the legacy era (2026-07-28, stdio); a process that is gone does not.
-        let discovered = match ask(PROBE_ID, client::discover(PROBE_ID, can), PROBE).await {
-            Ok(answer) => understood(client::read_discover(&answer, &limits()))?,
-            Err(Failure::Lost(_)) if !child.is_gone() => None,
-            Err(failure) => return Err(Unready::Failure(failure)),
+        let discover = client::discover(PROBE_ID, can);
+        let initialize = client::initialize(INITIALIZE_ID, Version::LATEST_LEGACY, can);
+        let mut probe = pin!(child.ask(PROBE_ID, discover, None, nobody(READY)));
+        let (hello, silent) = match tokio::time::timeout(PROBE, &mut probe).await {
+            Ok(answer) => (of_probe(child, answer)?, false),
+            Err(_) => (None, true),
         };
-        let hello = match discovered {
+        let hello = match hello {
             Some(hello) => hello,
             None => {
-                let message = client::initialize(INITIALIZE_ID, Version::LATEST_LEGACY, can);
-                let answer = ask(INITIALIZE_ID, message, READY).await.map_err(Unready::Failure)?;
-                let hello = client::read_initialize(&answer, &limits()).map_err(Unready::Answer)?;
-                child.tell(client::initialized()).await;
-                hello
+                let mut shaken = pin!(child.ask(INITIALIZE_ID, initialize, None, nobody(READY)));
+                let answer = tokio::select! {
+                    biased;
+                    // A modern server that took its time to start.
+                    late = &mut probe, if silent => match of_probe(child, late)? {
+                        Some(hello) => Err(hello),
+                        None => Ok(shaken.await),
+                    },
+                    answer = &mut shaken => Ok(answer),
+                };
+                match answer {
+                    Err(hello) => hello,
+                    Ok(answer) => {
+                        let answer = answer.map_err(Unready::Failure)?;
+                        let hello = client::read_initialize(&answer, &limits()).map_err(Unready::Answer)?;
+                        child.tell(client::initialized()).await;
+                        hello
+                    }
+                }
             }
         };
         child.room().settle(hello.version, can);
@@ -105,6 +119,17 @@ impl Link {
     async fn ready(self) -> Result<(Self, Offer), Unready> {
         let offer = self.offer().await?;
         Ok((self, offer))
+    }
+}
+
+/// What a child says to the modern era; nothing if it is of the other one
+///
+/// Any error and silence mean the legacy era (2026-07-28, stdio); a process that is gone does not.
+fn of_probe(child: &Child, answer: Result<Vec<u8>, Failure>) -> Result<Option<Hello>, Unready> {
+    match answer {
+        Ok(answer) => understood(client::read_discover(&answer, &limits())),
+        Err(Failure::Lost(_)) if !child.is_gone() => Ok(None),
+        Err(failure) => Err(Unready::Failure(failure)),
     }
 }
 

@@ -120,7 +120,7 @@ impl Link {
             }
             Heard::Long(source) => {
                 let (own, silence, bytes_max) = (id, within, sending.bytes_max);
-                Ok(Called::Long(Flowing { source: *source, own, under_way, silence, bytes_max }))
+                Ok(Called::Long(Flowing { source, own, under_way, silence, bytes_max }))
             }
         }
     }

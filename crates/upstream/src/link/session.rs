@@ -41,7 +41,8 @@ impl Session {
 
     /// The headers of the session itself
     pub(crate) fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
-        let version = self.version.filter(|version| version.era() == Era::Legacy);
+        // 2025-03-26 does not know the header.
+        let version = self.version.filter(|version| version.era() == Era::Legacy && *version != Version::March2025);
         let version = version.map(|version| (VERSION, HeaderValue::from_static(version.as_str())));
         let id = self.id.clone().map(|id| (SESSION, id));
         version.into_iter().chain(id).collect()

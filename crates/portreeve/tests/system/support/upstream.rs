@@ -368,6 +368,14 @@ fn take(shared: &Arc<Shared>, wire: &mut Wire, line: String, headers: Head, mess
             wire.answer(&json!({ "tools": tools }).to_string());
         }
         "tools/call" => wire.answer(DONE),
+        // It is of the era that begins with `initialize`.
+        "server/discover" => {
+            let error = format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":{},\"error\":{{\"code\":-32601,\"message\":\"Method not found\"}}}}",
+                wire.id
+            );
+            wire.message(error.as_bytes());
+        }
         _ => wire.nothing(),
     }
 }
