@@ -28,6 +28,7 @@ mod modes;
 mod orphans;
 mod outside;
 mod profiles;
+mod rust_client;
 mod servers;
 mod stop;
 mod support;
