@@ -53,9 +53,11 @@ fn tools(loaded: &Loaded) -> BTreeSet<String> {
     loaded.bundle.connectors[&server].tools.keys().map(ToolName::to_string).collect()
 }
 
+/// Definitions of tools by their names; prompts and what a server says of itself have no class
 fn defined(pins: &str) -> BTreeMap<String, serde_json::Value> {
     let pins: Vec<serde_json::Value> = serde_json::from_str(pins).unwrap();
-    pins.into_iter().map(|tool| (tool["name"].as_str().unwrap().to_owned(), tool)).collect()
+    let named = pins.into_iter().map(|tool| (tool["name"].as_str().unwrap().to_owned(), tool));
+    named.filter(|(name, _)| !["prompts/get", "server/discover"].contains(&name.as_str())).collect()
 }
 
 #[test]
