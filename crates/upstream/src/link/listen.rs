@@ -5,7 +5,7 @@
 
 use super::{
     Back, Carrier, FAREWELL, Hello, Inner, Link, READY, Session, Sessions, failed,
-    hear::{RETRY, RETRY_MAX, RETRY_MIN, WHOLE_BYTES_MAX},
+    hear::{RETRY, RETRY_MAX, RETRY_MIN},
     open::nobody,
     send::Way,
 };
@@ -15,7 +15,7 @@ use crate::{
     latch::Pass,
     patience::Patience,
     pieces::{Piece, Pieces},
-    room::{ANSWER_BYTES_MAX, Listener, Listens, Room, parts, refusal},
+    room::{ANSWER_BYTES_MAX, Listener, Listens, Room, WHOLE_BYTES_MAX, parts, refusal},
 };
 use http::{HeaderValue, Method as Verb, StatusCode};
 use portreeve_core::json::{self, Json};
@@ -176,7 +176,7 @@ impl Inner {
         let id = self.id();
         let body = self.says().subscribe(id, Method::Subscribe, uri);
         let answer = match &self.carrier {
-            Carrier::Child(child) => child.ask(id, body, Some(pass), nobody(READY)).await?,
+            Carrier::Child(child) => child.ask(id, body, Some(pass), nobody(READY)).await?.whole()?,
             Carrier::Http { http, sessions } => {
                 let way = Way { http, sessions, id, body, mirrored: &[], whole: true };
                 self.call(way, pass, nobody(READY)).await?.whole().map_err(Failure::Lost)?
