@@ -83,7 +83,7 @@ impl Error {
 }
 
 /// Members that mean something in an envelope
-const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+pub(crate) const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
 impl<'a> Message<'a> {
     /// Reads exactly one message

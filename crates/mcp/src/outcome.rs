@@ -90,7 +90,7 @@ pub const STATE_BYTES_MAX: usize = 64 << 10;
 pub const TASK_BYTES_MAX: usize = 1024;
 
 /// Members of a result by which something is decided, here or at the client
-const DECIDING: [&str; 10] = [
+pub(crate) const DECIDING: [&str; 10] = [
     "resultType",
     "inputRequests",
     "requestState",

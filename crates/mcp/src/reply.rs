@@ -287,3 +287,6 @@ fn refusal_data(reasons: &[Reason]) -> Value {
         "words": reasons.iter().map(|reason| reason.word).collect::<std::collections::BTreeSet<_>>(),
     })
 }
+
+#[cfg(test)]
+mod tests;
