@@ -8,7 +8,7 @@ use crate::{
     http::Failure,
     identity::{self, Identity, Mismatch},
     keeper::{Stat, descendants, machine_boot},
-    latch::Pass,
+    latch::{Pass, Withdrawal},
     line::{Beginning, PIECES_MAX, beginning},
     link::Back,
     patience::Patience,
@@ -192,6 +192,8 @@ impl Child {
         let _entered = self.room.enter(id, caller).ok_or_else(gone)?;
         let (sent_sender, sent) = oneshot::channel();
         let withdrawal = pass.as_ref().map(Pass::withdrawal);
+        // Whoever stops waiting has not begun to send what is still waiting to be written.
+        let _unsent = Unsent(withdrawal.clone());
         let exchange = async {
             self.out.send(Out { line, pass, sent: sent_sender }).await.map_err(|_| gone())?;
             sent.await.map_err(|_| Failure::Lost("the server's process ended".to_owned()))??;
@@ -226,6 +228,15 @@ impl Child {
     pub async fn end(&self) {
         let _ = self.end.send(true);
         self.gone().await;
+    }
+}
+
+/// Takes a message back, unless it has begun to leave
+struct Unsent(Option<Withdrawal>);
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        let _ = self.0.take().is_some_and(|withdrawal| withdrawal.withdraw());
     }
 }
 

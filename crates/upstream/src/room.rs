@@ -233,6 +233,7 @@ impl Room {
             tracing::debug!(%why, "a connector asked what the client cannot be asked");
             return refuse("the client cannot do this");
         }
+        inside.asked.retain(|_, open| !open.is_closed());
         let can = inside.asked.len() < ASKED_MAX && !inside.asked.contains_key(id);
         let Some((events, patience)) = inside.caller(of).filter(|_| can) else {
             return refuse("no call is under way that could be asked about");
@@ -247,7 +248,6 @@ impl Room {
             withdrawn: Some(withdrawn),
             _open: patience.question(),
         };
-        inside.asked.retain(|_, open| !open.is_closed());
         inside.asked.insert(id.to_owned(), withdraw);
         drop(inside);
         // A question that has no room is dropped here, and so declined.

@@ -130,7 +130,7 @@ impl Hearing<'_> {
                 Piece::Data(data) => {
                     event.extend_from_slice(&data);
                     if event.len() > WHOLE_BYTES_MAX && !self.whole {
-                        let rest = Rest::Http { exchange, pieces: Some(pieces), waiting };
+                        let rest = Rest::Http { exchange: Box::new(exchange), pieces: Some(pieces), waiting };
                         return Ok(Heard::Long(Box::new(Source { begun: Some(event.into()), rest })));
                     }
                     if event.len() > ANSWER_BYTES_MAX {
@@ -205,7 +205,7 @@ impl Begun {
                 Heard::Whole(message)
             }
             Self::Long(begun) => {
-                let rest = Rest::Http { exchange, pieces: None, waiting: VecDeque::new() };
+                let rest = Rest::Http { exchange: Box::new(exchange), pieces: None, waiting: VecDeque::new() };
                 Heard::Long(Box::new(Source { begun: Some(begun.into()), rest }))
             }
         }
@@ -233,7 +233,7 @@ pub(crate) struct Source {
 #[derive(Debug)]
 enum Rest {
     Http {
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         /// If it stands in a stream of events
         pieces: Option<Pieces>,
         waiting: VecDeque<Piece>,

@@ -120,11 +120,18 @@ impl Link {
                     unsolicited_for(http, sessions, &inner.room);
                 }
                 let mut until = Until::Unsubscribed(Arc::clone(inner), Vec::new());
+                // Who holds the withdrawal of the first one is told truly whether anything left.
+                let mut pass = pass;
                 for uri in &filter.uris {
-                    inner.subscribe(uri, pass.again()).await?;
-                    if let Until::Unsubscribed(_, uris) = &mut until {
-                        uris.push(uri.clone());
-                    }
+                    let next = pass.again();
+                    let subscribed = inner.subscribe(uri, std::mem::replace(&mut pass, next)).await;
+                    let Until::Unsubscribed(_, before) = &mut until else { break };
+                    subscribed.map_err(|failure| match failure {
+                        // Of what was permitted as one, a part has left.
+                        Failure::NotSent(why) if !before.is_empty() => Failure::Lost(why),
+                        failure => failure,
+                    })?;
+                    before.push(uri.clone());
                 }
                 return Ok(Listening { honoured: filter, ended, _listens: listens, _until: until });
             }
