@@ -1,7 +1,7 @@
 //! The links of each run, and the children behind them.
 //!
 //! A link is made when the first call that is permitted needs it, and ends with its run. It is never shared
-//! between runs.
+//! between runs, nor between clients of one run that can do different things for a server.
 
 use crate::{
     catalogue::Catalogue,
@@ -16,6 +16,7 @@ use portreeve_core::{
     names::{EffectId, Name, RunId, ToolName},
     node::{Node, Why},
     offer::Identity,
+    operation::Operation,
     policy::{Connector, Reach},
     reason::Reason,
     request::{Probed, Request, Saw, Settle, Start, Stop},
@@ -47,7 +48,7 @@ pub struct Links {
     /// The program that keeps children, and the folder in which they run
     launch: (PathBuf, PathBuf),
     // Each held only for a look-up, never across an await.
-    slots: Mutex<HashMap<(RunId, Name), Arc<Slot>>>,
+    slots: Mutex<HashMap<(RunId, Name, Can), Arc<Slot>>>,
     children: Mutex<HashMap<EffectId, Arc<Child>>>,
     endpoints: Mutex<HashMap<String, Arc<Http>>>,
 }
@@ -78,6 +79,8 @@ pub enum Unready {
     Unreachable(String),
 }
 
+/// Kinds of clients of one run that may have links to one connector at once
+const KINDS_MAX: usize = 8;
 /// Links that one run may make to one connector within a minute: a server that keeps dying is left alone
 const MADE_PER_MINUTE_MAX: usize = 5;
 /// How long a listing is believed before a call: a changed definition is noticed this soon at the latest
@@ -110,8 +113,8 @@ impl Links {
 
     /// The link of a run to a connector, if it is ready to be called
     #[must_use]
-    pub fn ready(&self, run: RunId, connector: &Name) -> Option<Arc<Link>> {
-        let slot = Arc::clone(self.slots().get(&(run, connector.clone()))?);
+    pub fn ready(&self, run: RunId, connector: &Name, can: Can) -> Option<Arc<Link>> {
+        let slot = Arc::clone(self.slots().get(&(run, connector.clone(), can))?);
         let view = self.catalogue.view();
         let reach = &view.bundle.as_ref()?.connectors.get(connector)?.reach;
         slot.ready(reach, self.clock.now())
@@ -121,9 +124,9 @@ impl Links {
     ///
     /// # Errors
     /// [`Unready`]
-    pub async fn prepare(self: &Arc<Self>, run: RunId, name: &Name) -> Result<Arc<Link>, Unready> {
+    pub async fn prepare(self: &Arc<Self>, run: RunId, name: &Name, can: Can) -> Result<Arc<Link>, Unready> {
         let reach = self.connector(name)?.reach;
-        let slot = Arc::clone(self.slots().entry((run, name.clone())).or_default());
+        let slot = self.slot(run, name, can)?;
         let mut made = slot.making.lock().await;
         if let Some(link) = slot.ready(&reach, self.clock.now()) {
             return Ok(link);
@@ -152,7 +155,7 @@ impl Links {
                     return Err(Unready::Unreachable("it keeps ending; wait a minute".to_owned()));
                 }
                 made.push_back(now);
-                self.make(run, name, reach).await?
+                self.make((run, can), name, reach).await?
             }
         };
         self.saw(name, Some(&offer), ready.link.identity()).await;
@@ -170,17 +173,50 @@ impl Links {
         }
     }
 
-    async fn make(self: &Arc<Self>, run: RunId, name: &Name, reach: Reach) -> Result<(Ready, Offer), Unready> {
+    fn slot(&self, run: RunId, name: &Name, can: Can) -> Result<Arc<Slot>, Unready> {
+        let mut slots = self.slots();
+        let key = (run, name.clone(), can);
+        if !slots.contains_key(&key)
+            && slots.keys().filter(|(of, connector, _)| (*of, connector) == (run, name)).count() >= KINDS_MAX
+        {
+            return Err(Unready::Unreachable("too many kinds of clients of this task use it".to_owned()));
+        }
+        Ok(Arc::clone(slots.entry(key).or_default()))
+    }
+
+    /// What a connector is told that its client can do: no more than the task lets it ask for
+    async fn told(&self, run: RunId, name: &Name, can: Can) -> Can {
+        if can == Can::NONE {
+            return can;
+        }
+        let (of, clock) = (name.clone(), self.clock.read());
+        let listed = self.door.ask(move |engine| engine.listed(run, &of, clock)).await;
+        let operations = listed.and_then(Result::ok).map(|listed| listed.operations).unwrap_or_default();
+        let asks = operations.into_iter().map(|operation| match operation {
+            Operation::Elicit => Can::FORM.and(Can::URL),
+            Operation::Sample => Can::SAMPLE.and(Can::SAMPLE_TOOLS).and(Can::SAMPLE_CONTEXT),
+            Operation::ListRoots => Can::ROOTS.and(Can::ROOTS_CHANGED),
+            _ => Can::NONE,
+        });
+        can.within(asks.fold(Can::TASKS.and(Can::UI), Can::and))
+    }
+
+    async fn make(
+        self: &Arc<Self>,
+        (run, can): (RunId, Can),
+        name: &Name,
+        reach: Reach,
+    ) -> Result<(Ready, Offer), Unready> {
+        let can = self.told(run, name, can).await;
         let (link, child, offer) = match &reach {
             Reach::Http { url } => {
                 let http = self.endpoint(url)?;
-                let (link, offer) = Link::over_http(http, Can::NONE)
-                    .await
-                    .map_err(|unready| Unready::Unreachable(unready.to_string()))?;
+                let (link, offer) =
+                    Link::over_http(http, can).await.map_err(|unready| Unready::Unreachable(unready.to_string()))?;
                 (link, None, offer)
             }
             Reach::Stdio { command, env } => {
-                let (link, child, offer) = self.start(run, name, command, env).await?;
+                let (link, child, offer) = self.start((run, can), name, command, env).await?;
                 (link, Some(child), offer)
             }
         };
@@ -190,7 +226,7 @@ impl Links {
     /// Starts a child: an effect, admitted before and settled after
     async fn start(
         self: &Arc<Self>,
-        run: RunId,
+        (run, can): (RunId, Can),
         connector: &Name,
         command: &[String],
         env: &BTreeMap<String, String>,
@@ -224,7 +260,7 @@ impl Links {
         let process = Some(child.process().clone());
         let end = End::Done { ok: true, bytes: 0, result: None, returned: BTreeMap::new(), process };
         self.door.later(Request::Settle(Settle::new(effect, end)));
-        match Link::over_child(child, Can::NONE).await {
+        match Link::over_child(child, can).await {
             Ok((link, offer)) => Ok((link, effect, offer)),
             Err(unready) => {
                 self.reaped(effect, Why::Gone).await;
@@ -309,7 +345,18 @@ impl Links {
 
     /// Lets go of the links of a run that is over
     pub fn forget(&self, run: RunId) {
-        self.slots().retain(|(of, _), _| *of != run);
+        let gone: Vec<Arc<Slot>> = {
+            let mut slots = self.slots();
+            let gone = slots.iter().filter(|((of, ..), _)| *of == run).map(|(_, slot)| Arc::clone(slot)).collect();
+            slots.retain(|(of, ..), _| *of != run);
+            gone
+        };
+        for ready in gone.into_iter().filter_map(|slot| slot.take()) {
+            // A server is told that its session is over; a child ends by the stop that was recorded.
+            if ready.child.is_none() {
+                tokio::spawn(async move { ready.link.end().await });
+            }
+        }
     }
 
     /// Ends every child, when the process ends
@@ -341,7 +388,7 @@ impl Links {
         Launch { keeper, command: command.to_vec(), env: env.clone(), folder, expected: None }
     }
 
-    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<(RunId, Name), Arc<Slot>>> {
+    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<(RunId, Name, Can), Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

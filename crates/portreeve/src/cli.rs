@@ -131,8 +131,8 @@ pub(crate) struct Exec {
 
 #[derive(Debug, Args)]
 pub(crate) struct Bridge {
-    /// The connector to speak to
-    pub(crate) connector: Name,
+    /// The connector to speak to [default: all of the task, with names like connector__tool]
+    pub(crate) connector: Option<Name>,
     /// The task [default: the one of `exec` around this process]
     #[arg(long)]
     pub(crate) task: Option<TaskId>,

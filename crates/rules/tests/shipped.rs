@@ -53,9 +53,17 @@ fn tools(loaded: &Loaded) -> BTreeSet<String> {
     loaded.bundle.connectors[&server].tools.keys().map(ToolName::to_string).collect()
 }
 
-fn defined(pins: &str) -> BTreeMap<String, serde_json::Value> {
+/// Everything that was accepted, by its name
+fn accepted(pins: &str) -> BTreeMap<String, serde_json::Value> {
     let pins: Vec<serde_json::Value> = serde_json::from_str(pins).unwrap();
     pins.into_iter().map(|tool| (tool["name"].as_str().unwrap().to_owned(), tool)).collect()
+}
+
+/// Definitions of tools by their names; prompts and what a server says of itself have no class
+fn defined(pins: &str) -> BTreeMap<String, serde_json::Value> {
+    let mut tools = accepted(pins);
+    tools.retain(|name, _| !["prompts/get", "server/discover"].contains(&name.as_str()));
+    tools
 }
 
 #[test]
@@ -82,7 +90,7 @@ fn definitions_are_kept_in_one_form() {
         for name in names(&policies().join(folder)) {
             let path = policies().join(format!("{folder}/{name}.json"));
             let text = read(&path);
-            let raw: Vec<String> = defined(&text).values().map(ToString::to_string).collect();
+            let raw: Vec<String> = accepted(&text).values().map(ToString::to_string).collect();
             let written = pinned(raw.iter().map(String::as_str)).unwrap();
             if std::env::var_os("UPDATE").is_some() {
                 fs::write(&path, written).unwrap();

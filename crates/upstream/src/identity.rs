@@ -41,7 +41,9 @@ pub fn check(expected: Option<Identity>, seen: Identity) -> Result<Identity, Mis
 
 /// The digest of what a command starts
 ///
-/// Reads whole files, and so blocks; what was read before is known by its file's number, size and times.
+/// Reads whole files, and so blocks; what was read before is known by its file's number, size and times. It says who is
+/// started as long as nobody exchanges the file in the same moment, and nothing of what the program loads by itself: of
+/// `npx`, `uvx` and `python -m` it is only the runner.
 ///
 /// # Errors
 /// The program is not found, or cannot be read.

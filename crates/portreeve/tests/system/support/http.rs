@@ -31,6 +31,16 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
+    /// The messages of the body, one or a stream of them
+    pub(crate) fn messages(&self) -> Vec<String> {
+        let body = std::str::from_utf8(&self.body).unwrap();
+        if !self.header("content-type").unwrap_or_default().starts_with("text/event-stream") {
+            return vec![body.to_owned()];
+        }
+        let data = body.lines().filter_map(|line| line.strip_prefix("data:"));
+        data.map(|data| data.trim_start().to_owned()).filter(|data| !data.is_empty()).collect()
+    }
+
     /// The code of the JSON-RPC error in the body
     pub(crate) fn code(&self) -> Option<i64> {
         self.json().pointer("/error/code").and_then(Value::as_i64)
@@ -107,9 +117,29 @@ fn read(answer: &[u8]) -> Option<Response> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let length = headers.iter().find(|(name, _)| name == "content-length");
-    let length: usize = length.and_then(|(_, value)| value.parse().ok())?;
-    let body = answer[end + 4..].to_vec();
+    let header = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let rest = &answer[end + 4..];
     // Cut short, it is no answer.
-    (body.len() == length).then_some(Response { status, headers, body })
+    let body = if header("transfer-encoding") == Some("chunked") {
+        unchunked(rest)?
+    } else {
+        let length: usize = header("content-length")?.parse().ok()?;
+        (rest.len() == length).then(|| rest.to_vec())?
+    };
+    Some(Response { status, headers, body })
+}
+
+/// The chunks of a body put together; `None` if the last one is missing
+fn unchunked(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = rest.windows(2).position(|window| window == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(rest.get(..line)?).ok()?, 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        let chunk = rest.get(line + 2..)?;
+        body.extend_from_slice(chunk.get(..size)?);
+        rest = chunk.get(size + 2..)?;
+    }
 }
