@@ -117,15 +117,6 @@ const READY: Duration = Duration::from_secs(60);
 const FAREWELL: Duration = Duration::from_secs(5);
 
 impl Link {
-    /// Who is at the other end
-    #[must_use]
-    pub fn identity(&self) -> Identity {
-        match &self.inner.carrier {
-            Carrier::Http { http, .. } => http.identity().unwrap_or_default(),
-            Carrier::Child(child) => child.identity(),
-        }
-    }
-
     fn new(carrier: Carrier, hello: Hello, can: Can, room: Arc<Room>) -> Self {
         let (next_id, over) = (AtomicU64::new(2), AtomicBool::new(false));
         Self { inner: Arc::new(Inner { carrier, hello, can, next_id, over, room }) }
