@@ -104,7 +104,7 @@ impl<'a> Message<'a> {
 
     fn of(root: Json<'a>) -> Result<Self, Error> {
         if root.as_array().is_some() {
-            return Err(Error::Envelope("batches are not part of the protocol"));
+            return Err(Error::Envelope("a batch is several messages; send each of them alone"));
         }
         let members = root.as_object().ok_or(Error::Envelope("a message is an object"))?;
         if members.iter().any(|member| json::confusable_with(&member.key, &ENVELOPE).is_some()) {

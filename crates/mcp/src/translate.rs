@@ -275,6 +275,10 @@ pub fn notification(
     subscription: Option<&str>,
 ) -> Option<Vec<u8>> {
     let Shape::Notification { method } = message.shape() else { return None };
+    let members = message.params().and_then(Json::as_object).unwrap_or_default();
+    if members.iter().any(|member| json::confusable_with(&member.key, &TOLD).is_some()) {
+        return None;
+    }
     let mut edit = Edit::new(bytes, message);
     match (Notice::read(method)?, era, subscription) {
         (Notice::Progress, _, None) => edit.set(&["params", "progressToken"], token?),
@@ -289,6 +293,9 @@ pub fn notification(
     }
     Some(edit.done())
 }
+
+/// Members by which a client decides what a notification is about
+const TOLD: [&str; 6] = ["_meta", "progressToken", "uri", "level", "data", "elicitationId"];
 
 /// How grave what `notifications/message` tells is
 #[must_use]

@@ -87,6 +87,9 @@ fn item_13_names_are_needed_where_the_method_has_one() {
     assert_eq!(modern(&[VERSION, read, ("mcp-name", "x")], &with("resources/read", "")), MISMATCH);
     // The name may be of another type in the body; then no header repeats it.
     assert_eq!(modern(&[VERSION, CALL, ("mcp-name", "1")], &with("tools/call", r#""name":1,"#)), MISMATCH);
+    let followed = with("resources/subscribe", r#""uri":"a:b","#);
+    assert_eq!(modern(&[VERSION, ("mcp-method", "resources/subscribe"), ("mcp-name", "a:b")], &followed), Ok(()));
+    assert_eq!(modern(&[VERSION, ("mcp-method", "resources/subscribe"), ("mcp-name", "a:c")], &followed), MISMATCH);
     // Unknown methods are refused as such, later.
     assert_eq!(modern(&[VERSION, ("mcp-method", "x/y"), ("mcp-name", "z")], &with("x/y", "")), Ok(()));
 }

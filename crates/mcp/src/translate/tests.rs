@@ -187,6 +187,7 @@ fn item_30_and_32_what_is_told_on_the_way() {
         r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7,"progress":1.0, "x":1}}"#;
     assert_eq!(of(progress, modern, Some("\"p\""), None).unwrap(), progress.replace(":7,", ":\"p\","));
     assert_eq!(of(progress, legacy, None, None), None);
+    assert_eq!(of(&progress.replace("\"x\":1", "\"ProgressToken\":9"), modern, Some("1"), None), None);
     assert_eq!(of(progress, modern, Some("1"), Some("2")), None);
     let updated = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b","_meta":{"io.modelcontextprotocol/subscriptionId":3}}}"#;
     assert_eq!(of(updated, modern, None, Some("\"s\"")).unwrap(), updated.replace(":3}", ":\"s\"}"));
