@@ -159,7 +159,9 @@ impl Client {
             (Some(_), None, Era::Modern) => false,
             _ => true,
         };
-        if wanted && let Some(told) = translate::notification(notification, &message, progress.as_deref(), None) {
+        if wanted
+            && let Some(told) = translate::notification(notification, &message, self.era(), progress.as_deref(), None)
+        {
             // A client that does not read keeps its connector waiting, not our memory.
             outlet.tell(told).await;
         }

@@ -158,7 +158,7 @@ impl Links {
                 self.make((run, can), name, reach).await?
             }
         };
-        self.saw(name, &offer).await;
+        self.saw(name, Some(&offer), ready.link.identity()).await;
         let link = Arc::clone(&ready.link);
         let ready = Ready { listed: self.clock.now(), ..ready };
         *slot.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
@@ -234,6 +234,8 @@ impl Links {
         let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
         let launch = self.launch(command, env);
         let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
+        // A program that is not the accepted one is refused before it is started.
+        self.saw(connector, None, identity).await;
         let start = Start { effect, run, connector: connector.clone() };
         let permit = match self.door.submit(Request::Start(start)).await {
             Reply::Permit(permit) => permit,
@@ -284,16 +286,19 @@ impl Links {
     ///
     /// # Errors
     /// [`Unready`]
-    pub async fn discover(self: &Arc<Self>, reach: &Reach) -> Result<Offer, Unready> {
+    pub async fn discover(self: &Arc<Self>, reach: &Reach) -> Result<(Offer, Identity), Unready> {
         let (links, reach) = (Arc::clone(self), reach.clone());
         let probe = tokio::spawn(async move { links.probe(&reach).await });
         probe.await.unwrap_or_else(|_| Err(Unready::Unreachable("the probe failed".to_owned())))
     }
 
-    async fn probe(&self, reach: &Reach) -> Result<Offer, Unready> {
+    async fn probe(&self, reach: &Reach) -> Result<(Offer, Identity), Unready> {
         let unreachable = |unready: link::Unready| Unready::Unreachable(unready.to_string());
-        let offer = match reach {
-            Reach::Http { url } => Link::over_http(self.endpoint(url)?, Can::NONE).await.map_err(unreachable)?.1,
+        let (offer, identity) = match reach {
+            Reach::Http { url } => {
+                let (link, offer) = Link::over_http(self.endpoint(url)?, Can::NONE).await.map_err(unreachable)?;
+                (offer, link.identity())
+            }
             Reach::Stdio { command, env } => {
                 let launch = self.launch(command, env);
                 let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
@@ -304,22 +309,20 @@ impl Links {
                 let opened = Link::over_child(Arc::clone(&child), Can::NONE).await;
                 child.end().await;
                 process.into_iter().for_each(|process| self.fence.remove_connector(process));
-                opened.map_err(unreachable)?.1
+                (opened.map_err(unreachable)?.1, identity)
             }
         };
         self.door.later(Request::Probed(Probed { reach: reach.to_string(), tools: offer.items.len() }));
-        Ok(offer)
+        Ok((offer, identity))
     }
 
-    /// Tells the door what a connector offers now
-    pub async fn saw(&self, connector: &Name, offer: &Offer) {
-        let tools = offer
-            .items
-            .iter()
-            .filter_map(|(name, raw)| Some((name.parse::<ToolName>().ok()?, digest(raw).unwrap_or_default())));
-        let tools: BTreeMap<ToolName, Hash> = tools.collect();
+    /// Tells the door who a connector is, and what it offers now if it was asked
+    pub async fn saw(&self, connector: &Name, offer: Option<&Offer>, identity: Identity) {
+        let digested =
+            |(name, raw): (&String, &String)| Some((name.parse::<ToolName>().ok()?, digest(raw).unwrap_or_default()));
+        let tools = offer.map(|offer| offer.items.iter().filter_map(digested).collect::<BTreeMap<_, _>>());
         // Waited for: the call that comes next is judged with it.
-        self.door.submit(Request::Saw(Saw { connector: connector.clone(), tools, identity: Identity::Plain })).await;
+        self.door.submit(Request::Saw(Saw { connector: connector.clone(), tools, identity })).await;
     }
 
     /// Ends a child that is known here and records that it is gone; false if it is not known

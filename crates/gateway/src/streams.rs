@@ -32,6 +32,7 @@ use portreeve_mcp::{
     method::{Method, Notice},
     params::{self, ListenFilter, META_SUBSCRIPTION},
     reply, translate,
+    version::Era,
 };
 use portreeve_upstream::{
     clock::SteadyClock,
@@ -386,7 +387,8 @@ const EXPIRY_MS_MAX: i64 = 30 * 24 * 3_600_000;
 /// What a connector tells, for a client that follows it
 fn subscribed(news: &News, subscription: Option<&str>) -> Option<Vec<u8>> {
     let message = Message::read_answer(&news.raw, &answer_limits()).ok()?;
-    translate::notification(&news.raw, &message, None, subscription)
+    let era = if subscription.is_some() { Era::Modern } else { Era::Legacy };
+    translate::notification(&news.raw, &message, era, None, subscription)
 }
 
 /// That a list changed, in our own words

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use portreeve_core::{
+    hash::Hash,
     names::{GrantId, Name, TaskId},
     node::Node,
 };
@@ -197,8 +198,11 @@ pub(crate) enum Connector {
     Accept {
         /// Which
         name: Name,
-        /// Accept without asking
-        #[arg(long)]
+        /// Accept exactly the offer that `show` printed with this digest, without asking
+        #[arg(long, value_name = "DIGEST")]
+        digest: Option<Hash>,
+        /// Accept whatever it offers now, without asking
+        #[arg(long, conflicts_with = "digest")]
         yes: bool,
     },
 }

@@ -56,11 +56,9 @@ impl Client {
     pub(crate) async fn accept_all(&self, connector: &str) -> Result<(), Failure> {
         let path = format!("/v1/connectors/{connector}");
         let shown = self.ask(Method::GET, &path, None).await?;
-        let offered = shown.get("offered").and_then(Value::as_array).into_iter().flatten();
-        let tools: serde_json::Map<String, Value> = offered
-            .filter_map(|tool| Some((tool.get("name")?.as_str()?.to_owned(), tool.get("digest")?.clone())))
-            .collect();
-        self.ask(Method::POST, &format!("{path}/accept"), Some(&json!({ "tools": tools }))).await.map(drop)
+        self.ask(Method::POST, &format!("{path}/accept"), Some(&json!({ "digest": shown.get("digest") })))
+            .await
+            .map(drop)
     }
 
     /// Sends a request as it is

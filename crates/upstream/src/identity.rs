@@ -14,26 +14,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Who a connector is
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// SHA-256 of the public key (`SubjectPublicKeyInfo`) that the TLS server proved to hold
-    Tls(Hash),
-    /// SHA-256 of the program that is started; of the script as well where the program is an interpreter
-    Executable(Hash),
-    /// Nothing that could be held on to: HTTP without TLS
-    Plain,
-}
-
-impl std::fmt::Display for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tls(hash) => write!(f, "the TLS key {hash}"),
-            Self::Executable(hash) => write!(f, "the program {hash}"),
-            Self::Plain => f.write_str("no key"),
-        }
-    }
-}
+/// Who a connector is: the public key (`SubjectPublicKeyInfo`) that the TLS server proved to hold; the program that is
+/// started, with the script where the program is an interpreter; or, for HTTP without TLS, nothing to hold on to
+pub use portreeve_core::offer::Identity;
 
 /// The connector is not the one that was expected
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -657,21 +657,30 @@ fn definitions_that_change_are_refused_until_they_are_accepted() {
 
         // What was shown is what is accepted, or nothing.
         let shown = place.json(&["connector", "show", "shop"]);
-        let digest = |shown: &Value| {
-            shown["offered"].as_array().unwrap().iter().find(|tool| tool["name"] == "act").unwrap()["digest"].clone()
-        };
         let mut again = changed.clone();
         again["description"] = json!("And once more");
         upstream.offer(vec![again, tool("other")]);
-        let stale = json!({ "tools": { "act": digest(&shown) } });
+        let stale = json!({ "digest": shown["digest"] });
         let (status, refused) = serve.admin("POST", "/v1/connectors/shop/accept", &stale);
-        assert_eq!((status, &refused["error"]["word"]), (409, &json!("definition_changed")), "{refused}");
+        assert_eq!((status, &refused["error"]["word"]), (409, &json!("offer_changed")), "{refused}");
+        let ran = place.run(&["connector", "accept", "shop", "--digest", shown["digest"].as_str().unwrap()]);
+        assert!(ran.code == 8 && ran.err.contains("has changed since it was shown"), "{ran:?}");
         assert_eq!(task.word("shop", "act", "still refused"), "definition_changed");
 
         let ran = place.run(&["connector", "accept", "shop"]);
         assert_eq!(ran.code, 1, "nobody was there to say yes: {ran:?}");
-        assert!(ran.out.contains("changed  act") && ran.out.contains("And once more"), "{ran:?}");
-        place.run(&["connector", "accept", "shop", "--yes"]).good();
+        assert!(ran.out.contains("READ THIS") && ran.out.contains("act: says other words"), "{ran:?}");
+        assert!(ran.out.contains("+ description: And once more"), "{ran:?}");
+        let shown = place.json(&["connector", "show", "shop"]);
+        let digest = shown["digest"].as_str().unwrap();
+        assert_eq!(
+            (&shown["as_accepted"], &shown["changes"][0]["what"]),
+            (&json!(false), &json!("wording")),
+            "{shown}"
+        );
+        place.run(&["connector", "accept", "shop", "--digest", digest]).good();
+        let shown = place.json(&["connector", "show", "shop"]);
+        assert!(shown["as_accepted"] == json!(true) && shown["digest"] == digest, "{shown}");
         assert_eq!(task.word("shop", "act", "accepted"), "ok", "stdio: {stdio}");
 
         // A tool that is gone is refused too, and comes back with itself.

@@ -19,7 +19,7 @@ use portreeve_mcp::{
 use std::{pin::pin, sync::Arc, time::Duration};
 
 /// How long the answer to the first message may take: some legacy servers leave what they do not know without any
-const PROBE: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
+const PROBE: Duration = if cfg!(test) { Duration::from_millis(1_500) } else { Duration::from_secs(10) };
 /// The ids of the messages before a link is ready
 const PROBE_ID: u64 = 0;
 const INITIALIZE_ID: u64 = 1;

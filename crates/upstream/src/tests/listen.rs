@@ -286,7 +286,8 @@ async fn a_session_that_is_opened_anew_ends_what_listened_to_the_one_before() {
         server.next("POST", "tools/call").await.result(json!({}));
     };
     Request::call(json!({})).answered(&link, script).await;
-    assert!(listening.ended().await.contains("session"));
+    let why = tokio::time::timeout(PATIENCE, listening.ended()).await.unwrap();
+    assert!(why.contains("session"), "{why}");
     before.closed().await;
     let stream = server.next("GET", "").await;
     assert_eq!(stream.header("mcp-session-id"), Some("s-2"));
