@@ -126,7 +126,7 @@ struct Sent {
 /// How often one call may be asked something before it goes on
 const LEGS_MAX: usize = 16;
 /// Messages on the way that may wait
-const EVENTS_MAX: usize = 16;
+const EVENTS_MAX: usize = 64;
 
 impl Calls {
     /// No calls yet

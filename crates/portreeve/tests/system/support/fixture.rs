@@ -42,7 +42,7 @@ pub(crate) fn command(interop: &Path, way: &str, era: &str) -> Vec<String> {
 const OPERATIONS: &[(&str, &str)] = &[
     ("resources/read", "where = { uri = { any = true } }\n"),
     ("resources/subscribe", "where = { uri = { any = true } }\n"),
-    ("prompts/get", "where = { name = { any = true } }\n"),
+    ("prompts/get", "where = { name = { any = true }, arguments = { any = true } }\n"),
     ("completion/complete", ""),
     ("logging/setLevel", ""),
     ("sampling/createMessage", ""),
