@@ -107,7 +107,8 @@ fn discover(hello: &Hello) -> Option<String> {
         let extensions = capabilities.as_ref().and_then(|capabilities| capabilities.get("extensions"));
         extensions.is_some_and(|extensions| extensions.get(id).is_some())
     };
-    let extensions: Map<String, Value> = [TASKS, UI].iter().filter(|id| known(id)).map(|id| ((*id).to_owned(), json!({}))).collect();
+    let extensions: Map<String, Value> =
+        [TASKS, UI].iter().filter(|id| known(id)).map(|id| ((*id).to_owned(), json!({}))).collect();
     if hello.instructions.is_none() && extensions.is_empty() {
         return None;
     }
