@@ -37,7 +37,7 @@ fn within_an_era_only_the_id_and_the_token_change() {
 }
 
 #[test]
-fn item_96_and_translation_to_the_modern_era_adds_what_every_request_says() {
+fn item_94_and_96_translation_to_the_modern_era_adds_what_every_request_says() {
     let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"n","task":{"ttl":1},"inputResponses":{"k":{}},"_meta":{"com.example/x":1,"baggage":"b=1"}}}"#;
     let to =
         ToConnector { log_level: Some(Level::Error), name: Some("own"), trace: Some("00-t"), ..connector(OLD, NEW) };
