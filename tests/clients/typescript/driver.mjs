@@ -10,6 +10,9 @@ import { createInterface } from "node:readline";
 const load = createRequire(join(resolve(process.env.PORTREEVE_INTEROP), "node", "package.json"));
 const { Client, StreamableHTTPClientTransport } = load("@modelcontextprotocol/client");
 
+// The suite ends us after half a minute, but not what it started us in.
+setTimeout(() => process.exit(1), 25_000).unref();
+
 /** Tells the test the server's URL, and gets the gateway's and a token. */
 async function open(server) {
   const door = connect(Number(process.env.PORTREEVE_DOOR), "127.0.0.1");

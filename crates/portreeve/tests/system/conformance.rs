@@ -158,6 +158,7 @@ fn portreeve_passes_the_suite_as_a_client() {
             let mut all = Findings::default();
             for scenario in scenarios {
                 let found = as_client(&interop, client, version, scenario);
+                println!("{run} {scenario}: {found}");
                 assert_eq!(found.0.len(), 1, "{run} {scenario}: {found:?}");
                 all.0.extend(found.0);
             }
