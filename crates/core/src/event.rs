@@ -432,12 +432,13 @@ pub struct Accepted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Noted {
-    /// A connector was asked what it offers, and the answer differs from the last one
+    /// A connector was looked at, and is or offers something else than the last time
     Discovered {
         /// Which connector
         connector: Name,
-        /// Digests by tool
-        tools: BTreeMap<ToolName, Hash>,
+        /// Digests by tool; nothing if only who it is was seen
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tools: Option<BTreeMap<ToolName, Hash>>,
         /// Who it was
         identity: Identity,
     },

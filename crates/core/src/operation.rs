@@ -91,7 +91,8 @@ impl Operation {
         use Role::{Content, Destination, Paging, Selector};
         let (class, roles): (Class, &[(&str, Role)]) = match self {
             Self::ReadResource | Self::Subscribe => (Class::Read, &[("uri", Selector)]),
-            Self::GetPrompt => (Class::Read, &[("name", Selector), ("arguments", Content)]),
+            // Prompts are made by programs too: one that takes an address may well go there.
+            Self::GetPrompt => (Class::Read, &[("name", Selector), ("arguments", Selector)]),
             Self::Complete => (Class::Read, &[("ref", Content), ("argument", Content), ("context", Content)]),
             Self::SetLevel => (Class::Read, &[("level", Paging)]),
             Self::ListRoots => (Class::Read, &[(ANSWER, Content)]),
@@ -195,7 +196,7 @@ mod tests {
             |operation: Operation, name: &str| operation.profile().free().any(|path| *path == FieldPath::name(name));
         assert!(!free(Operation::ReadResource, "uri"));
         assert!(!free(Operation::Subscribe, "uri"));
-        assert!(!free(Operation::GetPrompt, "name"));
+        assert!(!free(Operation::GetPrompt, "name") && !free(Operation::GetPrompt, "arguments"));
         assert!(!free(Operation::Elicit, "url"));
         assert!(free(Operation::Elicit, "message"));
     }

@@ -246,8 +246,8 @@ impl Settle {
 pub struct Saw {
     /// Which connector
     pub connector: Name,
-    /// Digests by tool
-    pub tools: BTreeMap<ToolName, Hash>,
+    /// Digests by tool; `None`: it was not asked, only who it is was seen
+    pub tools: Option<BTreeMap<ToolName, Hash>>,
     /// Who it was
     pub identity: Identity,
 }

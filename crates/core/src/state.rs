@@ -399,7 +399,7 @@ impl State {
             Event::Settled(settled) => self.settled(settled, record.time),
             Event::Changed(changed) => self.changed(changed),
             Event::Noted(Noted::Discovered { connector, tools, identity }) => {
-                self.discovered(connector, tools, *identity);
+                self.discovered(connector, tools.as_ref(), *identity);
             }
             Event::Noted(Noted::Consulted { task, .. }) => {
                 if let Some(task) = self.tasks.get_mut(task) {
@@ -624,10 +624,11 @@ impl State {
         }
     }
 
-    fn discovered(&mut self, connector: &Name, tools: &BTreeMap<ToolName, Hash>, identity: Identity) {
+    fn discovered(&mut self, connector: &Name, tools: Option<&BTreeMap<ToolName, Hash>>, identity: Identity) {
         if let Some(met) = self.met.get_mut(connector) {
             met.seen = identity;
         }
+        let Some(tools) = tools else { return };
         for (tool, pin) in self.pins.iter_mut().filter(|(tool, _)| tool.connector == *connector) {
             pin.seen = tools.get(&tool.name).copied();
         }
@@ -701,7 +702,13 @@ impl State {
 }
 
 impl Task {
-    /// A call of it that was answered and is not finished
+    /// A call of it that was answered and is not finished: it can go on
+    #[must_use]
+    pub fn goes_on(&self, of: EffectId) -> Option<&Pending> {
+        self.pending(of).filter(|pending| !pending.over)
+    }
+
+    /// A call of it that was answered before it was finished, and can be looked at
     #[must_use]
     pub fn pending(&self, of: EffectId) -> Option<&Pending> {
         self.pending.iter().find(|pending| pending.effect == of)

@@ -31,7 +31,7 @@ use portreeve_core::{
     log::Log as _,
     names::{Name, TaskId, ToolName},
     node::{Node, Why},
-    offer::Identity,
+    offer::{self, Identity},
     policy::Reach,
     reason::Reason,
     request::{Change, ChangeWhat, Request, Stop},
@@ -348,11 +348,17 @@ async fn discover(State(admin): Shared, Json(ask): Json<Discover>) -> Answer {
         (None, Some(url)) => Reach::Http { url },
         _ => return Err(Failure::malformed("a connector has a command or a url")),
     };
-    let offer = offered(&admin, &reach).await?;
-    Ok(Json(json!({ "tools": described(&offer) })))
+    let (offer, identity) = offered(&admin, &reach).await?;
+    let digest = offer::digest(&usable(&offer), identity);
+    Ok(Json(json!({ "tools": described(&offer), "identity": identity, "digest": digest })))
 }
 
-async fn offered(admin: &Admin, reach: &Reach) -> Result<Offer, Failure> {
+/// What of an offer can be accepted, by its digests
+fn usable(offer: &Offer) -> BTreeMap<ToolName, Hash> {
+    offer.items.iter().filter_map(|(name, raw)| Some((name.parse().ok()?, digest(raw)?))).collect()
+}
+
+async fn offered(admin: &Admin, reach: &Reach) -> Result<(Offer, Identity), Failure> {
     admin.links.discover(reach).await.map_err(|unready| match unready {
         Unready::Unreachable(why) => Failure::unreachable(why),
         Unready::Refused(reasons) => Failure::refused(&reasons),
@@ -367,35 +373,42 @@ fn described(offer: &Offer) -> Vec<Value> {
 async fn connector(State(admin): Shared, Path(connector): Path<String>) -> Answer {
     let (name, reach) = reach_of(&admin, &connector)?;
     let offer = offered(&admin, &reach).await;
-    if let Ok(offer) = &offer {
-        admin.links.saw(&name, offer).await;
+    if let Ok((offer, identity)) = &offer {
+        admin.links.saw(&name, Some(offer), *identity).await;
     }
     let of = name.clone();
     let accepted = admin.door.ask(move |engine| {
-        let pins = engine.state().pins_of(&of);
-        pins.map(|(tool, pin)| {
+        let met = engine.state().met(&of);
+        let pins = engine.state().pins_of(&of).map(|(tool, pin)| {
             let accepted = engine.log().blob(pin.blob).ok().flatten();
             let definition = accepted.and_then(|raw| String::from_utf8(raw).ok());
             json!({ "name": tool, "accepted": pin.accepted, "seen": pin.seen, "definition": definition })
-        })
-        .collect::<Vec<_>>()
+        });
+        (pins.collect::<Vec<_>>(), met.map(|met| met.accepted))
     });
-    let accepted = accepted.await.ok_or_else(Failure::unavailable)?;
-    let (offered, unreachable) = match offer {
-        Ok(offer) => (Some(described(&offer)), None),
-        Err(failure) => (None, failure.body.pointer("/error/message").cloned()),
+    let (accepted, known) = accepted.await.ok_or_else(Failure::unavailable)?;
+    let mut answer = json!({ "connector": name, "accepted": accepted, "identity": { "accepted": known } });
+    let now = match offer {
+        Ok((offer, identity)) => {
+            let digest = offer::digest(&usable(&offer), identity);
+            json!({ "offered": described(&offer), "digest": digest, "identity": { "accepted": known, "seen": identity } })
+        }
+        Err(failure) => json!({ "offered": null, "unreachable": failure.body.pointer("/error/message") }),
     };
-    Ok(Json(json!({ "connector": name, "accepted": accepted, "offered": offered, "unreachable": unreachable })))
+    if let (Some(members), Value::Object(now)) = (answer.as_object_mut(), now) {
+        members.extend(now);
+    }
+    Ok(Json(answer))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Accept {
-    /// Exactly the digests that were shown, by tool
-    tools: BTreeMap<ToolName, Hash>,
+    /// The digest of the offer that was shown: who the connector is, and everything that it offers
+    digest: Hash,
 }
 
-/// Accepts definitions: those whose digests the operator was shown, if the connector still offers just these
+/// Accepts an offer: exactly the one that the operator was shown, if the connector still offers just that
 async fn accept(
     State(admin): Shared,
     Extension(caller): Extension<Caller>,
@@ -403,24 +416,21 @@ async fn accept(
     Json(ask): Json<Accept>,
 ) -> Answer {
     let (name, reach) = reach_of(&admin, &connector)?;
-    let offer = offered(&admin, &reach).await?;
-    let mut definitions = BTreeMap::new();
-    for (tool, shown) in &ask.tools {
-        match offer.items.get(tool.as_str()).map(|raw| (digest(raw), raw)) {
-            Some((Some(digest), raw)) if digest == *shown => {
-                definitions.insert(tool.clone(), (digest, raw.as_bytes().to_vec()));
-            }
-            _ => {
-                let message = format!("{name}.{tool} is not what was shown any more.");
-                let remedy = "Look at it again: `portreeve connector show NAME`.";
-                return Err(Failure::new(StatusCode::CONFLICT, "definition_changed", message, remedy));
-            }
-        }
+    let (offer, identity) = offered(&admin, &reach).await?;
+    let items = usable(&offer);
+    if offer::digest(&items, identity) != ask.digest {
+        let message = format!("{name} is not, or does not offer, what was shown any more.");
+        let remedy = "Look at it again: `portreeve connector show NAME`.";
+        return Err(Failure::new(StatusCode::CONFLICT, "offer_changed", message, remedy));
     }
+    let definition = |(tool, digest): (ToolName, Hash)| {
+        let raw = offer.items.get(tool.as_str())?.as_bytes().to_vec();
+        Some((tool, (digest, raw)))
+    };
+    let definitions: BTreeMap<_, _> = items.into_iter().filter_map(definition).collect();
     let count = definitions.len();
-    change(&admin, caller.uid, ChangeWhat::Pins { connector: name.clone(), definitions, identity: Identity::Plain })
-        .await?;
-    admin.links.saw(&name, &offer).await;
+    change(&admin, caller.uid, ChangeWhat::Pins { connector: name.clone(), definitions, identity }).await?;
+    admin.links.saw(&name, Some(&offer), identity).await;
     Ok(Json(json!({ "connector": name, "accepted": count })))
 }
 

@@ -3,24 +3,33 @@
 use crate::door::{Door, TheEngine};
 use portreeve_core::{
     hash::Hash,
+    json::{Json, Limits, scan_distinct},
     log::Log as _,
     names::{Name, Tool, ToolName},
+    operation::{INSTRUCTIONS, Operation},
     policy::Bundle,
     request::Fit,
     state::Pin,
     value::Value,
 };
-use portreeve_rules::{Definition as Described, Validator};
+use portreeve_mcp::{
+    can::TASKS,
+    mirror::{Mirrored, mirrored},
+};
+use portreeve_rules::{Definition as Described, Validator, operation};
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
 };
+use tokio::sync::watch;
 
 /// The current policy and the accepted definitions, for reading
 #[derive(Debug, Default)]
 pub struct Catalogue {
     // Held only to take a reference out or put another one in.
     view: RwLock<Arc<View>>,
+    /// How often the view changed
+    changes: watch::Sender<u64>,
 }
 
 /// One version of both
@@ -42,6 +51,21 @@ pub struct Definition {
     /// Exactly as the connector wrote it
     pub raw: String,
     validator: Result<Validator, String>,
+    /// Arguments that a modern client repeats in headers
+    pub mirrored: Vec<Mirrored>,
+    /// The definitions in a made one: prompts by name
+    prompts: Vec<(String, String)>,
+    /// What a server says of itself, in a made one
+    discovered: Discovered,
+}
+
+/// What was accepted of what a server says of itself
+#[derive(Clone, Debug, Default)]
+pub struct Discovered {
+    /// How it wants to be used
+    pub instructions: String,
+    /// Whether its tools may answer with MCP tasks
+    pub tasks: bool,
 }
 
 impl Catalogue {
@@ -49,6 +73,12 @@ impl Catalogue {
     #[must_use]
     pub fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Told after each change of the view
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Reads both anew, after a change of the registry
@@ -62,6 +92,8 @@ impl Catalogue {
         if view.n >= current.n {
             *current = view;
         }
+        drop(current);
+        self.changes.send_modify(|changes| *changes += 1);
     }
 }
 
@@ -113,12 +145,45 @@ impl View {
     /// How arguments fit the accepted definition of a tool
     #[must_use]
     pub fn fit(&self, tool: &Tool, arguments: &Value) -> Fit {
+        // What Portreeve itself defines needs no connector's word.
+        if let Some(operation) = tool.operation().filter(|operation| !operation.is_pinned()) {
+            let error = operation::validator(operation).fit(arguments);
+            return Fit { pin: operation::definition(operation).digest, error };
+        }
         let Some(definition) = self.definition(tool) else { return Fit { pin: Hash::default(), error: None } };
         let error = match &definition.validator {
             Ok(validator) => validator.fit(arguments),
             Err(why) => Some(why.clone()),
         };
         Fit { pin: definition.digest, error }
+    }
+
+    /// What was accepted of what a connector says of itself
+    #[must_use]
+    pub fn discover(&self, connector: &Name) -> Option<&Discovered> {
+        Some(&self.made(connector, INSTRUCTIONS)?.discovered)
+    }
+
+    /// The accepted prompts of a connector, each exactly as it wrote it, by name
+    #[must_use]
+    pub fn prompts(&self, connector: &Name) -> Vec<(String, String)> {
+        self.made(connector, Operation::GetPrompt.as_str()).map(|made| made.prompts.clone()).unwrap_or_default()
+    }
+
+    /// The digest of the accepted prompts of a connector
+    #[must_use]
+    pub fn prompts_digest(&self, connector: &Name) -> Option<Hash> {
+        Some(self.made(connector, Operation::GetPrompt.as_str())?.digest)
+    }
+
+    /// How many tools of a connector are accepted
+    #[must_use]
+    pub fn offered(&self, connector: &Name) -> usize {
+        self.tools.keys().filter(|tool| tool.connector == *connector && tool.name.is_tool()).count()
+    }
+
+    fn made(&self, connector: &Name, name: &str) -> Option<&Definition> {
+        self.definition(&Tool { connector: connector.clone(), name: name.parse().ok()? })
     }
 
     /// How long a call of a connector may take
@@ -142,6 +207,19 @@ impl Definition {
         let raw = String::from_utf8(raw.to_vec()).ok()?;
         let validator = Described::read(raw.as_bytes()).and_then(|described| Validator::new(&described));
         let validator = validator.map_err(|refused| refused.to_string());
-        Some(Self { digest: pin.accepted, blob: pin.blob, raw, validator })
+        let (mirrored, prompts, discovered) = parts(&raw).unwrap_or_default();
+        Some(Self { digest: pin.accepted, blob: pin.blob, raw, validator, mirrored, prompts, discovered })
     }
+}
+
+fn parts(raw: &str) -> Option<(Vec<Mirrored>, Vec<(String, String)>, Discovered)> {
+    let json = scan_distinct(raw.as_bytes(), &Limits::DEFAULT).ok()?;
+    let mirrored = json.get("inputSchema").and_then(|schema| mirrored(schema).ok()).unwrap_or_default();
+    let prompts = json.get("prompts").and_then(Json::as_object).unwrap_or_default().iter();
+    let prompts = prompts.map(|prompt| (prompt.key.to_string(), prompt.value.raw().to_owned())).collect();
+    let discovered = Discovered {
+        instructions: json.get("description").and_then(Json::as_str).unwrap_or_default().to_owned(),
+        tasks: json.get("extensions").is_some_and(|extensions| extensions.get(TASKS).is_some()),
+    };
+    Some((mirrored, prompts, discovered))
 }

@@ -1,45 +1,34 @@
-//! The endpoints of agents: `/mcp/<connector>`, Streamable HTTP of the eras with `initialize`.
+//! The endpoints of agents: `/mcp/<connector>`, names unchanged, and `/mcp`, all connectors of the task.
 //!
-//! The token is the binding. No session is kept: the `Mcp-Session-Id` that a client is told only keeps the
-//! request ids of two clients of one run apart.
+//! The token is the binding. Nothing is taken from the connection, a session or an earlier request.
 
 use crate::{
-    call::{Calls, Incoming, OwnId, Place},
-    catalogue::Catalogue,
-    door::Door,
+    call::Calls,
+    dispatch::{Arrived, Dispatch},
+    outlet::{Outlet, Reply, empty, json},
+    session::{Session, Sessions},
     settings::{BODY_SECS_MAX, REQUEST_BYTES_MAX},
-    tasks::draw,
+    streams::Streams,
 };
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming as Body;
-use portreeve_core::{
-    json::{Json, Limits},
-    names::{EffectId, Name, RunId, Tool, ToolName},
-    reason::{Reason, Word},
-    request::{Call, Refusal, Request as Asking},
-    value::Value,
-};
-use portreeve_identity::token::{Invalid, Issuer, bearer};
-use portreeve_mcp::{
-    message::{Id, Message, Shape, ToolCall},
-    reply,
-    version::{Era, Version},
-};
+use portreeve_core::names::Name;
+use portreeve_identity::token::{Good, Invalid, Issuer, bearer};
+use portreeve_mcp::version::Version;
 use portreeve_upstream::{
     clock::SteadyClock,
     http::{SESSION, VERSION},
 };
-use serde_json::json;
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 /// The endpoints of one process
 #[derive(Debug)]
 pub struct Endpoints {
-    door: Door,
+    dispatch: Arc<Dispatch>,
     calls: Arc<Calls>,
-    catalogue: Arc<Catalogue>,
+    sessions: Arc<Sessions>,
+    streams: Arc<Streams>,
     issuer: Arc<Issuer>,
     clock: SteadyClock,
     address: SocketAddr,
@@ -54,68 +43,80 @@ pub enum Via {
     Socket,
 }
 
-type Reply = Response<Full<Bytes>>;
+/// Which endpoint
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// That of one connector: names are as it spells them
+    One(Name),
+    /// That of all of them: names are `connector__name`
+    All,
+}
 
-/// What a message asks for
-enum Asked {
-    /// Nothing that has an answer
-    Nothing(StatusCode),
-    /// Something that is answered already
-    Answered(Vec<u8>),
-    /// The handshake, in this version
-    Initialize(OwnId, String),
-    /// A tool call
-    Call(OwnId, Call),
-    /// Another method
-    Other(OwnId, String),
+impl At {
+    fn of(path: &str) -> Option<Self> {
+        if path == "/mcp" {
+            return Some(Self::All);
+        }
+        path.strip_prefix("/mcp/")?.parse().ok().map(Self::One)
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(connector) => write!(f, "/mcp/{connector}"),
+            Self::All => f.write_str("/mcp"),
+        }
+    }
 }
 
 impl Endpoints {
     /// Endpoints at this address
     #[must_use]
     pub fn new(
-        door: Door,
-        calls: Arc<Calls>,
-        catalogue: Arc<Catalogue>,
+        dispatch: Arc<Dispatch>,
+        (calls, sessions, streams): (Arc<Calls>, Arc<Sessions>, Arc<Streams>),
         issuer: Arc<Issuer>,
         clock: SteadyClock,
         address: SocketAddr,
     ) -> Self {
-        Self { door, calls, catalogue, issuer, clock, address }
+        Self { dispatch, calls, sessions, streams, issuer, clock, address }
     }
 
-    /// The address of a connector's endpoint, which is also its audience
+    /// Whether a path is that of an endpoint
     #[must_use]
-    pub fn url(&self, connector: &Name) -> String {
-        format!("http://{}/mcp/{connector}", self.address)
+    pub fn serves(path: &str) -> bool {
+        path == "/mcp" || path.starts_with("/mcp/")
     }
 
     /// Answers one request
     pub async fn answer(&self, request: Request<Body>, via: Via) -> Reply {
         let (head, body) = request.into_parts();
-        let connector = match head.uri.path().strip_prefix("/mcp/").map(str::parse::<Name>) {
-            Some(Ok(connector)) => connector,
-            _ => return empty(StatusCode::NOT_FOUND),
-        };
+        let Some(at) = At::of(head.uri.path()) else { return empty(StatusCode::NOT_FOUND) };
         if via == Via::Tcp
             && let Err(status) = self.same_origin(&head.headers)
         {
             return empty(status);
         }
-        let run = match self.authenticate(&head.headers, &head.uri, &connector) {
-            Ok(run) => run,
+        let good = match self.authenticate(&head.headers, &head.uri, &at) {
+            Ok(good) => good,
             Err(refusal) => return *refusal,
         };
-        if head.method != Method::POST {
-            let mut reply = empty(StatusCode::METHOD_NOT_ALLOWED);
-            reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-            return reply;
+        match head.method {
+            Method::POST => self.post(at, good, via, head.headers, body).await,
+            Method::GET => self.get(&at, good, &head.headers),
+            Method::DELETE => self.delete(&at, good, &head.headers),
+            _ => not_allowed(),
         }
-        if let Err(status) = acceptable(&head.headers) {
-            return empty(status);
-        }
+    }
+
+    async fn post(&self, at: At, good: Good, via: Via, headers: HeaderMap, body: Body) -> Reply {
+        let accepts = match acceptable(&headers) {
+            Ok(accepts) => accepts,
+            Err(status) => return empty(status),
+        };
         // Taken before the body is read: one run cannot hold more memory than its places.
-        let Some(place) = self.calls.place(run) else { return empty(StatusCode::TOO_MANY_REQUESTS) };
+        let Some(place) = self.calls.place(good.run) else { return empty(StatusCode::TOO_MANY_REQUESTS) };
         let body = Limited::new(body, REQUEST_BYTES_MAX).collect();
         let body = match tokio::time::timeout(Duration::from_secs(BODY_SECS_MAX), body).await {
             Ok(Ok(body)) => body.to_bytes(),
@@ -125,133 +126,62 @@ impl Endpoints {
             Ok(Err(_)) => return empty(StatusCode::BAD_REQUEST),
             Err(_) => return empty(StatusCode::REQUEST_TIMEOUT),
         };
-        let session = head.headers.get(SESSION).and_then(|session| session.to_str().ok()).map(str::to_owned);
-        self.message(run, connector, session, body, place).await
-    }
-
-    async fn message(&self, run: RunId, connector: Name, session: Option<String>, body: Bytes, place: Place) -> Reply {
-        let limits = Limits { bytes_max: REQUEST_BYTES_MAX, ..Limits::DEFAULT };
-        let asked = match Message::read(&body, &limits) {
-            Ok(message) => self.asked(run, &connector, session.as_deref(), &message),
-            Err(error) => {
-                let text = reply::error(None, error.code(), &error.to_string(), None);
-                return json_reply(StatusCode::BAD_REQUEST, text);
-            }
+        let session = match self.session(&at, good, &headers) {
+            Ok(session) => session,
+            Err(status) => return json(status, unknown_session()),
         };
-        let text = match asked {
-            Asked::Nothing(status) => return empty(status),
-            Asked::Answered(text) => text,
-            Asked::Initialize(id, version) => return self.initialize(&id.raw, &connector, &version),
-            Asked::Call(id, call) => {
-                let key = (run, session, id.raw.clone());
-                self.calls.run(Incoming { call, message: body, id, key }, place).await
+        let (outlet, outs) = Outlet::new(accepts.streams);
+        if !accepts.json {
+            outlet.begin().await;
+        }
+        let arrived = Arrived { at, good, via, headers, session, body };
+        let dispatch = Arc::clone(&self.dispatch);
+        // In a task of its own: whoever hangs up does not leave a call half done.
+        tokio::spawn(async move { dispatch.message(arrived, outlet, place).await });
+        outs.reply(accepts.streams).await
+    }
+
+    /// A stream for what a client with a session did not ask for (2025-11-25, Listening for Messages)
+    fn get(&self, at: &At, good: Good, headers: &HeaderMap) -> Reply {
+        if !accepts(headers).any(|range| matches!(range.as_str(), "text/event-stream" | "text/*" | "*/*")) {
+            return empty(StatusCode::NOT_ACCEPTABLE);
+        }
+        match self.session(at, good, headers) {
+            Ok(Some(session)) => self.streams.unasked(good, at, &session),
+            // In the era without sessions there is no such stream.
+            Ok(None) => not_allowed(),
+            Err(status) => json(status, unknown_session()),
+        }
+    }
+
+    fn delete(&self, at: &At, good: Good, headers: &HeaderMap) -> Reply {
+        match self.session(at, good, headers) {
+            Ok(Some(session)) => {
+                session.cut();
+                self.sessions.end(good.run, &session);
+                empty(StatusCode::NO_CONTENT)
             }
-            Asked::Other(id, method) => self.other(run, &connector, &id.raw, &method).await,
-        };
-        json_reply(StatusCode::OK, text)
-    }
-
-    fn asked(&self, run: RunId, connector: &Name, session: Option<&str>, message: &Message<'_>) -> Asked {
-        match message.shape() {
-            Shape::Notification { method } => {
-                if method == "notifications/cancelled"
-                    && let Some(id) = cancelled_id(message)
-                {
-                    self.calls.cancel_request(&(run, session.map(str::to_owned), id));
-                }
-                Asked::Nothing(StatusCode::ACCEPTED)
-            }
-            // We ask clients nothing, so there is nothing to answer.
-            Shape::Response { .. } => Asked::Nothing(StatusCode::BAD_REQUEST),
-            Shape::Request { id, method } => match method.as_str() {
-                "initialize" => Asked::Initialize(id.into(), wanted_version(message)),
-                "tools/call" => match self.call(run, connector, message, id) {
-                    Ok(call) => Asked::Call(id.into(), call),
-                    Err(text) => Asked::Answered(text),
-                },
-                _ => Asked::Other(id.into(), method.clone()),
-            },
+            Ok(None) => not_allowed(),
+            Err(status) => json(status, unknown_session()),
         }
     }
 
-    /// Reads a call; what cannot be one is answered by the protocol's own error
-    fn call(&self, run: RunId, connector: &Name, message: &Message<'_>, id: &Id<'_>) -> Result<Call, Vec<u8>> {
-        let invalid = |text: &str| reply::error(Some(id.raw()), -32602, text, None);
-        let call = ToolCall::read(message.params()).map_err(invalid)?;
-        let Ok(name) = call.name.parse::<ToolName>() else { return Err(reply::unknown_tool(id.raw(), call.name)) };
-        let tool = Tool { connector: connector.clone(), name };
-        let arguments = match call.arguments.map(Json::to_value).transpose() {
-            Ok(arguments) => arguments.unwrap_or_else(|| Value::Object(BTreeMap::new())),
-            Err(error) => return Err(invalid(&error.to_string())),
-        };
-        let fit = self.catalogue.view().fit(&tool, &arguments);
-        let arguments = match arguments {
-            Value::Object(arguments) => arguments,
-            _ => return Err(invalid("params.arguments must be an object")),
-        };
-        if call.as_task {
-            let reason = Reason::new(Word::MethodNotEnforced, &tool).with("field", "params.task");
-            self.refused(run, tool.to_string(), &reason);
-            return Err(reply::refused_call(id.raw(), Era::Legacy, &[reason]));
+    /// The session that a request names; 404 tells its client to begin another one
+    fn session(&self, at: &At, good: Good, headers: &HeaderMap) -> Result<Option<Arc<Session>>, StatusCode> {
+        // A request of the era without sessions has none, whatever it carries.
+        if modern(headers) {
+            return Ok(None);
         }
-        let effect = draw().map_err(|why| reply::unreachable(id.raw(), Era::Legacy, &why))?;
-        Ok(Call { effect: EffectId(effect), run, tool, arguments, fit, answers: Vec::new(), continues: None })
-    }
-
-    fn initialize(&self, id: &str, connector: &Name, wanted: &str) -> Reply {
-        let result = json!({
-            "protocolVersion": Version::negotiate(wanted).as_str(),
-            "capabilities": { "tools": {} },
-            "serverInfo": {
-                "name": format!("portreeve/{connector}"),
-                "title": format!("{connector} through Portreeve"),
-                "version": env!("CARGO_PKG_VERSION"),
-            },
-            "instructions": INSTRUCTIONS,
-        });
-        let mut answer = json_reply(StatusCode::OK, reply::result(id, Era::Legacy, &result));
-        if let Ok(session) = draw().map(|id| HeaderValue::from_str(&format!("{id:016x}")))
-            && let Ok(session) = session
-        {
-            answer.headers_mut().insert(SESSION, session);
+        let mut named = headers.get_all(SESSION).iter();
+        let Some(first) = named.next() else { return Ok(None) };
+        let id = first.to_str().map_err(|_| StatusCode::BAD_REQUEST)?;
+        if named.next().is_some() {
+            return Err(StatusCode::BAD_REQUEST);
         }
-        answer
+        self.sessions.find(good.run, &at.to_string(), id).map(Some).ok_or(StatusCode::NOT_FOUND)
     }
 
-    async fn other(&self, run: RunId, connector: &Name, id: &str, method: &str) -> Vec<u8> {
-        match method {
-            "ping" => reply::result_text(id, "{}"),
-            "tools/list" => self.list(run, connector, id).await,
-            known if NOT_ENFORCED.contains(&known) => {
-                let reason = Reason::new(Word::MethodNotEnforced, connector).with("method", known);
-                self.refused(run, format!("{connector}/{known}"), &reason);
-                reply::refused(id, &[reason])
-            }
-            _ => reply::error(Some(id), -32601, "Method not found", None),
-        }
-    }
-
-    /// Has a refusal recorded that never came to a judgement
-    fn refused(&self, run: RunId, what: String, reason: &Reason) {
-        self.door.later(Asking::Refused(Refusal { run, what, reason: reason.clone() }));
-    }
-
-    /// Private to this task: the tools that it could use, each exactly as its server wrote it
-    async fn list(&self, run: RunId, connector: &Name, id: &str) -> Vec<u8> {
-        let (of, clock) = (connector.clone(), self.clock.read());
-        let listed = self.door.ask(move |engine| engine.listed(run, &of, clock)).await;
-        match listed {
-            Some(Ok(listed)) => {
-                let view = self.catalogue.view();
-                let definitions: Vec<&str> = view.raw(connector, &listed.tools).collect();
-                reply::result_text(id, &format!("{{\"tools\":[{}]}}", definitions.join(",")))
-            }
-            Some(Err(reasons)) => reply::refused(id, &reasons),
-            None => reply::refused(id, &[Reason::new(Word::RecordUnavailable, "record")]),
-        }
-    }
-
-    fn authenticate(&self, headers: &HeaderMap, uri: &Uri, connector: &Name) -> Result<RunId, Box<Reply>> {
+    fn authenticate(&self, headers: &HeaderMap, uri: &Uri, at: &At) -> Result<Good, Box<Reply>> {
         // RFC 6750, 2: one way to present a token, and never the query string.
         let mut presented = headers.get_all(header::AUTHORIZATION).iter();
         let header = presented.next();
@@ -268,7 +198,8 @@ impl Endpoints {
             return Err(Box::new(reply));
         };
         let token = header.to_str().ok().and_then(bearer).ok_or_else(|| unauthorised(Invalid::Malformed))?;
-        self.issuer.check(token, &self.url(connector), self.clock.now()).map_err(unauthorised)
+        let audience = format!("http://{}{at}", self.address);
+        self.issuer.check(token, &audience, self.clock.now()).map_err(unauthorised)
     }
 
     /// A page that a browser shows must not reach us, whatever name it gave our address
@@ -296,29 +227,13 @@ impl Endpoints {
     }
 }
 
-/// What a model is told about the gateway
-const INSTRUCTIONS: &str = "Every call is checked against the task that you work on. Only the tools that the \
-     task may use are listed. A refused call says why and what to do instead; do not repeat it unchanged.";
+/// What a client takes for an answer
+struct Accepts {
+    json: bool,
+    streams: bool,
+}
 
-/// Methods of the protocol that carry data and that this version cannot judge yet
-const NOT_ENFORCED: [&str; 14] = [
-    "resources/list",
-    "resources/templates/list",
-    "resources/read",
-    "resources/subscribe",
-    "resources/unsubscribe",
-    "prompts/list",
-    "prompts/get",
-    "completion/complete",
-    "logging/setLevel",
-    "tasks/list",
-    "tasks/get",
-    "tasks/result",
-    "tasks/cancel",
-    "server/discover",
-];
-
-fn acceptable(headers: &HeaderMap) -> Result<(), StatusCode> {
+fn acceptable(headers: &HeaderMap) -> Result<Accepts, StatusCode> {
     let media = |value: &HeaderValue| {
         let value = value.to_str().unwrap_or_default();
         value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
@@ -328,30 +243,36 @@ fn acceptable(headers: &HeaderMap) -> Result<(), StatusCode> {
     if kind.as_deref() != Some("application/json") || kinds.next().is_some() {
         return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
-    let mut versions = headers.get_all(VERSION).iter();
-    let known = versions.next().is_none_or(|version| version.to_str().is_ok_and(|text| Version::read(text).is_some()));
-    if !known || versions.next().is_some() {
-        return Err(StatusCode::BAD_REQUEST);
+    if !headers.contains_key(header::ACCEPT) {
+        return Ok(Accepts { json: true, streams: false });
     }
-    let accepts =
-        headers.get_all(header::ACCEPT).iter().flat_map(|value| value.to_str().unwrap_or_default().split(','));
-    let mut accepts =
-        accepts.map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()).peekable();
-    let any = accepts.peek().is_none();
-    if any || accepts.any(|range| matches!(range.as_str(), "application/json" | "application/*" | "*/*")) {
-        Ok(())
-    } else {
-        Err(StatusCode::NOT_ACCEPTABLE)
-    }
+    let ranges: Vec<String> = accepts(headers).collect();
+    let takes = |wanted: &[&str]| ranges.iter().any(|range| wanted.contains(&range.as_str()));
+    let json = takes(&["application/json", "application/*", "*/*"]);
+    let streams = takes(&["text/event-stream", "text/*", "*/*"]);
+    if json || streams { Ok(Accepts { json, streams }) } else { Err(StatusCode::NOT_ACCEPTABLE) }
 }
 
-fn cancelled_id(message: &Message<'_>) -> Option<String> {
-    Some(message.params()?.get("requestId")?.raw().to_owned())
+fn accepts(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
+    let values = headers.get_all(header::ACCEPT).iter();
+    let ranges = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    ranges.map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-fn wanted_version(message: &Message<'_>) -> String {
-    let version = message.params().and_then(|params| params.get("protocolVersion")).and_then(Json::as_str);
-    version.unwrap_or_default().to_owned()
+/// Whether the header says that the request is of the era without sessions
+fn modern(headers: &HeaderMap) -> bool {
+    let version = headers.get(VERSION).and_then(|version| version.to_str().ok()).and_then(Version::read);
+    version.is_some_and(|version| version.era() == portreeve_mcp::version::Era::Modern)
+}
+
+fn not_allowed() -> Reply {
+    let mut reply = empty(StatusCode::METHOD_NOT_ALLOWED);
+    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    reply
+}
+
+fn unknown_session() -> Vec<u8> {
+    portreeve_mcp::reply::error(None, -32_600, "This session is over, or was never here. Begin another one.", None)
 }
 
 fn challenge(status: StatusCode, error: &str, description: &str) -> Reply {
@@ -360,22 +281,5 @@ fn challenge(status: StatusCode, error: &str, description: &str) -> Reply {
     if let Ok(value) = HeaderValue::from_str(&value) {
         reply.headers_mut().insert(header::WWW_AUTHENTICATE, value);
     }
-    reply
-}
-
-fn json_reply(status: StatusCode, text: Vec<u8>) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(text)));
-    *reply.status_mut() = status;
-    let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
-}
-
-/// An answer without a body
-#[must_use]
-pub fn empty(status: StatusCode) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::new()));
-    *reply.status_mut() = status;
     reply
 }

@@ -1,24 +1,35 @@
 //! The shell: sockets, the step loop, the door's thread, the administration.
 //!
-//! Start with [`serve`](serve::serve), which wires everything, then [`call`], the way of one call.
+//! Start with [`serve`](serve::serve), which wires everything. A message of an agent comes in at [`endpoint`], is read
+//! and shared out in [`dispatch`], and goes its way in [`call`].
 //!
 //! Architecture Invariant: nothing is decided here. What may happen is judged in the core; this room does
 //! what a step says, and reports what happened.
 
 pub mod admin;
+pub mod asks;
 pub mod call;
 pub mod catalogue;
+pub mod client;
+pub mod dispatch;
 pub mod door;
 pub mod endpoint;
+pub mod fate;
 pub mod fence;
 pub mod history;
 pub mod links;
 pub mod listen;
+pub mod lists;
 pub mod modes;
+pub mod outlet;
 pub mod points;
+pub mod polls;
 pub mod private;
 pub mod reaper;
 pub mod serve;
+pub mod session;
 pub mod settings;
 pub mod snapshots;
+pub mod streams;
 pub mod tasks;
+pub mod using;

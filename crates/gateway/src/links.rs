@@ -1,7 +1,7 @@
 //! The links of each run, and the children behind them.
 //!
 //! A link is made when the first call that is permitted needs it, and ends with its run. It is never shared
-//! between runs.
+//! between runs, nor between clients of one run that can do different things for a server.
 
 use crate::{
     catalogue::Catalogue,
@@ -16,6 +16,7 @@ use portreeve_core::{
     names::{EffectId, Name, RunId, ToolName},
     node::{Node, Why},
     offer::Identity,
+    operation::Operation,
     policy::{Connector, Reach},
     reason::Reason,
     request::{Probed, Request, Saw, Settle, Start, Stop},
@@ -35,6 +36,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
+use tokio::sync::watch;
 
 /// Links by run and connector
 #[derive(Debug)]
@@ -47,9 +49,11 @@ pub struct Links {
     /// The program that keeps children, and the folder in which they run
     launch: (PathBuf, PathBuf),
     // Each held only for a look-up, never across an await.
-    slots: Mutex<HashMap<(RunId, Name), Arc<Slot>>>,
+    slots: Mutex<HashMap<(RunId, Name, Can), Arc<Slot>>>,
     children: Mutex<HashMap<EffectId, Arc<Child>>>,
     endpoints: Mutex<HashMap<String, Arc<Http>>>,
+    /// How many links were made
+    made: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +82,8 @@ pub enum Unready {
     Unreachable(String),
 }
 
+/// Kinds of clients of one run that may have links to one connector at once
+const KINDS_MAX: usize = 8;
 /// Links that one run may make to one connector within a minute: a server that keeps dying is left alone
 const MADE_PER_MINUTE_MAX: usize = 5;
 /// How long a listing is believed before a call: a changed definition is noticed this soon at the latest
@@ -105,13 +111,14 @@ impl Links {
             slots: Mutex::default(),
             children: Mutex::default(),
             endpoints: Mutex::default(),
+            made: watch::Sender::new(0),
         }
     }
 
     /// The link of a run to a connector, if it is ready to be called
     #[must_use]
-    pub fn ready(&self, run: RunId, connector: &Name) -> Option<Arc<Link>> {
-        let slot = Arc::clone(self.slots().get(&(run, connector.clone()))?);
+    pub fn ready(&self, run: RunId, connector: &Name, can: Can) -> Option<Arc<Link>> {
+        let slot = Arc::clone(self.slots().get(&(run, connector.clone(), can))?);
         let view = self.catalogue.view();
         let reach = &view.bundle.as_ref()?.connectors.get(connector)?.reach;
         slot.ready(reach, self.clock.now())
@@ -121,9 +128,9 @@ impl Links {
     ///
     /// # Errors
     /// [`Unready`]
-    pub async fn prepare(self: &Arc<Self>, run: RunId, name: &Name) -> Result<Arc<Link>, Unready> {
+    pub async fn prepare(self: &Arc<Self>, run: RunId, name: &Name, can: Can) -> Result<Arc<Link>, Unready> {
         let reach = self.connector(name)?.reach;
-        let slot = Arc::clone(self.slots().entry((run, name.clone())).or_default());
+        let slot = self.slot(run, name, can)?;
         let mut made = slot.making.lock().await;
         if let Some(link) = slot.ready(&reach, self.clock.now()) {
             return Ok(link);
@@ -152,14 +159,21 @@ impl Links {
                     return Err(Unready::Unreachable("it keeps ending; wait a minute".to_owned()));
                 }
                 made.push_back(now);
-                self.make(run, name, reach).await?
+                self.make((run, can), name, reach).await?
             }
         };
-        self.saw(name, &offer).await;
+        self.saw(name, Some(&offer), ready.link.identity()).await;
         let link = Arc::clone(&ready.link);
         let ready = Ready { listed: self.clock.now(), ..ready };
         *slot.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
+        self.made.send_modify(|made| *made += 1);
         Ok(link)
+    }
+
+    /// Told whenever a link was made ready, for whichever run
+    #[must_use]
+    pub fn made(&self) -> watch::Receiver<u64> {
+        self.made.subscribe()
     }
 
     /// Ends a link that is not used any more
@@ -170,17 +184,50 @@ impl Links {
         }
     }
 
-    async fn make(self: &Arc<Self>, run: RunId, name: &Name, reach: Reach) -> Result<(Ready, Offer), Unready> {
+    fn slot(&self, run: RunId, name: &Name, can: Can) -> Result<Arc<Slot>, Unready> {
+        let mut slots = self.slots();
+        let key = (run, name.clone(), can);
+        if !slots.contains_key(&key)
+            && slots.keys().filter(|(of, connector, _)| (*of, connector) == (run, name)).count() >= KINDS_MAX
+        {
+            return Err(Unready::Unreachable("too many kinds of clients of this task use it".to_owned()));
+        }
+        Ok(Arc::clone(slots.entry(key).or_default()))
+    }
+
+    /// What a connector is told that its client can do: no more than the task lets it ask for
+    async fn told(&self, run: RunId, name: &Name, can: Can) -> Can {
+        if can == Can::NONE {
+            return can;
+        }
+        let (of, clock) = (name.clone(), self.clock.read());
+        let listed = self.door.ask(move |engine| engine.listed(run, &of, clock)).await;
+        let operations = listed.and_then(Result::ok).map(|listed| listed.operations).unwrap_or_default();
+        let asks = operations.into_iter().map(|operation| match operation {
+            Operation::Elicit => Can::FORM.and(Can::URL),
+            Operation::Sample => Can::SAMPLE.and(Can::SAMPLE_TOOLS).and(Can::SAMPLE_CONTEXT),
+            Operation::ListRoots => Can::ROOTS.and(Can::ROOTS_CHANGED),
+            _ => Can::NONE,
+        });
+        can.within(asks.fold(Can::TASKS.and(Can::UI), Can::and))
+    }
+
+    async fn make(
+        self: &Arc<Self>,
+        (run, can): (RunId, Can),
+        name: &Name,
+        reach: Reach,
+    ) -> Result<(Ready, Offer), Unready> {
+        let can = self.told(run, name, can).await;
         let (link, child, offer) = match &reach {
             Reach::Http { url } => {
                 let http = self.endpoint(url)?;
-                let (link, offer) = Link::over_http(http, Can::NONE)
-                    .await
-                    .map_err(|unready| Unready::Unreachable(unready.to_string()))?;
+                let (link, offer) =
+                    Link::over_http(http, can).await.map_err(|unready| Unready::Unreachable(unready.to_string()))?;
                 (link, None, offer)
             }
             Reach::Stdio { command, env } => {
-                let (link, child, offer) = self.start(run, name, command, env).await?;
+                let (link, child, offer) = self.start((run, can), name, command, env).await?;
                 (link, Some(child), offer)
             }
         };
@@ -190,7 +237,7 @@ impl Links {
     /// Starts a child: an effect, admitted before and settled after
     async fn start(
         self: &Arc<Self>,
-        run: RunId,
+        (run, can): (RunId, Can),
         connector: &Name,
         command: &[String],
         env: &BTreeMap<String, String>,
@@ -198,6 +245,8 @@ impl Links {
         let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
         let launch = self.launch(command, env);
         let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
+        // A program that is not the accepted one is refused before it is started.
+        self.saw(connector, None, identity).await;
         let start = Start { effect, run, connector: connector.clone() };
         let permit = match self.door.submit(Request::Start(start)).await {
             Reply::Permit(permit) => permit,
@@ -222,7 +271,7 @@ impl Links {
         let process = Some(child.process().clone());
         let end = End::Done { ok: true, bytes: 0, result: None, returned: BTreeMap::new(), process };
         self.door.later(Request::Settle(Settle::new(effect, end)));
-        match Link::over_child(child, Can::NONE).await {
+        match Link::over_child(child, can).await {
             Ok((link, offer)) => Ok((link, effect, offer)),
             Err(unready) => {
                 self.reaped(effect, Why::Gone).await;
@@ -248,16 +297,19 @@ impl Links {
     ///
     /// # Errors
     /// [`Unready`]
-    pub async fn discover(self: &Arc<Self>, reach: &Reach) -> Result<Offer, Unready> {
+    pub async fn discover(self: &Arc<Self>, reach: &Reach) -> Result<(Offer, Identity), Unready> {
         let (links, reach) = (Arc::clone(self), reach.clone());
         let probe = tokio::spawn(async move { links.probe(&reach).await });
         probe.await.unwrap_or_else(|_| Err(Unready::Unreachable("the probe failed".to_owned())))
     }
 
-    async fn probe(&self, reach: &Reach) -> Result<Offer, Unready> {
+    async fn probe(&self, reach: &Reach) -> Result<(Offer, Identity), Unready> {
         let unreachable = |unready: link::Unready| Unready::Unreachable(unready.to_string());
-        let offer = match reach {
-            Reach::Http { url } => Link::over_http(self.endpoint(url)?, Can::NONE).await.map_err(unreachable)?.1,
+        let (offer, identity) = match reach {
+            Reach::Http { url } => {
+                let (link, offer) = Link::over_http(self.endpoint(url)?, Can::NONE).await.map_err(unreachable)?;
+                (offer, link.identity())
+            }
             Reach::Stdio { command, env } => {
                 let launch = self.launch(command, env);
                 let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
@@ -268,22 +320,20 @@ impl Links {
                 let opened = Link::over_child(Arc::clone(&child), Can::NONE).await;
                 child.end().await;
                 process.into_iter().for_each(|process| self.fence.remove_connector(process));
-                opened.map_err(unreachable)?.1
+                (opened.map_err(unreachable)?.1, identity)
             }
         };
         self.door.later(Request::Probed(Probed { reach: reach.to_string(), tools: offer.items.len() }));
-        Ok(offer)
+        Ok((offer, identity))
     }
 
-    /// Tells the door what a connector offers now
-    pub async fn saw(&self, connector: &Name, offer: &Offer) {
-        let tools = offer
-            .items
-            .iter()
-            .filter_map(|(name, raw)| Some((name.parse::<ToolName>().ok()?, digest(raw).unwrap_or_default())));
-        let tools: BTreeMap<ToolName, Hash> = tools.collect();
+    /// Tells the door who a connector is, and what it offers now if it was asked
+    pub async fn saw(&self, connector: &Name, offer: Option<&Offer>, identity: Identity) {
+        let digested =
+            |(name, raw): (&String, &String)| Some((name.parse::<ToolName>().ok()?, digest(raw).unwrap_or_default()));
+        let tools = offer.map(|offer| offer.items.iter().filter_map(digested).collect::<BTreeMap<_, _>>());
         // Waited for: the call that comes next is judged with it.
-        self.door.submit(Request::Saw(Saw { connector: connector.clone(), tools, identity: Identity::Plain })).await;
+        self.door.submit(Request::Saw(Saw { connector: connector.clone(), tools, identity })).await;
     }
 
     /// Ends a child that is known here and records that it is gone; false if it is not known
@@ -306,7 +356,18 @@ impl Links {
 
     /// Lets go of the links of a run that is over
     pub fn forget(&self, run: RunId) {
-        self.slots().retain(|(of, _), _| *of != run);
+        let gone: Vec<Arc<Slot>> = {
+            let mut slots = self.slots();
+            let gone = slots.iter().filter(|((of, ..), _)| *of == run).map(|(_, slot)| Arc::clone(slot)).collect();
+            slots.retain(|(of, ..), _| *of != run);
+            gone
+        };
+        for ready in gone.into_iter().filter_map(|slot| slot.take()) {
+            // A server is told that its session is over; a child ends by the stop that was recorded.
+            if ready.child.is_none() {
+                tokio::spawn(async move { ready.link.end().await });
+            }
+        }
     }
 
     /// Ends every child, when the process ends
@@ -338,7 +399,7 @@ impl Links {
         Launch { keeper, command: command.to_vec(), env: env.clone(), folder, expected: None }
     }
 
-    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<(RunId, Name), Arc<Slot>>> {
+    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<(RunId, Name, Can), Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,8 +1,9 @@
 //! Sockets: the one for agents, the administrator's, and the private ones.
 
 use crate::{
-    endpoint::{Endpoints, Via, empty},
+    endpoint::{Endpoints, Via},
     fence::{Fence, Peer},
+    outlet::empty,
     settings::ADMIN_CONNECTIONS_MAX,
 };
 use axum::{Router, body::Body};
@@ -115,7 +116,7 @@ async fn socket(
                 let (router, endpoints) = (router.clone(), Arc::clone(&endpoints));
                 async move {
                     let Some(caller) = allowed else { return Ok::<_, Infallible>(forbidden()) };
-                    if request.uri().path().starts_with("/mcp/") {
+                    if Endpoints::serves(request.uri().path()) {
                         return Ok(endpoints.answer(request, Via::Socket).await.map(Body::new));
                     }
                     request.extensions_mut().insert(caller);

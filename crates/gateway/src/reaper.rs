@@ -4,6 +4,8 @@ use crate::{
     call::Calls,
     door::{Door, Notice},
     links::Links,
+    session::Sessions,
+    streams::Streams,
     tasks::Tasks,
 };
 use portreeve_core::{
@@ -26,8 +28,8 @@ pub async fn run(
     door: Door,
     latches: Arc<Latches>,
     links: Arc<Links>,
-    calls: Arc<Calls>,
-    tasks: Arc<Tasks>,
+    (calls, tasks): (Arc<Calls>, Arc<Tasks>),
+    (streams, sessions): (Arc<Streams>, Arc<Sessions>),
 ) {
     let under_way = Arc::new(Mutex::new(HashSet::new()));
     while let Some(notice) = notices.recv().await {
@@ -35,6 +37,7 @@ pub async fn run(
             Notice::Cancel(effect) => calls.cancel(effect, "what it rested on was stopped"),
             Notice::Stopped(node) => {
                 calls.look_again();
+                streams.look_again();
                 // A grant never lives again; the others may, and their latches follow the registry.
                 if matches!(node, Node::Grant(_)) {
                     let latches = Arc::clone(&latches);
@@ -46,6 +49,9 @@ pub async fn run(
             }
             Notice::Ended(task, run) => {
                 calls.look_again();
+                streams.look_again();
+                streams.cut(run);
+                sessions.forget(run);
                 links.forget(run);
                 tasks.ended(run);
                 let latches = Arc::clone(&latches);

@@ -2,19 +2,25 @@
 
 use crate::{
     admin::{self, Admin},
+    asks::Asks,
     call::Calls,
     catalogue::Catalogue,
+    dispatch::Dispatch,
     door::Door,
     endpoint::Endpoints,
     fence::Fence,
     history::Directory,
     links::Links,
     listen,
+    lists::Lists,
     modes::{Observing, observing},
     points::Points,
+    polls::Polls,
     private, reaper,
+    session::Sessions,
     settings::{CONNECTIONS_MAX, LOG_RESERVE_BYTES, Settings},
     snapshots,
+    streams::Streams,
     tasks::{Tasks, draw},
 };
 use portreeve_core::{
@@ -27,6 +33,7 @@ use portreeve_core::{
 };
 use portreeve_identity::{
     key::{self, SigningKey},
+    seal::Sealer,
     token::Issuer,
 };
 use portreeve_log::Sqlite;
@@ -153,12 +160,40 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         Arc::clone(&fence),
         &settings,
     ));
-    let calls =
-        Calls::new(door.clone(), Arc::clone(&latches), Arc::clone(&links), Arc::clone(&catalogue), Points::new(clock));
+    let sealer = Arc::new(Sealer::new(&key));
+    let points = Points::new(clock);
+    let at_the_door = || (door.clone(), Arc::clone(&latches));
+    let asks = Asks::new(at_the_door(), Arc::clone(&catalogue), Arc::clone(&points), Arc::clone(&sealer));
+    let calls = Calls::new(
+        at_the_door(),
+        Arc::clone(&links),
+        Arc::clone(&catalogue),
+        points,
+        (Arc::clone(&asks), Arc::clone(&sealer)),
+    );
     let tasks =
         Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone(), Arc::clone(&fence));
-    let endpoints =
-        Arc::new(Endpoints::new(door.clone(), Arc::clone(&calls), Arc::clone(&catalogue), issuer, clock, address));
+    let sessions = Arc::new(Sessions::new(Arc::clone(&sealer)));
+    let lists = Lists {
+        door: door.clone(),
+        catalogue: Arc::clone(&catalogue),
+        links: Arc::clone(&links),
+        sealer: Arc::clone(&sealer),
+        clock,
+    };
+    let streams = Streams::new(at_the_door(), Arc::clone(&links), Arc::clone(&asks), lists.clone(), clock);
+    let dispatch = Arc::new(Dispatch {
+        door: door.clone(),
+        catalogue: Arc::clone(&catalogue),
+        calls: Arc::clone(&calls),
+        polls: Polls::new(at_the_door(), Arc::clone(&links), Arc::clone(&asks), sealer),
+        asks,
+        sessions: Arc::clone(&sessions),
+        lists,
+        streams: Arc::clone(&streams),
+    });
+    let kept = (Arc::clone(&calls), Arc::clone(&sessions), Arc::clone(&streams));
+    let endpoints = Arc::new(Endpoints::new(dispatch, kept, issuer, clock, address));
     let admin = Arc::new(Admin {
         door: door.clone(),
         catalogue,
@@ -175,8 +210,8 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
     private::resume(&admin).await;
     let files = raise_open_files();
     let room = CONNECTIONS_MAX.min(usize::try_from(files / 2).unwrap_or(CONNECTIONS_MAX));
-    let reaping =
-        reaper::run(noticed, door.clone(), latches, Arc::clone(&links), Arc::clone(&calls), Arc::clone(&tasks));
+    let working = (Arc::clone(&calls), Arc::clone(&tasks));
+    let reaping = reaper::run(noticed, door.clone(), latches, Arc::clone(&links), working, (streams, sessions));
     tokio::spawn(reaping);
     let listening = vec![
         tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), room)),

@@ -1,5 +1,6 @@
 //! What the process is told when it starts.
 
+use portreeve_core::json::Limits;
 use std::{net::SocketAddr, path::PathBuf};
 
 /// Settings of one process over one data folder
@@ -31,3 +32,13 @@ pub const BODY_SECS_MAX: u64 = 30;
 pub const REQUESTS_PER_RUN_MAX: usize = 128;
 /// Bytes kept back on the disk so that stops and settlements can be recorded when it is full
 pub const LOG_RESERVE_BYTES: u64 = 16 << 20;
+/// For how long a client may keep what it was told, in milliseconds: as long as a changed definition may go unnoticed
+pub const TTL_MS_MAX: u64 = 60_000;
+/// Bytes of an answer at most, where it is needed as a whole
+pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// The limits of a connector's message
+#[must_use]
+pub fn answer_limits() -> Limits {
+    Limits { bytes_max: ANSWER_BYTES_MAX, ..Limits::DEFAULT }
+}

@@ -169,7 +169,7 @@ impl Tasks {
             purpose: found.purpose.clone(),
             agent: found.agent.clone(),
             user: found.user.clone(),
-            audience: endpoints.values().cloned().collect(),
+            audience: endpoints.values().cloned().chain([format!("{}/mcp", self.base)]).collect(),
         };
         let jti = draw().map(|id| format!("{id:016x}")).map_err(|_| unknown())?;
         let token = self.issuer.mint(&subject, jti, now).ok_or_else(unknown)?;

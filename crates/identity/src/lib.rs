@@ -7,4 +7,5 @@
 //! a stopped run is still a good token, so that the end can be said.
 
 pub mod key;
+pub mod seal;
 pub mod token;

@@ -69,6 +69,15 @@ pub struct Token {
     pub expires: Millis,
 }
 
+/// What a good token says
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Good {
+    /// The run that it names
+    pub run: RunId,
+    /// When it is over
+    pub until: Millis,
+}
+
 /// Why a token is not good; every one of them is answered with 401
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
@@ -151,11 +160,11 @@ impl Issuer {
         Some(Token { text, expires: Millis(claims.exp.saturating_mul(1000)) })
     }
 
-    /// The run that a good token names
+    /// What a good token names
     ///
     /// # Errors
     /// [`Invalid`]: the token is not good for `audience` at `now`.
-    pub fn check(&self, token: &str, audience: &str, now: Millis) -> Result<RunId, Invalid> {
+    pub fn check(&self, token: &str, audience: &str, now: Millis) -> Result<Good, Invalid> {
         if token.len() > BYTES_MAX {
             return Err(Invalid::Malformed);
         }
@@ -171,7 +180,7 @@ impl Issuer {
         if !checked.audience.contains(audience) {
             return Err(Invalid::Audience);
         }
-        Ok(checked.run)
+        Ok(Good { run: checked.run, until: checked.until })
     }
 
     fn verify(&self, token: &str, hash: Hash, now: Millis) -> Result<Checked, Invalid> {

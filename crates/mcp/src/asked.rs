@@ -210,7 +210,9 @@ fn compare_name(headers: &HeaderMap, method: Option<&str>, params: Option<&Json<
     // An unknown method is refused as one, whatever its headers say.
     let Some(method) = method.and_then(Method::read) else { return Ok(()) };
     let name = header::decode(value).ok_or_else(|| Refused::mismatch("Mcp-Name has invalid characters"))?;
-    let body = method.named_by().and_then(|key| params?.get(key)).and_then(Json::as_str);
+    // Some SDKs repeat the URI of these as well, though only in an era that does not have them any more.
+    let subscribes = matches!(method, Method::Subscribe | Method::Unsubscribe).then_some("uri");
+    let body = method.named_by().or(subscribes).and_then(|key| params?.get(key)).and_then(Json::as_str);
     if body == Some(&name) { Ok(()) } else { Err(Refused::mismatch("Mcp-Name is not the name of the body")) }
 }
 

@@ -41,6 +41,8 @@ pub struct Flow {
     /// A value that has to be known whole
     value: Vec<u8>,
     hashing: Hasher,
+    /// Bytes of the result or error that came last and are not in the digest yet
+    unhashed: usize,
     bytes: u64,
 }
 
@@ -142,6 +144,7 @@ impl Flow {
             empty: true,
             value: Vec::new(),
             hashing: Hasher::default(),
+            unhashed: 0,
             bytes: 0,
         }
     }
@@ -163,8 +166,19 @@ impl Flow {
                     rest = after;
                 }
             }
+            if !self.seen.within && self.unhashed > 0 {
+                self.hash(bytes.len() - rest.len(), bytes);
+            }
         }
+        self.hash(bytes.len(), bytes);
         Ok(())
+    }
+
+    /// Takes the bytes of the result or error before `end` into the digest: many at once, since each time costs
+    fn hash(&mut self, end: usize, bytes: &[u8]) {
+        let count = std::mem::take(&mut self.unhashed);
+        self.hashing.update(bytes.get(end.saturating_sub(count)..end).unwrap_or_default());
+        self.bytes += count as u64;
     }
 
     /// The answer is over; what is appended to `out` makes it whole for the client
@@ -218,8 +232,7 @@ impl Flow {
     /// The bytes go where they go now
     fn emit(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
         if self.seen.within {
-            self.hashing.update(bytes);
-            self.bytes += bytes.len() as u64;
+            self.unhashed += bytes.len();
         }
         match self.mode {
             Mode::Pass => out.extend_from_slice(bytes),

@@ -20,10 +20,10 @@ const SUFFIX: &str = "?=";
 /// How a text stands in a header: as it is where that is safe, otherwise in Base64
 #[must_use]
 pub fn encode(text: &str) -> String {
-    let plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
-        && !text.starts_with(' ')
-        && !text.ends_with(' ')
-        && !(text.starts_with(PREFIX) && text.ends_with(SUFFIX));
+    let safe = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    let padded = text.starts_with(' ') || text.ends_with(' ');
+    let like_encoded = text.starts_with(PREFIX) && text.ends_with(SUFFIX);
+    let plain = safe && !padded && !like_encoded;
     if plain { text.to_owned() } else { format!("{PREFIX}{}{SUFFIX}", BASE64_STANDARD.encode(text)) }
 }
 

@@ -1,7 +1,6 @@
 //! One JSON-RPC message, read strictly once, with its own bytes kept.
 
 use portreeve_core::json::{self, Json, Kind, Limits};
-use std::ops::Range;
 
 /// A message and where its parts stand in the bytes that it came in
 #[derive(Debug)]
@@ -38,7 +37,6 @@ pub enum Shape<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Id<'a> {
     raw: &'a str,
-    span: Range<usize>,
 }
 
 impl<'a> Id<'a> {
@@ -46,12 +44,6 @@ impl<'a> Id<'a> {
     #[must_use]
     pub fn raw(&self) -> &'a str {
         self.raw
-    }
-
-    /// Where it stands in the message
-    #[must_use]
-    pub fn span(&self) -> Range<usize> {
-        self.span.clone()
     }
 }
 
@@ -104,7 +96,7 @@ impl<'a> Message<'a> {
 
     fn of(root: Json<'a>) -> Result<Self, Error> {
         if root.as_array().is_some() {
-            return Err(Error::Envelope("batches are not part of the protocol"));
+            return Err(Error::Envelope("a batch is several messages; send each of them alone"));
         }
         let members = root.as_object().ok_or(Error::Envelope("a message is an object"))?;
         if members.iter().any(|member| json::confusable_with(&member.key, &ENVELOPE).is_some()) {
@@ -165,9 +157,9 @@ impl<'a> Message<'a> {
 fn read_id<'a>(id: &Json<'a>) -> Result<Option<Id<'a>>, Error> {
     match id.kind() {
         Kind::Null => Ok(None),
-        Kind::String(text) if text.len() <= ID_BYTES_MAX => Ok(Some(Id { raw: id.raw(), span: id.span() })),
+        Kind::String(text) if text.len() <= ID_BYTES_MAX => Ok(Some(Id { raw: id.raw() })),
         Kind::Number(text) if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') && text.len() <= 20 => {
-            Ok(Some(Id { raw: id.raw(), span: id.span() }))
+            Ok(Some(Id { raw: id.raw() }))
         }
         _ => Err(Error::Envelope("an id is a short string or an integer")),
     }
@@ -175,51 +167,6 @@ fn read_id<'a>(id: &Json<'a>) -> Result<Option<Id<'a>>, Error> {
 
 /// Bytes of a string id at most
 const ID_BYTES_MAX: usize = 256;
-
-/// The message with another id in the place where its own stands, every other byte as it was
-#[must_use]
-pub fn with_id(bytes: &[u8], span: Range<usize>, id: &str) -> Vec<u8> {
-    let (before, after) = (bytes.get(..span.start), bytes.get(span.end..));
-    let mut out = Vec::with_capacity(bytes.len() + id.len());
-    out.extend_from_slice(before.unwrap_or_default());
-    out.extend_from_slice(id.as_bytes());
-    out.extend_from_slice(after.unwrap_or_default());
-    out
-}
-
-/// The parameters of `tools/call`
-#[derive(Debug)]
-pub struct ToolCall<'m, 'a> {
-    /// The tool's name
-    pub name: &'m str,
-    /// Its arguments; absent means none
-    pub arguments: Option<&'m Json<'a>>,
-    /// Whether the client asks for an MCP task instead of an answer (2025-11-25, Tasks)
-    pub as_task: bool,
-}
-
-/// Members that mean something in the parameters of `tools/call`
-const CALL: [&str; 4] = ["name", "arguments", "_meta", "task"];
-
-impl<'m, 'a> ToolCall<'m, 'a> {
-    /// Reads the parameters
-    ///
-    /// # Errors
-    /// What is wrong with them, fit for the client.
-    pub fn read(params: Option<&'m Json<'a>>) -> Result<Self, &'static str> {
-        let params = params.ok_or("tools/call needs params")?;
-        let members = params.as_object().ok_or("params must be an object")?;
-        if members.iter().any(|member| json::confusable_with(&member.key, &CALL).is_some()) {
-            return Err("a member of params only looks like one of the protocol");
-        }
-        let name = params.get("name").and_then(Json::as_str).ok_or("params.name must be a string")?;
-        let arguments = params.get("arguments");
-        if arguments.is_some_and(|arguments| arguments.as_object().is_none()) {
-            return Err("params.arguments must be an object");
-        }
-        Ok(Self { name, arguments, as_task: params.get("task").is_some() })
-    }
-}
 
 #[cfg(test)]
 mod tests;

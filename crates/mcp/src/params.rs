@@ -24,17 +24,19 @@ pub struct Use<'m, 'a> {
 }
 
 /// Members that mean something in parameters
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 17] = [
     "_meta",
     "arguments",
     "argument",
     "capabilities",
+    "clientInfo",
     "context",
     "cursor",
     "inputResponses",
     "level",
     "name",
     "notifications",
+    "protocolVersion",
     "ref",
     "requestState",
     "task",

@@ -68,6 +68,10 @@ pub fn request(bytes: &[u8], message: &Message<'_>, to: &ToConnector<'_>) -> Vec
     {
         edit.set(&["params", "name"], &quoted(name));
     }
+    let prompt = message.params().and_then(|params| params.get("ref")).and_then(|of| of.get("type"));
+    if let (Some(name), Some(Method::Complete), Some("ref/prompt")) = (to.name, method, prompt.and_then(Json::as_str)) {
+        edit.set(&["params", "ref", "name"], &quoted(name));
+    }
     if method == Some(Method::CallTool) {
         edit.remove(&["params", "task"]);
     }
@@ -256,26 +260,32 @@ pub fn capabilities(capabilities: &Json<'_>, from: Version, to: Version) -> Valu
     all.into()
 }
 
-/// What a connector tells on the way, for a client; `None`: it is nothing for this client
+/// What a connector tells, for a client of this era; `None`: it is nothing for this client
 ///
 /// `token` is the client's own progress token and `subscription` the id of its request to listen, both as the client
-/// wrote them.
+/// wrote them. On the way of a request a modern client is told only of that request, and on a subscription only what it
+/// subscribed to; addresses that were opened are told in the legacy era alone. How a task is getting on is told by
+/// nobody but `tasks/get`: there what the connector asks is judged before the client sees it.
 #[must_use]
 pub fn notification(
     bytes: &[u8],
     message: &Message<'_>,
+    era: Era,
     token: Option<&str>,
     subscription: Option<&str>,
 ) -> Option<Vec<u8>> {
     let Shape::Notification { method } = message.shape() else { return None };
-    let notice = Notice::read(method)?;
+    let members = message.params().and_then(Json::as_object).unwrap_or_default();
+    if members.iter().any(|member| json::confusable_with(&member.key, &TOLD).is_some()) {
+        return None;
+    }
     let mut edit = Edit::new(bytes, message);
-    match notice {
-        Notice::Progress => edit.set(&["params", "progressToken"], token?),
-        Notice::Logged | Notice::UrlDone => {}
-        Notice::Tools | Notice::Prompts | Notice::Resources | Notice::Updated | Notice::Task => {}
-        // These are said by each side for itself.
-        Notice::Initialized | Notice::Cancelled | Notice::Roots | Notice::Acknowledged => return None,
+    match (Notice::read(method)?, era, subscription) {
+        (Notice::Progress, _, None) => edit.set(&["params", "progressToken"], token?),
+        (Notice::Logged, _, None) | (Notice::UrlDone, Era::Legacy, None) => {}
+        (Notice::Tools | Notice::Prompts | Notice::Resources | Notice::Updated, Era::Legacy, None)
+        | (Notice::Tools | Notice::Prompts | Notice::Resources | Notice::Updated, Era::Modern, Some(_)) => {}
+        _ => return None,
     }
     match subscription {
         Some(id) => edit.set(&["params", "_meta", META_SUBSCRIPTION], id),
@@ -283,6 +293,9 @@ pub fn notification(
     }
     Some(edit.done())
 }
+
+/// Members by which a client decides what a notification is about
+const TOLD: [&str; 6] = ["_meta", "progressToken", "uri", "level", "data", "elicitationId"];
 
 /// How grave what `notifications/message` tells is
 #[must_use]

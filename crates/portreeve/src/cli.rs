@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use portreeve_core::{
+    hash::Hash,
     names::{GrantId, Name, TaskId},
     node::Node,
 };
@@ -130,8 +131,8 @@ pub(crate) struct Exec {
 
 #[derive(Debug, Args)]
 pub(crate) struct Bridge {
-    /// The connector to speak to
-    pub(crate) connector: Name,
+    /// The connector to speak to [default: all of the task, with names like connector__tool]
+    pub(crate) connector: Option<Name>,
     /// The task [default: the one of `exec` around this process]
     #[arg(long)]
     pub(crate) task: Option<TaskId>,
@@ -197,8 +198,11 @@ pub(crate) enum Connector {
     Accept {
         /// Which
         name: Name,
-        /// Accept without asking
-        #[arg(long)]
+        /// Accept exactly the offer that `show` printed with this digest, without asking
+        #[arg(long, value_name = "DIGEST")]
+        digest: Option<Hash>,
+        /// Accept whatever it offers now, without asking
+        #[arg(long, conflicts_with = "digest")]
         yes: bool,
     },
 }

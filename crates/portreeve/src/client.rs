@@ -6,8 +6,9 @@ use crate::{
     output, place,
 };
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use portreeve_gateway::{
     listen,
@@ -55,11 +56,9 @@ impl Client {
     pub(crate) async fn accept_all(&self, connector: &str) -> Result<(), Failure> {
         let path = format!("/v1/connectors/{connector}");
         let shown = self.ask(Method::GET, &path, None).await?;
-        let offered = shown.get("offered").and_then(Value::as_array).into_iter().flatten();
-        let tools: serde_json::Map<String, Value> = offered
-            .filter_map(|tool| Some((tool.get("name")?.as_str()?.to_owned(), tool.get("digest")?.clone())))
-            .collect();
-        self.ask(Method::POST, &format!("{path}/accept"), Some(&json!({ "tools": tools }))).await.map(drop)
+        self.ask(Method::POST, &format!("{path}/accept"), Some(&json!({ "digest": shown.get("digest") })))
+            .await
+            .map(drop)
     }
 
     /// Sends a request as it is
@@ -70,6 +69,20 @@ impl Client {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Failure> {
+        let (response, _connection) = self.open(method, path, headers, body).await?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+        Ok((status, bytes))
+    }
+
+    /// Sends a request as it is, and returns its answer as it begins; dropping the connection breaks it off
+    pub(crate) async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<(Response<Incoming>, Connection), Failure> {
         let stream = listen::connect(&self.socket)
             .await
             .map_err(|error| unreachable(format!("{} does not answer: {error}", self.socket.display())))?;
@@ -78,7 +91,17 @@ impl Client {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| unreachable(error.to_string()))?;
-        exchange(stream, request).await
+        begin(stream, request).await
+    }
+}
+
+/// A connection that carries one request; it ends when this is dropped
+#[derive(Debug)]
+pub(crate) struct Connection(tokio::task::AbortHandle);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -87,15 +110,22 @@ pub(crate) async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Res
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (response, _connection) = begin(stream, request).await?;
+    let status = response.status();
+    let bytes = response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+    Ok((status, bytes))
+}
+
+async fn begin<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(Response<Incoming>, Connection), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let unreachable = |error: hyper::Error| unreachable(error.to_string());
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
-    let driver = tokio::spawn(connection);
+    let connection = Connection(tokio::spawn(connection).abort_handle());
     let response = sender.send_request(request).await.map_err(unreachable)?;
-    let status = response.status();
-    let bytes = response.into_body().collect().await.map_err(unreachable)?.to_bytes();
-    driver.abort();
-    Ok((status, bytes))
+    Ok((response, connection))
 }
 
 fn unreachable(what: String) -> Failure {

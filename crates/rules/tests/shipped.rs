@@ -50,7 +50,7 @@ fn said(findings: &[portreeve_rules::Finding]) -> String {
 
 fn tools(loaded: &Loaded) -> BTreeSet<String> {
     let server = "server".parse::<Name>().unwrap();
-    loaded.bundle.connectors[&server].tools.keys().map(ToolName::to_string).collect()
+    loaded.bundle.connectors[&server].tools.keys().filter(|name| name.is_tool()).map(ToolName::to_string).collect()
 }
 
 /// Everything that was accepted, by its name

@@ -8,11 +8,13 @@ use crate::{
     http::Failure,
     identity::{self, Identity, Mismatch},
     keeper::{Stat, descendants, machine_boot},
-    latch::Pass,
+    latch::{Pass, Withdrawal},
+    line::{Beginning, PIECES_MAX, beginning},
     link::Back,
     patience::Patience,
-    room::{ANSWER_BYTES_MAX, Caller, Room},
+    room::{ANSWER_BYTES_MAX, Answer, Caller, Room, WHOLE_BYTES_MAX},
 };
+use bytes::Bytes;
 use portreeve_core::{event::Process, hash::Hash};
 use portreeve_mcp::{can::Can, version::Version};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -89,6 +91,8 @@ impl Out {
 
 /// Messages that may wait for a child to read
 const OUT_MAX: usize = 64;
+/// Bytes that are read from a child at once
+const READ_BYTES: usize = 64 << 10;
 /// How long a child gets to end by itself once its standard input is closed
 const GRACE: Duration = Duration::from_millis(500);
 /// How long the keeper gets after that
@@ -180,7 +184,7 @@ impl Child {
         line: Vec<u8>,
         pass: Option<Pass>,
         mut caller: Caller,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Answer, Failure> {
         let (answer_sender, answer) = oneshot::channel();
         let gone = || Failure::NotSent("the server's process is gone".to_owned());
         caller.answer = Some(answer_sender);
@@ -188,6 +192,8 @@ impl Child {
         let _entered = self.room.enter(id, caller).ok_or_else(gone)?;
         let (sent_sender, sent) = oneshot::channel();
         let withdrawal = pass.as_ref().map(Pass::withdrawal);
+        // Whoever stops waiting has not begun to send what is still waiting to be written.
+        let _unsent = Unsent(withdrawal.clone());
         let exchange = async {
             self.out.send(Out { line, pass, sent: sent_sender }).await.map_err(|_| gone())?;
             sent.await.map_err(|_| Failure::Lost("the server's process ended".to_owned()))??;
@@ -208,8 +214,8 @@ impl Child {
     ///
     /// # Errors
     /// [`Failure`]
-    pub(crate) async fn send(&self, line: Vec<u8>, pass: Pass, patience: &Patience) -> Result<(), Failure> {
-        Back::Child(self.out.clone()).pass(line, Some(pass), patience).await
+    pub(crate) async fn send(&self, line: Vec<u8>, pass: Option<Pass>, patience: &Patience) -> Result<(), Failure> {
+        Back::Child(self.out.clone()).pass(line, pass, patience).await
     }
 
     /// Returns once it is gone, by itself or because it was ended
@@ -222,6 +228,15 @@ impl Child {
     pub async fn end(&self) {
         let _ = self.end.send(true);
         self.gone().await;
+    }
+}
+
+/// Takes a message back, unless it has begun to leave
+struct Unsent(Option<Withdrawal>);
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        let _ = self.0.take().is_some_and(|withdrawal| withdrawal.withdraw());
     }
 }
 
@@ -259,23 +274,91 @@ async fn write(
 }
 
 async fn read(stdout: impl AsyncRead + Unpin, room: Arc<Room>, back: Back, end: watch::Sender<bool>) {
-    let mut lines = BufReader::new(stdout);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = (&mut lines).take(ANSWER_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line).await;
-        match read {
-            Ok(0) | Err(_) => break,
-            // A server that floods is ended rather than half understood.
-            Ok(_) if line.last() != Some(&b'\n') && line.len() > ANSWER_BYTES_MAX => break,
-            Ok(_) => {}
+    let mut reader = BufReader::with_capacity(READ_BYTES, stdout);
+    let mut line = Line::Begun(Vec::new());
+    while let Ok(bytes) = reader.fill_buf().await {
+        if bytes.is_empty() {
+            break;
         }
-        while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-            line.pop();
+        let feed = bytes.iter().position(|byte| *byte == b'\n');
+        let part = bytes.get(..feed.unwrap_or(bytes.len())).unwrap_or_default();
+        let read = part.len() + usize::from(feed.is_some());
+        line = line.more(part, &room).await;
+        reader.consume(read);
+        if feed.is_some() {
+            line = line.end(&room, &back).await;
         }
-        room.take(&line, None, &back);
+        // A server that floods is ended rather than half understood.
+        if matches!(line, Line::Flood) {
+            break;
+        }
     }
+    // Whoever reads a long answer learns that it broke.
+    drop(line);
     let _ = end.send(true);
+}
+
+/// A line that is being read
+enum Line {
+    /// So far
+    Begun(Vec<u8>),
+    /// Too much of it to be news, and not yet too much to be an answer that is wanted as a whole
+    Long(Vec<u8>),
+    /// A long answer, passed on while it arrives
+    Passed(mpsc::Sender<Option<Bytes>>),
+    /// Nobody wants to know
+    Skipped,
+    /// It has no end
+    Flood,
+}
+
+impl Line {
+    async fn more(self, part: &[u8], room: &Room) -> Self {
+        match self {
+            Self::Begun(mut line) => {
+                line.extend_from_slice(part);
+                if line.len() <= WHOLE_BYTES_MAX {
+                    return Self::Begun(line);
+                }
+                let Beginning::Answer(id) = beginning(&line) else { return Self::Long(line) };
+                let (pieces, rest) = mpsc::channel(PIECES_MAX);
+                match room.answered_long(id, line, rest) {
+                    Ok(()) => Self::Passed(pieces),
+                    Err(line) => Self::Long(line),
+                }
+            }
+            Self::Long(mut line) => {
+                line.extend_from_slice(part);
+                if line.len() > ANSWER_BYTES_MAX { Self::Flood } else { Self::Long(line) }
+            }
+            Self::Passed(pieces) => {
+                let taken = part.is_empty() || pieces.send(Some(Bytes::copy_from_slice(part))).await.is_ok();
+                if taken { Self::Passed(pieces) } else { Self::Skipped }
+            }
+            line @ (Self::Skipped | Self::Flood) => line,
+        }
+    }
+
+    async fn end(self, room: &Room, back: &Back) -> Self {
+        match self {
+            Self::Begun(mut line) | Self::Long(mut line) => {
+                if line.last() == Some(&b'\r') {
+                    line.pop();
+                }
+                room.take(&line, None, back);
+                line.clear();
+                line.shrink_to(READ_BYTES);
+                Self::Begun(line)
+            }
+            Self::Passed(pieces) => {
+                // Who does not wait for the end has no need of it.
+                let _ = pieces.send(None).await;
+                Self::Begun(Vec::new())
+            }
+            Self::Skipped => Self::Begun(Vec::new()),
+            Self::Flood => Self::Flood,
+        }
+    }
 }
 
 async fn listen(stderr: impl AsyncRead + Unpin, program: String) {

@@ -14,26 +14,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Who a connector is
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// SHA-256 of the public key (`SubjectPublicKeyInfo`) that the TLS server proved to hold
-    Tls(Hash),
-    /// SHA-256 of the program that is started; of the script as well where the program is an interpreter
-    Executable(Hash),
-    /// Nothing that could be held on to: HTTP without TLS
-    Plain,
-}
-
-impl std::fmt::Display for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tls(hash) => write!(f, "the TLS key {hash}"),
-            Self::Executable(hash) => write!(f, "the program {hash}"),
-            Self::Plain => f.write_str("no key"),
-        }
-    }
-}
+/// Who a connector is: the public key (`SubjectPublicKeyInfo`) that the TLS server proved to hold; the program that is
+/// started, with the script where the program is an interpreter; or, for HTTP without TLS, nothing to hold on to
+pub use portreeve_core::offer::Identity;
 
 /// The connector is not the one that was expected
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +41,9 @@ pub fn check(expected: Option<Identity>, seen: Identity) -> Result<Identity, Mis
 
 /// The digest of what a command starts
 ///
-/// Reads whole files, and so blocks; what was read before is known by its file's number, size and times.
+/// Reads whole files, and so blocks; what was read before is known by its file's number, size and times. It says who is
+/// started as long as nobody exchanges the file in the same moment, and nothing of what the program loads by itself: of
+/// `npx`, `uvx` and `python -m` it is only the runner.
 ///
 /// # Errors
 /// The program is not found, or cannot be read.

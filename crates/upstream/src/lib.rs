@@ -15,6 +15,7 @@ pub mod http;
 pub mod identity;
 pub mod keeper;
 pub mod latch;
+mod line;
 pub mod link;
 mod patience;
 mod pieces;

@@ -20,10 +20,10 @@ pub use send::Sending;
 use crate::{
     child::{Child, NoProgram, Out},
     http::{Address, Failure, Gate, GateState, Http, Trouble},
-    identity::Mismatch,
+    identity::{Identity, Mismatch},
     latch::Pass,
     patience::Patience,
-    room::Room,
+    room::{Answer, Room},
 };
 use hear::{Heard, Hearing};
 use http::StatusCode;
@@ -140,6 +140,15 @@ impl Link {
         self.inner.can
     }
 
+    /// Who the connector is
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        match &self.inner.carrier {
+            Carrier::Http { http, .. } => http.identity().unwrap_or(Identity::Plain),
+            Carrier::Child(child) => child.identity(),
+        }
+    }
+
     /// Asks for a page of a list, or anything else that only looks: the raw answer
     ///
     /// # Errors
@@ -228,7 +237,8 @@ impl Inner {
         let (http, sessions) = match &self.carrier {
             Carrier::Child(child) => {
                 let caller = open::nobody(within);
-                return child.ask(id, message, None, caller).await.map_err(Unready::Failure);
+                let answer = child.ask(id, message, None, caller).await.and_then(Answer::whole);
+                return answer.map_err(Unready::Failure);
             }
             Carrier::Http { http, sessions } => (http, sessions),
         };
@@ -247,8 +257,14 @@ impl Inner {
                         }
                         session = renewed;
                     }
-                    status if status.is_success() => return posted.heard.whole().map_err(not_heard),
-                    status => return Err(Unready::Status(status)),
+                    status => {
+                        let answer = posted.heard.whole().map_err(not_heard)?;
+                        // An error that says whose it is, is an answer.
+                        if status.is_success() || (status.is_client_error() && send::answers(&answer) == Some(true)) {
+                            return Ok(answer);
+                        }
+                        return Err(Unready::Status(status));
+                    }
                 }
             }
         };

@@ -5,6 +5,8 @@
 
 use crate::{
     event::{Ask, Event, News},
+    http::Failure,
+    line::Pieces,
     link::Back,
     patience::Patience,
 };
@@ -50,10 +52,30 @@ struct Inside {
 #[derive(Debug)]
 pub(crate) struct Caller {
     /// Where the answer goes that comes on a common stream
-    pub(crate) answer: Option<oneshot::Sender<Vec<u8>>>,
+    pub(crate) answer: Option<oneshot::Sender<Answer>>,
+    /// Whether a long answer may be passed on while it arrives
+    pub(crate) long: bool,
     /// Where everything else goes; nowhere for what is no call
     pub(crate) events: Option<mpsc::Sender<Event>>,
     pub(crate) patience: Arc<Patience>,
+}
+
+/// An answer that came on a common stream
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// All of it
+    Whole(Vec<u8>),
+    /// The beginning of a long one, and the rest as it arrives
+    Long(Vec<u8>, Pieces),
+}
+
+impl Answer {
+    pub(crate) fn whole(self) -> Result<Vec<u8>, Failure> {
+        match self {
+            Self::Whole(answer) => Ok(answer),
+            Self::Long(..) => Err(Failure::Lost("the answer is longer than the limit".to_owned())),
+        }
+    }
 }
 
 /// Who waits for news
@@ -179,8 +201,18 @@ impl Room {
             listener.end(&refusal(bytes).unwrap_or_else(|| "the connector ended it".to_owned()));
         }
         if let Some(answer) = inside.calls.get_mut(&id).and_then(|caller| caller.answer.take()) {
-            let _ = answer.send(bytes.to_vec());
+            let _ = answer.send(Answer::Whole(bytes.to_vec()));
         }
+    }
+
+    /// Gives a long answer to the call that waits for it; gives it back if there is none that wants it so
+    pub(crate) fn answered_long(&self, id: u64, begun: Vec<u8>, rest: Pieces) -> Result<(), Vec<u8>> {
+        let mut inside = self.inside();
+        let caller = inside.calls.get_mut(&id).filter(|caller| caller.long);
+        let Some(answer) = caller.and_then(|caller| caller.answer.take()) else { return Err(begun) };
+        answer.send(Answer::Long(begun, rest)).map_err(|answer| match answer {
+            Answer::Whole(begun) | Answer::Long(begun, _) => begun,
+        })
     }
 
     fn asked(&self, id: &str, method: &str, message: &Message<'_>, of: Option<u64>, back: &Back) {
@@ -201,6 +233,7 @@ impl Room {
             tracing::debug!(%why, "a connector asked what the client cannot be asked");
             return refuse("the client cannot do this");
         }
+        inside.asked.retain(|_, open| !open.is_closed());
         let can = inside.asked.len() < ASKED_MAX && !inside.asked.contains_key(id);
         let Some((events, patience)) = inside.caller(of).filter(|_| can) else {
             return refuse("no call is under way that could be asked about");
@@ -215,7 +248,6 @@ impl Room {
             withdrawn: Some(withdrawn),
             _open: patience.question(),
         };
-        inside.asked.retain(|_, open| !open.is_closed());
         inside.asked.insert(id.to_owned(), withdraw);
         drop(inside);
         // A question that has no room is dropped here, and so declined.
@@ -363,6 +395,8 @@ pub(crate) fn parts(bytes: &[u8], version: Option<Version>) -> Vec<&[u8]> {
     spans.unwrap_or_default().into_iter().filter_map(|span| bytes.get(span)).collect()
 }
 
+/// Bytes of an answer that are waited for before it is passed on while it arrives
+pub(crate) const WHOLE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an answer that is read as a whole at most
 pub(crate) const ANSWER_BYTES_MAX: usize = 16 << 20;
 

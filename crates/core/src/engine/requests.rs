@@ -10,7 +10,7 @@ use crate::{
     hash::Hash,
     judge::{self, Admission, Judged, Observed},
     log::Log,
-    names::{EffectId, Name, RunId, TaskId},
+    names::{EffectId, Name, RunId, TaskId, ToolName},
     node::Node,
     offer,
     outside::{Answer, Asking, Sends},
@@ -19,7 +19,7 @@ use crate::{
     request::{Call, ChangeWhat, Clock, Looked, Open, Poll, Request, Settle},
     value::Value,
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     pub(super) fn judge(&mut self, request: &Request, clock: Clock, draft: &mut Draft) -> Reply {
@@ -108,8 +108,10 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             Request::Settle(settle) => self.settle(settle, clock, draft),
             Request::Saw(saw) => {
                 let met = self.state.met(&saw.connector);
-                let differs = met.is_some_and(|met| met.seen != saw.identity)
-                    || self.state.pins_of(&saw.connector).any(|(name, pin)| pin.seen != saw.tools.get(name).copied());
+                let offers = |tools: &BTreeMap<ToolName, Hash>| {
+                    self.state.pins_of(&saw.connector).any(|(name, pin)| pin.seen != tools.get(name).copied())
+                };
+                let differs = met.is_some_and(|met| met.seen != saw.identity) || saw.tools.as_ref().is_some_and(offers);
                 if differs {
                     let now = judge::now(&self.state, clock).0;
                     let noted = Noted::Discovered {

@@ -32,7 +32,7 @@ fn a_token_names_its_run_at_its_endpoint_in_its_time() {
     let token = issuer.mint(&subject(), "j1".into(), NOW).unwrap();
     assert!(token.expires.since(NOW) <= LIFETIME_MS);
     for _ in 0..2 {
-        assert_eq!(issuer.check(&token.text, HERE, NOW), Ok(RunId(7)));
+        assert_eq!(issuer.check(&token.text, HERE, NOW).map(|good| good.run), Ok(RunId(7)));
         assert_eq!(issuer.check(&token.text, "http://127.0.0.1:1/mcp/mail", NOW), Err(Invalid::Audience));
         assert_eq!(issuer.check(&token.text, HERE, token.expires), Err(Invalid::Time), "also from the cache");
         assert_eq!(issuer.check(&token.text, HERE, NOW.plus(-60_000)), Err(Invalid::Time));
@@ -44,7 +44,7 @@ fn what_was_changed_or_comes_from_elsewhere_is_refused() {
     let key = SigningKey::make().unwrap();
     let ours = issuer("us", &key);
     let good = ours.mint(&subject(), "j1".into(), NOW).unwrap().text;
-    let check = |token: &str| ours.check(token, HERE, NOW);
+    let check = |token: &str| ours.check(token, HERE, NOW).map(|good| good.run);
 
     let other_key = issuer("us", &SigningKey::make().unwrap()).mint(&subject(), "j".into(), NOW).unwrap();
     assert_eq!(check(&other_key.text), Err(Invalid::Signature));
@@ -75,7 +75,7 @@ fn our_own_signature_on_another_type_or_a_long_life_is_not_enough() {
         jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(key.pkcs8())).unwrap()
     };
     let soon = NOW.0 / 1000 + 60;
-    assert_eq!(ours.check(&sign("at+jwt", soon), HERE, NOW), Ok(RunId(7)));
+    assert_eq!(ours.check(&sign("at+jwt", soon), HERE, NOW).map(|good| good.run), Ok(RunId(7)));
     assert_eq!(ours.check(&sign("JWT", soon), HERE, NOW), Err(Invalid::Kind));
     assert_eq!(ours.check(&sign("at+jwt", soon + 86_400), HERE, NOW), Err(Invalid::Time));
     assert_eq!(ours.check(&sign("at+jwt", i64::MAX), HERE, NOW), Err(Invalid::Time));

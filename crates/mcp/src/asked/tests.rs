@@ -87,6 +87,9 @@ fn item_13_names_are_needed_where_the_method_has_one() {
     assert_eq!(modern(&[VERSION, read, ("mcp-name", "x")], &with("resources/read", "")), MISMATCH);
     // The name may be of another type in the body; then no header repeats it.
     assert_eq!(modern(&[VERSION, CALL, ("mcp-name", "1")], &with("tools/call", r#""name":1,"#)), MISMATCH);
+    let followed = with("resources/subscribe", r#""uri":"a:b","#);
+    assert_eq!(modern(&[VERSION, ("mcp-method", "resources/subscribe"), ("mcp-name", "a:b")], &followed), Ok(()));
+    assert_eq!(modern(&[VERSION, ("mcp-method", "resources/subscribe"), ("mcp-name", "a:c")], &followed), MISMATCH);
     // Unknown methods are refused as such, later.
     assert_eq!(modern(&[VERSION, ("mcp-method", "x/y"), ("mcp-name", "z")], &with("x/y", "")), Ok(()));
 }
@@ -224,5 +227,30 @@ fn item_16_17_and_99_headers_of_arguments() {
         (&[("mcp-param-d", "x")], r#"{"o":"x"}"#),
     ] {
         assert_eq!(check(all, arguments), Err((400, -32_020)), "{all:?} {arguments}");
+    }
+}
+
+#[test]
+fn item_12_an_unknown_method_has_a_status_of_its_own_in_the_modern_era() {
+    let of = |era: Era| {
+        let refused = Refused::method_not_found(era);
+        (refused.status.as_u16(), refused.code)
+    };
+    assert_eq!(of(Era::Modern), (404, -32_601));
+    assert_eq!(of(Era::Legacy), (200, -32_601));
+    // What one era has and the other has not is unknown there.
+    for (method, modern, legacy) in [
+        (Method::Initialize, false, true),
+        (Method::Ping, false, true),
+        (Method::SetLevel, false, true),
+        (Method::Subscribe, false, true),
+        (Method::Unsubscribe, false, true),
+        (Method::Discover, true, false),
+        (Method::Listen, true, false),
+        (Method::GetTask, true, false),
+        (Method::CallTool, true, true),
+        (Method::Elicit, false, false),
+    ] {
+        assert_eq!((method.from_client(Era::Modern), method.from_client(Era::Legacy)), (modern, legacy), "{method:?}");
     }
 }

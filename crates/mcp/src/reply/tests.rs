@@ -73,3 +73,10 @@ fn item_30_and_31_a_subscription_begins_and_ends_with_its_id() {
     assert_eq!(last["result"]["_meta"][META_SUBSCRIPTION], "s");
     assert_eq!(last["id"], "s");
 }
+
+#[test]
+fn item_27_and_95_what_is_ours_lies_outside_of_what_is_reserved() {
+    assert!(!(-32_768..=-32_000).contains(&REFUSED));
+    let second = META.split('/').next().unwrap().split('.').nth(1);
+    assert!(!matches!(second, None | Some("modelcontextprotocol" | "mcp")));
+}

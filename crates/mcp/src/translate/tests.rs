@@ -37,7 +37,7 @@ fn within_an_era_only_the_id_and_the_token_change() {
 }
 
 #[test]
-fn item_96_and_translation_to_the_modern_era_adds_what_every_request_says() {
+fn item_94_and_96_translation_to_the_modern_era_adds_what_every_request_says() {
     let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"n","task":{"ttl":1},"inputResponses":{"k":{}},"_meta":{"com.example/x":1,"baggage":"b=1"}}}"#;
     let to =
         ToConnector { log_level: Some(Level::Error), name: Some("own"), trace: Some("00-t"), ..connector(OLD, NEW) };
@@ -178,35 +178,59 @@ fn item_48_a_client_is_told_only_of_what_is_passed_on() {
 
 #[test]
 fn item_30_and_32_what_is_told_on_the_way() {
-    let of = |text: &str, token: Option<&str>, subscription: Option<&str>| {
+    let of = |text: &str, era: Era, token: Option<&str>, subscription: Option<&str>| {
         let message = Message::read_answer(text.as_bytes(), &Limits::DEFAULT).unwrap();
-        notification(text.as_bytes(), &message, token, subscription).map(|told| String::from_utf8(told).unwrap())
+        notification(text.as_bytes(), &message, era, token, subscription).map(|told| String::from_utf8(told).unwrap())
     };
+    let (modern, legacy) = (Era::Modern, Era::Legacy);
     let progress =
         r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7,"progress":1.0, "x":1}}"#;
-    assert_eq!(of(progress, Some("\"p\""), None).unwrap(), progress.replace(":7,", ":\"p\","));
-    assert_eq!(of(progress, None, None), None);
+    assert_eq!(of(progress, modern, Some("\"p\""), None).unwrap(), progress.replace(":7,", ":\"p\","));
+    assert_eq!(of(progress, legacy, None, None), None);
+    assert_eq!(of(&progress.replace("\"x\":1", "\"ProgressToken\":9"), modern, Some("1"), None), None);
+    assert_eq!(of(progress, modern, Some("1"), Some("2")), None);
     let updated = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b","_meta":{"io.modelcontextprotocol/subscriptionId":3}}}"#;
-    assert_eq!(of(updated, None, Some("\"s\"")).unwrap(), updated.replace(":3}", ":\"s\"}"));
-    assert_eq!(of(updated, None, None).unwrap(), updated.replace(r#""io.modelcontextprotocol/subscriptionId":3"#, ""));
+    assert_eq!(of(updated, modern, None, Some("\"s\"")).unwrap(), updated.replace(":3}", ":\"s\"}"));
+    assert_eq!(
+        of(updated, legacy, None, None).unwrap(),
+        updated.replace(r#""io.modelcontextprotocol/subscriptionId":3"#, "")
+    );
     let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
-    assert_eq!(of(changed, None, None).unwrap(), changed);
-    for kept_back in [
-        "notifications/cancelled",
-        "notifications/initialized",
-        "notifications/subscriptions/acknowledged",
-        "notifications/x",
+    assert_eq!(of(changed, legacy, None, None).unwrap(), changed);
+    // A modern client subscribes to such news, and gets them nowhere else.
+    assert_eq!(of(changed, modern, None, None), None);
+    let named = |method: &str| changed.replace("notifications/tools/list_changed", method);
+    for (method, in_legacy, in_modern, subscribed) in [
+        ("notifications/message", true, true, false),
+        ("notifications/elicitation/complete", true, false, false),
+        ("notifications/resources/list_changed", true, false, true),
+        ("notifications/tasks", false, false, false),
+        ("notifications/cancelled", false, false, false),
+        ("notifications/initialized", false, false, false),
+        ("notifications/roots/list_changed", false, false, false),
+        ("notifications/subscriptions/acknowledged", false, false, false),
+        ("notifications/x", false, false, false),
     ] {
-        assert_eq!(
-            of(&changed.replace("notifications/tools/list_changed", kept_back), None, None),
-            None,
-            "{kept_back}"
-        );
+        assert_eq!(of(&named(method), legacy, None, None).is_some(), in_legacy, "{method}");
+        assert_eq!(of(&named(method), modern, None, None).is_some(), in_modern, "{method}");
+        assert_eq!(of(&named(method), modern, None, Some("1")).is_some(), subscribed, "{method}");
     }
-    assert_eq!(of(r#"{"jsonrpc":"2.0","id":1,"method":"notifications/tools/list_changed"}"#, None, None), None);
+    assert_eq!(of(r#"{"jsonrpc":"2.0","id":1,"method":"notifications/tools/list_changed"}"#, legacy, None, None), None);
     let logged = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":1}}"#;
     let message = Message::read_answer(logged.as_bytes(), &Limits::DEFAULT).unwrap();
     assert_eq!(logged_level(&message), Some(Level::Error));
+}
+
+#[test]
+fn a_connector_knows_a_prompt_by_its_own_name_in_completions_too() {
+    let text = |kind: &str, name: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":7,"method":"completion/complete","params":{{"ref":{{"type":"{kind}","name":"{name}","x":1}},"argument":{{"name":"a","value":"b"}}}}}}"#
+        )
+    };
+    let to = ToConnector { name: Some("own"), ..connector(OLD, OLD) };
+    assert_eq!(sent(&text("ref/prompt", "shop.n"), &to), text("ref/prompt", "own"));
+    assert_eq!(sent(&text("ref/resource", "shop.n"), &to), text("ref/resource", "shop.n"));
 }
 
 fn members() -> impl Strategy<Value = String> {

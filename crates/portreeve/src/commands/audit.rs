@@ -162,8 +162,8 @@ pub(crate) fn in_words(record: &Record) -> String {
             format!("changed    {count} definitions of {connector} accepted as offer {offer}, of {identity}")
         }
         Event::Noted(Noted::Discovered { connector, tools, identity }) => {
-            let count = tools.len();
-            format!("noted      {connector} ({identity}) offers {count} items, not all as accepted")
+            let offers = tools.as_ref().map(|tools| format!(" and offers {} items, not all as accepted", tools.len()));
+            format!("noted      {connector} is {identity}{}", offers.unwrap_or_default())
         }
         Event::Noted(Noted::Consulted { effect, tool, points, .. }) => {
             let points: Vec<&str> = points.iter().map(|told| told.point.as_str()).collect();

@@ -1,6 +1,7 @@
 //! `portreeve connector`
 
 mod profiles;
+mod shown;
 
 use crate::{
     cli::{Cli, Connector},
@@ -9,9 +10,14 @@ use crate::{
     output, place,
 };
 use http::Method;
-use portreeve_core::names::Name;
+use portreeve_core::{
+    hash::Hash,
+    names::{Name, ToolName},
+    operation::{INSTRUCTIONS, Operation},
+};
 use portreeve_rules::Definition;
 use serde_json::{Value, json};
+use shown::Shown;
 use std::{
     collections::BTreeMap,
     fs,
@@ -35,10 +41,11 @@ pub(crate) async fn run(cli: &Cli, connector: &Connector) -> Result<u8, Failure>
             let new = New { name, url: url.as_deref(), command, profile: profile.as_ref() };
             add(&client, &policy, &new, *yes, cli.json).await
         }
-        Connector::Show { name } => show(&client, name, cli.json).await,
-        Connector::Accept { name, yes } => {
+        Connector::Show { name } => show(&client, &place::settings(&data)?.policy, name, cli.json).await,
+        Connector::Accept { name, digest, yes } => {
             let policy = place::settings(&data)?.policy;
-            accept_again(&client, &policy, name, *yes, cli.json).await
+            let agreed = Agreed { digest: *digest, yes: *yes };
+            accept_again(&client, &policy, name, agreed, cli.json).await
         }
         Connector::List | Connector::Profiles => Ok(0),
     };
@@ -188,6 +195,7 @@ async fn add(client: &Client, policy: &Path, new: &New<'_>, yes: bool, as_json: 
     let plan = new.plan(policy, &tools)?;
     if !as_json {
         present(new, &tools, &plan);
+        Shown::new(&answer, name, policy).warn();
     }
     let question = format!(
         "Accept these {} definitions, and write {} and its starter purpose?",
@@ -207,7 +215,7 @@ async fn add(client: &Client, policy: &Path, new: &New<'_>, yes: bool, as_json: 
     for (path, text) in &written {
         write(path, text)?;
     }
-    let applied = apply_and_accept(client, name, &tools).await;
+    let applied = apply_and_accept(client, name, &digest_of(&answer)?).await;
     if applied.is_err() {
         // Nothing of a connector that is not in force is left behind.
         for (path, _) in &written {
@@ -273,11 +281,17 @@ fn present(new: &New<'_>, tools: &BTreeMap<String, Offered>, plan: &Plan) {
             let described: Value = serde_json::from_str(&offered.raw).unwrap_or(Value::Null);
             let about = described.get("description").and_then(Value::as_str).unwrap_or_default();
             let about: String = output::plain(about).chars().take(60).collect();
-            let class = plan.classes.get(tool).cloned().unwrap_or_else(|| "not usable".to_owned());
+            let made = match tool.as_str() {
+                INSTRUCTIONS => "instructions",
+                name if Operation::read(name).is_some() => "prompts",
+                _ => "not usable",
+            };
+            let class = plan.classes.get(tool).cloned().unwrap_or_else(|| made.to_owned());
             vec![output::plain(tool), class, offered.digest.chars().take(12).collect(), about]
         })
         .collect();
-    output::tip(&format!("{} offers {} tools:", new.name, tools.len()));
+    let offered = tools.keys().filter(|tool| tool.parse::<ToolName>().is_ok_and(|tool| tool.is_tool())).count();
+    output::tip(&format!("{} offers {offered} tools:", new.name));
     output::table(&["TOOL", "CLASS", "DIGEST", "SAYS OF ITSELF"], &rows);
     for note in &plan.notes {
         output::tip(&format!("note: {}", output::plain(note)));
@@ -296,91 +310,71 @@ fn proposed_class(profile: &str, tool: &str) -> Option<String> {
     Some(class.to_owned())
 }
 
-async fn apply_and_accept(client: &Client, name: &Name, tools: &BTreeMap<String, Offered>) -> Result<u64, Failure> {
+async fn apply_and_accept(client: &Client, name: &Name, digest: &Hash) -> Result<u64, Failure> {
     client.ask(Method::POST, "/v1/policy/apply", None).await?;
-    accept(client, name, tools).await
+    accept(client, name, digest).await
 }
 
-async fn accept(client: &Client, name: &Name, tools: &BTreeMap<String, Offered>) -> Result<u64, Failure> {
-    let usable = tools.iter().filter(|(_, tool)| tool.definition.is_some());
-    let digests: BTreeMap<&String, &String> = usable.map(|(tool, offered)| (tool, &offered.digest)).collect();
+/// The digest of the whole offer in an answer
+fn digest_of(answer: &Value) -> Result<Hash, Failure> {
+    let digest = answer.get("digest").and_then(Value::as_str).and_then(|digest| digest.parse().ok());
+    digest.ok_or_else(|| Failure::new(exit::FAILURE, "malformed", "The answer has no digest."))
+}
+
+/// Accepts exactly the offer of this digest
+async fn accept(client: &Client, name: &Name, digest: &Hash) -> Result<u64, Failure> {
     let path = format!("/v1/connectors/{name}/accept");
-    let answer = client.ask(Method::POST, &path, Some(&json!({ "tools": digests }))).await?;
+    let answer = client.ask(Method::POST, &path, Some(&json!({ "digest": digest }))).await?;
     Ok(answer.get("accepted").and_then(Value::as_u64).unwrap_or_default())
 }
 
-/// What differs between what was accepted and what is offered: word, tool
-fn differences(answer: &Value) -> Vec<(&'static str, String)> {
-    let now = offered(answer, "offered");
-    let mut differences = Vec::new();
-    let mut known = std::collections::BTreeSet::new();
-    for pin in answer.get("accepted").and_then(Value::as_array).into_iter().flatten() {
-        let text = |name: &str| pin.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let tool = text("name");
-        match now.get(&tool) {
-            None => differences.push(("gone", tool.clone())),
-            Some(offered) if offered.digest != text("accepted") => differences.push(("changed", tool.clone())),
-            Some(_) => {}
-        }
-        known.insert(tool);
-    }
-    let unusable = |tool: &str| now.get(tool).is_some_and(|offered| offered.definition.is_none());
-    differences
-        .extend(now.keys().filter(|tool| !known.contains(*tool) && !unusable(tool)).map(|tool| ("new", tool.clone())));
-    differences
-}
-
-async fn show(client: &Client, name: &Name, as_json: bool) -> Result<u8, Failure> {
-    let answer = client.ask(Method::GET, &format!("/v1/connectors/{name}"), None).await?;
+async fn show(client: &Client, policy: &Path, name: &Name, as_json: bool) -> Result<u8, Failure> {
+    let mut answer = client.ask(Method::GET, &format!("/v1/connectors/{name}"), None).await?;
+    let shown = Shown::of(&answer, name, policy);
     if as_json {
+        if let (Some(members), Value::Object(more)) = (answer.as_object_mut(), shown.json()) {
+            members.extend(more);
+        }
         output::json(&answer);
         return Ok(0);
     }
-    show_differences(name, &answer);
+    shown.print(name);
     Ok(0)
 }
 
-fn show_differences(name: &Name, answer: &Value) {
-    let accepted = answer.get("accepted").and_then(Value::as_array).map_or(0, Vec::len);
-    output::line(&format!("{name}: {accepted} definitions accepted"));
-    if let Some(why) = answer.get("unreachable").and_then(Value::as_str) {
-        output::line(&format!("cannot be asked what it offers now: {}", output::plain(why)));
-        return;
-    }
-    let now = offered(answer, "offered");
-    for (word, tool) in differences(answer) {
-        output::line(&format!("{word:<8} {}", output::plain(&tool)));
-        if word != "changed" {
-            continue;
-        }
-        let pins = answer.get("accepted").and_then(Value::as_array).into_iter().flatten();
-        let before = pins.filter(|pin| pin.get("name").and_then(Value::as_str) == Some(&tool));
-        for pin in before {
-            let definition = pin.get("definition").and_then(Value::as_str).unwrap_or_default();
-            output::line(&format!("  - {}", output::plain(definition)));
-        }
-        if let Some(offered) = now.get(&tool) {
-            output::line(&format!("  + {}", output::plain(&offered.raw)));
-        }
-    }
-    if differences(answer).is_empty() {
-        output::line("what it offers now is what was accepted");
-    }
+/// How somebody agrees beforehand
+struct Agreed {
+    /// To the offer of this digest, which was shown
+    digest: Option<Hash>,
+    /// To whatever is offered now
+    yes: bool,
 }
 
-async fn accept_again(client: &Client, policy: &Path, name: &Name, yes: bool, as_json: bool) -> Result<u8, Failure> {
+async fn accept_again(
+    client: &Client,
+    policy: &Path,
+    name: &Name,
+    agreed: Agreed,
+    as_json: bool,
+) -> Result<u8, Failure> {
     let answer = client.ask(Method::GET, &format!("/v1/connectors/{name}"), None).await?;
     if let Some(why) = answer.get("unreachable").and_then(Value::as_str) {
         return Err(Failure::new(exit::UNREACHABLE, "connector_unreachable", output::plain(why))
             .fix("Start the server, and try again."));
     }
-    if !as_json {
-        show_differences(name, &answer);
+    let digest = digest_of(&answer)?;
+    if let Some(shown) = agreed.digest.filter(|shown| *shown != digest) {
+        let what = format!("What {name} is or offers has changed since it was shown: it is {digest} now, not {shown}.");
+        return Err(Failure::new(exit::CONFLICT, "offer_changed", what)
+            .fix(format!("Look at it again: `portreeve connector show {name}`.")));
     }
-    if !yes && !output::confirm("Accept what it offers now?") {
-        return Err(
-            Failure::new(exit::FAILURE, "not_accepted", "Nothing was accepted.").fix("Answer y, or give --yes.")
-        );
+    if !as_json {
+        Shown::of(&answer, name, policy).print(name);
+    }
+    let asks = agreed.digest.is_none() && !agreed.yes;
+    if asks && !output::confirm(&format!("Accept offer {}, exactly as shown?", digest.short())) {
+        return Err(Failure::new(exit::FAILURE, "not_accepted", "Nothing was accepted.")
+            .fix(format!("Answer y, or `portreeve connector accept {name} --digest {digest}`.")));
     }
     // What somebody has changed and not applied is not applied by accepting definitions.
     let unapplied = Directory::of(client).await?.differs;
@@ -395,7 +389,7 @@ async fn accept_again(client: &Client, policy: &Path, name: &Name, yes: bool, as
             .more(findings.iter().filter(|finding| finding.is_error()).map(ToString::to_string))
             .fix(format!("{} holds what it offers now: mend the policy, and accept again.", file.display())));
     }
-    let accepted = match accept(client, name, &tools).await {
+    let accepted = match accept(client, name, &digest).await {
         Ok(accepted) => accepted,
         Err(failure) => {
             match before {
@@ -409,9 +403,10 @@ async fn accept_again(client: &Client, policy: &Path, name: &Name, yes: bool, as
         client.ask(Method::POST, "/v1/policy/apply", None).await?;
     }
     if as_json {
-        output::json(&json!({ "connector": name, "accepted": accepted, "files": [file.display().to_string()] }));
+        let files = [file.display().to_string()];
+        output::json(&json!({ "connector": name, "accepted": accepted, "digest": digest, "files": files }));
     } else {
-        output::line(&format!("accepted {accepted} definitions of {name}"));
+        output::line(&format!("accepted {accepted} definitions of {name} as offer {}", digest.short()));
         output::line(&format!("wrote {}", file.display()));
     }
     if unapplied {

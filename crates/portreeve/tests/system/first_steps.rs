@@ -25,7 +25,7 @@ fn files(place: &Place) -> Vec<String> {
 
 fn add_shop(place: &Place) {
     let ran = place.run(&["connector", "add", "shop", "--yes", "--", PROGRAM, "__demo-server", "shop"]).good();
-    assert!(ran.out.contains("accepted 4 definitions of shop"), "{ran:?}");
+    assert!(ran.out.contains("accepted 5 definitions of shop"), "{ran:?}");
 }
 
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;

@@ -68,6 +68,8 @@ fn gather(value: &Value, path: &mut String, leaves: &mut BTreeMap<String, String
             }
         }
         Value::Null => {}
+        // Nothing at all, and not something that is empty.
+        Value::Object(_) if path.is_empty() => {}
         Value::String(text) => drop(leaves.insert(path.clone(), text.clone())),
         other => drop(leaves.insert(path.clone(), other.canonical())),
     }

@@ -272,7 +272,11 @@ impl World {
         }
         if let Some(gateway) = &mut self.gateway {
             let identity = identity(self.env.random.chance(10));
-            gateway.note(Request::Saw(Saw { connector, tools, identity }));
+            gateway.note(Request::Saw(Saw {
+                connector,
+                tools: Some(tools).filter(|_| self.env.random.chance(80)),
+                identity,
+            }));
         }
     }
 }

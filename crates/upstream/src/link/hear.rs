@@ -3,8 +3,9 @@
 use super::{Back, session::Session};
 use crate::{
     http::{Exchange, Gate, Http, LAST_EVENT, SESSION, Trouble},
+    line,
     pieces::{Piece, Pieces},
-    room::{ANSWER_BYTES_MAX, Room, limits, parts},
+    room::{ANSWER_BYTES_MAX, Answer, Room, WHOLE_BYTES_MAX, limits, parts},
 };
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
@@ -54,8 +55,6 @@ impl Heard {
 
 const TOO_LONG: &str = "the answer is longer than the limit";
 
-/// Bytes of an answer that are waited for before it is passed on while it arrives
-pub(crate) const WHOLE_BYTES_MAX: usize = 1 << 20;
 /// How often in a row taking up a stream again may fail
 const RESUMED_MAX: usize = 3;
 /// How long to wait before that, unless the server says so
@@ -96,11 +95,16 @@ impl Hearing<'_> {
                 return Err(TOO_LONG.to_owned());
             }
         }
-        for part in parts(&message, self.session.version) {
-            if self.is_answer(part) {
-                return Ok(Begun::Whole(part.to_vec()));
+        match parts(&message, self.session.version).as_slice() {
+            [_] => {}
+            batch => {
+                for part in batch {
+                    if self.is_answer(part) {
+                        return Ok(Begun::Whole(part.to_vec()));
+                    }
+                    self.room.take(part, Some(self.id), &self.back());
+                }
             }
-            self.room.take(part, Some(self.id), &self.back());
         }
         Ok(Begun::Whole(message))
     }
@@ -126,8 +130,8 @@ impl Hearing<'_> {
                 Piece::Data(data) => {
                     event.extend_from_slice(&data);
                     if event.len() > WHOLE_BYTES_MAX && !self.whole {
-                        let source = Source { exchange, pieces: Some(pieces), begun: Some(event.into()), waiting };
-                        return Ok(Heard::Long(Box::new(source)));
+                        let rest = Rest::Http { exchange: Box::new(exchange), pieces: Some(pieces), waiting };
+                        return Ok(Heard::Long(Box::new(Source { begun: Some(event.into()), rest })));
                     }
                     if event.len() > ANSWER_BYTES_MAX {
                         return Err(TOO_LONG.to_owned());
@@ -201,22 +205,43 @@ impl Begun {
                 Heard::Whole(message)
             }
             Self::Long(begun) => {
-                let (begun, waiting) = (Some(begun.into()), VecDeque::new());
-                Heard::Long(Box::new(Source { exchange, pieces: None, begun, waiting }))
+                let rest = Rest::Http { exchange: Box::new(exchange), pieces: None, waiting: VecDeque::new() };
+                Heard::Long(Box::new(Source { begun: Some(begun.into()), rest }))
             }
         }
     }
 }
 
-/// A long answer that is still arriving; dropping it closes the connection
+impl From<Answer> for Heard {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Whole(answer) => Self::Whole(answer),
+            Answer::Long(begun, rest) => {
+                Self::Long(Box::new(Source { begun: Some(begun.into()), rest: Rest::Line(rest) }))
+            }
+        }
+    }
+}
+
+/// A long answer that is still arriving; dropping it closes the connection, if it has one of its own
 #[derive(Debug)]
 pub(crate) struct Source {
-    exchange: Exchange,
-    /// If it stands in a stream of events
-    pieces: Option<Pieces>,
     begun: Option<Bytes>,
-    waiting: VecDeque<Piece>,
+    rest: Rest,
 }
+
+#[derive(Debug)]
+enum Rest {
+    Http {
+        exchange: Box<Exchange>,
+        /// If it stands in a stream of events
+        pieces: Option<Pieces>,
+        waiting: VecDeque<Piece>,
+    },
+    Line(line::Pieces),
+}
+
+const BROKEN: &str = "the stream ended within the answer";
 
 impl Source {
     /// The next bytes of the answer; nothing at its end
@@ -224,23 +249,23 @@ impl Source {
         if let Some(begun) = self.begun.take() {
             return Ok(Some(begun));
         }
+        let (exchange, pieces, waiting) = match &mut self.rest {
+            Rest::Http { exchange, pieces, waiting } => (exchange, pieces, waiting),
+            Rest::Line(rest) => return rest.recv().await.ok_or_else(|| BROKEN.to_owned()),
+        };
         loop {
-            while let Some(piece) = self.waiting.pop_front() {
+            while let Some(piece) = waiting.pop_front() {
                 match piece {
                     Piece::Data(data) => return Ok(Some(data.into())),
                     Piece::End => return Ok(None),
                     Piece::Id(_) | Piece::Retry(_) => {}
                 }
             }
-            let Some(data) = self.exchange.next().await? else {
-                return if self.pieces.is_some() {
-                    Err("the stream ended within the answer".to_owned())
-                } else {
-                    Ok(None)
-                };
+            let Some(data) = exchange.next().await? else {
+                return if pieces.is_some() { Err(BROKEN.to_owned()) } else { Ok(None) };
             };
-            match &mut self.pieces {
-                Some(pieces) => self.waiting.extend(pieces.push(&data)),
+            match pieces {
+                Some(pieces) => waiting.extend(pieces.push(&data)),
                 None => return Ok(Some(data)),
             }
         }
@@ -248,6 +273,8 @@ impl Source {
 
     /// All of it was read
     pub(crate) fn done(self) {
-        self.exchange.done();
+        if let Rest::Http { exchange, .. } = self.rest {
+            exchange.done();
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{
     Back, Carrier, FAREWELL, Hello, Inner, Link, READY, Session, Sessions, failed,
-    hear::{RETRY, RETRY_MAX, RETRY_MIN, WHOLE_BYTES_MAX},
+    hear::{RETRY, RETRY_MAX, RETRY_MIN},
     open::nobody,
     send::Way,
 };
@@ -15,7 +15,7 @@ use crate::{
     latch::Pass,
     patience::Patience,
     pieces::{Piece, Pieces},
-    room::{ANSWER_BYTES_MAX, Listener, Listens, Room, parts, refusal},
+    room::{ANSWER_BYTES_MAX, Listener, Listens, Room, WHOLE_BYTES_MAX, parts, refusal},
 };
 use http::{HeaderValue, Method as Verb, StatusCode};
 use portreeve_core::json::{self, Json};
@@ -89,16 +89,20 @@ impl Drop for Until {
 impl Link {
     /// Listens for what `filter` names until what is returned is dropped
     ///
-    /// A modern connector is asked once; a legacy one is asked for each resource, and for nothing else.
+    /// A modern connector is asked once; a legacy one is asked for each resource, and for nothing else. That lists
+    /// changed is discovery and needs no pass; a resource is followed only with one.
     ///
     /// # Errors
     /// [`Failure`]: whether anything was sent.
     pub async fn listen(
         &self,
         filter: ListenFilter,
-        pass: Pass,
+        pass: Option<Pass>,
         news: mpsc::Sender<News>,
     ) -> Result<Listening, Failure> {
+        if pass.is_none() && !(filter.uris.is_empty() && filter.tasks.is_empty()) {
+            return Err(Failure::NotSent("nothing permits to follow it".to_owned()));
+        }
         let inner = &self.inner;
         let id = inner.id();
         let (acknowledged, honoured) = oneshot::channel();
@@ -120,11 +124,19 @@ impl Link {
                     unsolicited_for(http, sessions, &inner.room);
                 }
                 let mut until = Until::Unsubscribed(Arc::clone(inner), Vec::new());
+                // Who holds the withdrawal of the first one is told truly whether anything left.
+                let mut pass = pass;
                 for uri in &filter.uris {
-                    inner.subscribe(uri, pass.again()).await?;
-                    if let Until::Unsubscribed(_, uris) = &mut until {
-                        uris.push(uri.clone());
-                    }
+                    let Some(now) = pass.take() else { break };
+                    pass = Some(now.again());
+                    let subscribed = inner.subscribe(uri, now).await;
+                    let Until::Unsubscribed(_, before) = &mut until else { break };
+                    subscribed.map_err(|failure| match failure {
+                        // Of what was permitted as one, a part has left.
+                        Failure::NotSent(why) if !before.is_empty() => Failure::Lost(why),
+                        failure => failure,
+                    })?;
+                    before.push(uri.clone());
                 }
                 return Ok(Listening { honoured: filter, ended, _listens: listens, _until: until });
             }
@@ -147,9 +159,9 @@ impl Inner {
         sessions: &Sessions,
         id: u64,
         filter: &ListenFilter,
-        pass: Pass,
+        pass: Option<Pass>,
     ) -> Result<Until, Failure> {
-        let gate = Gate::new(Some(pass), http.clock());
+        let gate = Gate::new(pass, http.clock());
         let session = sessions.now();
         let posted = session.post(http, self.says().listen(id, filter), &[], &gate);
         let posted = tokio::time::timeout(READY, posted).await;
@@ -176,7 +188,7 @@ impl Inner {
         let id = self.id();
         let body = self.says().subscribe(id, Method::Subscribe, uri);
         let answer = match &self.carrier {
-            Carrier::Child(child) => child.ask(id, body, Some(pass), nobody(READY)).await?,
+            Carrier::Child(child) => child.ask(id, body, Some(pass), nobody(READY)).await?.whole()?,
             Carrier::Http { http, sessions } => {
                 let way = Way { http, sessions, id, body, mirrored: &[], whole: true };
                 self.call(way, pass, nobody(READY)).await?.whole().map_err(Failure::Lost)?

@@ -8,7 +8,7 @@ use crate::{
     child::Child,
     http::{Failure, Gate, Http, Trouble},
     patience::Patience,
-    room::{Caller, Room, limits},
+    room::{Answer, Caller, Room, limits},
 };
 use http::StatusCode;
 use portreeve_mcp::{
@@ -19,7 +19,7 @@ use portreeve_mcp::{
 use std::{pin::pin, sync::Arc, time::Duration};
 
 /// How long the answer to the first message may take: some legacy servers leave what they do not know without any
-const PROBE: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
+const PROBE: Duration = if cfg!(test) { Duration::from_millis(1_500) } else { Duration::from_secs(10) };
 /// The ids of the messages before a link is ready
 const PROBE_ID: u64 = 0;
 const INITIALIZE_ID: u64 = 1;
@@ -104,7 +104,7 @@ impl Link {
                 match answer {
                     Err(hello) => hello,
                     Ok(answer) => {
-                        let answer = answer.map_err(Unready::Failure)?;
+                        let answer = answer.and_then(Answer::whole).map_err(Unready::Failure)?;
                         let hello = client::read_initialize(&answer, &limits()).map_err(Unready::Answer)?;
                         child.tell(client::initialized()).await;
                         hello
@@ -125,8 +125,8 @@ impl Link {
 /// What a child says to the modern era; nothing if it is of the other one
 ///
 /// Any error and silence mean the legacy era (2026-07-28, stdio); a process that is gone does not.
-fn of_probe(child: &Child, answer: Result<Vec<u8>, Failure>) -> Result<Option<Hello>, Unready> {
-    match answer {
+fn of_probe(child: &Child, answer: Result<Answer, Failure>) -> Result<Option<Hello>, Unready> {
+    match answer.and_then(Answer::whole) {
         Ok(answer) => understood(client::read_discover(&answer, &limits())),
         Err(Failure::Lost(_)) if !child.is_gone() => Ok(None),
         Err(failure) => Err(Unready::Failure(failure)),
@@ -135,7 +135,7 @@ fn of_probe(child: &Child, answer: Result<Vec<u8>, Failure>) -> Result<Option<He
 
 /// Nobody is asked or told anything on the way of what is no call
 pub(super) fn nobody(within: Duration) -> Caller {
-    Caller { answer: None, events: None, patience: Patience::new(within) }
+    Caller { answer: None, long: false, events: None, patience: Patience::new(within) }
 }
 
 /// Whether trying the other era is no use

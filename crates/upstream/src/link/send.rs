@@ -102,10 +102,11 @@ impl Link {
             log_level: sending.log_level,
         };
         let body = translate::request(sending.bytes, sending.message, &to);
-        let caller = Caller { answer: None, events: Some(events), patience: Patience::new(within) };
+        let (long, patience) = (!sending.whole, Patience::new(within));
+        let caller = Caller { answer: None, long, events: Some(events), patience };
         let mut under_way = UnderWay { inner: Arc::clone(inner), id, withdrawal: pass.withdrawal(), answered: false };
         let heard = match &inner.carrier {
-            Carrier::Child(child) => child.ask(id, body, Some(pass), caller).await.map(Heard::Whole),
+            Carrier::Child(child) => child.ask(id, body, Some(pass), caller).await.map(Heard::from),
             Carrier::Http { http, sessions } => {
                 let Sending { mirrored, whole, .. } = sending;
                 inner.call(Way { http, sessions, id, body, mirrored, whole }, pass, caller).await
@@ -216,7 +217,7 @@ impl Inner {
 }
 
 /// Whether these bytes are an answer, and if so whether it says to which request
-fn answers(bytes: &[u8]) -> Option<bool> {
+pub(super) fn answers(bytes: &[u8]) -> Option<bool> {
     match Message::read_answer(bytes, &limits()).ok()?.shape() {
         Shape::Response { id, .. } => Some(id.is_some()),
         Shape::Request { .. } | Shape::Notification { .. } => None,

@@ -199,7 +199,7 @@ async fn item_9_dropping_a_legacy_call_tells_the_server() {
 #[tokio::test]
 async fn item_33_a_call_that_takes_too_long_is_cancelled_and_lost() {
     let (mut server, link) = legacy(Can::NONE).await;
-    let request = Request { within: std::time::Duration::from_millis(50), ..Request::call(json!({})) };
+    let request = Request { within: std::time::Duration::from_millis(500), ..Request::call(json!({})) };
     let script = async { server.next("POST", "tools/call").await };
     let (called, got) = request.with(&link, script).await;
     assert_eq!(lost(called), "no answer in time");

@@ -7,7 +7,13 @@ use crate::{
     link::{Called, Link, Unready},
 };
 use portreeve_core::node::Node;
-use portreeve_mcp::{can::Can, method::Notice, params::ListenFilter, version::Version};
+use portreeve_mcp::{
+    can::Can,
+    method::{Method, Notice},
+    params::ListenFilter,
+    translate::ToClient,
+    version::Version,
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -284,4 +290,90 @@ async fn a_legacy_child_is_subscribed_to_and_unsubscribed_from() {
     drop(listening);
     assert_eq!(process.next().await["method"], "resources/unsubscribe");
     process.child.end().await;
+}
+
+#[tokio::test]
+async fn a_long_answer_of_a_child_is_passed_on_while_it_arrives_if_it_says_early_whose_it_is() {
+    let (mut process, link) = modern(Can::NONE).await;
+    let text = "y".repeat(3 << 20);
+    let to = ToClient {
+        id: "\"mine\"",
+        from: Version::July2026,
+        version: Version::LATEST_LEGACY,
+        method: Method::CallTool,
+        state: None,
+        ttl_ms_max: 0,
+    };
+    let script = async {
+        let call = process.next().await;
+        let begun = format!("{{\"id\":{},\"jsonrpc\":\"2.0\",\"result\":{{\"x\":\"{text}", call["id"]);
+        process.raw(begun.as_bytes()).await;
+    };
+    let (called, ()) = Request::call(json!({})).with(&link, script).await;
+    let Called::Long(long) = called.unwrap() else { panic!("it is whole") };
+    let (mut passage, ending) = long.begin(&to);
+    let client = async {
+        let mut all = Vec::new();
+        while let Some(piece) = passage.next().await {
+            all.extend_from_slice(&piece.unwrap());
+        }
+        all
+    };
+    let (all, ()) = tokio::join!(client, process.raw(b"\"}}\n"));
+    let all: Value = serde_json::from_slice(&all).unwrap();
+    assert_eq!((&all["id"], all["result"]["x"].as_str().unwrap().len()), (&json!("mine"), 3 << 20));
+    assert!(!ending.wait().await.unwrap().failed);
+    // Whose it is stands at its end, or it is wanted as a whole: then all of it is waited for.
+    for (request, early) in
+        [(Request::call(json!({})), false), (Request { whole: true, ..Request::call(json!({})) }, true)]
+    {
+        let script = async {
+            let call = process.next().await;
+            let id = &call["id"];
+            let answer = if early {
+                format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"x\":\"{text}\"}}}}\n")
+            } else {
+                format!("{{\"result\":{{\"x\":\"{text}\"}},\"jsonrpc\":\"2.0\",\"id\":{id}}}\r\n")
+            };
+            process.raw(answer.as_bytes()).await;
+        };
+        let (whole, ()) = request.answered(&link, script).await;
+        assert_eq!(whole.bytes, (3 << 20) + 8);
+    }
+    // Nobody reads it any more: it is cancelled, skipped, and the next call is answered.
+    let script = async {
+        let call = process.next().await;
+        process.raw(format!("{{\"id\":{},\"result\":{{\"x\":\"{text}", call["id"]).as_bytes()).await;
+    };
+    let (called, ()) = Request::call(json!({})).with(&link, script).await;
+    drop(called);
+    assert_eq!(process.next().await["method"], "notifications/cancelled");
+    process.raw(b"yy\"}}\n").await;
+    let script = async {
+        let call = process.next().await;
+        process.result(&call, json!({})).await;
+    };
+    Request::call(json!({})).answered(&link, script).await;
+    // The process ends within its answer.
+    let script = async {
+        let call = process.next().await;
+        process.raw(format!("{{\"id\":{},\"result\":{{\"x\":\"{text}", call["id"]).as_bytes()).await;
+    };
+    let (called, ()) = Request::call(json!({})).with(&link, script).await;
+    let Called::Long(long) = called.unwrap() else { panic!("it is whole") };
+    let (mut passage, ending) = long.begin(&to);
+    let client = async { while let Some(Ok(_)) = passage.next().await {} };
+    tokio::join!(client, process.child.end());
+    ending.wait().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_child_that_floods_is_ended() {
+    let (mut process, link) = modern(Can::NONE).await;
+    let piece = vec![b'x'; 1 << 20];
+    for _ in 0..17 {
+        process.raw(&piece).await;
+    }
+    process.child.gone().await;
+    assert!(link.is_over());
 }

@@ -90,6 +90,18 @@ async fn item_88_a_version_that_is_not_spoken_here_is_none() {
 }
 
 #[tokio::test]
+async fn item_88_a_server_that_leaves_the_probe_without_an_answer_is_asked_to_initialize() {
+    let (mut server, http) = Server::new().await;
+    let script = async {
+        let unanswered = server.next("POST", "server/discover").await;
+        server.initialize("2025-03-26", None, &json!({})).await;
+        unanswered.closed().await;
+    };
+    let link = opened(&http, Can::NONE, script).await;
+    assert_eq!(link.version(), Version::March2025);
+}
+
+#[tokio::test]
 async fn who_is_not_let_in_has_not_seen_a_legacy_server() {
     for status in [401, 403, 503] {
         let (mut server, http) = Server::new().await;

@@ -253,6 +253,26 @@ async fn a_resource_that_is_refused_ends_the_listening_and_those_before_are_unsu
 }
 
 #[tokio::test]
+async fn item_53_each_resource_passes_the_latches_and_the_first_one_counts_as_sent() {
+    let (mut server, http) = Server::new().await;
+    let link = opened(&http, Can::NONE, server.open_legacy("2025-11-25", None, legacy_capabilities())).await;
+    let latches = Latches::default();
+    let pass = Pass::resting_on(&latches, &[Node::Tenant]);
+    let withdrawal = pass.withdrawal();
+    let (sender, _news) = mpsc::channel(1);
+    let script = async {
+        let first = server.next("POST", "resources/subscribe").await;
+        let _closing = latches.close(&Node::Tenant);
+        first.result(json!({}));
+        server.next("POST", "resources/unsubscribe").await.result(json!({}));
+    };
+    let (listening, ()) = tokio::join!(link.listen(filter(&["a", "b"]), pass, sender), script);
+    assert!(matches!(&listening, Err(Failure::Lost(_))), "a part of it left: {listening:?}");
+    assert!(!withdrawal.withdraw(), "something left");
+    assert!(!server.rest().iter().any(|got| got.starts_with("POST")));
+}
+
+#[tokio::test]
 async fn a_session_that_is_opened_anew_ends_what_listened_to_the_one_before() {
     let (mut server, http) = Server::new().await;
     let capabilities = legacy_capabilities();
@@ -266,7 +286,8 @@ async fn a_session_that_is_opened_anew_ends_what_listened_to_the_one_before() {
         server.next("POST", "tools/call").await.result(json!({}));
     };
     Request::call(json!({})).answered(&link, script).await;
-    assert!(listening.ended().await.contains("session"));
+    let why = tokio::time::timeout(PATIENCE, listening.ended()).await.unwrap();
+    assert!(why.contains("session"), "{why}");
     before.closed().await;
     let stream = server.next("GET", "").await;
     assert_eq!(stream.header("mcp-session-id"), Some("s-2"));

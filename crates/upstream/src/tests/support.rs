@@ -266,6 +266,11 @@ impl Process {
         serde_json::from_str(&line).unwrap()
     }
 
+    /// Says these bytes, unless nobody listens any more
+    pub(super) async fn raw(&mut self, bytes: &[u8]) {
+        let _ = self.lines.write_all(bytes).await;
+    }
+
     pub(super) async fn say(&mut self, message: Value) {
         self.lines.write_all(format!("{message}\n").as_bytes()).await.unwrap();
     }

@@ -24,8 +24,10 @@ pages! {
     bytes_spent
     tool_outside_purpose
     method_not_enforced
+    connector_changed
     definition_missing
     definition_changed
+    continuation_unknown
     arguments_invalid
     target_unclear
     argument_unclear

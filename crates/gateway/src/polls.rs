@@ -1,0 +1,285 @@
+//! MCP tasks: what a tool that works on answers with, followed by polling (extension `io.modelcontextprotocol/tasks`).
+//!
+//! The id of such a task is a handle that whoever has it could use. What a client gets is sealed, and bound to its run,
+//! the connector and the call; each poll is judged anew.
+
+use crate::{
+    asks::{Asks, Bound, Put},
+    client::Client,
+    door::Door,
+    endpoint::At,
+    fate::Fate,
+    links::{Links, Unready},
+    outlet::Last,
+    settings::{TTL_MS_MAX, answer_limits},
+};
+use portreeve_core::{
+    engine::Reply,
+    event::End,
+    json::Json,
+    names::EffectId,
+    reason::{Reason, Word},
+    request::{Poll, Request, Settle},
+};
+use portreeve_identity::seal::Sealer;
+use portreeve_mcp::{
+    asked::Refused,
+    can::Can,
+    edit::{Edit, quoted},
+    message::Message,
+    method::Method,
+    outcome::{self, Outcome},
+    params::TaskUse,
+    reply,
+    translate::ToClient,
+};
+use portreeve_upstream::{
+    http::Failure,
+    latch::Latches,
+    link::{Called, Sending},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// Follows MCP tasks
+#[derive(Debug)]
+pub struct Polls {
+    door: Door,
+    latches: Arc<Latches>,
+    links: Arc<Links>,
+    asks: Arc<Asks>,
+    sealer: Arc<Sealer>,
+    /// What the connectors of running tasks asked; held only for a look-up
+    questions: Mutex<HashMap<EffectId, BTreeMap<String, Put>>>,
+}
+
+/// What stands in the id of an MCP task as its client knows it
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Handle {
+    of: Bound,
+    /// The id that its connector gave it
+    task: String,
+}
+
+/// What handles are sealed for
+pub const HANDLE: &str = "task";
+/// How long a poll may take
+const WITHIN: Duration = Duration::from_secs(60);
+/// Tasks whose questions are remembered
+const QUESTIONS_MAX: usize = 4_096;
+
+impl Handle {
+    /// The handle of the task that a call became
+    #[must_use]
+    pub fn new(bound: &Bound, effect: EffectId, task: String) -> Self {
+        Self { of: Bound { effect, ..bound.clone() }, task }
+    }
+}
+
+impl Polls {
+    /// Nothing is followed yet
+    #[must_use]
+    pub fn new((door, latches): (Door, Arc<Latches>), links: Arc<Links>, asks: Arc<Asks>, sealer: Arc<Sealer>) -> Self {
+        Self { door, latches, links, asks, sealer, questions: Mutex::default() }
+    }
+
+    /// The handle that a client holds, if it is its own
+    #[must_use]
+    pub fn open(&self, client: &Client, at: &At, task: &str) -> Option<(Bound, String)> {
+        let handle: Handle = serde_json::from_slice(&self.sealer.open(HANDLE, task)?).ok()?;
+        (handle.of.run == client.run && handle.of.at == at.to_string()).then_some((handle.of, handle.task))
+    }
+
+    /// Leave to follow a task by this method
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn admit(&self, of: &Bound, method: Method) -> Result<portreeve_core::engine::Permit, Vec<Reason>> {
+        let unavailable = |why: String| vec![Reason::new(Word::RecordUnavailable, "randomness").with("why", why)];
+        let effect = EffectId(crate::tasks::draw().map_err(unavailable)?);
+        let poll = Poll { effect, run: of.run, of: of.effect, method: method.as_str().to_owned() };
+        match self.door.submit(Request::Poll(poll)).await {
+            Reply::Permit(permit) => Ok(permit),
+            Reply::Refused(reasons) => Err(reasons),
+            _ => Err(vec![Reason::new(Word::RecordUnavailable, "record")]),
+        }
+    }
+
+    /// Answers `tasks/get`, `tasks/update` and `tasks/cancel`
+    pub async fn request(
+        &self,
+        client: &Arc<Client>,
+        at: &At,
+        method: Method,
+        message: (&[u8], &Message<'_>),
+        id: &str,
+    ) {
+        let last = match self.answer(client, at, method, message, id).await {
+            Ok(last) | Err(last) => last,
+        };
+        client.answer(|_| last).await;
+    }
+
+    async fn answer(
+        &self,
+        client: &Arc<Client>,
+        at: &At,
+        method: Method,
+        (body, message): (&[u8], &Message<'_>),
+        id: &str,
+    ) -> Result<Last, Last> {
+        let (era, params) = (client.era(), message.params());
+        if !client.can.has(Can::TASKS) {
+            let refused = Refused::lacks(Can::TASKS);
+            return Err(Last::with(refused.status, reply::refused_early(Some(id), &refused)));
+        }
+        let used = TaskUse::read(method, params);
+        let used = used.map_err(|wrong| Last::ok(reply::error(Some(id), -32_602, wrong, None)))?;
+        let sealed = used.task;
+        let Some((of, own)) = self.open(client, at, sealed) else { return Err(Last::ok(reply::unknown_task(id))) };
+        let refused = |reasons: Vec<Reason>| Last::ok(reply::refused(id, &reasons));
+        let fate = |fate: Fate| Last::ok(fate.told(id, method, era));
+        let answers = self.answers(&of, used.responses);
+        let link = match self.links.prepare(of.run, &of.connector, client.can).await {
+            Ok(link) => link,
+            Err(Unready::Refused(reasons)) => return Err(refused(reasons)),
+            Err(Unready::Unreachable(why)) => return Err(fate(Fate::Unreachable(why))),
+        };
+        // Its own id, and only answers to what was asked.
+        let bytes = {
+            let mut edit = Edit::new(body, message);
+            edit.set(&["params", "taskId"], &quoted(&own));
+            if method == Method::UpdateTask {
+                let responses: BTreeMap<_, _> =
+                    answers.iter().map(|(key, _, answer)| (key.clone(), answer.clone())).collect();
+                edit.set(&["params", "inputResponses"], &crate::call::object(&responses));
+            }
+            edit.done()
+        };
+        let Ok(sent) = Message::read(&bytes, &answer_limits()) else {
+            return Err(fate(Fate::Rejected("it is too long".to_owned())));
+        };
+        let put: Vec<(Put, String)> = answers.into_iter().map(|(_, put, answer)| (put, answer)).collect();
+        let leaving = self.asks.admit_all(&of, &put).await.map_err(refused)?;
+        let permit = match self.admit(&of, method).await {
+            Ok(permit) => permit,
+            Err(reasons) => {
+                leaving.into_iter().for_each(|one| self.asks.settle(one, Err("the poll was refused".to_owned())));
+                return Err(refused(reasons));
+            }
+        };
+        let (effect, answer_max) = (permit.effect(), permit.answer_max());
+        let sending = Sending {
+            bytes: &bytes,
+            message: &sent,
+            method,
+            from: client.version,
+            name: None,
+            state: None,
+            trace: None,
+            log_level: client.log_level,
+            mirrored: &[],
+            whole: true,
+            bytes_max: 0,
+        };
+        let (events, hears) = mpsc::channel(1);
+        drop(hears);
+        let outcome = link.send(sending, self.latches.pass(permit), WITHIN, events).await;
+        let settle = |end| self.door.later(Request::Settle(Settle::new(effect, end)));
+        let called = match outcome {
+            Ok(Called::Whole(called)) => called,
+            // It was asked for as a whole.
+            Ok(Called::Long(_)) => return Err(fate(Fate::Unknown("its answer is too long".to_owned()))),
+            Err(Failure::NotSent(why)) => {
+                settle(End::NotSent { why: why.clone() });
+                leaving.into_iter().for_each(|one| self.asks.settle(one, Err(why.clone())));
+                return Err(fate(Fate::Unreachable(why)));
+            }
+            Err(Failure::Rejected(why)) => {
+                settle(End::Pending { bytes: 0, result: None });
+                leaving.into_iter().for_each(|one| self.asks.settle(one, Ok(())));
+                return Err(fate(Fate::Rejected(why)));
+            }
+            Err(Failure::Lost(why)) => {
+                settle(End::Unknown { why: why.clone() });
+                leaving.iter().for_each(|one| self.asks.settle_unknown(one, &why));
+                return Err(fate(Fate::Unknown(why)));
+            }
+        };
+        leaving.into_iter().for_each(|one| self.asks.settle(one, Ok(())));
+        let over = match &called.outcome {
+            Outcome::Task { status, .. } => status.is_final(),
+            // Whoever does not know the task knows it no longer.
+            Outcome::Error { .. } => method == Method::GetTask,
+            _ => false,
+        };
+        let bytes = called.bytes;
+        let end = if over {
+            End::Done {
+                ok: !matches!(called.outcome, Outcome::Error { .. }),
+                bytes,
+                result: None,
+                returned: BTreeMap::new(),
+                process: None,
+            }
+        } else {
+            End::Pending { bytes, result: None }
+        };
+        settle(end);
+        if let Some(most) = answer_max.filter(|most| bytes > *most) {
+            return Err(fate(Fate::Withheld { bytes, most }));
+        }
+        if let Outcome::Task { questions, .. } = &called.outcome {
+            self.asked(&of, questions).await.map_err(refused)?;
+        }
+        let (from, version) = (link.version(), client.version);
+        let to = ToClient { id, from, version, method, state: None, ttl_ms_max: TTL_MS_MAX };
+        Ok(Last::ok(with_task(called.into_reply(&to), sealed)))
+    }
+
+    /// The client's answers to what was asked, with the questions
+    fn answers(&self, of: &Bound, responses: Option<&Json<'_>>) -> Vec<(String, Put, String)> {
+        let questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(questions) = questions.get(&of.effect) else { return Vec::new() };
+        let responses = responses.and_then(Json::as_object);
+        let answer = |member: &portreeve_core::json::Member<'_>| {
+            let put = questions.get(member.key.as_ref())?.clone();
+            Some((member.key.to_string(), put, member.value.raw().to_owned()))
+        };
+        responses.unwrap_or_default().iter().filter_map(answer).collect()
+    }
+
+    /// Judges what a task asks, and remembers it for the answer
+    async fn asked(&self, of: &Bound, questions: &[outcome::Question]) -> Result<(), Vec<Reason>> {
+        for question in questions {
+            self.asks.may(of.run, &of.connector, question.method, &question.params).await?;
+        }
+        let mut known = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= QUESTIONS_MAX && !known.contains_key(&of.effect) {
+            known.clear();
+        }
+        let put = |question: &outcome::Question| {
+            let put = Put { method: question.method.as_str().to_owned(), params: question.params.clone() };
+            (question.key.clone(), put)
+        };
+        known.entry(of.effect).or_default().extend(questions.iter().map(put));
+        Ok(())
+    }
+}
+
+/// The answer, with the id of a task as its client knows it
+#[must_use]
+pub fn with_task(answer: Vec<u8>, sealed: &str) -> Vec<u8> {
+    let Ok(message) = Message::read_answer(&answer, &answer_limits()) else { return answer };
+    if message.result().and_then(|result| result.get("taskId")).is_none() {
+        return answer;
+    }
+    let mut edit = Edit::new(&answer, &message);
+    edit.set(&["result", "taskId"], &quoted(sealed));
+    edit.done()
+}

@@ -1,0 +1,484 @@
+//! What clients are told without asking each time: streams of sessions, and subscriptions.
+//!
+//! Each resource that somebody follows is judged as `resources/subscribe`, and its stream ends with the token that it was
+//! opened with, with its task, and as soon as it would not be permitted any more.
+
+use crate::{
+    asks::Asks,
+    client::{Client, Waits},
+    door::Door,
+    endpoint::At,
+    fate::Fate,
+    links::{Links, Unready},
+    lists::Lists,
+    outlet::{Last, Outlet, Reply, empty},
+    session::Session,
+    settings::answer_limits,
+    using,
+};
+use bytes::Bytes;
+use http::StatusCode;
+use portreeve_core::{
+    event::End,
+    names::{Name, RunId},
+    operation::Operation,
+    reason::{Reason, Word},
+    request::{Request, Settle},
+    time::Millis,
+};
+use portreeve_identity::token::Good;
+use portreeve_mcp::{
+    can::Can,
+    message::Message,
+    method::{Method, Notice},
+    params::{self, ListenFilter, META_SUBSCRIPTION},
+    reply, translate,
+    version::Era,
+};
+use portreeve_upstream::{
+    clock::SteadyClock,
+    event::News,
+    http::Failure,
+    latch::Latches,
+    link::{Link, Listening},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
+
+/// Streams and subscriptions
+#[derive(Debug)]
+pub struct Streams {
+    door: Door,
+    latches: Arc<Latches>,
+    links: Arc<Links>,
+    asks: Arc<Asks>,
+    lists: Lists,
+    clock: SteadyClock,
+    /// How many stops there were
+    stops: watch::Sender<u64>,
+    /// Dropped when a run is over; held only for a look-up
+    runs: Mutex<HashMap<RunId, watch::Sender<()>>>,
+    /// What sessions follow, by session and resource; held only for a look-up
+    followed: Mutex<HashMap<(String, String), Following>>,
+}
+
+/// A resource that a session follows, until this is dropped
+#[derive(Debug)]
+struct Following(AbortHandle);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A resource that is followed at its connector
+struct Followed {
+    connector: Name,
+    uri: String,
+    _listening: Listening,
+}
+
+/// Why a resource is not followed
+enum Unfollowed {
+    Refused(Vec<Reason>),
+    Failed(Fate),
+}
+
+/// What changed of what a task can see
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Its tools, with the digests of their definitions
+    pub tools: BTreeMap<Name, Vec<(portreeve_core::names::ToolName, portreeve_core::hash::Hash)>>,
+    /// Its prompts, by connector and the digest of what was accepted
+    pub prompts: BTreeMap<Name, portreeve_core::hash::Hash>,
+}
+
+/// News that may wait for a client to read
+const NEWS_MAX: usize = 64;
+/// Resources that sessions of one process follow at most
+const FOLLOWED_MAX: usize = 16_384;
+
+impl Streams {
+    /// No streams
+    #[must_use]
+    pub fn new(
+        (door, latches): (Door, Arc<Latches>),
+        links: Arc<Links>,
+        asks: Arc<Asks>,
+        lists: Lists,
+        clock: SteadyClock,
+    ) -> Arc<Self> {
+        let (stops, runs, followed) = (watch::Sender::new(0), Mutex::default(), Mutex::default());
+        Arc::new(Self { door, latches, links, asks, lists, clock, stops, runs, followed })
+    }
+
+    /// The stream of a session for what it did not ask for
+    pub fn unasked(self: &Arc<Self>, good: Good, at: &At, session: &Arc<Session>) -> Reply {
+        let Some(mut stream) = session.stream() else { return empty(StatusCode::CONFLICT) };
+        let (outlet, outs) = Outlet::new(true);
+        let (streams, at, can) = (Arc::clone(self), at.clone(), session.can);
+        tokio::spawn(async move {
+            let over = streams.over(good.run, good.until);
+            tokio::pin!(over);
+            let (mut changes, mut made) = (streams.lists.catalogue.changes(), streams.links.made());
+            let mut seen = streams.lists.seen(good.run, &at).await;
+            let (sender, mut news) = mpsc::channel(NEWS_MAX);
+            // Connectors are not begun with for this; those that are there are heard.
+            let (names, mut heard) = (streams.lists.names(good.run, &at).await, BTreeMap::new());
+            loop {
+                tokio::select! {
+                    _ = made.changed() => streams.hear(good.run, &names, can, &sender, &mut heard).await,
+                    Some(one) = news.recv() => {
+                        streams.relist(good.run, heard.keys(), can, &one).await;
+                        if let Some(told) = subscribed(&one, None) {
+                            outlet.tell(told).await;
+                        }
+                    }
+                    message = stream.recv() => match message {
+                        Some(message) => { outlet.tell(message).await; }
+                        None => return,
+                    },
+                    _ = changes.changed() => {
+                        for notice in streams.changed(good.run, &at, &mut seen).await {
+                            outlet.tell(changed(notice, None)).await;
+                        }
+                    }
+                    () = &mut over => return,
+                    () = outlet.closed() => return,
+                }
+            }
+        });
+        outs.stream()
+    }
+
+    /// Answers `resources/subscribe`, `resources/unsubscribe` and `subscriptions/listen`
+    pub async fn request(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        at: &At,
+        method: Method,
+        message: &Message<'_>,
+        id: &str,
+    ) {
+        match method {
+            Method::Listen => match ListenFilter::read(message.params()) {
+                Ok(filter) => self.listen(client, at, filter).await,
+                Err(wrong) => client.answer(|id| Last::ok(reply::error(Some(id), -32_602, wrong, None))).await,
+            },
+            _ => {
+                let last = match params::uri(message.params()) {
+                    Ok(uri) => self.subscription(client, at, method, uri, id).await,
+                    Err(wrong) => Last::ok(reply::error(Some(id), -32_602, wrong, None)),
+                };
+                client.answer(|_| last).await;
+            }
+        }
+    }
+
+    /// A session follows a resource, or does not any more
+    async fn subscription(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        at: &At,
+        method: Method,
+        uri: &str,
+        id: &str,
+    ) -> Last {
+        let done = || Last::ok(reply::result_text(id, "{}"));
+        let Some(session) = client.session.clone() else {
+            let text = "a subscription needs a session";
+            return Last::ok(reply::error(Some(id), -32_600, text, None));
+        };
+        let key = (session.id.clone(), uri.to_owned());
+        if method == Method::Unsubscribe {
+            self.followed().remove(&key);
+            return done();
+        }
+        if self.followed().contains_key(&key) {
+            return done();
+        }
+        if self.followed().len() >= FOLLOWED_MAX {
+            return Last::ok(reply::error(Some(id), -32_603, "too many resources are followed", None));
+        }
+        let (sender, mut news) = mpsc::channel(NEWS_MAX);
+        let followed = match self.follow(client, at, uri, sender).await {
+            Ok(followed) => followed,
+            Err(unfollowed) => return unfollowed.told(method, client, id, uri),
+        };
+        let (streams, run, at, forget) = (Arc::clone(self), client.run, at.clone(), key.clone());
+        let following = tokio::spawn(async move {
+            // As long as the task: the token that the session shows is another one each time.
+            let over = streams.over(run, Millis(i64::MAX));
+            tokio::pin!(over);
+            let mut stops = streams.stops.subscribe();
+            loop {
+                tokio::select! {
+                    message = news.recv() => match message {
+                        Some(message) => {
+                            let told = subscribed(&message, None).map(Bytes::from);
+                            let _heard: Option<bool> = told.map(|told| session.tell(&told));
+                        }
+                        None => break,
+                    },
+                    _ = stops.changed() => if streams.may(run, &followed.connector, &followed.uri).await.is_err() { break },
+                    () = &mut over => break,
+                }
+            }
+            drop((followed, at));
+            // Not itself: that would end this task before the subscription.
+            let own = streams.followed().remove(&forget);
+            drop(own);
+        });
+        self.followed().insert(key, Following(following.abort_handle()));
+        done()
+    }
+
+    /// A client follows lists and resources on the stream of this very request
+    async fn listen(self: &Arc<Self>, client: &Arc<Client>, at: &At, filter: ListenFilter) {
+        let hello = match self.lists.greet(client.run, at).await {
+            Ok(hello) => hello,
+            Err(reasons) => return client.answer(|id| Last::ok(reply::refused(id, &reasons))).await,
+        };
+        let (sender, mut news) = mpsc::channel(NEWS_MAX);
+        let mut followed = Vec::new();
+        for uri in &filter.uris {
+            // What may not be followed is not acknowledged (2026-07-28, Subscriptions).
+            followed.extend(self.follow(client, at, uri, sender.clone()).await);
+        }
+        drop(sender);
+        let honoured = ListenFilter {
+            tools: filter.tools,
+            prompts: filter.prompts && hello.has(Operation::GetPrompt),
+            resources: filter.resources && hello.has(Operation::ReadResource),
+            uris: followed.iter().map(|followed| followed.uri.clone()).collect(),
+            tasks: Vec::new(),
+        };
+        let (lists, mut told) = mpsc::channel(NEWS_MAX);
+        let mut heard = BTreeMap::new();
+        if filter.tools || filter.prompts || filter.resources {
+            let names = self.lists.names(client.run, at).await;
+            for connector in &names {
+                let _ = self.links.prepare(client.run, connector, client.can).await;
+            }
+            self.hear(client.run, &names, client.can, &lists, &mut heard).await;
+        }
+        let Some(Waits { id, outlet, .. }) = client.take() else { return };
+        outlet.tell(reply::acknowledged(&id, &honoured)).await;
+        let over = self.over(client.run, client.until);
+        tokio::pin!(over);
+        let (mut stops, mut changes) = (self.stops.subscribe(), self.lists.catalogue.changes());
+        let mut seen = self.lists.seen(client.run, at).await;
+        loop {
+            tokio::select! {
+                Some(message) = news.recv() => {
+                    if let Some(told) = subscribed(&message, Some(&id)) {
+                        outlet.tell(told).await;
+                    }
+                }
+                Some(one) = told.recv() => {
+                    self.relist(client.run, heard.keys(), client.can, &one).await;
+                    if wants(&honoured, one.what) && let Some(told) = subscribed(&one, Some(&id)) {
+                        outlet.tell(told).await;
+                    }
+                }
+                _ = changes.changed() => {
+                    for notice in self.changed(client.run, at, &mut seen).await {
+                        if wants(&honoured, notice) {
+                            outlet.tell(changed(notice, Some(&id))).await;
+                        }
+                    }
+                }
+                _ = stops.changed() => {
+                    let mut left = Vec::new();
+                    for one in followed {
+                        if self.may(client.run, &one.connector, &one.uri).await.is_ok() {
+                            left.push(one);
+                        }
+                    }
+                    followed = left;
+                }
+                () = &mut over => break,
+                () = outlet.closed() => return,
+            }
+        }
+        // The specification says both (2026-07-28, Subscriptions and Cancellation).
+        outlet.tell(cancelled(&id)).await;
+        outlet.last(Last::ok(reply::subscription_over(&id))).await;
+    }
+
+    /// Hears from connectors that are there, and are not heard already, that their lists changed: that is discovery
+    async fn hear(
+        &self,
+        run: RunId,
+        names: &[Name],
+        can: Can,
+        news: &mpsc::Sender<News>,
+        heard: &mut BTreeMap<Name, Listening>,
+    ) {
+        let filter = ListenFilter { tools: true, prompts: true, resources: true, ..ListenFilter::default() };
+        for connector in names {
+            if heard.contains_key(connector) {
+                continue;
+            }
+            let Some(link) = self.links.ready(run, connector, can) else { continue };
+            if let Ok(listening) = link.listen(filter.clone(), None, news.clone()).await {
+                heard.insert(connector.clone(), listening);
+            }
+        }
+    }
+
+    /// Looks again at what connectors offer, after one of them said that it changed
+    async fn relist(&self, run: RunId, connectors: impl Iterator<Item = &Name>, can: Can, news: &News) {
+        if matches!(news.what, Notice::Tools | Notice::Prompts) {
+            for connector in connectors {
+                // Those that did not change are as ready as before.
+                let _ = self.links.prepare(run, connector, can).await;
+            }
+        }
+    }
+
+    /// Follows a resource at its connector, once that is admitted
+    async fn follow(
+        &self,
+        client: &Client,
+        at: &At,
+        uri: &str,
+        news: mpsc::Sender<News>,
+    ) -> Result<Followed, Unfollowed> {
+        let run = client.run;
+        let connector = match at {
+            At::One(connector) => Some(connector.clone()),
+            At::All => self.lists.of_uri(run, uri).await,
+        };
+        let Some(connector) = connector else {
+            return Err(Unfollowed::Refused(vec![Reason::new(Word::ToolOutsidePurpose, at)]));
+        };
+        self.may(run, &connector, uri).await.map_err(Unfollowed::Refused)?;
+        let link: Arc<Link> = match self.links.prepare(run, &connector, client.can).await {
+            Ok(link) => link,
+            Err(Unready::Refused(reasons)) => return Err(Unfollowed::Refused(reasons)),
+            Err(Unready::Unreachable(why)) => return Err(Unfollowed::Failed(Fate::Unreachable(why))),
+        };
+        let admitted = self.asks.admit(run, &connector, Method::Subscribe, &of(uri), None).await;
+        let (permit, leaving) = admitted.map_err(Unfollowed::Refused)?;
+        let effect = leaving.effect();
+        let filter = ListenFilter { uris: vec![uri.to_owned()], ..ListenFilter::default() };
+        match link.listen(filter, Some(self.latches.pass(permit)), news).await {
+            Ok(listening) => {
+                self.asks.settle(leaving, Ok(()));
+                Ok(Followed { connector, uri: uri.to_owned(), _listening: listening })
+            }
+            Err(failure) => {
+                let (end, fate) = match failure {
+                    Failure::NotSent(why) => (End::NotSent { why: why.clone() }, Fate::Unreachable(why)),
+                    Failure::Rejected(why) => {
+                        let end =
+                            End::Done { ok: false, bytes: 0, result: None, returned: BTreeMap::new(), process: None };
+                        (end, Fate::Rejected(why))
+                    }
+                    Failure::Lost(why) => (End::Unknown { why: why.clone() }, Fate::Unknown(why)),
+                };
+                self.door.later(Request::Settle(Settle::new(effect, end)));
+                Err(Unfollowed::Failed(fate))
+            }
+        }
+    }
+
+    async fn may(&self, run: RunId, connector: &Name, uri: &str) -> Result<(), Vec<Reason>> {
+        self.asks.may(run, connector, Method::Subscribe, &of(uri)).await
+    }
+
+    /// What of the lists changed for a task, since it was last looked at
+    async fn changed(&self, run: RunId, at: &At, seen: &mut Seen) -> Vec<Notice> {
+        let now = self.lists.seen(run, at).await;
+        let tools = (now.tools != seen.tools).then_some(Notice::Tools);
+        let prompts = (now.prompts != seen.prompts).then_some(Notice::Prompts);
+        *seen = now;
+        tools.into_iter().chain(prompts).collect()
+    }
+
+    /// Something was stopped: each subscription looks whether it still may go on
+    pub fn look_again(&self) {
+        self.stops.send_modify(|stops| *stops += 1);
+    }
+
+    /// A run is over, and so are its streams
+    pub fn cut(&self, run: RunId) {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+    }
+
+    /// Returns once the run is over, or the token
+    async fn over(&self, run: RunId, until: Millis) {
+        let mut ended = {
+            let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            runs.entry(run).or_insert_with(|| watch::channel(()).0).subscribe()
+        };
+        let left = until.since(self.clock.now()).clamp(0, EXPIRY_MS_MAX).unsigned_abs();
+        tokio::select! {
+            _ = ended.changed() => {}
+            () = tokio::time::sleep(Duration::from_millis(left)) => {}
+        }
+    }
+
+    fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Following>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream is looked after no longer than this without a new request: thirty days
+const EXPIRY_MS_MAX: i64 = 30 * 24 * 3_600_000;
+
+fn wants(filter: &ListenFilter, notice: Notice) -> bool {
+    match notice {
+        Notice::Tools => filter.tools,
+        Notice::Prompts => filter.prompts,
+        Notice::Resources => filter.resources,
+        _ => false,
+    }
+}
+
+/// What a connector tells, for a client that follows it
+fn subscribed(news: &News, subscription: Option<&str>) -> Option<Vec<u8>> {
+    let message = Message::read_answer(&news.raw, &answer_limits()).ok()?;
+    let era = if subscription.is_some() { Era::Modern } else { Era::Legacy };
+    translate::notification(&news.raw, &message, era, None, subscription)
+}
+
+/// That a list changed, in our own words
+fn changed(notice: Notice, subscription: Option<&str>) -> Vec<u8> {
+    let params = subscription
+        .map_or_else(String::new, |id| format!(",\"params\":{{\"_meta\":{{\"{META_SUBSCRIPTION}\":{id}}}}}"));
+    format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{}\"{params}}}", notice.as_str()).into_bytes()
+}
+
+/// That a subscription is taken down
+fn cancelled(id: &str) -> Vec<u8> {
+    let method = Notice::Cancelled.as_str();
+    let reason = "\"the task, the token or the permission ended\"";
+    format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{{\"requestId\":{id},\"reason\":{reason}}}}}")
+        .into_bytes()
+}
+
+fn of(uri: &str) -> String {
+    serde_json::json!({ "uri": uri }).to_string()
+}
+
+impl Unfollowed {
+    fn told(self, method: Method, client: &Client, id: &str, uri: &str) -> Last {
+        match self {
+            Self::Refused(reasons) if reasons.first().is_some_and(|reason| reason.word == Word::ToolOutsidePurpose) => {
+                using::unknown(Method::ReadResource, id, uri, client.version)
+            }
+            Self::Refused(reasons) => Last::ok(reply::refused(id, &reasons)),
+            Self::Failed(fate) => Last::ok(fate.told(id, method, client.era())),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Any edits of any message
+#![no_main]
+
+#[path = "../wire.rs"]
+mod wire;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wire::edit(bytes));
