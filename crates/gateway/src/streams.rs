@@ -221,6 +221,8 @@ impl Streams {
             let over = streams.over(run, Millis(i64::MAX));
             tokio::pin!(over);
             let mut stops = streams.stops.subscribe();
+            // Whoever was stopped just before was told to nobody here.
+            stops.mark_changed();
             loop {
                 tokio::select! {
                     message = news.recv() => match message {
@@ -426,16 +428,18 @@ impl Streams {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
     }
 
-    /// Returns once the run is over, or the token
-    async fn over(&self, run: RunId, until: Millis) {
+    /// Returns once the run is over, or the token; listens from now on, not from when it is first waited for
+    fn over(&self, run: RunId, until: Millis) -> impl Future<Output = ()> + Send + use<> {
         let mut ended = {
             let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
             runs.entry(run).or_insert_with(|| watch::channel(()).0).subscribe()
         };
         let left = until.since(self.clock.now()).clamp(0, EXPIRY_MS_MAX).unsigned_abs();
-        tokio::select! {
-            _ = ended.changed() => {}
-            () = tokio::time::sleep(Duration::from_millis(left)) => {}
+        async move {
+            tokio::select! {
+                _ = ended.changed() => {}
+                () = tokio::time::sleep(Duration::from_millis(left)) => {}
+            }
         }
     }
 
