@@ -79,6 +79,12 @@ impl Operation {
         matches!(self, Self::Sample | Self::Elicit | Self::ListRoots)
     }
 
+    /// Whether nothing of it comes back to the client but that it was done
+    #[must_use]
+    pub fn is_silent(self) -> bool {
+        self.is_question() || matches!(self, Self::Subscribe | Self::SetLevel)
+    }
+
     /// What it is where a connector's profile says nothing else; a profile can add to it, and never make it less
     #[must_use]
     pub fn profile(self) -> &'static Profile {

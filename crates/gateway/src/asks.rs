@@ -30,7 +30,7 @@ use portreeve_mcp::{
     reply,
     version::Era,
 };
-use portreeve_upstream::{event::Ask, latch::Latches};
+use portreeve_upstream::{event::Ask, http::Failure, latch::Latches};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -115,11 +115,33 @@ struct Open {
     told: bool,
 }
 
-/// An answer that was admitted: as long as this lives, it is not settled
+/// An answer that was admitted, and has to be settled
 #[derive(Debug)]
+#[must_use = "what was admitted has to be settled"]
 pub struct Leaving {
     effect: EffectId,
-    bytes: u64,
+}
+
+/// How an effect without an answer of its own ended
+#[must_use]
+pub fn end_of(sent: Result<(), Failure>) -> End {
+    match sent {
+        Ok(()) => done(true),
+        Err(Failure::NotSent(why)) => End::NotSent { why },
+        Err(Failure::Rejected(_)) => done(false),
+        Err(Failure::Lost(why)) => End::Unknown { why },
+    }
+}
+
+/// An end that nothing came back with
+#[must_use]
+pub fn done(ok: bool) -> End {
+    End::Done { ok, bytes: 0, result: None, returned: BTreeMap::new(), process: None }
+}
+
+fn not_permitted(reasons: &[Reason]) -> (i64, String) {
+    let why = reasons.first().map_or_else(String::new, |reason| reason.word.to_string());
+    (reply::REFUSED, format!("refused by policy: {why}"))
 }
 
 impl Leaving {
@@ -159,20 +181,16 @@ impl Asks {
     /// What a client has to bring back; nothing if that would be too much
     #[must_use]
     pub fn seal(&self, brought: &Brought) -> Option<String> {
-        let sealed = self.sealer.seal(KIND, &serde_json::to_vec(brought).ok()?);
+        let sealed = self.sealer.seal(KIND, &serde_json::to_vec(brought).ok()?)?;
         (sealed.len() <= STATE_BYTES_MAX).then_some(sealed)
     }
 
     /// A connector asks something while it works on a call; its answer is given here
     pub async fn asked(self: Arc<Self>, mut ask: Ask, of: Bound, client: Arc<Client>) {
         let (method, params) = (ask.method, ask.params.clone());
-        let refused = |reasons: &[Reason]| {
-            let why = reasons.first().map_or_else(String::new, |reason| reason.word.to_string());
-            (reply::REFUSED, format!("refused by policy: {why}"))
-        };
         if let Err(reasons) = self.may(of.run, &of.connector, method, &params).await {
             self.refused(&of, method, &reasons);
-            let _ = ask.answer(Err(refused(&reasons)), None).await;
+            let _ = ask.answer(Err(not_permitted(&reasons)), None).await;
             return;
         }
         let put = async {
@@ -207,16 +225,27 @@ impl Asks {
             Some(Err((code, _))) => {
                 let _ = ask.answer(Err((code, "the client answered with an error".to_owned())), None).await;
             }
-            Some(Ok(result)) => match self.admit(of.run, &of.connector, method, &params, Some(&result)).await {
-                Ok((permit, leaving)) => {
-                    let pass = self.latches.pass(permit);
-                    let sent = ask.answer(Ok(result), Some(pass)).await;
-                    self.settle(leaving, sent.map_err(|failure| failure.to_string()));
-                }
-                Err(reasons) => {
-                    let _ = ask.answer(Err(refused(&reasons)), None).await;
-                }
-            },
+            Some(Ok(result)) => {
+                // In a task of its own: what is admitted is settled, also if the call is over before.
+                let asks = Arc::clone(&self);
+                tokio::spawn(async move { asks.leave(ask, of, result).await });
+            }
+        }
+    }
+
+    /// Lets an answer leave for a connector that waits for it
+    async fn leave(&self, ask: Ask, of: Bound, result: String) {
+        let (method, params) = (ask.method, ask.params.clone());
+        match self.admit(of.run, &of.connector, method, &params, Some(&result)).await {
+            Ok((permit, leaving)) => {
+                let pass = self.latches.pass(permit);
+                let sent = ask.answer(Ok(result), Some(pass)).await;
+                self.settle(leaving, end_of(sent));
+            }
+            Err(reasons) => {
+                self.refused(&of, method, &reasons);
+                let _ = ask.answer(Err(not_permitted(&reasons)), None).await;
+            }
         }
     }
 
@@ -253,7 +282,7 @@ impl Asks {
         for _ in 0..ROUNDS_MAX {
             match self.door.submit(Request::Call(call.clone())).await {
                 Reply::Permit(permit) => {
-                    return Ok((permit, Leaving { effect: call.effect, bytes: answer.map_or(0, str::len) as u64 }));
+                    return Ok((permit, Leaving { effect: call.effect }));
                 }
                 Reply::Consult(askings) => call.answers.extend(self.points.ask(call.effect, askings).await),
                 Reply::Refused(reasons) => return Err(reasons),
@@ -267,41 +296,34 @@ impl Asks {
     ///
     /// # Errors
     /// Why one of them may not leave; then none does.
-    pub async fn admit_all(&self, of: &Bound, answers: &[(Put, String)]) -> Result<Vec<Leaving>, Vec<Reason>> {
-        let mut leaving = Vec::new();
+    pub async fn admit_all(
+        &self,
+        of: &Bound,
+        answers: impl IntoIterator<Item = &(Put, String)>,
+    ) -> Result<(Vec<Permit>, Vec<Leaving>), Vec<Reason>> {
+        let (mut permits, mut leaving) = (Vec::new(), Vec::new());
         for (put, answer) in answers {
             let admitted = match Method::read(&put.method) {
                 Some(method) => self.admit(of.run, &of.connector, method, &put.params, Some(answer)).await,
                 None => Err(vec![Reason::new(Word::MethodNotEnforced, &of.connector)]),
             };
             match admitted {
-                // The message that they ride on rests on the same nodes.
-                Ok((_permit, one)) => leaving.push(one),
+                Ok((permit, one)) => {
+                    permits.push(permit);
+                    leaving.push(one);
+                }
                 Err(reasons) => {
-                    for one in leaving {
-                        self.settle(one, Err("another answer of the same message was refused".to_owned()));
-                    }
+                    let why = "another answer of the same message was refused".to_owned();
+                    leaving.into_iter().for_each(|one| self.settle(one, End::NotSent { why: why.clone() }));
                     return Err(reasons);
                 }
             }
         }
-        Ok(leaving)
+        Ok((permits, leaving))
     }
 
     /// Records how the leaving of an answer ended
-    pub fn settle(&self, leaving: Leaving, sent: Result<(), String>) {
-        let end = match sent {
-            Ok(()) => {
-                End::Done { ok: true, bytes: leaving.bytes, result: None, returned: BTreeMap::new(), process: None }
-            }
-            Err(why) => End::NotSent { why },
-        };
-        self.door.later(Request::Settle(Settle::new(leaving.effect, end)));
-    }
-
-    /// Records that nobody can know whether an answer arrived
-    pub fn settle_unknown(&self, leaving: &Leaving, why: &str) {
-        let end = End::Unknown { why: why.to_owned() };
+    pub fn settle(&self, leaving: Leaving, end: End) {
         self.door.later(Request::Settle(Settle::new(leaving.effect, end)));
     }
 
@@ -317,7 +339,11 @@ impl Asks {
     ) -> Result<(), Waits> {
         let held = self.held().get(&brought.of.effect).cloned();
         let Some(held) = held.filter(|held| held.of == brought.of) else { return Err(waits) };
-        held.client.resume(waits);
+        if let Some(Waits { id, outlet, .. }) = held.client.resume(waits) {
+            let text =
+                reply::error(Some(&id), -32_600, "another request with the same requestState took its place", None);
+            outlet.last(Last::ok(text)).await;
+        }
         {
             let mut waiting = held.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             for (key, answer) in answers {
@@ -325,7 +351,8 @@ impl Asks {
                     let _ = open.answer.send(Ok(answer));
                 }
             }
-            // What was not answered is asked again.
+            // What was not answered is asked again, unless nobody wants to know it any more.
+            waiting.questions.retain(|_, open| !open.answer.is_closed());
             waiting.questions.values_mut().for_each(|open| open.told = false);
         }
         self.tell(&held).await;
@@ -349,6 +376,7 @@ impl Asks {
         let (answer, answered) = oneshot::channel();
         {
             let mut waiting = held.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.questions.retain(|_, open| !open.answer.is_closed());
             if waiting.questions.len() >= WAITING_MAX {
                 return None;
             }
@@ -376,7 +404,8 @@ impl Asks {
                 .unzip()
         };
         if questions.is_empty() {
-            return held.client.resume(waits);
+            drop(held.client.resume(waits));
+            return;
         }
         let brought = Brought { of: held.of.clone(), held: true, leaves: true, questions: put, state: None };
         let message = match self.seal(&brought) {

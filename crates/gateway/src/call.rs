@@ -5,15 +5,15 @@
 //! leg is settled as pending, and the answer is a leg of its own.
 
 use crate::{
-    asks::{Asks, Bound, Brought, Leaving, Put},
+    asks::{Asks, Bound, Brought, Leaving, Put, done},
     catalogue::Catalogue,
     client::{Client, Waits},
     door::Door,
     fate::Fate,
     links::{Links, Unready},
-    outlet::{Last, Message as Body},
+    outlet::{Flow, Last, Message as Body},
     points::Points,
-    polls::{HANDLE, Handle, with_task},
+    polls::{HANDLE, Handle, begun},
     settings::{REQUESTS_PER_RUN_MAX, TTL_MS_MAX, answer_limits},
     using::{Using, unknown},
 };
@@ -21,7 +21,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use portreeve_core::{
     engine::{Permit, Reply},
+    event::End,
     hash::Hash,
+    json::{Limits, scan},
     life::{Answer, Do, Happened, Life},
     names::{EffectId, RunId},
     outside::Asking,
@@ -52,7 +54,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
@@ -81,18 +83,16 @@ struct UnderWay {
     per_run: HashMap<RunId, usize>,
 }
 
-/// How a client names one of its requests: run, session, id
-pub type RequestKey = (RunId, Option<String>, String);
+/// How a client names one of its requests: run, session or endpoint, id
+pub type RequestKey = (RunId, String, String);
 
 /// One leg of a call: what is sent to the connector this time
 struct Leg {
     call: Call,
     /// What the connector wants back
     state: Option<String>,
-    /// The client's answers, as `inputResponses`
-    responses: Option<String>,
-    /// Answers that ride on it
-    leaving: Vec<Leaving>,
+    /// The client's answers, each with its question, by key
+    answers: BTreeMap<String, (Put, String)>,
 }
 
 /// How a leg ended
@@ -103,6 +103,15 @@ enum Legged {
     Passed,
     /// The connector wants to know something before it goes on
     Asks(Back),
+}
+
+/// What a leg is sent with
+struct Going<'g> {
+    permit: Permit,
+    /// Of the answers that ride on it
+    permits: Vec<Permit>,
+    state: Option<&'g str>,
+    answers: &'g BTreeMap<String, (Put, String)>,
 }
 
 /// What a connector wants to know
@@ -123,8 +132,12 @@ struct Sent {
     legged: Option<Legged>,
 }
 
+/// How long a long answer may take, however fast its client reads
+const FLOW_MAX: Duration = Duration::from_secs(3600);
 /// How often one call may be asked something before it goes on
 const LEGS_MAX: usize = 16;
+/// Places beyond those for requests, so that what ends a wait always finds one
+const RESERVE: usize = 16;
 /// Messages on the way that may wait
 const EVENTS_MAX: usize = 64;
 
@@ -148,10 +161,16 @@ impl Calls {
     pub fn place(self: &Arc<Self>, run: RunId) -> Option<Place> {
         let mut under_way = self.under_way();
         let count = under_way.per_run.entry(run).or_default();
-        (*count < REQUESTS_PER_RUN_MAX).then(|| {
+        (*count < REQUESTS_PER_RUN_MAX + RESERVE).then(|| {
             *count += 1;
             Place { calls: Arc::clone(self), run }
         })
+    }
+
+    /// Whether a run has as many requests as it may have: what it has beyond that is for answers and cancellations
+    #[must_use]
+    pub fn is_full(&self, run: RunId) -> bool {
+        self.under_way().per_run.get(&run).is_some_and(|count| *count > REQUESTS_PER_RUN_MAX)
     }
 
     /// Takes a call all the way, and answers its client
@@ -161,25 +180,14 @@ impl Calls {
         }
         let mut entered = self.enter(&using, place);
         let (method, tool) = (using.method, using.call.tool.clone());
-        let answers = using.answers();
         let state = using.brought.as_ref().and_then(|(brought, _)| brought.state.clone());
-        let responses = using.brought.as_ref().map(|(_, answers)| object(answers));
-        let mut leg = Leg { call: using.call.clone(), state, responses, leaving: Vec::new() };
-        let mut put = answers;
+        let mut leg = Leg { call: using.call.clone(), state, answers: using.answers() };
         for _ in 0..LEGS_MAX {
-            leg.leaving = match self.asks.admit_all(&using.bound, &put).await {
-                Ok(leaving) => leaving,
-                Err(reasons) => {
-                    let era = client.era();
-                    client.answer(|id| refusal(method, era, id, reasons)).await;
-                    return;
-                }
-            };
             match self.leg(&using, leg, &client, &mut entered).await {
                 Legged::Told(answer) => return client.answer(answer).await,
                 Legged::Passed => return,
-                Legged::Asks(back) => match self.asked_back(&using, &client, back).await {
-                    Some((next, answers)) => (leg, put) = (next, answers),
+                Legged::Asks(back) => match self.asked_back(&using, &client, back, &mut entered).await {
+                    Some(next) => leg = next,
                     None => return,
                 },
             }
@@ -210,7 +218,8 @@ impl Calls {
         using: &Using<'_>,
         client: &Arc<Client>,
         Back { effect, questions, state, from }: Back,
-    ) -> Option<(Leg, Vec<(Put, String)>)> {
+        entered: &mut Entered,
+    ) -> Option<Leg> {
         let (method, era, bound) = (using.method, client.era(), &using.bound);
         for question in &questions {
             let may = self.asks.may(bound.run, &bound.connector, question.method, &question.params).await;
@@ -244,21 +253,26 @@ impl Calls {
             return None;
         }
         let mut answers = BTreeMap::new();
-        let mut answered = Vec::new();
         for question in &questions {
-            let answer = match client.ask(question).await {
-                Some(Ok(answer)) => answer,
+            let answer = tokio::select! {
+                answer = client.ask(question) => answer,
+                why = entered.cancelled(client) => Some(Err((0, why))),
+            };
+            let answer = match answer {
+                Some(Ok(answer)) if is_answer(question.method, &answer) => answer,
                 other => {
                     let why = match other {
+                        Some(Ok(_)) => "the client's answer is none to its question".to_owned(),
+                        Some(Err((0, why))) => why,
                         Some(Err((code, _))) => format!("the client answered its question with error {code}"),
-                        _ => "the client did not answer its question".to_owned(),
+                        None => "the client did not answer its question".to_owned(),
                     };
                     client.answer(|id| Last::ok(Fate::Rejected(why).told(id, method, era))).await;
                     return None;
                 }
             };
-            answered.push((put(question).1, answer.clone()));
-            answers.insert(question.key.clone(), answer);
+            let (key, put) = put(question);
+            answers.insert(key, (put, answer));
         }
         let next = match crate::tasks::draw() {
             Ok(next) => EffectId(next),
@@ -268,11 +282,11 @@ impl Calls {
             }
         };
         let call = Call { effect: next, continues: Some(effect), ..using.call.clone() };
-        Some((Leg { call, state, responses: Some(object(&answers)), leaving: Vec::new() }, answered))
+        Some(Leg { call, state, answers })
     }
 
     async fn leg(self: &Arc<Self>, using: &Using<'_>, leg: Leg, client: &Arc<Client>, entered: &mut Entered) -> Legged {
-        let Leg { call, state, responses, leaving } = leg;
+        let Leg { call, state, answers } = leg;
         if call.effect != entered.effect {
             entered.goes_on(call.effect);
         }
@@ -280,8 +294,7 @@ impl Calls {
         let mut link = self.links.ready(call.run, &tool.connector, client.can);
         let (mut life, first) = Life::start(call, link.is_some());
         let mut steps = VecDeque::from([first]);
-        let mut legged = None;
-        let mut riding = Some(leaving);
+        let (mut legged, mut refused, mut riding) = (None, None, Vec::new());
         while let Some(step) = steps.pop_front() {
             let happened = match step {
                 Do::Ask(call) => self.asked(Request::Ask(call)).await,
@@ -292,20 +305,27 @@ impl Calls {
                     link = ready;
                     happened
                 }
-                Do::Forward(permit) => {
-                    let sent = (state.as_deref(), responses.as_deref());
-                    let sent = self.forward(permit, link.take(), using, sent, client, entered).await;
-                    legged = sent.legged;
-                    sent.happened
-                }
+                // The answers that ride on it are admitted now: nothing slow lies between that and their leaving.
+                Do::Forward(permit) => match self.asks.admit_all(&using.bound, answers.values()).await {
+                    Ok((permits, leaving)) => {
+                        riding = leaving;
+                        let sending = Going { permit, permits, state: state.as_deref(), answers: &answers };
+                        let sent = self.forward(sending, link.take(), using, client, entered).await;
+                        legged = sent.legged;
+                        sent.happened
+                    }
+                    Err(reasons) => {
+                        refused = Some(reasons);
+                        Happened::NotSent("an answer that it carries was refused".to_owned())
+                    }
+                },
                 Do::Settle(settle) => {
-                    self.ridden(riding.take(), &settle.end);
+                    self.ridden(std::mem::take(&mut riding), &settle.end);
                     self.door.later(Request::Settle(settle));
                     continue;
                 }
                 Do::Reply(answer) => {
-                    let never = portreeve_core::event::End::NotSent { why: "the call was not sent".to_owned() };
-                    self.ridden(riding.take(), &never);
+                    let answer = refused.take().map_or(answer, Answer::Refusal);
                     return told(using, client, answer, legged);
                 }
             };
@@ -317,14 +337,13 @@ impl Calls {
     }
 
     /// The answers that rode on a leg ended as it did
-    fn ridden(&self, riding: Option<Vec<Leaving>>, end: &portreeve_core::event::End) {
-        use portreeve_core::event::End;
-        for leaving in riding.into_iter().flatten() {
-            match end {
-                End::NotSent { why } => self.asks.settle(leaving, Err(why.clone())),
-                End::Unknown { why } => self.asks.settle_unknown(&leaving, why),
-                End::Done { .. } | End::Pending { .. } => self.asks.settle(leaving, Ok(())),
-            }
+    fn ridden(&self, riding: Vec<Leaving>, end: &End) {
+        for leaving in riding {
+            let end = match end {
+                End::NotSent { .. } | End::Unknown { .. } => end.clone(),
+                End::Done { .. } | End::Pending { .. } => done(true),
+            };
+            self.asks.settle(leaving, end);
         }
     }
 
@@ -389,10 +408,9 @@ impl Calls {
 
     async fn forward(
         self: &Arc<Self>,
-        permit: Permit,
+        going: Going<'_>,
         link: Option<Arc<Link>>,
         using: &Using<'_>,
-        (state, responses): (Option<&str>, Option<&str>),
         client: &Arc<Client>,
         entered: &mut Entered,
     ) -> Sent {
@@ -404,9 +422,13 @@ impl Calls {
         if let Some(why) = entered.was_cancelled() {
             return none(Happened::NotSent(why));
         }
+        let Going { permit, permits, state, answers } = going;
+        if !answers.is_empty() && link.version().era() == Era::Legacy {
+            return none(Happened::NotSent("the server is another one than that which asked".to_owned()));
+        }
         let effect = permit.effect();
         let (wanted, answer_max) = (permit.wanted().to_vec(), permit.answer_max());
-        let pass = self.latches.pass(permit);
+        let pass = self.latches.pass_all(permit, permits);
         let withdrawal = pass.withdrawal();
         let view = self.catalogue.view();
         let tool = &using.call.tool;
@@ -414,11 +436,12 @@ impl Calls {
         let mirrored = view.definition(tool).map_or(&[][..], |definition| definition.mirrored.as_slice());
         let trace = using.trace.as_deref().and_then(child_span);
         // Only answers that were asked for and judged leave with it.
-        let edited = answering(using, responses);
-        let read = edited.as_ref().and_then(|bytes| Message::read(bytes, &answer_limits()).ok());
+        let edited = answering(using, answers);
+        let read = edited.as_ref().map(|bytes| Message::read(bytes, &answer_limits()));
         let (bytes, message) = match (&edited, &read) {
-            (Some(bytes), Some(message)) => (bytes.as_slice(), message),
-            _ => (using.bytes, using.message),
+            (Some(bytes), Some(Ok(message))) => (bytes.as_slice(), message),
+            (None, None) => (using.bytes, using.message),
+            _ => return none(Happened::NotSent("it is too large with its answers".to_owned())),
         };
         let sending = Sending {
             bytes,
@@ -446,15 +469,19 @@ impl Calls {
         };
         match &outcome {
             // What was told on the way comes before the end.
-            Ok(_) => drop(tokio::time::timeout(TOLD, hearing).await),
+            Ok(_) => {
+                let abort = hearing.abort_handle();
+                if tokio::time::timeout(TOLD, hearing).await.is_err() {
+                    abort.abort();
+                }
+            }
             Err(_) => hearing.abort(),
         }
-        self.asks.over(effect);
         match outcome {
             Ok(Called::Whole(called)) => {
                 self.called(called, using, client, (effect, &wanted, answer_max, link.version()))
             }
-            Ok(Called::Long(flowing)) => self.flows(flowing, using.method, client, link.version()).await,
+            Ok(Called::Long(flowing)) => self.flows(flowing, using.method, client, link.version(), entered).await,
             Err(Failure::NotSent(why)) => none(Happened::NotSent(why)),
             Err(Failure::Rejected(why)) => {
                 let (method, era) = (using.method, client.era());
@@ -492,7 +519,7 @@ impl Calls {
         let sealed = match &called.outcome {
             Outcome::Task { task, .. } => {
                 let handle = Handle::new(&using.bound, effect, task.clone());
-                serde_json::to_vec(&handle).ok().map(|handle| self.sealer.seal(HANDLE, &handle))
+                serde_json::to_vec(&handle).ok().and_then(|handle| self.sealer.seal(HANDLE, &handle))
             }
             _ => None,
         };
@@ -500,13 +527,20 @@ impl Calls {
         let told = move |id: &str| {
             let to = ToClient { id, from, version, method, state: None, ttl_ms_max: TTL_MS_MAX };
             let reply = called.into_reply(&to);
-            Last::with(status, sealed.map_or_else(|| reply.clone(), |sealed| with_task(reply.clone(), &sealed)))
+            Last::with(status, sealed.map_or_else(|| reply.clone(), |sealed| begun(&reply, &sealed)))
         };
         Sent { happened, legged: Some(Legged::Told(Box::new(told))) }
     }
 
     /// Passes a long answer on while it arrives; what it was is known at its end
-    async fn flows(&self, flowing: Flowing, method: Method, client: &Arc<Client>, from: Version) -> Sent {
+    async fn flows(
+        &self,
+        flowing: Flowing,
+        method: Method,
+        client: &Arc<Client>,
+        from: Version,
+        entered: &mut Entered,
+    ) -> Sent {
         let Some(waits) = client.take() else {
             return Sent { happened: Happened::Lost("nobody waits for its answer".to_owned()), legged: None };
         };
@@ -517,13 +551,22 @@ impl Calls {
             Some(Ok(first)) => first,
             broken => {
                 // Nothing of it has left: the client can still be told in words.
-                client.resume(waits);
+                drop(client.resume(waits));
                 let why = broken.and_then(Result::err).unwrap_or_else(|| "the answer is empty".to_owned());
                 return Sent { happened: Happened::Lost(why), legged: None };
             }
         };
-        waits.outlet.last(Last { message: Body::Flowing(first, Box::new(passage)), ..Last::ok(Bytes::new()) }).await;
-        let happened = match ending.wait().await {
+        let (cut, when) = oneshot::channel();
+        let flow = Flow { first, passage: Box::new(passage), cut: when };
+        waits.outlet.last(Last { message: Body::Flowing(flow), ..Last::ok(Bytes::new()) }).await;
+        let ended = tokio::select! {
+            ended = ending.wait() => ended,
+            why = entered.cancelled(client) => Err(why),
+            () = tokio::time::sleep(FLOW_MAX) => Err("it took too long".to_owned()),
+        };
+        // The rest of it, if there is any, is not passed on.
+        drop(cut);
+        let happened = match ended {
             Ok(flowed) => Happened::Answered {
                 ok: !flowed.failed,
                 bytes: flowed.bytes,
@@ -629,6 +672,7 @@ impl Entered {
             *named = effect;
         }
         drop(under_way);
+        self.calls.asks.over(self.effect);
         self.effect = effect;
     }
 
@@ -727,7 +771,13 @@ fn told(using: &Using<'_>, client: &Client, answer: Answer, legged: Option<Legge
 
 /// A refusal, without what would tell a hidden tool from an unknown one
 fn refusal(method: Method, era: Era, id: &str, reasons: Vec<Reason>) -> Last {
-    let told: Vec<Reason> = reasons.into_iter().take_while(|reason| reason.word != Word::ToolOutsidePurpose).collect();
+    // The first one is about the call itself, or about something that the agent did not name.
+    let mut seen = 0;
+    let told = reasons.into_iter().take_while(|reason| {
+        seen += 1;
+        seen == 1 || reason.word != Word::ToolOutsidePurpose
+    });
+    let told: Vec<Reason> = told.collect();
     Last::ok(match method {
         Method::CallTool => reply::refused_call(id, era, &told),
         _ => reply::refused(id, &told),
@@ -735,17 +785,25 @@ fn refusal(method: Method, era: Era, id: &str, reasons: Vec<Reason>) -> Last {
 }
 
 /// The client's message with just these answers; nothing if it has none, and none are sent
-fn answering(using: &Using<'_>, responses: Option<&str>) -> Option<Vec<u8>> {
+fn answering(using: &Using<'_>, answers: &BTreeMap<String, (Put, String)>) -> Option<Vec<u8>> {
     let has = using.message.params().is_some_and(|params| params.get("inputResponses").is_some());
-    if !has && responses.is_none() {
+    if !has && answers.is_empty() {
         return None;
     }
     let mut edit = Edit::new(using.bytes, using.message);
-    match responses {
-        Some(responses) => edit.set(&["params", "inputResponses"], responses),
-        None => edit.remove(&["params", "inputResponses"]),
+    if answers.is_empty() {
+        edit.remove(&["params", "inputResponses"]);
+    } else {
+        let raw = answers.iter().map(|(key, (_, answer))| (key.clone(), answer.clone())).collect();
+        edit.set(&["params", "inputResponses"], &object(&raw));
     }
     Some(edit.done())
+}
+
+/// Whether a client's result answers a question of this kind
+fn is_answer(method: Method, answer: &str) -> bool {
+    let json = scan(answer.as_bytes(), &Limits::DEFAULT).ok();
+    json.is_some_and(|json| outcome::check_answer(method, &json).is_ok())
 }
 
 /// The HTTP status of an answer (2026-07-28, Streamable HTTP, Protocol Version Header)

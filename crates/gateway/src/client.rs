@@ -107,17 +107,14 @@ impl Client {
         }
     }
 
-    /// Answers the request that waits now, if one does
-    pub async fn answer_now(&self, answer: impl FnOnce(&str) -> Last) -> bool {
-        let Some(waits) = self.take() else { return false };
-        waits.outlet.last(answer(&waits.id)).await;
-        true
-    }
-
     /// Another request takes the place of the one that was answered by a question
-    pub fn resume(&self, waits: Waits) {
-        *self.waits() = Some(waits);
+    ///
+    /// What waited there already, and is not going to be answered, is handed back.
+    #[must_use]
+    pub fn resume(&self, waits: Waits) -> Option<Waits> {
+        let before = self.waits().replace(waits);
         self.resumed.notify_waiters();
+        before
     }
 
     /// Takes the waiting request out, to be answered elsewhere

@@ -6,7 +6,7 @@ use crate::{
     catalogue::Catalogue,
     client::{Client, Speaker, Waits},
     door::Door,
-    endpoint::{At, Via},
+    endpoint::{At, Via, modern},
     lists::Lists,
     outlet::{Last, Outlet},
     polls::Polls,
@@ -170,10 +170,13 @@ impl Dispatch {
         if let Err(refused) = asked::spoken(&arrived.headers(message), message) {
             return Last::with(refused.status, reply::refused_early(None, &refused));
         }
+        // In the era without sessions hanging up is the cancellation, but where there are only lines.
+        let cancels = arrived.via == Via::Socket || !modern(&arrived.headers);
         if method == Notice::Cancelled.as_str()
+            && cancels
             && let Some(id) = params::cancelled(message)
         {
-            let session = arrived.session.as_ref().map(|session| session.id.clone());
+            let session = arrived.session.as_ref().map_or_else(|| arrived.at.to_string(), |session| session.id.clone());
             self.calls.cancel_request(&(arrived.good.run, session, id.to_owned()));
         }
         Last::empty(StatusCode::ACCEPTED)
@@ -209,6 +212,11 @@ impl Dispatch {
             return client.answer(|_| last).await;
         };
         let (at, raw) = (&arrived.at, id.raw());
+        // Whoever brings something back ends a wait; it always finds a place.
+        let ends_a_wait = message.params().is_some_and(|params| params.get("requestState").is_some());
+        if self.calls.is_full(client.run) && !ends_a_wait {
+            return client.answer(|_| Last::empty(StatusCode::TOO_MANY_REQUESTS)).await;
+        }
         let last = match method {
             Method::Initialize => self.initialize(arrived, message, id).await,
             Method::Ping => Last::ok(reply::result_text(raw, "{}")),
@@ -233,7 +241,7 @@ impl Dispatch {
                 return self.streams.request(&client, at, method, message, raw).await;
             }
             Method::GetTask | Method::UpdateTask | Method::CancelTask => {
-                return self.polls.request(&client, at, method, (&arrived.body, message), raw).await;
+                return self.polls.request(&client, at, method, message, raw).await;
             }
             Method::SetLevel if self.keeps_level(&client, at, message).await => Last::ok(reply::result_text(raw, "{}")),
             _ => {

@@ -104,7 +104,7 @@ impl Endpoints {
         };
         match head.method {
             Method::POST => self.post(at, good, via, head.headers, body).await,
-            Method::GET => self.get(&at, good, &head.headers),
+            Method::GET => self.get(&at, good, &head.headers).await,
             Method::DELETE => self.delete(&at, good, &head.headers),
             _ => not_allowed(),
         }
@@ -142,11 +142,15 @@ impl Endpoints {
     }
 
     /// A stream for what a client with a session did not ask for (2025-11-25, Listening for Messages)
-    fn get(&self, at: &At, good: Good, headers: &HeaderMap) -> Reply {
+    async fn get(&self, at: &At, good: Good, headers: &HeaderMap) -> Reply {
         if !accepts(headers).any(|range| matches!(range.as_str(), "text/event-stream" | "text/*" | "*/*")) {
             return empty(StatusCode::NOT_ACCEPTABLE);
         }
         match self.session(at, good, headers) {
+            // A task that is over has nothing to say.
+            Ok(Some(_)) if self.dispatch.lists.greet(good.run, at).await.is_err() => {
+                json(StatusCode::NOT_FOUND, unknown_session())
+            }
             Ok(Some(session)) => self.streams.unasked(good, at, &session),
             // In the era without sessions there is no such stream.
             Ok(None) => not_allowed(),
@@ -158,6 +162,7 @@ impl Endpoints {
         match self.session(at, good, headers) {
             Ok(Some(session)) => {
                 session.cut();
+                self.streams.forget(&session);
                 self.sessions.end(good.run, &session);
                 empty(StatusCode::NO_CONTENT)
             }
@@ -260,7 +265,8 @@ fn accepts(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
 }
 
 /// Whether the header says that the request is of the era without sessions
-fn modern(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn modern(headers: &HeaderMap) -> bool {
     let version = headers.get(VERSION).and_then(|version| version.to_str().ok()).and_then(Version::read);
     version.is_some_and(|version| version.era() == portreeve_mcp::version::Era::Modern)
 }

@@ -124,6 +124,12 @@ impl Links {
         slot.ready(reach, self.clock.now())
     }
 
+    /// Whether a run has had a link to a connector, and is not over
+    #[must_use]
+    pub fn has(&self, run: RunId, connector: &Name, can: Can) -> bool {
+        self.slots().contains_key(&(run, connector.clone(), can))
+    }
+
     /// Makes the link ready: a child, a session, and a look at what the connector offers now
     ///
     /// # Errors

@@ -64,11 +64,14 @@ struct Usable {
     operations: BTreeSet<Operation>,
 }
 
-/// Where a list of several connectors goes on
+/// Where a list goes on
 #[derive(Debug, Serialize, Deserialize)]
 struct Cursor {
     run: RunId,
     connector: Name,
+    /// Of which list
+    method: String,
+    /// The connector's own; an agent cannot make one up
     cursor: Option<String>,
 }
 
@@ -177,6 +180,12 @@ impl Lists {
         Last::ok(answer)
     }
 
+    /// Whether a task sees this tool
+    pub async fn has_tool(&self, run: RunId, tool: &Tool) -> bool {
+        let connectors = self.connectors(run, &At::One(tool.connector.clone())).await.unwrap_or_default();
+        connectors.iter().any(|(_, usable)| usable.tools.iter().any(|(name, _)| *name == tool.name))
+    }
+
     /// The connectors of an endpoint that a task could use something of
     pub async fn names(&self, run: RunId, at: &At) -> Vec<Name> {
         self.connectors(run, at).await.unwrap_or_default().into_iter().map(|(connector, _)| connector).collect()
@@ -252,11 +261,12 @@ impl Lists {
     ) -> Last {
         let reads = |usable: &Usable| usable.operations.contains(&Operation::ReadResource);
         let mut left = connectors.iter().filter(|(_, usable)| reads(usable)).map(|(connector, _)| connector);
-        let mut own = cursor.map(str::to_owned);
-        if at == &At::All && cursor.is_some() {
-            let opened = cursor.and_then(|cursor| self.sealer.open(KIND, cursor));
+        let mut own = None;
+        if let Some(cursor) = cursor {
+            let opened = self.sealer.open(KIND, cursor);
             let opened: Option<Cursor> = opened.and_then(|text| serde_json::from_slice(&text).ok());
-            let Some(opened) = opened.filter(|opened| opened.run == client.run) else {
+            let Some(opened) = opened.filter(|opened| opened.run == client.run && opened.method == method.as_str())
+            else {
                 return Last::ok(invalid_cursor(id));
             };
             while left.clone().next().is_some_and(|connector| *connector != opened.connector) {
@@ -272,19 +282,20 @@ impl Lists {
             Ok(page) => page,
             Err(last) => return last(id),
         };
-        if at == &At::All {
-            let next = match (&page.next, after) {
-                (Some(cursor), _) => Some((connector, Some(cursor.clone()))),
-                (None, Some(after)) => Some((after, None)),
-                (None, None) => None,
-            };
-            let next = next.and_then(|(connector, cursor)| {
-                let cursor = Cursor { run: client.run, connector: connector.clone(), cursor };
-                Some(self.sealer.seal(KIND, &serde_json::to_vec(&cursor).ok()?))
-            });
-            return Last::ok(listed(id, method, client.version, &page.shown, next.as_deref()));
-        }
-        Last::ok(page.answer(id, client, method))
+        let next = match (&page.next, after) {
+            (Some(cursor), _) => Some((connector, Some(cursor.clone()))),
+            (None, Some(after)) => Some((after, None)),
+            (None, None) => None,
+        };
+        let next = next.and_then(|(connector, cursor)| {
+            let method = method.as_str().to_owned();
+            let cursor = Cursor { run: client.run, connector: connector.clone(), method, cursor };
+            self.sealer.seal(KIND, &serde_json::to_vec(&cursor).ok()?)
+        });
+        Last::ok(match at {
+            At::One(_) => page.answer(id, client, method, next.as_deref()),
+            At::All => listed(id, method, client.version, &page.shown, next.as_deref()),
+        })
     }
 
     async fn page(
@@ -452,7 +463,7 @@ impl Page {
     }
 
     /// The connector's own answer, with only what may be seen
-    fn answer(&self, id: &str, client: &Client, method: Method) -> Vec<u8> {
+    fn answer(&self, id: &str, client: &Client, method: Method, next: Option<&str>) -> Vec<u8> {
         let limits = answer_limits();
         let to = ToClient { id, from: self.from, version: client.version, method, state: None, ttl_ms_max: TTL_MS_MAX };
         let whole = |bytes: &[u8]| {
@@ -460,15 +471,18 @@ impl Page {
             message.result()?;
             Some(translate::answer(bytes, &message, &to))
         };
-        let answered = if self.shown.len() == self.entries.len() {
-            whole(&self.bytes)
-        } else {
-            Message::read_answer(&self.bytes, &limits).ok().and_then(|message| {
-                let mut edit = Edit::new(&self.bytes, &message);
+        let edited = Message::read_answer(&self.bytes, &limits).ok().map(|message| {
+            let mut edit = Edit::new(&self.bytes, &message);
+            if self.shown.len() != self.entries.len() {
                 edit.set(&["result", self.key], &format!("[{}]", self.shown.join(",")));
-                whole(&edit.done())
-            })
-        };
-        answered.unwrap_or_else(|| listed(id, method, client.version, &self.shown, self.next.as_deref()))
+            }
+            match next {
+                Some(next) => edit.set(&["result", "nextCursor"], &quoted(next)),
+                None => edit.remove(&["result", "nextCursor"]),
+            }
+            edit.done()
+        });
+        let answered = edited.and_then(|edited| whole(&edited));
+        answered.unwrap_or_else(|| listed(id, method, client.version, &self.shown, next))
     }
 }

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Interval, MissedTickBehavior, interval_at, timeout},
 };
 
@@ -66,7 +66,18 @@ pub enum Message {
     /// As a whole
     Whole(Bytes),
     /// While it arrives, after the part that has; a broken one breaks the connection
-    Flowing(Bytes, Box<Passage>),
+    Flowing(Flow),
+}
+
+/// A message that is passed on while it arrives
+#[derive(Debug)]
+pub struct Flow {
+    /// What has arrived
+    pub first: Bytes,
+    /// Where the rest comes from
+    pub passage: Box<Passage>,
+    /// Once the other end is dropped, nothing more of it is passed on
+    pub cut: oneshot::Receiver<()>,
 }
 
 impl Last {
@@ -178,7 +189,7 @@ fn plain(last: Last) -> Reply {
     let (body, has_body) = match last.message {
         Message::None => (whole(Bytes::new()), false),
         Message::Whole(message) => (whole(message), true),
-        Message::Flowing(first, flow) => (Flowing::new(first, flow).boxed_unsync(), true),
+        Message::Flowing(flow) => (Flowing::new(flow).boxed_unsync(), true),
     };
     let mut reply = Response::new(body);
     *reply.status_mut() = last.status;
@@ -210,28 +221,38 @@ fn events(outs: mpsc::Receiver<Out>, first: Option<Bytes>) -> Reply {
 }
 
 /// A long message while it arrives: the piece that is waited for, with what it is read from
-struct Flowing(Pin<Box<dyn Future<Output = Piece> + Send>>);
+struct Flowing {
+    piece: Pin<Box<dyn Future<Output = Piece> + Send>>,
+    cut: Option<oneshot::Receiver<()>>,
+}
 
 /// A piece of a long message, and where the next one comes from
 type Piece = (Box<Passage>, Option<Result<Bytes, String>>);
 
 impl Flowing {
-    fn new(first: Bytes, passage: Box<Passage>) -> Self {
-        Self(Box::pin(async move { (passage, Some(Ok(first))) }))
-    }
-
-    fn after(mut passage: Box<Passage>) -> Self {
-        Self(Box::pin(async move {
-            let piece = passage.next().await;
-            (passage, piece)
-        }))
+    fn new(Flow { first, passage, cut }: Flow) -> Self {
+        Self { piece: Box::pin(async move { (passage, Some(Ok(first))) }), cut: Some(cut) }
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        match self.0.as_mut().poll(context) {
+        if let Some(cut) = &mut self.cut
+            && Pin::new(cut).poll(context).is_ready()
+        {
+            self.cut = None;
+            let mut rest = std::mem::replace(&mut self.piece, Box::pin(std::future::pending()));
+            // Nothing is left of a whole answer; of any other, what is left is broken off.
+            return match rest.as_mut().poll(context) {
+                Poll::Ready((_, None)) => Poll::Ready(None),
+                _ => Poll::Ready(Some(Err(io::Error::other("it is passed on no further")))),
+            };
+        }
+        match self.piece.as_mut().poll(context) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready((passage, piece)) => {
-                *self = Self::after(passage);
+            Poll::Ready((mut passage, piece)) => {
+                self.piece = Box::pin(async move {
+                    let piece = passage.next().await;
+                    (passage, piece)
+                });
                 Poll::Ready(piece.map(|piece| piece.map_err(io::Error::other)))
             }
         }
@@ -292,8 +313,8 @@ impl http_body::Body for Events {
                     self.over = true;
                     frame(sse::event(&message).into())
                 }
-                Message::Flowing(first, flow) => {
-                    self.flow = Some(Flowing::new(first, flow));
+                Message::Flowing(flow) => {
+                    self.flow = Some(Flowing::new(flow));
                     frame(Bytes::from_static(b"data: "))
                 }
                 Message::None => Poll::Ready(None),

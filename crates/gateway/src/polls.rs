@@ -4,7 +4,7 @@
 //! the connector and the call; each poll is judged anew.
 
 use crate::{
-    asks::{Asks, Bound, Put},
+    asks::{Asks, Bound, Put, end_of},
     call::Calls,
     client::Client,
     door::Door,
@@ -29,12 +29,13 @@ use portreeve_mcp::{
     edit::{Edit, quoted},
     message::Message,
     method::Method,
-    outcome::{self, Outcome},
+    outcome::{self, Outcome, Status},
     params::TaskUse,
     reply,
     translate::ToClient,
 };
 use portreeve_upstream::{
+    clock::SteadyClock,
     http::Failure,
     latch::Latches,
     link::{Called, Sending},
@@ -56,6 +57,7 @@ pub struct Polls {
     asks: Arc<Asks>,
     calls: Arc<Calls>,
     sealer: Arc<Sealer>,
+    clock: SteadyClock,
     /// What the connectors of running tasks asked; held only for a look-up
     questions: Mutex<HashMap<EffectId, BTreeMap<String, Put>>>,
 }
@@ -70,6 +72,7 @@ pub struct Handle {
 
 /// What handles are sealed for
 pub const HANDLE: &str = "task";
+const LONG: &str = "its answer is too long";
 /// How long a poll may take
 const WITHIN: Duration = Duration::from_secs(60);
 /// Tasks whose questions are remembered
@@ -91,8 +94,9 @@ impl Polls {
         links: Arc<Links>,
         (asks, calls): (Arc<Asks>, Arc<Calls>),
         sealer: Arc<Sealer>,
+        clock: SteadyClock,
     ) -> Self {
-        Self { door, latches, links, asks, calls, sealer, questions: Mutex::default() }
+        Self { door, latches, links, asks, calls, sealer, clock, questions: Mutex::default() }
     }
 
     /// The handle that a client holds, if it is its own
@@ -118,14 +122,7 @@ impl Polls {
     }
 
     /// Answers `tasks/get`, `tasks/update` and `tasks/cancel`
-    pub async fn request(
-        &self,
-        client: &Arc<Client>,
-        at: &At,
-        method: Method,
-        message: (&[u8], &Message<'_>),
-        id: &str,
-    ) {
+    pub async fn request(&self, client: &Arc<Client>, at: &At, method: Method, message: &Message<'_>, id: &str) {
         let last = match self.answer(client, at, method, message, id).await {
             Ok(last) | Err(last) => last,
         };
@@ -137,7 +134,7 @@ impl Polls {
         client: &Arc<Client>,
         at: &At,
         method: Method,
-        (body, message): (&[u8], &Message<'_>),
+        message: &Message<'_>,
         id: &str,
     ) -> Result<Last, Last> {
         let (era, params) = (client.era(), message.params());
@@ -152,31 +149,41 @@ impl Polls {
         let refused = |reasons: Vec<Reason>| Last::ok(reply::refused(id, &reasons));
         let fate = |fate: Fate| Last::ok(fate.told(id, method, era));
         let answers = self.answers(&of, used.responses);
+        if method == Method::UpdateTask && answers.is_empty() {
+            return Err(Last::ok(reply::error(Some(id), -32_602, "nothing was asked that this answers", None)));
+        }
+        // Asked before anything is made ready for a run that may be over.
+        let (run, connector, clock) = (of.run, of.connector.clone(), self.clock.read());
+        let life = self.door.ask(move |engine| engine.listed(run, &connector, clock).map(drop)).await;
+        life.unwrap_or_else(|| Err(vec![Reason::new(Word::RecordUnavailable, "record")])).map_err(refused)?;
         let link = match self.links.prepare(of.run, &of.connector, client.can).await {
             Ok(link) => link,
             Err(Unready::Refused(reasons)) => return Err(refused(reasons)),
             Err(Unready::Unreachable(why)) => return Err(fate(Fate::Unreachable(why))),
         };
-        // Its own id, and only answers to what was asked.
+        // Words of our own: of the client's message, only its task and its answers to what was asked are judged.
         let bytes = {
-            let mut edit = Edit::new(body, message);
-            edit.set(&["params", "taskId"], &quoted(&own));
-            if method == Method::UpdateTask {
-                let responses: BTreeMap<_, _> =
-                    answers.iter().map(|(key, _, answer)| (key.clone(), answer.clone())).collect();
-                edit.set(&["params", "inputResponses"], &crate::call::object(&responses));
-            }
-            edit.done()
+            let responses: BTreeMap<_, _> =
+                answers.iter().map(|(key, _, answer)| (key.clone(), answer.clone())).collect();
+            let answers = match method {
+                Method::UpdateTask => format!(",\"inputResponses\":{}", crate::call::object(&responses)),
+                _ => String::new(),
+            };
+            let meta = params.and_then(|params| params.get("_meta")).map_or("{}", Json::raw);
+            let (name, task) = (method.as_str(), quoted(&own));
+            let params = format!("{{\"taskId\":{task}{answers},\"_meta\":{meta}}}");
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{name}\",\"params\":{params}}}").into_bytes()
         };
         let Ok(sent) = Message::read(&bytes, &answer_limits()) else {
             return Err(fate(Fate::Rejected("it is too long".to_owned())));
         };
         let put: Vec<(Put, String)> = answers.into_iter().map(|(_, put, answer)| (put, answer)).collect();
-        let leaving = self.asks.admit_all(&of, &put).await.map_err(refused)?;
-        let permit = match self.admit(&of, method).await {
-            Ok(permit) => permit,
+        let permit = self.admit(&of, method).await.map_err(refused)?;
+        let (permits, leaving) = match self.asks.admit_all(&of, &put).await {
+            Ok(admitted) => admitted,
             Err(reasons) => {
-                leaving.into_iter().for_each(|one| self.asks.settle(one, Err("the poll was refused".to_owned())));
+                let end = End::NotSent { why: "an answer that it carries was refused".to_owned() };
+                self.door.later(Request::Settle(Settle::new(permit.effect(), end)));
                 return Err(refused(reasons));
             }
         };
@@ -196,37 +203,49 @@ impl Polls {
         };
         let (events, hears) = mpsc::channel(1);
         drop(hears);
-        let pass = self.latches.pass(permit);
+        let pass = self.latches.pass_all(permit, permits);
         let (withdrawal, mut watched) = (pass.withdrawal(), self.calls.watch(effect));
         let outcome = tokio::select! {
             biased;
             outcome = link.send(sending, pass, WITHIN, events) => outcome,
-            why = watched.cancelled() => {
+            why = async {
+                tokio::select! {
+                    why = watched.cancelled() => why,
+                    () = client.gone() => "the client hung up".to_owned(),
+                }
+            } => {
                 if withdrawal.withdraw() { Err(Failure::NotSent(why)) } else { Err(Failure::Lost(why)) }
             }
         };
-        let settle = |end| self.door.later(Request::Settle(Settle::new(effect, end)));
-        let called = match outcome {
-            Ok(Called::Whole(called)) => called,
+        let settle = |end: End| self.door.later(Request::Settle(Settle::new(effect, end)));
+        let (called, fated) = match outcome {
+            Ok(Called::Whole(called)) => (Ok(()), Ok(called)),
             // It was asked for as a whole.
-            Ok(Called::Long(_)) => return Err(fate(Fate::Unknown("its answer is too long".to_owned()))),
+            Ok(Called::Long(_)) => {
+                (Ok(()), Err((End::Unknown { why: LONG.to_owned() }, Fate::Unknown(LONG.to_owned()))))
+            }
             Err(Failure::NotSent(why)) => {
-                settle(End::NotSent { why: why.clone() });
-                leaving.into_iter().for_each(|one| self.asks.settle(one, Err(why.clone())));
-                return Err(fate(Fate::Unreachable(why)));
+                let end = End::NotSent { why: why.clone() };
+                (Err(Failure::NotSent(why.clone())), Err((end, Fate::Unreachable(why))))
             }
             Err(Failure::Rejected(why)) => {
-                settle(End::Pending { bytes: 0, result: None });
-                leaving.into_iter().for_each(|one| self.asks.settle(one, Ok(())));
-                return Err(fate(Fate::Rejected(why)));
+                let end = End::Pending { bytes: 0, result: None };
+                (Err(Failure::Rejected(why.clone())), Err((end, Fate::Rejected(why))))
             }
             Err(Failure::Lost(why)) => {
-                settle(End::Unknown { why: why.clone() });
-                leaving.iter().for_each(|one| self.asks.settle_unknown(one, &why));
-                return Err(fate(Fate::Unknown(why)));
+                let end = End::Unknown { why: why.clone() };
+                (Err(Failure::Lost(why.clone())), Err((end, Fate::Unknown(why))))
             }
         };
-        leaving.into_iter().for_each(|one| self.asks.settle(one, Ok(())));
+        let ridden = end_of(called);
+        leaving.into_iter().for_each(|one| self.asks.settle(one, ridden.clone()));
+        let called = match fated {
+            Ok(called) => called,
+            Err((end, told)) => {
+                settle(end);
+                return Err(fate(told));
+            }
+        };
         let over = match &called.outcome {
             Outcome::Task { status, .. } => status.is_final(),
             // Whoever does not know the task knows it no longer.
@@ -236,7 +255,7 @@ impl Polls {
         let bytes = called.bytes;
         let end = if over {
             End::Done {
-                ok: !matches!(called.outcome, Outcome::Error { .. }),
+                ok: matches!(called.outcome, Outcome::Task { status: Status::Completed { failed: false }, .. }),
                 bytes,
                 result: None,
                 returned: BTreeMap::new(),
@@ -246,6 +265,9 @@ impl Polls {
             End::Pending { bytes, result: None }
         };
         settle(end);
+        if over {
+            self.questions.lock().unwrap_or_else(PoisonError::into_inner).remove(&of.effect);
+        }
         if let Some(most) = answer_max.filter(|most| bytes > *most) {
             return Err(fate(Fate::Withheld { bytes, most }));
         }
@@ -276,20 +298,31 @@ impl Polls {
         }
         let mut known = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= QUESTIONS_MAX && !known.contains_key(&of.effect) {
-            known.clear();
+            // The one that was there longest is not known; any other is as good.
+            let one = known.keys().next().copied();
+            one.and_then(|one| known.remove(&one));
         }
         let put = |question: &outcome::Question| {
             let put = Put { method: question.method.as_str().to_owned(), params: question.params.clone() };
             (question.key.clone(), put)
         };
-        known.entry(of.effect).or_default().extend(questions.iter().map(put));
+        known.insert(of.effect, questions.iter().map(put).collect());
         Ok(())
     }
 }
 
-/// The answer, with the id of a task as its client knows it
+/// The answer that began a task: its questions are told by polls, where they are judged
 #[must_use]
-pub fn with_task(answer: Vec<u8>, sealed: &str) -> Vec<u8> {
+pub fn begun(answer: &[u8], sealed: &str) -> Vec<u8> {
+    let Ok(message) = Message::read_answer(answer, &answer_limits()) else { return answer.to_vec() };
+    let mut edit = Edit::new(answer, &message);
+    edit.set(&["result", "taskId"], &quoted(sealed));
+    edit.remove(&["result", "inputRequests"]);
+    edit.done()
+}
+
+/// The answer, with the id of a task as its client knows it
+fn with_task(answer: Vec<u8>, sealed: &str) -> Vec<u8> {
     let Ok(message) = Message::read_answer(&answer, &answer_limits()) else { return answer };
     if message.result().and_then(|result| result.get("taskId")).is_none() {
         return answer;

@@ -160,7 +160,8 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         Arc::clone(&fence),
         &settings,
     ));
-    let sealer = Arc::new(Sealer::new(&key));
+    let sealer = Sealer::new(&key).ok_or_else(|| Error::System("there is no way to seal".to_owned()))?;
+    let sealer = Arc::new(sealer);
     let points = Points::new(clock);
     let at_the_door = || (door.clone(), Arc::clone(&latches));
     let asks = Asks::new(at_the_door(), Arc::clone(&catalogue), Arc::clone(&points), Arc::clone(&sealer));
@@ -182,12 +183,12 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         clock,
     };
     let both = || (Arc::clone(&asks), Arc::clone(&calls));
-    let streams = Streams::new(at_the_door(), Arc::clone(&links), both(), lists.clone(), clock);
+    let streams = Streams::new(Arc::clone(&latches), Arc::clone(&links), both(), lists.clone(), clock);
     let dispatch = Arc::new(Dispatch {
         door: door.clone(),
         catalogue: Arc::clone(&catalogue),
         calls: Arc::clone(&calls),
-        polls: Polls::new(at_the_door(), Arc::clone(&links), both(), sealer),
+        polls: Polls::new(at_the_door(), Arc::clone(&links), both(), sealer, clock),
         asks: Arc::clone(&asks),
         sessions: Arc::clone(&sessions),
         lists,

@@ -4,10 +4,9 @@
 //! opened with, with its task, and as soon as it would not be permitted any more.
 
 use crate::{
-    asks::Asks,
+    asks::{Asks, done, end_of},
     call::Calls,
     client::{Client, Waits},
-    door::Door,
     endpoint::At,
     fate::Fate,
     links::{Links, Unready},
@@ -20,11 +19,9 @@ use crate::{
 use bytes::Bytes;
 use http::StatusCode;
 use portreeve_core::{
-    event::End,
     names::{Name, RunId},
     operation::Operation,
     reason::{Reason, Word},
-    request::{Request, Settle},
     time::Millis,
 };
 use portreeve_identity::token::Good;
@@ -56,7 +53,6 @@ use tokio::{
 /// Streams and subscriptions
 #[derive(Debug)]
 pub struct Streams {
-    door: Door,
     latches: Arc<Latches>,
     links: Arc<Links>,
     asks: Arc<Asks>,
@@ -68,8 +64,11 @@ pub struct Streams {
     /// Dropped when a run is over; held only for a look-up
     runs: Mutex<HashMap<RunId, watch::Sender<()>>>,
     /// What sessions follow, by session and resource; held only for a look-up
-    followed: Mutex<HashMap<(String, String), Following>>,
+    followed: Mutex<HashMap<Key, Following>>,
 }
+
+/// Who follows what: run, session, resource
+type Key = (RunId, String, String);
 
 /// A resource that a session follows, until this is dropped
 #[derive(Debug)]
@@ -105,31 +104,31 @@ pub struct Seen {
 
 /// News that may wait for a client to read
 const NEWS_MAX: usize = 64;
-/// Resources that sessions of one process follow at most
-const FOLLOWED_MAX: usize = 16_384;
+/// Resources that sessions of one run follow at most
+const FOLLOWED_MAX: usize = 256;
 
 impl Streams {
     /// No streams
     #[must_use]
     pub fn new(
-        (door, latches): (Door, Arc<Latches>),
+        latches: Arc<Latches>,
         links: Arc<Links>,
         (asks, calls): (Arc<Asks>, Arc<Calls>),
         lists: Lists,
         clock: SteadyClock,
     ) -> Arc<Self> {
         let (stops, runs, followed) = (watch::Sender::new(0), Mutex::default(), Mutex::default());
-        Arc::new(Self { door, latches, links, asks, calls, lists, clock, stops, runs, followed })
+        Arc::new(Self { latches, links, asks, calls, lists, clock, stops, runs, followed })
     }
 
     /// The stream of a session for what it did not ask for
     pub fn unasked(self: &Arc<Self>, good: Good, at: &At, session: &Arc<Session>) -> Reply {
         let Some(mut stream) = session.stream() else { return empty(StatusCode::CONFLICT) };
         let (outlet, outs) = Outlet::new(true);
-        let (streams, at, can) = (Arc::clone(self), at.clone(), session.can);
-        tokio::spawn(async move {
-            let over = streams.over(good.run, good.until);
-            tokio::pin!(over);
+        let (streams, at, can, session) = (Arc::clone(self), at.clone(), session.can, Arc::clone(session));
+        let over = self.over(good.run, good.until);
+        let closed = outlet.clone();
+        let telling = async move {
             let (mut changes, mut made) = (streams.lists.catalogue.changes(), streams.links.made());
             let mut seen = streams.lists.seen(good.run, &at).await;
             let (sender, mut news) = mpsc::channel(NEWS_MAX);
@@ -140,8 +139,16 @@ impl Streams {
                     _ = made.changed() => streams.hear(good.run, &names, can, &sender, &mut heard).await,
                     Some(one) = news.recv() => {
                         streams.relist(good.run, heard.keys(), can, &one).await;
-                        if let Some(told) = subscribed(&one, None) {
-                            outlet.tell(told).await;
+                        match one.what {
+                            Notice::Tools | Notice::Prompts | Notice::Resources => {
+                                outlet.tell(changed(one.what, None)).await;
+                            }
+                            Notice::Logged if logs(&session, &one) => {
+                                if let Some(told) = subscribed(&one, None) {
+                                    outlet.tell(told).await;
+                                }
+                            }
+                            _ => {}
                         }
                     }
                     message = stream.recv() => match message {
@@ -153,9 +160,15 @@ impl Streams {
                             outlet.tell(changed(notice, None)).await;
                         }
                     }
-                    () = &mut over => return,
-                    () = outlet.closed() => return,
                 }
+            }
+        };
+        // However slowly the client reads, its stream ends with what it rests on.
+        tokio::spawn(async move {
+            tokio::select! {
+                () = telling => {}
+                () = over => {}
+                () = closed.closed() => {}
             }
         });
         outs.stream()
@@ -199,7 +212,7 @@ impl Streams {
             let text = "a subscription needs a session";
             return Last::ok(reply::error(Some(id), -32_600, text, None));
         };
-        let key = (session.id.clone(), uri.to_owned());
+        let key = (client.run, session.id.clone(), uri.to_owned());
         if method == Method::Unsubscribe {
             self.followed().remove(&key);
             return done();
@@ -207,7 +220,7 @@ impl Streams {
         if self.followed().contains_key(&key) {
             return done();
         }
-        if self.followed().len() >= FOLLOWED_MAX {
+        if self.followed().keys().filter(|(run, ..)| *run == client.run).count() >= FOLLOWED_MAX {
             return Last::ok(reply::error(Some(id), -32_603, "too many resources are followed", None));
         }
         let (sender, mut news) = mpsc::channel(NEWS_MAX);
@@ -220,7 +233,7 @@ impl Streams {
             // As long as the task: the token that the session shows is another one each time.
             let over = streams.over(run, Millis(i64::MAX));
             tokio::pin!(over);
-            let mut stops = streams.stops.subscribe();
+            let (mut stops, mut changes) = (streams.stops.subscribe(), streams.lists.catalogue.changes());
             // Whoever was stopped just before was told to nobody here.
             stops.mark_changed();
             loop {
@@ -232,7 +245,11 @@ impl Streams {
                         }
                         None => break,
                     },
-                    _ = stops.changed() => if streams.may(run, &followed.connector, &followed.uri).await.is_err() { break },
+                    _ = async { tokio::select! { _ = stops.changed() => {}, _ = changes.changed() => {} } } => {
+                        if streams.may(run, &followed.connector, &followed.uri).await.is_err() {
+                            break;
+                        }
+                    }
                     () = &mut over => break,
                 }
             }
@@ -247,6 +264,7 @@ impl Streams {
 
     /// A client follows lists and resources on the stream of this very request
     async fn listen(self: &Arc<Self>, client: &Arc<Client>, at: &At, filter: ListenFilter) {
+        let over = self.over(client.run, client.until);
         let hello = match self.lists.greet(client.run, at).await {
             Ok(hello) => hello,
             Err(reasons) => return client.answer(|id| Last::ok(reply::refused(id, &reasons))).await,
@@ -265,57 +283,64 @@ impl Streams {
             uris: followed.iter().map(|followed| followed.uri.clone()).collect(),
             tasks: Vec::new(),
         };
+        let Some(Waits { id, outlet, .. }) = client.take() else { return };
+        outlet.tell(reply::acknowledged(&id, &honoured)).await;
         let (lists, mut told) = mpsc::channel(NEWS_MAX);
         let mut heard = BTreeMap::new();
-        if filter.tools || filter.prompts || filter.resources {
-            let names = self.lists.names(client.run, at).await;
+        let names = match filter.tools || filter.prompts || filter.resources {
+            true => self.lists.names(client.run, at).await,
+            false => Vec::new(),
+        };
+        let (mut stops, mut changes) = (self.stops.subscribe(), self.lists.catalogue.changes());
+        let mut rejudge = self.lists.catalogue.changes();
+        let mut seen = self.lists.seen(client.run, at).await;
+        // However slowly the client reads, its stream ends with what it rests on.
+        let telling = async {
             for connector in &names {
                 let _ = self.links.prepare(client.run, connector, client.can).await;
             }
             self.hear(client.run, &names, client.can, &lists, &mut heard).await;
-        }
-        let Some(Waits { id, outlet, .. }) = client.take() else { return };
-        outlet.tell(reply::acknowledged(&id, &honoured)).await;
-        let over = self.over(client.run, client.until);
-        tokio::pin!(over);
-        let (mut stops, mut changes) = (self.stops.subscribe(), self.lists.catalogue.changes());
-        let mut seen = self.lists.seen(client.run, at).await;
-        loop {
-            tokio::select! {
-                Some(message) = news.recv() => {
-                    if let Some(told) = subscribed(&message, Some(&id)) {
-                        outlet.tell(told).await;
-                    }
-                }
-                Some(one) = told.recv() => {
-                    self.relist(client.run, heard.keys(), client.can, &one).await;
-                    if wants(&honoured, one.what) && let Some(told) = subscribed(&one, Some(&id)) {
-                        outlet.tell(told).await;
-                    }
-                }
-                _ = changes.changed() => {
-                    for notice in self.changed(client.run, at, &mut seen).await {
-                        if wants(&honoured, notice) {
-                            outlet.tell(changed(notice, Some(&id))).await;
+            loop {
+                tokio::select! {
+                    Some(message) = news.recv() => {
+                        if let Some(told) = subscribed(&message, Some(&id)) {
+                            outlet.tell(told).await;
                         }
                     }
-                }
-                _ = stops.changed() => {
-                    let mut left = Vec::new();
-                    for one in followed {
-                        if self.may(client.run, &one.connector, &one.uri).await.is_ok() {
-                            left.push(one);
+                    Some(one) = told.recv() => {
+                        self.relist(client.run, heard.keys(), client.can, &one).await;
+                        if wants(&honoured, one.what) {
+                            outlet.tell(changed(one.what, Some(&id))).await;
                         }
                     }
-                    followed = left;
+                    _ = changes.changed() => {
+                        for notice in self.changed(client.run, at, &mut seen).await {
+                            if wants(&honoured, notice) {
+                                outlet.tell(changed(notice, Some(&id))).await;
+                            }
+                        }
+                    }
+                    _ = async { tokio::select! { _ = stops.changed() => {}, _ = rejudge.changed() => {} } } => {
+                        let mut left = Vec::new();
+                        for one in followed {
+                            if self.may(client.run, &one.connector, &one.uri).await.is_ok() {
+                                left.push(one);
+                            }
+                        }
+                        followed = left;
+                    }
                 }
-                () = &mut over => break,
-                () = outlet.closed() => return,
             }
+        };
+        tokio::select! {
+            () = telling => {}
+            () = over => {}
+            () = outlet.closed() => return,
         }
-        // The specification says both (2026-07-28, Subscriptions and Cancellation).
-        outlet.tell(cancelled(&id)).await;
-        outlet.last(Last::ok(reply::subscription_over(&id))).await;
+        // The specification says both (2026-07-28, Subscriptions and Cancellation); a client that does not read hears neither.
+        let _heard: bool = outlet.try_tell(cancelled(&id));
+        let ended = outlet.last(Last::ok(reply::subscription_over(&id)));
+        let _ = tokio::time::timeout(Duration::from_secs(1), ended).await;
     }
 
     /// Hears from connectors that are there, and are not heard already, that their lists changed: that is discovery
@@ -343,8 +368,10 @@ impl Streams {
     async fn relist(&self, run: RunId, connectors: impl Iterator<Item = &Name>, can: Can, news: &News) {
         if matches!(news.what, Notice::Tools | Notice::Prompts) {
             for connector in connectors {
-                // Those that did not change are as ready as before.
-                let _ = self.links.prepare(run, connector, can).await;
+                // Those that did not change are as ready as before; nothing is begun for a run that is over.
+                if self.links.has(run, connector, can) {
+                    let _ = self.links.prepare(run, connector, can).await;
+                }
             }
         }
     }
@@ -385,21 +412,21 @@ impl Streams {
             }
         };
         match listening {
+            Ok(listening) if !listening.honoured.uris.iter().any(|honoured| honoured == uri) => {
+                self.asks.settle(leaving, done(false));
+                Err(Unfollowed::Failed(Fate::Rejected("it does not tell of this resource".to_owned())))
+            }
             Ok(listening) => {
-                self.asks.settle(leaving, Ok(()));
+                self.asks.settle(leaving, done(true));
                 Ok(Followed { connector, uri: uri.to_owned(), _listening: listening })
             }
             Err(failure) => {
-                let (end, fate) = match failure {
-                    Failure::NotSent(why) => (End::NotSent { why: why.clone() }, Fate::Unreachable(why)),
-                    Failure::Rejected(why) => {
-                        let end =
-                            End::Done { ok: false, bytes: 0, result: None, returned: BTreeMap::new(), process: None };
-                        (end, Fate::Rejected(why))
-                    }
-                    Failure::Lost(why) => (End::Unknown { why: why.clone() }, Fate::Unknown(why)),
+                let fate = match &failure {
+                    Failure::NotSent(why) => Fate::Unreachable(why.clone()),
+                    Failure::Rejected(why) => Fate::Rejected(why.clone()),
+                    Failure::Lost(why) => Fate::Unknown(why.clone()),
                 };
-                self.door.later(Request::Settle(Settle::new(effect, end)));
+                self.asks.settle(leaving, end_of(Err(failure)));
                 Err(Unfollowed::Failed(fate))
             }
         }
@@ -423,6 +450,11 @@ impl Streams {
         self.stops.send_modify(|stops| *stops += 1);
     }
 
+    /// A session is over, and so is what it follows
+    pub fn forget(&self, session: &Session) {
+        self.followed().retain(|(_, id, _), _| *id != session.id);
+    }
+
     /// A run is over, and so are its streams
     pub fn cut(&self, run: RunId) {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
@@ -443,13 +475,20 @@ impl Streams {
         }
     }
 
-    fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Following>> {
+    fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Following>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A stream is looked after no longer than this without a new request: thirty days
 const EXPIRY_MS_MAX: i64 = 30 * 24 * 3_600_000;
+
+/// Whether a session wants to know what was logged
+fn logs(session: &Session, news: &News) -> bool {
+    let message = Message::read_answer(&news.raw, &answer_limits()).ok();
+    let level = message.as_ref().and_then(translate::logged_level);
+    level.zip(session.level()).is_none_or(|(level, from)| level >= from)
+}
 
 fn wants(filter: &ListenFilter, notice: Notice) -> bool {
     match notice {

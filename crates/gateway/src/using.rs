@@ -117,7 +117,9 @@ impl<'m> Using<'m> {
         let bound = Bound { effect, run, at: reading.at.to_string(), connector, tool: name, arguments: digest };
         let brought = used.map(|used| brought(dispatch, &bound, &used)).transpose().map_err(invalid)?.flatten();
         let continues = brought.as_ref().filter(|(brought, _)| !brought.held).map(|(brought, _)| brought.of.effect);
-        let session = reading.client.session.as_ref().map(|session| session.id.clone());
+        // Without a session, only those at one endpoint share their ids.
+        let session =
+            reading.client.session.as_ref().map_or_else(|| reading.at.to_string(), |session| session.id.clone());
         Ok(Self {
             method,
             bytes,
@@ -132,13 +134,15 @@ impl<'m> Using<'m> {
         })
     }
 
-    /// The answers of the client to what was put to it, each with its question
+    /// The answers of the client to what was put to it, each with its question, by key
     #[must_use]
-    pub fn answers(&self) -> Vec<(Put, String)> {
+    pub fn answers(&self) -> BTreeMap<String, (Put, String)> {
         let Some((brought, answers)) = self.brought.as_ref().filter(|(brought, _)| brought.leaves) else {
-            return Vec::new();
+            return BTreeMap::new();
         };
-        let put = |(key, answer): (&String, &String)| Some((brought.questions.get(key)?.clone(), answer.clone()));
+        let put = |(key, answer): (&String, &String)| {
+            Some((key.clone(), (brought.questions.get(key)?.clone(), answer.clone())))
+        };
         answers.iter().filter_map(put).collect()
     }
 }

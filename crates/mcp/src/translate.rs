@@ -60,8 +60,10 @@ pub fn request(bytes: &[u8], message: &Message<'_>, to: &ToConnector<'_>) -> Vec
         edit.set(&["params", "_meta", "progressToken"], &to.id.to_string());
     }
     edit.remove(&["params", "_meta", "baggage"]);
-    if let Some(trace) = to.trace {
-        edit.set(&["params", "_meta", "traceparent"], &quoted(trace));
+    match to.trace {
+        Some(trace) => edit.set(&["params", "_meta", "traceparent"], &quoted(trace)),
+        // One that is written as none should be is no trace.
+        None => edit.remove(&["params", "_meta", "traceparent"]),
     }
     if let Some(name) = to.name
         && matches!(method, Some(Method::CallTool | Method::GetPrompt))

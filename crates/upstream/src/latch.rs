@@ -57,6 +57,18 @@ impl Latches {
         Pass { latches: latches.collect(), deadline: permit.deadline(), state: Arc::default() }
     }
 
+    /// What several permitted effects have to pass that leave in one message: the latches of all, the first deadline
+    #[must_use]
+    pub fn pass_all(&self, permit: Permit, others: impl IntoIterator<Item = Permit>) -> Pass {
+        let mut pass = self.pass(permit);
+        for other in others.into_iter().map(|other| self.pass(other)) {
+            pass.deadline = pass.deadline.min(other.deadline);
+            let known: Vec<Node> = pass.latches.iter().map(|(node, _)| node.clone()).collect();
+            pass.latches.extend(other.latches.into_iter().filter(|(node, _)| !known.contains(node)));
+        }
+        pass
+    }
+
     /// Closes the latch of a node: nothing that rests on it begins to leave from now on
     pub fn close(&self, node: &Node) -> Closing {
         let latch = self.latch(node);

@@ -125,7 +125,9 @@ fn judge_leg(
         }
         return Err(reasons.into_iter().collect());
     };
-    if task.open >= OPEN_MAX {
+    let operation = call.tool.operation();
+    // A question belongs to a call that is open: what has a place may be answered.
+    if task.open >= OPEN_MAX && !operation.is_some_and(Operation::is_question) {
         reasons.insert(Reason::new(Word::TooManyOpen, task_id).with("limit", OPEN_MAX));
     }
     reasons.extend(pin(state, call));
@@ -151,6 +153,7 @@ fn judge_leg(
     for (depth, (link, link_task)) in links.iter().enumerate() {
         let paid = earlier.map(|pending| pending.paid.get(link).cloned().unwrap_or_default());
         let mut share = Share::new(sent, paid);
+        share.silent = operation.is_some_and(Operation::is_silent);
         for bundle in versions(shelf, link_task.bundle, current) {
             let Some(bundle) = bundle else {
                 reasons.insert(Reason::new(Word::PolicyUnavailable, link));

@@ -26,11 +26,13 @@ pub(super) struct Share {
     pub(super) wanted: BTreeSet<Source>,
     /// Entries that earlier legs of the call were charged for; `None`: it is the first
     pub(super) paid: Option<BTreeSet<Name>>,
+    /// Whether nothing comes back, so that nothing has to be held for it
+    pub(super) silent: bool,
 }
 
 impl Share {
     pub(super) fn new(sent: u64, paid: Option<BTreeSet<Name>>) -> Self {
-        Self { entries: BTreeSet::new(), sent, held: None, wanted: BTreeSet::new(), paid }
+        Self { entries: BTreeSet::new(), sent, held: None, wanted: BTreeSet::new(), paid, silent: false }
     }
 
     pub(super) fn charge(self, task: TaskId) -> Charge {
@@ -161,7 +163,7 @@ pub(super) fn limits(limits: &Limits, task: &Task, share: &mut Share, source: &i
         let reason = Reason::new(Word::BytesSpent, source()).with("limit", most).with("used", task.sent);
         reasons.push(reason.with("what", "arguments"));
     }
-    if let Some(most) = limits.bytes.results {
+    if let Some(most) = limits.bytes.results.filter(|_| !share.silent) {
         let left = most.saturating_sub(task.received.saturating_add(task.held));
         share.held = Some(share.held.map_or(left, |held| held.min(left)));
         if left == 0 {
