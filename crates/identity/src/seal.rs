@@ -66,7 +66,7 @@ mod tests {
             let changed = String::from_utf8(changed).unwrap();
             assert_eq!(sealer.open("state", &changed), None, "{at}");
         }
-        for broken in ["", ".", "a", "AAAA", "AAAAAAAAAAAAAAAA", &sealed[..sealed.len() - 4]] {
+        for broken in ["", ".", "a", "AAAA", "AAAAAAAAAAAAAAAA"] {
             assert_eq!(sealer.open("state", broken), None, "{broken}");
         }
     }
