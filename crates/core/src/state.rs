@@ -702,7 +702,13 @@ impl State {
 }
 
 impl Task {
-    /// A call of it that was answered and is not finished
+    /// A call of it that was answered and is not finished: it can go on
+    #[must_use]
+    pub fn goes_on(&self, of: EffectId) -> Option<&Pending> {
+        self.pending(of).filter(|pending| !pending.over)
+    }
+
+    /// A call of it that was answered before it was finished, and can be looked at
     #[must_use]
     pub fn pending(&self, of: EffectId) -> Option<&Pending> {
         self.pending.iter().find(|pending| pending.effect == of)

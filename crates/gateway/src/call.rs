@@ -126,7 +126,7 @@ struct Sent {
 /// How often one call may be asked something before it goes on
 const LEGS_MAX: usize = 16;
 /// Messages on the way that may wait
-const EVENTS_MAX: usize = 16;
+const EVENTS_MAX: usize = 64;
 
 impl Calls {
     /// No calls yet
@@ -512,8 +512,17 @@ impl Calls {
         };
         let version = client.version;
         let to = ToClient { id: &waits.id, from, version, method, state: None, ttl_ms_max: TTL_MS_MAX };
-        let (passage, ending) = flowing.begin(&to);
-        waits.outlet.last(Last { message: Body::Flowing(passage), ..Last::ok(Bytes::new()) }).await;
+        let (mut passage, ending) = flowing.begin(&to);
+        let first = match passage.next().await {
+            Some(Ok(first)) => first,
+            broken => {
+                // Nothing of it has left: the client can still be told in words.
+                client.resume(waits);
+                let why = broken.and_then(Result::err).unwrap_or_else(|| "the answer is empty".to_owned());
+                return Sent { happened: Happened::Lost(why), legged: None };
+            }
+        };
+        waits.outlet.last(Last { message: Body::Flowing(first, passage), ..Last::ok(Bytes::new()) }).await;
         let happened = match ending.wait().await {
             Ok(flowed) => Happened::Answered {
                 ok: !flowed.failed,

@@ -250,15 +250,18 @@ impl Dispatch {
     /// Keeps the level of a session, and says whether nobody else has to know it
     async fn keeps_level(&self, client: &Client, at: &At, message: &Message<'_>) -> bool {
         let (Some(session), Ok(level)) = (&client.session, params::level(message.params())) else { return false };
-        session.set_level(level);
-        match at {
-            // A connector of the era without sessions is told with each request.
-            At::One(connector) => {
-                let link = self.lists.links.ready(client.run, connector, client.can);
-                link.is_some_and(|link| link.version().era() == Era::Modern)
-            }
-            At::All => true,
+        let At::One(connector) = at else {
+            session.set_level(level);
+            return true;
+        };
+        let (method, asked) = (Method::SetLevel, serde_json::json!({ "level": level.as_str() }).to_string());
+        if self.asks.may(client.run, connector, method, &asked).await.is_err() {
+            return false;
         }
+        session.set_level(level);
+        // A connector of the era without sessions is told with each request.
+        let link = self.lists.links.prepare(client.run, connector, client.can).await;
+        link.is_ok_and(|link| link.version().era() == Era::Modern)
     }
 
     async fn initialize(&self, arrived: &Arrived, message: &Message<'_>, id: &Id<'_>) -> Last {

@@ -36,6 +36,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
+use tokio::sync::watch;
 
 /// Links by run and connector
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct Links {
     slots: Mutex<HashMap<(RunId, Name, Can), Arc<Slot>>>,
     children: Mutex<HashMap<EffectId, Arc<Child>>>,
     endpoints: Mutex<HashMap<String, Arc<Http>>>,
+    /// How many links were made
+    made: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +111,7 @@ impl Links {
             slots: Mutex::default(),
             children: Mutex::default(),
             endpoints: Mutex::default(),
+            made: watch::Sender::new(0),
         }
     }
 
@@ -162,7 +166,14 @@ impl Links {
         let link = Arc::clone(&ready.link);
         let ready = Ready { listed: self.clock.now(), ..ready };
         *slot.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
+        self.made.send_modify(|made| *made += 1);
         Ok(link)
+    }
+
+    /// Told whenever a link was made ready, for whichever run
+    #[must_use]
+    pub fn made(&self) -> watch::Receiver<u64> {
+        self.made.subscribe()
     }
 
     /// Ends a link that is not used any more

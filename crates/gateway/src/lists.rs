@@ -177,6 +177,11 @@ impl Lists {
         Last::ok(answer)
     }
 
+    /// The connectors of an endpoint that a task could use something of
+    pub async fn names(&self, run: RunId, at: &At) -> Vec<Name> {
+        self.connectors(run, at).await.unwrap_or_default().into_iter().map(|(connector, _)| connector).collect()
+    }
+
     /// What a task can see at this moment
     pub async fn seen(&self, run: RunId, at: &At) -> Seen {
         let mut seen = Seen::default();

@@ -65,8 +65,8 @@ pub enum Message {
     None,
     /// As a whole
     Whole(Bytes),
-    /// While it arrives; a broken one breaks the connection
-    Flowing(Passage),
+    /// While it arrives, after the part that has; a broken one breaks the connection
+    Flowing(Bytes, Passage),
 }
 
 impl Last {
@@ -178,7 +178,7 @@ fn plain(last: Last) -> Reply {
     let (body, has_body) = match last.message {
         Message::None => (whole(Bytes::new()), false),
         Message::Whole(message) => (whole(message), true),
-        Message::Flowing(flow) => (Flowing::new(flow).boxed_unsync(), true),
+        Message::Flowing(first, flow) => (Flowing::new(first, flow).boxed_unsync(), true),
     };
     let mut reply = Response::new(body);
     *reply.status_mut() = last.status;
@@ -213,7 +213,11 @@ fn events(outs: mpsc::Receiver<Out>, first: Option<Bytes>) -> Reply {
 struct Flowing(Pin<Box<dyn Future<Output = (Passage, Option<Result<Bytes, String>>)> + Send>>);
 
 impl Flowing {
-    fn new(mut passage: Passage) -> Self {
+    fn new(first: Bytes, passage: Passage) -> Self {
+        Self(Box::pin(async move { (passage, Some(Ok(first))) }))
+    }
+
+    fn after(mut passage: Passage) -> Self {
         Self(Box::pin(async move {
             let piece = passage.next().await;
             (passage, piece)
@@ -224,7 +228,7 @@ impl Flowing {
         match self.0.as_mut().poll(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready((passage, piece)) => {
-                *self = Self::new(passage);
+                *self = Self::after(passage);
                 Poll::Ready(piece.map(|piece| piece.map_err(io::Error::other)))
             }
         }
@@ -285,8 +289,8 @@ impl http_body::Body for Events {
                     self.over = true;
                     frame(sse::event(&message).into())
                 }
-                Message::Flowing(flow) => {
-                    self.flow = Some(Flowing::new(flow));
+                Message::Flowing(first, flow) => {
+                    self.flow = Some(Flowing::new(first, flow));
                     frame(Bytes::from_static(b"data: "))
                 }
                 Message::None => Poll::Ready(None),

@@ -28,6 +28,7 @@ use portreeve_core::{
 };
 use portreeve_identity::token::Good;
 use portreeve_mcp::{
+    can::Can,
     message::Message,
     method::{Method, Notice},
     params::{self, ListenFilter, META_SUBSCRIPTION},
@@ -123,14 +124,24 @@ impl Streams {
     pub fn unasked(self: &Arc<Self>, good: Good, at: &At, session: &Arc<Session>) -> Reply {
         let Some(mut stream) = session.stream() else { return empty(StatusCode::CONFLICT) };
         let (outlet, outs) = Outlet::new(true);
-        let (streams, at) = (Arc::clone(self), at.clone());
+        let (streams, at, can) = (Arc::clone(self), at.clone(), session.can);
         tokio::spawn(async move {
             let over = streams.over(good.run, good.until);
             tokio::pin!(over);
-            let mut changes = streams.lists.catalogue.changes();
+            let (mut changes, mut made) = (streams.lists.catalogue.changes(), streams.links.made());
             let mut seen = streams.lists.seen(good.run, &at).await;
+            let (sender, mut news) = mpsc::channel(NEWS_MAX);
+            // Connectors are not begun with for this; those that are there are heard.
+            let (names, mut heard) = (streams.lists.names(good.run, &at).await, BTreeMap::new());
             loop {
                 tokio::select! {
+                    _ = made.changed() => streams.hear(good.run, &names, can, &sender, &mut heard).await,
+                    Some(one) = news.recv() => {
+                        streams.relist(good.run, heard.keys(), can, &one).await;
+                        if let Some(told) = subscribed(&one, None) {
+                            outlet.tell(told).await;
+                        }
+                    }
                     message = stream.recv() => match message {
                         Some(message) => { outlet.tell(message).await; }
                         None => return,
@@ -246,10 +257,19 @@ impl Streams {
         let honoured = ListenFilter {
             tools: filter.tools,
             prompts: filter.prompts && hello.has(Operation::GetPrompt),
-            resources: false,
+            resources: filter.resources && hello.has(Operation::ReadResource),
             uris: followed.iter().map(|followed| followed.uri.clone()).collect(),
             tasks: Vec::new(),
         };
+        let (lists, mut told) = mpsc::channel(NEWS_MAX);
+        let mut heard = BTreeMap::new();
+        if filter.tools || filter.prompts || filter.resources {
+            let names = self.lists.names(client.run, at).await;
+            for connector in &names {
+                let _ = self.links.prepare(client.run, connector, client.can).await;
+            }
+            self.hear(client.run, &names, client.can, &lists, &mut heard).await;
+        }
         let Some(Waits { id, outlet, .. }) = client.take() else { return };
         outlet.tell(reply::acknowledged(&id, &honoured)).await;
         let over = self.over(client.run, client.until);
@@ -263,14 +283,15 @@ impl Streams {
                         outlet.tell(told).await;
                     }
                 }
+                Some(one) = told.recv() => {
+                    self.relist(client.run, heard.keys(), client.can, &one).await;
+                    if wants(&honoured, one.what) && let Some(told) = subscribed(&one, Some(&id)) {
+                        outlet.tell(told).await;
+                    }
+                }
                 _ = changes.changed() => {
                     for notice in self.changed(client.run, at, &mut seen).await {
-                        let wanted = match notice {
-                            Notice::Tools => honoured.tools,
-                            Notice::Prompts => honoured.prompts,
-                            _ => false,
-                        };
-                        if wanted {
+                        if wants(&honoured, notice) {
                             outlet.tell(changed(notice, Some(&id))).await;
                         }
                     }
@@ -291,6 +312,37 @@ impl Streams {
         // The specification says both (2026-07-28, Subscriptions and Cancellation).
         outlet.tell(cancelled(&id)).await;
         outlet.last(Last::ok(reply::subscription_over(&id))).await;
+    }
+
+    /// Hears from connectors that are there, and are not heard already, that their lists changed: that is discovery
+    async fn hear(
+        &self,
+        run: RunId,
+        names: &[Name],
+        can: Can,
+        news: &mpsc::Sender<News>,
+        heard: &mut BTreeMap<Name, Listening>,
+    ) {
+        let filter = ListenFilter { tools: true, prompts: true, resources: true, ..ListenFilter::default() };
+        for connector in names {
+            if heard.contains_key(connector) {
+                continue;
+            }
+            let Some(link) = self.links.ready(run, connector, can) else { continue };
+            if let Ok(listening) = link.listen(filter.clone(), None, news.clone()).await {
+                heard.insert(connector.clone(), listening);
+            }
+        }
+    }
+
+    /// Looks again at what connectors offer, after one of them said that it changed
+    async fn relist(&self, run: RunId, connectors: impl Iterator<Item = &Name>, can: Can, news: &News) {
+        if matches!(news.what, Notice::Tools | Notice::Prompts) {
+            for connector in connectors {
+                // Those that did not change are as ready as before.
+                let _ = self.links.prepare(run, connector, can).await;
+            }
+        }
     }
 
     /// Follows a resource at its connector, once that is admitted
@@ -319,7 +371,7 @@ impl Streams {
         let (permit, leaving) = admitted.map_err(Unfollowed::Refused)?;
         let effect = leaving.effect();
         let filter = ListenFilter { uris: vec![uri.to_owned()], ..ListenFilter::default() };
-        match link.listen(filter, self.latches.pass(permit), news).await {
+        match link.listen(filter, Some(self.latches.pass(permit)), news).await {
             Ok(listening) => {
                 self.asks.settle(leaving, Ok(()));
                 Ok(Followed { connector, uri: uri.to_owned(), _listening: listening })
@@ -383,6 +435,15 @@ impl Streams {
 
 /// A stream is looked after no longer than this without a new request: thirty days
 const EXPIRY_MS_MAX: i64 = 30 * 24 * 3_600_000;
+
+fn wants(filter: &ListenFilter, notice: Notice) -> bool {
+    match notice {
+        Notice::Tools => filter.tools,
+        Notice::Prompts => filter.prompts,
+        Notice::Resources => filter.resources,
+        _ => false,
+    }
+}
 
 /// What a connector tells, for a client that follows it
 fn subscribed(news: &News, subscription: Option<&str>) -> Option<Vec<u8>> {

@@ -248,13 +248,8 @@ fn brought(
     bound: &Bound,
     used: &Use<'_, '_>,
 ) -> Result<Option<(Brought, BTreeMap<String, String>)>, &'static str> {
-    let Some(state) = used.state else {
-        return if used.responses.is_some() {
-            Err("inputResponses come with the requestState that they were asked with")
-        } else {
-            Ok(None)
-        };
-    };
+    // Answers that do not say what they answer are left out, and whoever asked asks again.
+    let Some(state) = used.state else { return Ok(None) };
     let brought = dispatch.asks.open(state).ok_or("this requestState was not given out here, or was changed")?;
     let same = Bound { effect: bound.effect, ..brought.of.clone() };
     if same != *bound {

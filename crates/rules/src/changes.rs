@@ -126,14 +126,35 @@ fn item(found: &mut Found<'_>, old: Option<&str>, new: Option<&str>) {
         // Another spelling of the same.
         return;
     }
+    let told = found.changes.len();
     found.hidden(old, &new);
     match (found.item, &known) {
-        (INSTRUCTIONS, _) => {
-            found.worded(What::Instructions, &member(old, "description"), &member(&new, "description"))
-        }
+        (INSTRUCTIONS, _) => instructions(found, old, &new),
         (name, _) if name == Operation::GetPrompt.as_str() => prompts(found, old, &new),
         (_, None) => found.push(What::New, false, text::difference(&none, &new)),
         (_, Some(_)) => tool(found, old, &new),
+    }
+    // Whatever differs is told, also what nobody thought of: an empty list where there was none.
+    if found.changes.len() == told {
+        match known {
+            Some(_) => found.push(What::Meta, false, text::difference(old, &new)),
+            // A made item in which there is nothing yet.
+            None => found.push(What::New, true, Vec::new()),
+        }
+    }
+}
+
+/// What the server tells every agent, and what it says of itself beside that
+fn instructions(found: &mut Found<'_>, old: &Value, new: &Value) {
+    found.worded(What::Instructions, &member(old, "description"), &member(new, "description"));
+    let rest = |item: &Value| {
+        let mut members = item.as_object().cloned().unwrap_or_default();
+        members.retain(|name, _| !matches!(name.as_str(), "description" | "name" | "inputSchema"));
+        Value::Object(members)
+    };
+    let lines = text::difference(&rest(old), &rest(new));
+    if !lines.is_empty() {
+        found.push(What::Meta, false, lines);
     }
 }
 
@@ -298,9 +319,10 @@ impl Found<'_> {
     fn worded(&mut self, what: What, old: &Value, new: &Value) {
         let lines = text::difference(old, new);
         let said = |value: &Value| text::leaves(value).into_values().map(|text| text + " ").collect::<String>();
-        if !lines.is_empty() {
-            let harmless = text::same_words(&said(old), &said(new));
-            self.push(what, harmless, lines);
+        let says_nothing = said(old).trim().is_empty() && said(new).trim().is_empty();
+        if !lines.is_empty() && !says_nothing {
+            let alike = text::leaves(old).into_keys().eq(text::leaves(new).into_keys());
+            self.push(what, alike && text::same_words(&said(old), &said(new)), lines);
         }
     }
 

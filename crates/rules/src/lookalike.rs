@@ -72,8 +72,8 @@ fn among(pins: &BTreeMap<&Name, &Pins>, only: Option<&Name>) -> Vec<Likeness> {
         |(connector, name): (&Name, &ToolName)| pins.get(connector).and_then(|pins| pins.get(name)?.digest.into());
     let wanted = |connector: &Name| only.is_none_or(|only| only == connector);
     for alike in by_look.values().filter(|alike| alike.len() > 1) {
-        for (index, one) in alike.iter().enumerate() {
-            for two in alike.iter().skip(index + 1) {
+        for (index, one) in alike.iter().enumerate().take(ALIKE_MAX) {
+            for two in alike.iter().skip(index + 1).take(ALIKE_MAX) {
                 // The same server under two names has the same tools.
                 if !(wanted(one.0) || wanted(two.0)) || digest(*one) == digest(*two) {
                     continue;
@@ -98,6 +98,9 @@ fn among(pins: &BTreeMap<&Name, &Pins>, only: Option<&Name>) -> Vec<Likeness> {
     }
     found.into_iter().collect()
 }
+
+/// Tools of one look that are held against each other
+const ALIKE_MAX: usize = 32;
 
 /// Whether a text that holds this word means the tool: it is no word of a language
 fn is_distinctive(name: &str) -> bool {

@@ -214,8 +214,8 @@ impl Child {
     ///
     /// # Errors
     /// [`Failure`]
-    pub(crate) async fn send(&self, line: Vec<u8>, pass: Pass, patience: &Patience) -> Result<(), Failure> {
-        Back::Child(self.out.clone()).pass(line, Some(pass), patience).await
+    pub(crate) async fn send(&self, line: Vec<u8>, pass: Option<Pass>, patience: &Patience) -> Result<(), Failure> {
+        Back::Child(self.out.clone()).pass(line, pass, patience).await
     }
 
     /// Returns once it is gone, by itself or because it was ended

@@ -129,7 +129,7 @@ fn judge_leg(
         reasons.insert(Reason::new(Word::TooManyOpen, task_id).with("limit", OPEN_MAX));
     }
     reasons.extend(pin(state, call));
-    let continued = call.continues.map(|of| (of, task.pending(of).filter(|pending| pending.tool == call.tool)));
+    let continued = call.continues.map(|of| (of, task.goes_on(of).filter(|pending| pending.tool == call.tool)));
     if let Some((of, None)) = continued {
         reasons.insert(Reason::new(Word::ContinuationUnknown, of).with("tool", &call.tool));
     }

@@ -44,6 +44,9 @@ pub struct Pending {
     /// The entries that it was charged for, by task
     #[serde(with = "super::serial::pairs")]
     pub paid: BTreeMap<TaskId, BTreeSet<Name>>,
+    /// Whether a poll has seen its end: then it can be looked at, and not go on
+    #[serde(default)]
+    pub over: bool,
 }
 
 /// Calls of one task that may be answered and not finished; beyond that the oldest is forgotten, and cannot go on
@@ -65,7 +68,7 @@ impl State {
     pub(super) fn finishes(&self, task: TaskId, leg: &Leg) -> bool {
         match leg {
             Leg::First | Leg::Continues(_) => true,
-            Leg::Poll { of } => self.tasks.get(&task).is_some_and(|task| task.pending(*of).is_some()),
+            Leg::Poll { of } => self.tasks.get(&task).is_some_and(|task| task.goes_on(*of).is_some()),
         }
     }
 
@@ -77,7 +80,7 @@ impl State {
                     let earlier = charge.paid.into_iter().flatten();
                     (charge.task, charge.entries.into_iter().chain(earlier).collect())
                 });
-                let pending = Pending { effect: settled.effect, tool: call.tool, paid: paid.collect() };
+                let pending = Pending { effect: settled.effect, tool: call.tool, paid: paid.collect(), over: false };
                 self.put_pending(task, pending);
             }
             // Nothing of it left, so what it would have gone on with is as it was.
@@ -87,9 +90,12 @@ impl State {
         }
     }
 
-    /// A call is over, and so cannot go on: also not where a leg that goes on with it turns out not to have been sent
+    /// A call is over, and so cannot go on, though it can be looked at: also not where a leg that goes on with it turns out not to have been sent
     fn finish(&mut self, task: TaskId, of: EffectId) {
-        if self.take_pending(task, of).is_some() {
+        let pending = self.tasks.get_mut(&task).and_then(|task| task.pending.iter_mut().find(|one| one.effect == of));
+        if let Some(pending) = pending {
+            // Its answer may be asked for again (extension for tasks, `ttlMs`).
+            pending.over = true;
             return;
         }
         for open in self.effects.values_mut().filter(|open| open.task == task) {

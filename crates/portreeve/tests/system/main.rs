@@ -12,6 +12,7 @@
     reason = "these are tests, and their tools fail them by panicking"
 )]
 
+mod acceptance;
 mod author;
 mod conformance;
 mod connectors;

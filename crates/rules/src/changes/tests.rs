@@ -112,6 +112,13 @@ fn hints_instructions_prompts_and_the_rest() {
     assert_eq!(told(&told_agents("Be kind."), &told_agents("Be quick.")), [(What::Instructions, false)]);
     let new = changes(&BTreeMap::new(), &offer(&[&told_agents("Be kind.")]));
     assert_eq!(new.iter().map(|change| change.what).collect::<Vec<_>>(), [What::Instructions]);
+    // A server without prompts and without a word has nothing to be read.
+    let empty = [r#"{"name":"prompts/get","prompts":{}}"#, r#"{"name":"server/discover","description":""}"#];
+    let new = changes(&BTreeMap::new(), &offer(&empty));
+    assert!(new.len() == 2 && new.iter().all(|change| change.what == What::New && change.harmless), "{new:?}");
+    let extended = r#"{"name":"server/discover","description":"Be kind!","extensions":{"io.x/tasks":{}}}"#;
+    let found = told(&told_agents("Be kind."), extended);
+    assert_eq!(found, [(What::Meta, false), (What::Instructions, true)], "one change does not hide the other");
     let meta = told(r#"{"name":"t","_meta":{"v":1}}"#, r#"{"name":"t","_meta":{"v":2},"icons":[]}"#);
     assert_eq!(meta, [(What::Meta, false)]);
 
@@ -135,6 +142,66 @@ fn differences_show_only_what_is_not_common() {
     let lines: Vec<String> = found.iter().flat_map(|change| &change.lines).map(ToString::to_string).collect();
     let expected = ["+ description: Send it first. ", "- description: Returns text.", "+ description: Returns bytes."];
     assert_eq!(lines, expected);
+}
+
+mod everything {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn json() -> impl Strategy<Value = String> {
+        let leaf =
+            prop::sample::select(vec!["null", "true", "1", "\"\"", "\"a b\"", "\"A, b\"", "\"\u{200b}\"", "[]", "{}"]);
+        let leaf = leaf.prop_map(str::to_owned);
+        leaf.prop_recursive(4, 24, 3, |inner| {
+            let names = vec![
+                "description",
+                "title",
+                "examples",
+                "properties",
+                "required",
+                "type",
+                "items",
+                "default",
+                "readOnlyHint",
+                "x",
+            ];
+            let object = prop::collection::btree_map(prop::sample::select(names), inner.clone(), 0..3);
+            let object = object.prop_map(|members| {
+                let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                format!("{{{}}}", members.join(","))
+            });
+            let array = prop::collection::vec(inner, 0..3).prop_map(|items| format!("[{}]", items.join(",")));
+            prop_oneof![object, array]
+        })
+    }
+
+    fn item(name: &'static str) -> impl Strategy<Value = String> {
+        let members =
+            vec!["description", "title", "annotations", "inputSchema", "outputSchema", "_meta", "prompts", "icons"];
+        let members = prop::collection::btree_map(prop::sample::select(members), json(), 0..4);
+        members.prop_map(move |members| {
+            let members: Vec<String> = members.iter().map(|(name, value)| format!(",\"{name}\":{value}")).collect();
+            format!("{{\"name\":\"{name}\"{}}}", members.concat())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever differs is told, and nothing else; and every character of it can be seen
+        #[test]
+        fn that_differs_is_told(
+            (old, new) in prop::sample::select(vec!["t", "prompts/get", "server/discover"])
+                .prop_flat_map(|name| (item(name), item(name))),
+        ) {
+            let found = changes(&offer(&[&old]), &offer(&[&new]));
+            let differs = old.parse::<Value>().unwrap() != new.parse::<Value>().unwrap();
+            prop_assert_eq!(!found.is_empty(), differs, "{:?}", found);
+            for line in found.iter().flat_map(|change| &change.lines) {
+                prop_assert_eq!(visible(&line.text), line.text.clone());
+            }
+        }
+    }
 }
 
 mod narrower {

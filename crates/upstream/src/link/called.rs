@@ -129,7 +129,7 @@ fn structured(message: &[u8]) -> Option<Value> {
 }
 
 /// Bytes of an answer that is passed on while it arrives, at most, unless the configuration says otherwise
-pub const STREAM_BYTES_MAX: u64 = 1 << 30;
+pub const STREAM_BYTES_MAX: u64 = 256 << 20;
 
 /// A long answer that is still arriving; dropping it closes the connection, and the call is lost
 #[derive(Debug)]

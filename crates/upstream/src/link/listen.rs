@@ -89,16 +89,20 @@ impl Drop for Until {
 impl Link {
     /// Listens for what `filter` names until what is returned is dropped
     ///
-    /// A modern connector is asked once; a legacy one is asked for each resource, and for nothing else.
+    /// A modern connector is asked once; a legacy one is asked for each resource, and for nothing else. That lists
+    /// changed is discovery and needs no pass; a resource is followed only with one.
     ///
     /// # Errors
     /// [`Failure`]: whether anything was sent.
     pub async fn listen(
         &self,
         filter: ListenFilter,
-        pass: Pass,
+        pass: Option<Pass>,
         news: mpsc::Sender<News>,
     ) -> Result<Listening, Failure> {
+        if pass.is_none() && !(filter.uris.is_empty() && filter.tasks.is_empty()) {
+            return Err(Failure::NotSent("nothing permits to follow it".to_owned()));
+        }
         let inner = &self.inner;
         let id = inner.id();
         let (acknowledged, honoured) = oneshot::channel();
@@ -123,8 +127,9 @@ impl Link {
                 // Who holds the withdrawal of the first one is told truly whether anything left.
                 let mut pass = pass;
                 for uri in &filter.uris {
-                    let next = pass.again();
-                    let subscribed = inner.subscribe(uri, std::mem::replace(&mut pass, next)).await;
+                    let Some(now) = pass.take() else { break };
+                    pass = Some(now.again());
+                    let subscribed = inner.subscribe(uri, now).await;
                     let Until::Unsubscribed(_, before) = &mut until else { break };
                     subscribed.map_err(|failure| match failure {
                         // Of what was permitted as one, a part has left.
@@ -154,9 +159,9 @@ impl Inner {
         sessions: &Sessions,
         id: u64,
         filter: &ListenFilter,
-        pass: Pass,
+        pass: Option<Pass>,
     ) -> Result<Until, Failure> {
-        let gate = Gate::new(Some(pass), http.clock());
+        let gate = Gate::new(pass, http.clock());
         let session = sessions.now();
         let posted = session.post(http, self.says().listen(id, filter), &[], &gate);
         let posted = tokio::time::timeout(READY, posted).await;

@@ -2,7 +2,12 @@
 
 use super::{Carrier, Hello, Inner, Link, READY, Unready};
 use portreeve_core::json;
-use portreeve_mcp::{client, method::Method, mirror::mirrored};
+use portreeve_mcp::{
+    can::{TASKS, UI},
+    client,
+    method::Method,
+    mirror::mirrored,
+};
 use serde_json::{Map, Value, json, value::RawValue};
 use std::collections::BTreeMap;
 
@@ -44,11 +49,7 @@ impl Inner {
             let prompts = self.list(Method::ListPrompts).await?;
             items.insert(Method::GetPrompt.as_str().to_owned(), prompts_get(&prompts)?);
         }
-        if let Some(instructions) = &hello.instructions {
-            let name = Method::Discover.as_str();
-            let discover = json!({ "name": name, "description": instructions, "inputSchema": { "type": "object" } });
-            items.insert(name.to_owned(), discover.to_string());
-        }
+        items.extend(discover(&hello).map(|made| (Method::Discover.as_str().to_owned(), made)));
         Ok(Offer { hello, items })
     }
 
@@ -95,6 +96,31 @@ fn is_sound(name: &str, definition: &str, over_http: bool) -> bool {
         }
         Some(Ok(_)) | None => true,
     }
+}
+
+/// The made definition of what a server says of itself, where it says something: how it wants to be used, and which
+/// extensions it has
+fn discover(hello: &Hello) -> Option<String> {
+    let limits = json::Limits { bytes_max: hello.capabilities.len(), ..json::Limits::DEFAULT };
+    let capabilities = json::scan_distinct(hello.capabilities.as_bytes(), &limits).ok();
+    let known = |id: &&str| {
+        let extensions = capabilities.as_ref().and_then(|capabilities| capabilities.get("extensions"));
+        extensions.is_some_and(|extensions| extensions.get(id).is_some())
+    };
+    let extensions: Map<String, Value> =
+        [TASKS, UI].iter().filter(|id| known(id)).map(|id| ((*id).to_owned(), json!({}))).collect();
+    if hello.instructions.is_none() && extensions.is_empty() {
+        return None;
+    }
+    let mut made = json!({
+        "name": Method::Discover.as_str(),
+        "description": hello.instructions.as_deref().unwrap_or_default(),
+        "inputSchema": { "type": "object" },
+    });
+    if let Some(made) = made.as_object_mut().filter(|_| !extensions.is_empty()) {
+        made.insert("extensions".to_owned(), extensions.into());
+    }
+    Some(made.to_string())
 }
 
 /// The made definition under which prompts are accepted and called

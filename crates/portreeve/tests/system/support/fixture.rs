@@ -40,9 +40,9 @@ pub(crate) fn command(interop: &Path, way: &str, era: &str) -> Vec<String> {
 
 /// What a purpose has to say of a server beyond its tools
 const OPERATIONS: &[(&str, &str)] = &[
-    ("resources/read", ""),
-    ("resources/subscribe", ""),
-    ("prompts/get", ""),
+    ("resources/read", "where = { uri = { any = true } }\n"),
+    ("resources/subscribe", "where = { uri = { any = true } }\n"),
+    ("prompts/get", "where = { name = { any = true }, arguments = { any = true } }\n"),
     ("completion/complete", ""),
     ("logging/setLevel", ""),
     ("sampling/createMessage", ""),

@@ -26,8 +26,11 @@ impl Response {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON; null if it is none
+    /// The body as JSON, or the last message of a stream; null if it is none
     pub(crate) fn json(&self) -> Value {
+        if self.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
+            return self.messages().last().and_then(|last| serde_json::from_str(last).ok()).unwrap_or(Value::Null);
+        }
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
