@@ -5,6 +5,7 @@
 
 use crate::{
     asks::Asks,
+    call::Place,
     client::{Client, Waits},
     door::Door,
     endpoint::At,
@@ -86,6 +87,21 @@ struct Followed {
     _listening: Listening,
 }
 
+/// What a client listens to on the stream of one request
+struct Subscription {
+    /// The id of its request, as it was written
+    id: String,
+    outlet: Outlet,
+    honoured: ListenFilter,
+    followed: Vec<Followed>,
+    /// What happens to what is followed
+    news: mpsc::Receiver<News>,
+    /// Connectors that say when their lists change, and what they say
+    heard: BTreeMap<Name, Listening>,
+    told: mpsc::Receiver<News>,
+    _place: Place,
+}
+
 /// Why a resource is not followed
 enum Unfollowed {
     Refused(Vec<Reason>),
@@ -129,15 +145,16 @@ impl Streams {
             let over = streams.over(good.run, good.until);
             tokio::pin!(over);
             let (mut changes, mut made) = (streams.lists.catalogue.changes(), streams.links.made());
-            let mut seen = streams.lists.seen(good.run, &at).await;
+            let mut seen = Box::pin(streams.lists.seen(good.run, &at)).await;
             let (sender, mut news) = mpsc::channel(NEWS_MAX);
             // Connectors are not begun with for this; those that are there are heard.
-            let (names, mut heard) = (streams.lists.names(good.run, &at).await, BTreeMap::new());
+            let (names, mut heard) = (Box::pin(streams.lists.names(good.run, &at)).await, BTreeMap::new());
             loop {
                 tokio::select! {
-                    _ = made.changed() => streams.hear(good.run, &names, can, &sender, &mut heard).await,
+                    // Boxed, as all that happens seldom: the stream would keep room for it else.
+                    _ = made.changed() => Box::pin(streams.hear(good.run, &names, can, &sender, &mut heard)).await,
                     Some(one) = news.recv() => {
-                        streams.relist(good.run, heard.keys(), can, &one).await;
+                        Box::pin(streams.relist(good.run, heard.keys(), can, &one)).await;
                         if let Some(told) = subscribed(&one, None) {
                             outlet.tell(told).await;
                         }
@@ -147,7 +164,7 @@ impl Streams {
                         None => return,
                     },
                     _ = changes.changed() => {
-                        for notice in streams.changed(good.run, &at, &mut seen).await {
+                        for notice in Box::pin(streams.changed(good.run, &at, &mut seen)).await {
                             outlet.tell(changed(notice, None)).await;
                         }
                     }
@@ -167,10 +184,11 @@ impl Streams {
         method: Method,
         message: &Message<'_>,
         id: &str,
+        place: Place,
     ) {
         match method {
             Method::Listen => match ListenFilter::read(message.params()) {
-                Ok(filter) => self.listen(client, at, filter).await,
+                Ok(filter) => self.listen(client, at, filter, place).await,
                 Err(wrong) => client.answer(|id| Last::ok(reply::error(Some(id), -32_602, wrong, None))).await,
             },
             _ => {
@@ -242,12 +260,12 @@ impl Streams {
     }
 
     /// A client follows lists and resources on the stream of this very request
-    async fn listen(self: &Arc<Self>, client: &Arc<Client>, at: &At, filter: ListenFilter) {
+    async fn listen(self: &Arc<Self>, client: &Arc<Client>, at: &At, filter: ListenFilter, place: Place) {
         let hello = match self.lists.greet(client.run, at).await {
             Ok(hello) => hello,
             Err(reasons) => return client.answer(|id| Last::ok(reply::refused(id, &reasons))).await,
         };
-        let (sender, mut news) = mpsc::channel(NEWS_MAX);
+        let (sender, news) = mpsc::channel(NEWS_MAX);
         let mut followed = Vec::new();
         for uri in &filter.uris {
             // What may not be followed is not acknowledged (2026-07-28, Subscriptions).
@@ -261,7 +279,7 @@ impl Streams {
             uris: followed.iter().map(|followed| followed.uri.clone()).collect(),
             tasks: Vec::new(),
         };
-        let (lists, mut told) = mpsc::channel(NEWS_MAX);
+        let (lists, told) = mpsc::channel(NEWS_MAX);
         let mut heard = BTreeMap::new();
         if filter.tools || filter.prompts || filter.resources {
             let names = self.lists.names(client.run, at).await;
@@ -272,10 +290,19 @@ impl Streams {
         }
         let Some(Waits { id, outlet, .. }) = client.take() else { return };
         outlet.tell(reply::acknowledged(&id, &honoured)).await;
+        let subscription = Subscription { id, outlet, honoured, followed, news, heard, told, _place: place };
+        let (streams, client, at) = (Arc::clone(self), Arc::clone(client), at.clone());
+        // In a task of its own: the request, and the room that its judgement took, are let go of.
+        tokio::spawn(async move { streams.attend(&client, &at, subscription).await });
+    }
+
+    /// Tells a client what it subscribed to, until it may not any more
+    async fn attend(&self, client: &Client, at: &At, subscription: Subscription) {
+        let Subscription { id, outlet, honoured, mut followed, mut news, heard, mut told, _place } = subscription;
         let over = self.over(client.run, client.until);
         tokio::pin!(over);
         let (mut stops, mut changes) = (self.stops.subscribe(), self.lists.catalogue.changes());
-        let mut seen = self.lists.seen(client.run, at).await;
+        let mut seen = Box::pin(self.lists.seen(client.run, at)).await;
         loop {
             tokio::select! {
                 Some(message) = news.recv() => {
@@ -284,13 +311,13 @@ impl Streams {
                     }
                 }
                 Some(one) = told.recv() => {
-                    self.relist(client.run, heard.keys(), client.can, &one).await;
+                    Box::pin(self.relist(client.run, heard.keys(), client.can, &one)).await;
                     if wants(&honoured, one.what) && let Some(told) = subscribed(&one, Some(&id)) {
                         outlet.tell(told).await;
                     }
                 }
                 _ = changes.changed() => {
-                    for notice in self.changed(client.run, at, &mut seen).await {
+                    for notice in Box::pin(self.changed(client.run, at, &mut seen)).await {
                         if wants(&honoured, notice) {
                             outlet.tell(changed(notice, Some(&id))).await;
                         }
@@ -299,7 +326,7 @@ impl Streams {
                 _ = stops.changed() => {
                     let mut left = Vec::new();
                     for one in followed {
-                        if self.may(client.run, &one.connector, &one.uri).await.is_ok() {
+                        if Box::pin(self.may(client.run, &one.connector, &one.uri)).await.is_ok() {
                             left.push(one);
                         }
                     }
