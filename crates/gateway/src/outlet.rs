@@ -212,7 +212,10 @@ fn events(outs: mpsc::Receiver<Out>, first: Option<Bytes>) -> Reply {
 }
 
 /// A long message while it arrives: the piece that is waited for, with what it is read from
-struct Flowing(Pin<Box<dyn Future<Output = (Box<Passage>, Option<Result<Bytes, String>>)> + Send>>);
+struct Flowing(Pin<Box<dyn Future<Output = Flowed> + Send>>);
+
+/// What a long message is read from, and the piece of it that came
+type Flowed = (Box<Passage>, Option<Result<Bytes, String>>);
 
 impl Flowing {
     fn new(first: Bytes, passage: Box<Passage>) -> Self {

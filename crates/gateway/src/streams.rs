@@ -64,6 +64,8 @@ pub struct Streams {
     clock: SteadyClock,
     /// How many stops there were
     stops: watch::Sender<u64>,
+    /// How many of them were of something that tasks rest on: an agent, a purpose, all
+    kills: watch::Sender<u64>,
     /// Dropped when a run is over; held only for a look-up
     runs: Mutex<HashMap<RunId, watch::Sender<()>>>,
     /// What sessions follow, by session and resource; held only for a look-up
@@ -132,8 +134,9 @@ impl Streams {
         lists: Lists,
         clock: SteadyClock,
     ) -> Arc<Self> {
-        let (stops, runs, followed) = (watch::Sender::new(0), Mutex::default(), Mutex::default());
-        Arc::new(Self { door, latches, links, asks, lists, clock, stops, runs, followed })
+        let (stops, kills) = (watch::Sender::new(0), watch::Sender::new(0));
+        let (runs, followed) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { door, latches, links, asks, lists, clock, stops, kills, runs, followed })
     }
 
     /// The stream of a session for what it did not ask for
@@ -437,22 +440,44 @@ impl Streams {
         self.stops.send_modify(|stops| *stops += 1);
     }
 
+    /// Something that tasks rest on was stopped: each stream looks whether its task still lives
+    pub fn look_at_lives(&self) {
+        self.kills.send_modify(|kills| *kills += 1);
+    }
+
     /// A run is over, and so are its streams
     pub fn cut(&self, run: RunId) {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
     }
 
-    /// Returns once the run is over, or the token
+    /// Whether the task of a run may still do anything
+    async fn lives(&self, run: RunId) -> bool {
+        let now = self.clock.now();
+        let lives = self.door.ask(move |engine| {
+            let state = engine.state();
+            state.task_of(run).is_some_and(|task| state.life(task, now).is_empty())
+        });
+        lives.await.unwrap_or(false)
+    }
+
+    /// Returns once the run is over, what it rests on, or the token
     async fn over(&self, run: RunId, until: Millis) {
         let mut ended = {
             let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
             runs.entry(run).or_insert_with(|| watch::channel(()).0).subscribe()
         };
         let left = until.since(self.clock.now()).clamp(0, EXPIRY_MS_MAX).unsigned_abs();
-        tokio::select! {
-            _ = ended.changed() => {}
-            () = tokio::time::sleep(Duration::from_millis(left)) => {}
+        let (expiry, mut kills) = (tokio::time::sleep(Duration::from_millis(left)), self.kills.subscribe());
+        tokio::pin!(expiry);
+        // Asked for after it is listened for: what was stopped meanwhile is seen either here or there.
+        while Box::pin(self.lives(run)).await {
+            tokio::select! {
+                _ = ended.changed() => return,
+                () = &mut expiry => return,
+                _ = kills.changed() => {}
+            }
         }
+        self.cut(run);
     }
 
     fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Following>> {
