@@ -212,10 +212,10 @@ fn events(outs: mpsc::Receiver<Out>, first: Option<Bytes>) -> Reply {
 }
 
 /// A long message while it arrives: the piece that is waited for, with what it is read from
-struct Flowing(Pin<Box<dyn Future<Output = Flowed> + Send>>);
+struct Flowing(Pin<Box<dyn Future<Output = Piece> + Send>>);
 
-/// What a long message is read from, and the piece of it that came
-type Flowed = (Box<Passage>, Option<Result<Bytes, String>>);
+/// A piece of a long message, and where the next one comes from
+type Piece = (Box<Passage>, Option<Result<Bytes, String>>);
 
 impl Flowing {
     fn new(first: Bytes, passage: Box<Passage>) -> Self {

@@ -5,7 +5,7 @@
 
 use crate::{
     asks::Asks,
-    call::Place,
+    call::{Calls, Place},
     client::{Client, Waits},
     door::Door,
     endpoint::At,
@@ -60,6 +60,7 @@ pub struct Streams {
     latches: Arc<Latches>,
     links: Arc<Links>,
     asks: Arc<Asks>,
+    calls: Arc<Calls>,
     lists: Lists,
     clock: SteadyClock,
     /// How many stops there were
@@ -130,13 +131,13 @@ impl Streams {
     pub fn new(
         (door, latches): (Door, Arc<Latches>),
         links: Arc<Links>,
-        asks: Arc<Asks>,
+        (asks, calls): (Arc<Asks>, Arc<Calls>),
         lists: Lists,
         clock: SteadyClock,
     ) -> Arc<Self> {
         let (stops, kills) = (watch::Sender::new(0), watch::Sender::new(0));
         let (runs, followed) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { door, latches, links, asks, lists, clock, stops, kills, runs, followed })
+        Arc::new(Self { door, latches, links, asks, calls, lists, clock, stops, kills, runs, followed })
     }
 
     /// The stream of a session for what it did not ask for
@@ -401,7 +402,16 @@ impl Streams {
         let (permit, leaving) = admitted.map_err(Unfollowed::Refused)?;
         let effect = leaving.effect();
         let filter = ListenFilter { uris: vec![uri.to_owned()], ..ListenFilter::default() };
-        match link.listen(filter, Some(self.latches.pass(permit)), news).await {
+        let pass = self.latches.pass(permit);
+        let (withdrawal, mut watched) = (pass.withdrawal(), self.calls.watch(effect));
+        let listening = tokio::select! {
+            biased;
+            listening = link.listen(filter, Some(pass), news) => listening,
+            why = watched.cancelled() => {
+                if withdrawal.withdraw() { Err(Failure::NotSent(why)) } else { Err(Failure::Lost(why)) }
+            }
+        };
+        match listening {
             Ok(listening) => {
                 self.asks.settle(leaving, Ok(()));
                 Ok(Followed { connector, uri: uri.to_owned(), _listening: listening })
