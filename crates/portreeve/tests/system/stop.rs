@@ -76,7 +76,7 @@ impl Load {
 
     fn wait_for(&self, answers: usize) {
         for _ in 0..answers {
-            self.answered.recv_timeout(crate::support::PATIENCE).expect("no call is answered");
+            self.answered.recv_timeout(PATIENCE).expect("no call is answered");
         }
     }
 
