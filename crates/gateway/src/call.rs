@@ -557,7 +557,7 @@ impl Calls {
             }
         };
         let (cut, when) = oneshot::channel();
-        let flow = Flow { first, passage: Box::new(passage), cut: when };
+        let flow = Box::new(Flow { first, passage, cut: when });
         waits.outlet.last(Last { message: Body::Flowing(flow), ..Last::ok(Bytes::new()) }).await;
         let ended = tokio::select! {
             ended = ending.wait() => ended,

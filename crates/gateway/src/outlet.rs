@@ -66,7 +66,9 @@ pub enum Message {
     /// As a whole
     Whole(Bytes),
     /// While it arrives, after the part that has; a broken one breaks the connection
-    Flowing(Flow),
+    ///
+    /// Boxed, because every request has room for many messages.
+    Flowing(Box<Flow>),
 }
 
 /// A message that is passed on while it arrives
@@ -75,7 +77,7 @@ pub struct Flow {
     /// What has arrived
     pub first: Bytes,
     /// Where the rest comes from
-    pub passage: Box<Passage>,
+    pub passage: Passage,
     /// Once the other end is dropped, nothing more of it is passed on
     pub cut: oneshot::Receiver<()>,
 }
@@ -189,7 +191,7 @@ fn plain(last: Last) -> Reply {
     let (body, has_body) = match last.message {
         Message::None => (whole(Bytes::new()), false),
         Message::Whole(message) => (whole(message), true),
-        Message::Flowing(flow) => (Flowing::new(flow).boxed_unsync(), true),
+        Message::Flowing(flow) => (Flowing::new(*flow).boxed_unsync(), true),
     };
     let mut reply = Response::new(body);
     *reply.status_mut() = last.status;
@@ -227,7 +229,7 @@ struct Flowing {
 }
 
 /// A piece of a long message, and where the next one comes from
-type Piece = (Box<Passage>, Option<Result<Bytes, String>>);
+type Piece = (Passage, Option<Result<Bytes, String>>);
 
 impl Flowing {
     fn new(Flow { first, passage, cut }: Flow) -> Self {
@@ -314,7 +316,7 @@ impl http_body::Body for Events {
                     frame(sse::event(&message).into())
                 }
                 Message::Flowing(flow) => {
-                    self.flow = Some(Flowing::new(flow));
+                    self.flow = Some(Flowing::new(*flow));
                     frame(Bytes::from_static(b"data: "))
                 }
                 Message::None => Poll::Ready(None),

@@ -183,7 +183,7 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         clock,
     };
     let both = || (Arc::clone(&asks), Arc::clone(&calls));
-    let streams = Streams::new(Arc::clone(&latches), Arc::clone(&links), both(), lists.clone(), clock);
+    let streams = Streams::new(at_the_door(), Arc::clone(&links), both(), lists.clone(), clock);
     let dispatch = Arc::new(Dispatch {
         door: door.clone(),
         catalogue: Arc::clone(&catalogue),

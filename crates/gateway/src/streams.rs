@@ -5,8 +5,9 @@
 
 use crate::{
     asks::{Asks, done, end_of},
-    call::Calls,
+    call::{Calls, Place},
     client::{Client, Waits},
+    door::Door,
     endpoint::At,
     fate::Fate,
     links::{Links, Unready},
@@ -53,6 +54,7 @@ use tokio::{
 /// Streams and subscriptions
 #[derive(Debug)]
 pub struct Streams {
+    door: Door,
     latches: Arc<Latches>,
     links: Arc<Links>,
     asks: Arc<Asks>,
@@ -61,6 +63,8 @@ pub struct Streams {
     clock: SteadyClock,
     /// How many stops there were
     stops: watch::Sender<u64>,
+    /// How many of them were of something that tasks rest on: an agent, a purpose, all
+    kills: watch::Sender<u64>,
     /// Dropped when a run is over; held only for a look-up
     runs: Mutex<HashMap<RunId, watch::Sender<()>>>,
     /// What sessions follow, by session and resource; held only for a look-up
@@ -87,6 +91,20 @@ struct Followed {
     _listening: Listening,
 }
 
+/// What a client listens to on the stream of one request
+struct Subscription {
+    /// The id of its request, as it was written
+    id: String,
+    outlet: Outlet,
+    honoured: ListenFilter,
+    followed: Vec<Followed>,
+    /// What happens to what is followed
+    news: mpsc::Receiver<News>,
+    /// Whether it is about lists too
+    lists: bool,
+    _place: Place,
+}
+
 /// Why a resource is not followed
 enum Unfollowed {
     Refused(Vec<Reason>),
@@ -111,14 +129,15 @@ impl Streams {
     /// No streams
     #[must_use]
     pub fn new(
-        latches: Arc<Latches>,
+        (door, latches): (Door, Arc<Latches>),
         links: Arc<Links>,
         (asks, calls): (Arc<Asks>, Arc<Calls>),
         lists: Lists,
         clock: SteadyClock,
     ) -> Arc<Self> {
-        let (stops, runs, followed) = (watch::Sender::new(0), Mutex::default(), Mutex::default());
-        Arc::new(Self { latches, links, asks, calls, lists, clock, stops, runs, followed })
+        let (stops, kills) = (watch::Sender::new(0), watch::Sender::new(0));
+        let (runs, followed) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { door, latches, links, asks, calls, lists, clock, stops, kills, runs, followed })
     }
 
     /// The stream of a session for what it did not ask for
@@ -130,15 +149,16 @@ impl Streams {
         let closed = outlet.clone();
         let telling = async move {
             let (mut changes, mut made) = (streams.lists.catalogue.changes(), streams.links.made());
-            let mut seen = streams.lists.seen(good.run, &at).await;
+            let mut seen = Box::pin(streams.lists.seen(good.run, &at)).await;
             let (sender, mut news) = mpsc::channel(NEWS_MAX);
             // Connectors are not begun with for this; those that are there are heard.
-            let (names, mut heard) = (streams.lists.names(good.run, &at).await, BTreeMap::new());
+            let (names, mut heard) = (Box::pin(streams.lists.names(good.run, &at)).await, BTreeMap::new());
             loop {
                 tokio::select! {
-                    _ = made.changed() => streams.hear(good.run, &names, can, &sender, &mut heard).await,
+                    // Boxed, as all that happens seldom: the stream would keep room for it else.
+                    _ = made.changed() => Box::pin(streams.hear(good.run, &names, can, &sender, &mut heard)).await,
                     Some(one) = news.recv() => {
-                        streams.relist(good.run, heard.keys(), can, &one).await;
+                        Box::pin(streams.relist(good.run, heard.keys(), can, &one)).await;
                         match one.what {
                             Notice::Tools | Notice::Prompts | Notice::Resources => {
                                 outlet.tell(changed(one.what, None)).await;
@@ -156,7 +176,7 @@ impl Streams {
                         None => return,
                     },
                     _ = changes.changed() => {
-                        for notice in streams.changed(good.run, &at, &mut seen).await {
+                        for notice in Box::pin(streams.changed(good.run, &at, &mut seen)).await {
                             outlet.tell(changed(notice, None)).await;
                         }
                     }
@@ -182,10 +202,11 @@ impl Streams {
         method: Method,
         message: &Message<'_>,
         id: &str,
+        place: Place,
     ) {
         match method {
             Method::Listen => match ListenFilter::read(message.params()) {
-                Ok(filter) => self.listen(client, at, filter).await,
+                Ok(filter) => self.listen(client, at, filter, place).await,
                 Err(wrong) => client.answer(|id| Last::ok(reply::error(Some(id), -32_602, wrong, None))).await,
             },
             _ => {
@@ -263,13 +284,13 @@ impl Streams {
     }
 
     /// A client follows lists and resources on the stream of this very request
-    async fn listen(self: &Arc<Self>, client: &Arc<Client>, at: &At, filter: ListenFilter) {
+    async fn listen(self: &Arc<Self>, client: &Arc<Client>, at: &At, filter: ListenFilter, place: Place) {
         let over = self.over(client.run, client.until);
         let hello = match self.lists.greet(client.run, at).await {
             Ok(hello) => hello,
             Err(reasons) => return client.answer(|id| Last::ok(reply::refused(id, &reasons))).await,
         };
-        let (sender, mut news) = mpsc::channel(NEWS_MAX);
+        let (sender, news) = mpsc::channel(NEWS_MAX);
         let mut followed = Vec::new();
         for uri in &filter.uris {
             // What may not be followed is not acknowledged (2026-07-28, Subscriptions).
@@ -285,21 +306,23 @@ impl Streams {
         };
         let Some(Waits { id, outlet, .. }) = client.take() else { return };
         outlet.tell(reply::acknowledged(&id, &honoured)).await;
-        let (lists, mut told) = mpsc::channel(NEWS_MAX);
-        let mut heard = BTreeMap::new();
-        let names = match filter.tools || filter.prompts || filter.resources {
-            true => self.lists.names(client.run, at).await,
-            false => Vec::new(),
-        };
+        let lists = filter.tools || filter.prompts || filter.resources;
+        let subscription = Subscription { id, outlet, honoured, followed, news, lists, _place: place };
+        let (streams, client, at) = (Arc::clone(self), Arc::clone(client), at.clone());
+        // In a task of its own: the request, and the room that its judgement took, are let go of.
+        tokio::spawn(async move { streams.attend(&client, &at, subscription, over).await });
+    }
+
+    /// Tells a client what it subscribed to, until it may not any more
+    async fn attend(&self, client: &Client, at: &At, subscription: Subscription, over: impl Future<Output = ()>) {
+        let Subscription { id, outlet, honoured, mut followed, mut news, lists, _place } = subscription;
         let (mut stops, mut changes) = (self.stops.subscribe(), self.lists.catalogue.changes());
         let mut rejudge = self.lists.catalogue.changes();
-        let mut seen = self.lists.seen(client.run, at).await;
         // However slowly the client reads, its stream ends with what it rests on.
         let telling = async {
-            for connector in &names {
-                let _ = self.links.prepare(client.run, connector, client.can).await;
-            }
-            self.hear(client.run, &names, client.can, &lists, &mut heard).await;
+            let (sender, mut told) = mpsc::channel(NEWS_MAX);
+            let heard = Box::pin(self.begin(client, at, lists, &sender)).await;
+            let mut seen = Box::pin(self.lists.seen(client.run, at)).await;
             loop {
                 tokio::select! {
                     Some(message) = news.recv() => {
@@ -308,13 +331,13 @@ impl Streams {
                         }
                     }
                     Some(one) = told.recv() => {
-                        self.relist(client.run, heard.keys(), client.can, &one).await;
+                        Box::pin(self.relist(client.run, heard.keys(), client.can, &one)).await;
                         if wants(&honoured, one.what) {
                             outlet.tell(changed(one.what, Some(&id))).await;
                         }
                     }
                     _ = changes.changed() => {
-                        for notice in self.changed(client.run, at, &mut seen).await {
+                        for notice in Box::pin(self.changed(client.run, at, &mut seen)).await {
                             if wants(&honoured, notice) {
                                 outlet.tell(changed(notice, Some(&id))).await;
                             }
@@ -322,8 +345,8 @@ impl Streams {
                     }
                     _ = async { tokio::select! { _ = stops.changed() => {}, _ = rejudge.changed() => {} } } => {
                         let mut left = Vec::new();
-                        for one in followed {
-                            if self.may(client.run, &one.connector, &one.uri).await.is_ok() {
+                        for one in std::mem::take(&mut followed) {
+                            if Box::pin(self.may(client.run, &one.connector, &one.uri)).await.is_ok() {
                                 left.push(one);
                             }
                         }
@@ -337,10 +360,29 @@ impl Streams {
             () = over => {}
             () = outlet.closed() => return,
         }
-        // The specification says both (2026-07-28, Subscriptions and Cancellation); a client that does not read hears neither.
+        // The specification says both (2026-07-28, Subscriptions and Cancellation); who does not read hears neither.
         let _heard: bool = outlet.try_tell(cancelled(&id));
         let ended = outlet.last(Last::ok(reply::subscription_over(&id)));
         let _ = tokio::time::timeout(Duration::from_secs(1), ended).await;
+    }
+
+    /// Hears from all connectors of an endpoint, which are begun with for it
+    async fn begin(
+        &self,
+        client: &Client,
+        at: &At,
+        lists: bool,
+        news: &mpsc::Sender<News>,
+    ) -> BTreeMap<Name, Listening> {
+        let mut heard = BTreeMap::new();
+        if lists {
+            let names = self.lists.names(client.run, at).await;
+            for connector in &names {
+                let _ = self.links.prepare(client.run, connector, client.can).await;
+            }
+            self.hear(client.run, &names, client.can, news, &mut heard).await;
+        }
+        heard
     }
 
     /// Hears from connectors that are there, and are not heard already, that their lists changed: that is discovery
@@ -455,24 +497,48 @@ impl Streams {
         self.followed().retain(|(_, id, _), _| *id != session.id);
     }
 
+    /// Something that tasks rest on was stopped: each stream looks whether its task still lives
+    pub fn look_at_lives(&self) {
+        self.kills.send_modify(|kills| *kills += 1);
+    }
+
     /// A run is over, and so are its streams
     pub fn cut(&self, run: RunId) {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
     }
 
-    /// Returns once the run is over, or the token; listens from now on, not from when it is first waited for
-    fn over(&self, run: RunId, until: Millis) -> impl Future<Output = ()> + Send + use<> {
+    /// Returns once the run is over, what it rests on, or the token; listens from now on, not from when it is first
+    /// waited for
+    fn over(self: &Arc<Self>, run: RunId, until: Millis) -> impl Future<Output = ()> + Send + use<> {
         let mut ended = {
             let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
             runs.entry(run).or_insert_with(|| watch::channel(()).0).subscribe()
         };
         let left = until.since(self.clock.now()).clamp(0, EXPIRY_MS_MAX).unsigned_abs();
+        let (streams, mut kills) = (Arc::clone(self), self.kills.subscribe());
         async move {
-            tokio::select! {
-                _ = ended.changed() => {}
-                () = tokio::time::sleep(Duration::from_millis(left)) => {}
+            let expiry = tokio::time::sleep(Duration::from_millis(left));
+            tokio::pin!(expiry);
+            // Asked for after it is listened for: what was stopped meanwhile is seen either here or there.
+            while Box::pin(streams.lives(run)).await {
+                tokio::select! {
+                    _ = ended.changed() => return,
+                    () = &mut expiry => return,
+                    _ = kills.changed() => {}
+                }
             }
+            streams.cut(run);
         }
+    }
+
+    /// Whether the task of a run may still do anything
+    async fn lives(&self, run: RunId) -> bool {
+        let now = self.clock.now();
+        let lives = self.door.ask(move |engine| {
+            let state = engine.state();
+            state.task_of(run).is_some_and(|task| state.life(task, now).is_empty())
+        });
+        lives.await.unwrap_or(false)
     }
 
     fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Following>> {
