@@ -4,6 +4,7 @@ use super::{
     agent::{Agent, LEGACY, MODERN},
     shop::House,
 };
+use crate::support::until;
 use serde_json::{Value, json};
 
 fn names(answer: &Value, list: &str, name: &str) -> Vec<String> {
@@ -160,11 +161,16 @@ fn item_53_a_listed_name_is_judged_when_it_is_used() {
 #[test]
 fn item_42_what_a_server_says_of_its_tools_permits_nothing() {
     let house = House::new(true);
-    let agent = Agent::modern(&house.serve.open("other"), "shop");
-    // It says that it only reads; the connector's file says that it writes, and that counts.
-    let call = house.place.run(&["--json", "connector", "show", "shop"]).good();
-    assert!(call.out.contains("write"), "{call:?}");
-    assert_eq!(agent.word("once", "v"), "-32602");
+    let purpose = house.place.read("policy/purposes/other.toml");
+    let reads = purpose.replace("standing = [\"read\", \"write\", \"execute\"]", "standing = [\"read\"]");
+    assert_ne!(purpose, reads);
+    house.place.write("policy/purposes/reads.toml", &reads);
+    house.place.run(&["policy", "apply"]).good();
+    // Its definition says that it only reads, the connector's file that it writes.
+    let listed = Agent::modern(&house.task, "shop").ask("tools/list", json!({}));
+    assert_eq!(listed["result"]["tools"][0]["annotations"]["readOnlyHint"], true, "{listed}");
+    let agent = Agent::legacy(&house.serve.open("reads"), "shop", json!({}));
+    assert_ne!(agent.word("act", "v"), "ok");
     house.nothing_came_through();
 }
 
@@ -177,15 +183,16 @@ fn discovery_is_recorded_apart_from_use() {
         agent.ask("prompts/list", json!({}));
     }
     agent.ask("resources/list", json!({}));
-    house.serve.stop(&house.task.id);
-    let record = house.place.record();
-    let looked: Vec<String> = record
-        .events("noted")
-        .filter_map(|(_, noted)| noted.get("looked"))
-        .map(|looked| format!("{} {} {}", looked["method"].as_str().unwrap(), looked["shown"], looked["hidden"]))
-        .collect();
-    assert_eq!(looked, ["tools/list 7 1", "prompts/list 1 1", "resources/list 1 1"], "once each");
-    assert!(record.calls().is_empty(), "nothing of it is a use");
+    let looked = || -> Vec<String> {
+        let record = house.place.record();
+        assert!(record.calls().is_empty(), "nothing of it is a use");
+        let looked = record.events("noted").filter_map(|(_, noted)| noted.get("looked"));
+        let text =
+            |looked: &Value| format!("{} {} {}", looked["method"].as_str().unwrap(), looked["shown"], looked["hidden"]);
+        looked.map(text).collect()
+    };
+    until("all of it is recorded", || looked().len() >= 3);
+    assert_eq!(looked(), ["tools/list 7 1", "prompts/list 1 1", "resources/list 1 1"], "once each");
     let told = house.place.run(&["audit", "tail", "-n", "1000"]).good();
     assert!(told.out.contains("looked at shop with prompts/list: shown 1, hidden 1"), "{}", told.out);
 }

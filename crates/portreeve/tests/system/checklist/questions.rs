@@ -145,19 +145,29 @@ fn item_53_a_question_that_the_purpose_does_not_allow_never_reaches_the_agent() 
     for modern_connector in [true, false] {
         let house = House::new(modern_connector);
         for modern_agent in [true, false] {
-            let what = format!("agent {modern_agent}, connector {modern_connector}");
-            let agent = Agent::asked(modern_agent, &house.task, "shop");
-            let messages = agent.talk("tools/call", json!({ "name": "pry", "arguments": { "value": what } })).rest();
-            assert_eq!(messages.len(), 1, "{what}: {messages:?}");
-            assert_ne!(messages[0]["result"]["resultType"], "input_required", "{what}");
-            if modern_connector {
-                assert_eq!(word(&messages[0]), "tool_outside_purpose", "{what}: {messages:?}");
-            } else {
-                assert_eq!(text(&messages[0]), "\"the server's own\" null nothing", "{what}: {messages:?}");
+            for pries in ["roots", "address"] {
+                let what = format!("agent {modern_agent}, connector {modern_connector}, {pries}");
+                let agent = Agent::asked(modern_agent, &house.task, "shop");
+                let params = json!({ "name": "pry", "arguments": { "value": pries } });
+                let messages = agent.talk("tools/call", params).rest();
+                assert_eq!(messages.len(), 1, "{what}: {messages:?}");
+                assert_ne!(messages[0]["result"]["resultType"], "input_required", "{what}");
+                match (modern_connector, pries) {
+                    (false, _) => assert_eq!(text(&messages[0]), "\"the server's own\" null nothing", "{what}"),
+                    // It was told that nobody has roots, and asked all the same.
+                    (true, "roots") => assert_eq!(word(&messages[0]), "outcome_unknown", "{what}: {messages:?}"),
+                    (true, _) => assert_eq!(word(&messages[0]), "argument_not_named", "{what}: {messages:?}"),
+                }
             }
         }
+        for received in house.shop.received() {
+            let told = received.json();
+            let meta = &told["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+            let told = if told["method"] == "initialize" { &told["params"]["capabilities"] } else { meta };
+            assert!(told.get("roots").is_none() && told.get("sampling").is_none(), "what may not be asked: {told}");
+        }
         house.serve.settled();
-        assert!(house.place.record().refusals().contains(&"tool_outside_purpose".to_owned()), "it is on the record");
+        assert!(house.place.record().refusals().contains(&"argument_not_named".to_owned()), "it is on the record");
     }
 }
 

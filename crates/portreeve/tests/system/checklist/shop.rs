@@ -124,14 +124,18 @@ pub(crate) fn connector(
     let upstream = Upstream::http(&tools, move |received, wire| {
         first(received, wire) || plays(name, modern, &open, received, wire)
     });
-    // It says more of one of them: its argument is mirrored in a header, and it only reads.
     let mut tools: Vec<Value> = TOOLS.into_iter().map(tool).collect();
-    tools[0] = json!({
-        "name": "act", "description": "Acts", "annotations": { "readOnlyHint": true },
-        "inputSchema": { "type": "object", "properties": { "value": { "type": "string", "x-mcp-header": "Value" } } }
-    });
+    tools[0] = act();
     upstream.offer(tools);
     upstream
+}
+
+/// A definition whose argument is mirrored in a header, and that says that it only reads
+pub(crate) fn act() -> Value {
+    json!({
+        "name": "act", "description": "Acts", "annotations": { "readOnlyHint": true },
+        "inputSchema": { "type": "object", "properties": { "value": { "type": "string", "x-mcp-header": "Value" } } }
+    })
 }
 
 fn plays(name: &str, modern: bool, open: &Open, received: &Received, wire: &mut Wire) -> bool {
@@ -196,10 +200,13 @@ fn plays(name: &str, modern: bool, open: &Open, received: &Received, wire: &mut 
     true
 }
 
-/// What the connector asks: the key, the method and its parameters
-fn question(tool: &str) -> Value {
-    match tool {
-        "pry" => json!({ "method": "roots/list", "params": {} }),
+/// What the connector asks: its method and its parameters
+fn question(received: &Received) -> Value {
+    match (received.tool.as_str(), received.value.as_str()) {
+        ("pry", "roots") => json!({ "method": "roots/list", "params": {} }),
+        ("pry", _) => json!({ "method": "elicitation/create", "params": {
+            "mode": "url", "message": "Go there", "elicitationId": "e", "url": "https://elsewhere.example/"
+        } }),
         _ => json!({ "method": "elicitation/create", "params": {
             "mode": "form", "message": "Who are you?",
             "requestedSchema": { "type": "object", "properties": { "name": { "type": "string" } } }
@@ -228,21 +235,21 @@ fn calls(modern: bool, open: &Open, received: &Received, wire: &mut Wire) -> boo
             wire.raw(event(&json!({ "jsonrpc": "2.0", "id": id, "result": result })).as_bytes());
             wire.close();
         }
-        tool @ ("ask" | "once" | "pry") if modern => {
+        "ask" | "once" | "pry" if modern => {
             if params["inputResponses"]["who"].is_object() {
                 let text = format!("{} {}", params["requestState"], params["inputResponses"]["who"]["content"]["name"]);
                 wire.answer(&json!({ "content": [{ "type": "text", "text": text }] }).to_string());
             } else {
-                let asks = json!({ "who": question(tool) });
+                let asks = json!({ "who": question(received) });
                 let state = json!("the server's own");
                 let result = json!({ "resultType": "input_required", "inputRequests": asks, "requestState": state });
                 wire.answer(&result.to_string());
             }
         }
-        tool @ ("ask" | "once" | "pry") => {
+        "ask" | "once" | "pry" => {
             wire.stream();
             open.push(received, wire);
-            let mut asks = question(tool);
+            let mut asks = question(received);
             asks["jsonrpc"] = json!("2.0");
             asks["id"] = json!("who");
             wire.raw(event(&asks).as_bytes());
@@ -272,6 +279,9 @@ pub(crate) fn allow(place: &Place, connectors: &[(&str, &Upstream)]) {
     let entries: String = connectors.iter().map(|(name, _)| allowed(name, connectors.len() > 1)).collect();
     for (name, upstream) in connectors {
         place.connector(name, upstream, "");
+        let (file, act) = (format!("policy/connectors/{name}.toml"), "[tools.act]\nclass = \"write\"\n");
+        let role = format!("{act}arguments = {{ value = \"selector\" }}\n");
+        place.write(&file, &place.read(&file).replace(act, &role));
     }
     place.write("policy/purposes/work.toml", &(PURPOSE.to_owned() + &entries));
     let act = connectors[0].0;

@@ -2,8 +2,9 @@
 
 use super::{
     agent::{Agent, Talk},
-    shop::House,
+    shop::{House, TOOLS, act},
 };
+use crate::support::upstream::tool;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
@@ -119,7 +120,7 @@ fn item_31_a_subscription_is_taken_down_with_its_token() {
     let talk = listening(&house, &Agent::modern(&task, "shop"));
     taken_down(&talk);
     // The task goes on.
-    assert_eq!(Agent::modern(&house.task, "shop").word("once", "v"), "ok");
+    assert_eq!(Agent::modern(&house.task, "shop").word("tell", "v"), "ok");
 }
 
 #[test]
@@ -130,8 +131,10 @@ fn item_30_and_39_an_agent_that_listens_is_told_when_its_list_changes() {
     let legacy = Agent::legacy(&house.task, "shop", json!({}));
     let stream = legacy.stream();
     while stream.line().is_some_and(|line| !line.is_empty()) {}
-    // A tool is gone from the purpose that new tasks have; of this one its own version counts, so a definition changes.
-    house.shop.offer(vec![crate::support::upstream::tool("act")]);
+    let mut tools: Vec<Value> = TOOLS.into_iter().map(tool).collect();
+    tools[1]["description"] = json!("Does it more slowly");
+    tools[0] = act();
+    house.shop.offer(tools);
     house.place.run(&["connector", "accept", "shop", "--yes"]).good();
     let told = modern.next().unwrap();
     assert_eq!(told["method"], "notifications/tools/list_changed", "{told}");
@@ -162,7 +165,8 @@ fn item_91_a_session_follows_resources_on_its_stream() {
         updated(&house, modern, "file:///shop/open/a");
         let told = stream.next().unwrap();
         assert_eq!(told["method"], "notifications/resources/updated", "{modern}: {told}");
-        assert_eq!(told["params"], json!({ "uri": "file:///shop/open/a" }), "{modern}: {told}");
+        assert_eq!(told["params"]["uri"], "file:///shop/open/a", "{modern}: {told}");
+        assert!(told["params"]["_meta"].get(SUBSCRIPTION).is_none(), "{modern}: {told}");
         // Another session hears nothing of it.
         let other = Agent::legacy(&house.task, "shop", json!({}));
         let silent = other.stream();
