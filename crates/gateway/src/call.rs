@@ -522,7 +522,7 @@ impl Calls {
                 return Sent { happened: Happened::Lost(why), legged: None };
             }
         };
-        waits.outlet.last(Last { message: Body::Flowing(first, passage), ..Last::ok(Bytes::new()) }).await;
+        waits.outlet.last(Last { message: Body::Flowing(first, Box::new(passage)), ..Last::ok(Bytes::new()) }).await;
         let happened = match ending.wait().await {
             Ok(flowed) => Happened::Answered {
                 ok: !flowed.failed,

@@ -53,9 +53,15 @@ pub struct Definition {
     validator: Result<Validator, String>,
     /// Arguments that a modern client repeats in headers
     pub mirrored: Vec<Mirrored>,
-    /// The definitions in a made one: prompts by name
+    made: Made,
+}
+
+/// What stands in a made definition
+#[derive(Debug, Default)]
+struct Made {
+    /// Prompts by name, each as it was written
     prompts: Vec<(String, String)>,
-    /// What a server says of itself, in a made one
+    /// What a server says of itself
     discovered: Discovered,
 }
 
@@ -161,13 +167,15 @@ impl View {
     /// What was accepted of what a connector says of itself
     #[must_use]
     pub fn discover(&self, connector: &Name) -> Option<&Discovered> {
-        Some(&self.made(connector, INSTRUCTIONS)?.discovered)
+        Some(&self.made(connector, INSTRUCTIONS)?.made.discovered)
     }
 
     /// The accepted prompts of a connector, each exactly as it wrote it, by name
     #[must_use]
     pub fn prompts(&self, connector: &Name) -> Vec<(String, String)> {
-        self.made(connector, Operation::GetPrompt.as_str()).map(|made| made.prompts.clone()).unwrap_or_default()
+        self.made(connector, Operation::GetPrompt.as_str())
+            .map(|definition| definition.made.prompts.clone())
+            .unwrap_or_default()
     }
 
     /// The digest of the accepted prompts of a connector
@@ -207,12 +215,12 @@ impl Definition {
         let raw = String::from_utf8(raw.to_vec()).ok()?;
         let validator = Described::read(raw.as_bytes()).and_then(|described| Validator::new(&described));
         let validator = validator.map_err(|refused| refused.to_string());
-        let (mirrored, prompts, discovered) = parts(&raw).unwrap_or_default();
-        Some(Self { digest: pin.accepted, blob: pin.blob, raw, validator, mirrored, prompts, discovered })
+        let (mirrored, made) = parts(&raw).unwrap_or_default();
+        Some(Self { digest: pin.accepted, blob: pin.blob, raw, validator, mirrored, made })
     }
 }
 
-fn parts(raw: &str) -> Option<(Vec<Mirrored>, Vec<(String, String)>, Discovered)> {
+fn parts(raw: &str) -> Option<(Vec<Mirrored>, Made)> {
     let json = scan_distinct(raw.as_bytes(), &Limits::DEFAULT).ok()?;
     let mirrored = json.get("inputSchema").and_then(|schema| mirrored(schema).ok()).unwrap_or_default();
     let prompts = json.get("prompts").and_then(Json::as_object).unwrap_or_default().iter();
@@ -221,5 +229,5 @@ fn parts(raw: &str) -> Option<(Vec<Mirrored>, Vec<(String, String)>, Discovered)
         instructions: json.get("description").and_then(Json::as_str).unwrap_or_default().to_owned(),
         tasks: json.get("extensions").is_some_and(|extensions| extensions.get(TASKS).is_some()),
     };
-    Some((mirrored, prompts, discovered))
+    Some((mirrored, Made { prompts, discovered }))
 }

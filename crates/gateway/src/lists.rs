@@ -172,7 +172,7 @@ impl Lists {
                 }
                 listed(id, method, client.version, &entries, None)
             }
-            _ => return self.from_connectors(client, at, method, id, cursor, &connectors).await,
+            _ => return self.asked_for(client, at, method, id, cursor, &connectors).await,
         };
         Last::ok(answer)
     }
@@ -241,7 +241,7 @@ impl Lists {
     }
 
     /// A page of one connector's resources or templates
-    async fn from_connectors(
+    async fn asked_for(
         &self,
         client: &Client,
         at: &At,
@@ -395,7 +395,8 @@ fn listed(id: &str, method: Method, to: Version, entries: &[String], next: Optio
         _ => "resourceTemplates",
     };
     let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
-    reply::list(id, to.era(), key, &entries, next, TTL_MS_MAX)
+    // What a task may see can change with the policy at any moment.
+    reply::list(id, to.era(), key, &entries, next, 0)
 }
 
 fn arguments(uri: &str) -> BTreeMap<String, Value> {

@@ -66,7 +66,7 @@ pub enum Message {
     /// As a whole
     Whole(Bytes),
     /// While it arrives, after the part that has; a broken one breaks the connection
-    Flowing(Bytes, Passage),
+    Flowing(Bytes, Box<Passage>),
 }
 
 impl Last {
@@ -210,14 +210,17 @@ fn events(outs: mpsc::Receiver<Out>, first: Option<Bytes>) -> Reply {
 }
 
 /// A long message while it arrives: the piece that is waited for, with what it is read from
-struct Flowing(Pin<Box<dyn Future<Output = (Passage, Option<Result<Bytes, String>>)> + Send>>);
+struct Flowing(Pin<Box<dyn Future<Output = Piece> + Send>>);
+
+/// A piece of a long message, and where the next one comes from
+type Piece = (Box<Passage>, Option<Result<Bytes, String>>);
 
 impl Flowing {
-    fn new(first: Bytes, passage: Passage) -> Self {
+    fn new(first: Bytes, passage: Box<Passage>) -> Self {
         Self(Box::pin(async move { (passage, Some(Ok(first))) }))
     }
 
-    fn after(mut passage: Passage) -> Self {
+    fn after(mut passage: Box<Passage>) -> Self {
         Self(Box::pin(async move {
             let piece = passage.next().await;
             (passage, piece)

@@ -42,6 +42,9 @@ pub struct Reading<'r> {
     pub client: &'r Arc<Client>,
 }
 
+/// What a client brought back, and its answers by key
+pub type Back = (Brought, BTreeMap<String, String>);
+
 /// What a client wants to use
 #[derive(Debug)]
 pub struct Using<'m> {
@@ -62,7 +65,7 @@ pub struct Using<'m> {
     /// What it was called by, for the protocol's own error
     pub called: String,
     /// What the client brought back from an earlier leg, and its answers by key
-    pub brought: Option<(Brought, BTreeMap<String, String>)>,
+    pub brought: Option<Back>,
     /// The parent of our span, as it was written
     pub trace: Option<String>,
 }
@@ -243,11 +246,7 @@ fn arguments(
 }
 
 /// What a client brings back, if it does: only what was put to it for this very call
-fn brought(
-    dispatch: &Dispatch,
-    bound: &Bound,
-    used: &Use<'_, '_>,
-) -> Result<Option<(Brought, BTreeMap<String, String>)>, &'static str> {
+fn brought(dispatch: &Dispatch, bound: &Bound, used: &Use<'_, '_>) -> Result<Option<Back>, &'static str> {
     // Answers that do not say what they answer are left out, and whoever asked asks again.
     let Some(state) = used.state else { return Ok(None) };
     let brought = dispatch.asks.open(state).ok_or("this requestState was not given out here, or was changed")?;

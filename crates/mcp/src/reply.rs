@@ -71,7 +71,11 @@ pub fn result_text(id: &str, result: &str) -> Vec<u8> {
 pub fn list(id: &str, era: Era, key: &str, items: &[&str], next: Option<&str>, ttl_ms: u64) -> Vec<u8> {
     let next = next.map_or_else(String::new, |next| format!(",\"nextCursor\":{}", crate::edit::quoted(next)));
     let modern = match era {
-        Era::Modern => format!(",\"resultType\":\"complete\",\"ttlMs\":{ttl_ms},\"cacheScope\":\"private\""),
+        Era::Modern => format!(
+            ",\"resultType\":\"complete\",\"ttlMs\":{ttl_ms},\"cacheScope\":\"private\",\"_meta\":\
+             {{\"{META_SERVER}\":{}}}",
+            client_info()
+        ),
         Era::Legacy => String::new(),
     };
     result_text(id, &format!("{{\"{key}\":[{}]{next}{modern}}}", items.join(",")))

@@ -10,12 +10,16 @@ import { createInterface } from "node:readline";
 const load = createRequire(join(resolve(process.env.PORTREEVE_INTEROP), "node", "package.json"));
 const { Client, StreamableHTTPClientTransport } = load("@modelcontextprotocol/client");
 
+// The suite ends us after half a minute, but not what it started us in.
+setTimeout(() => process.exit(1), 25_000).unref();
+
 /** Tells the test the server's URL, and gets the gateway's and a token. */
 async function open(server) {
   const door = connect(Number(process.env.PORTREEVE_DOOR), "127.0.0.1");
   door.write(server + "\n");
   const [line] = await once(createInterface({ input: door }), "line");
-  door.destroy();
+  // It stays open as long as we live: the test serves us until then.
+  door.unref();
   return JSON.parse(line);
 }
 

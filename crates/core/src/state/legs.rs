@@ -50,6 +50,7 @@ pub struct Pending {
 }
 
 /// Calls of one task that may be answered and not finished; beyond that the oldest is forgotten, and cannot go on
+/// or be looked at; those that are over first
 pub const PENDING_MAX: usize = 64;
 
 impl State {
@@ -90,7 +91,8 @@ impl State {
         }
     }
 
-    /// A call is over, and so cannot go on, though it can be looked at: also not where a leg that goes on with it turns out not to have been sent
+    /// A call is over, and so cannot go on, though it can be looked at: also not where a leg that goes on with it turns
+    /// out not to have been sent
     fn finish(&mut self, task: TaskId, of: EffectId) {
         let pending = self.tasks.get_mut(&task).and_then(|task| task.pending.iter_mut().find(|one| one.effect == of));
         if let Some(pending) = pending {
@@ -110,7 +112,9 @@ impl State {
     fn put_pending(&mut self, task: TaskId, pending: Pending) {
         let Some(task) = self.tasks.get_mut(&task) else { return };
         if task.pending.len() >= PENDING_MAX {
-            task.pending.remove(0);
+            // What can only be looked at makes room for what can go on.
+            let least = task.pending.iter().position(|pending| pending.over).unwrap_or_default();
+            task.pending.remove(least);
         }
         task.pending.push(pending);
     }

@@ -74,7 +74,8 @@ fn list(policy: &Path, as_json: bool) -> Result<u8, Failure> {
     let rows: Vec<Vec<String>> = connectors
         .iter()
         .map(|(name, connector)| {
-            vec![name.to_string(), connector.tools.len().to_string(), output::plain(&connector.reach.to_string())]
+            let tools = connector.tools.keys().filter(|name| name.is_tool()).count();
+            vec![name.to_string(), tools.to_string(), output::plain(&connector.reach.to_string())]
         })
         .collect();
     output::table(&["CONNECTOR", "TOOLS", "REACHED BY"], &rows);

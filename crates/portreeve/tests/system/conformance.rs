@@ -18,7 +18,6 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    sync::mpsc,
     thread,
 };
 use suite::Findings;
@@ -38,7 +37,7 @@ fn ready(test: &str) -> Option<PathBuf> {
     interop(test, &needs)
 }
 
-/// What is known and explained of this run: `RUN SCENARIO STATUS CHECK: REASON`, one line each
+/// What is known and explained of this run: `RUN SCENARIO [STATUS CHECK]: REASON`, one line each
 fn baseline(run: &str) -> BTreeSet<String> {
     let text = fs::read_to_string(BASELINE).unwrap();
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -62,18 +61,18 @@ fn through(interop: &Path, requirements: &str, era: &str) -> Findings {
     let shim = Shim::start(serve.address, &task.token);
     let url = format!("http://{}/mcp/fix", shim.address);
     let found = suite::run(interop, &place, &["server", "--url", &url, "--requirements", requirements], &[]);
-    if let Some(kept) = std::env::var_os("PORTREEVE_KEEP") {
-        keep(&place, &Path::new(&kept).join(format!("{requirements}-{era}")));
-    }
+    keep(&place, &format!("{requirements}-{era}"));
     found
 }
 
-/// Keeps the suite's results and our log for somebody who looks for a mistake
-fn keep(place: &Place, to: &Path) {
-    drop(fs::remove_dir_all(to));
-    fs::create_dir_all(to).unwrap();
+/// Keeps the suite's results and our log for somebody who looks for a mistake, below `PORTREEVE_KEEP`
+fn keep(place: &Place, name: &str) {
+    let Some(kept) = std::env::var_os("PORTREEVE_KEEP") else { return };
+    let to = Path::new(&kept).join(name);
+    drop(fs::remove_dir_all(&to));
+    fs::create_dir_all(&to).unwrap();
     for name in ["results", "serve.log", "suite.log"] {
-        drop(std::process::Command::new("cp").arg("-r").arg(place.path().join(name)).arg(to).status());
+        drop(std::process::Command::new("cp").arg("-r").arg(place.path().join(name)).arg(&to).status());
     }
 }
 
@@ -81,8 +80,11 @@ fn keep(place: &Place, to: &Path) {
 fn compare(run: &str, found: &Findings, known: &BTreeSet<String>) -> Vec<String> {
     let baseline = baseline(run);
     let found = found.lines();
-    let new = found.iter().filter(|line| !known.contains(*line) && !baseline.contains(*line));
-    let stale = baseline.iter().filter(|line| !found.contains(*line));
+    // A line may explain a whole scenario.
+    let explains = |known: &String, line: &String| line == known || line.starts_with(&format!("{known} "));
+    let is_known = |line: &String| known.contains(line) || baseline.iter().any(|known| explains(known, line));
+    let new = found.iter().filter(|line| !is_known(line));
+    let stale = baseline.iter().filter(|known| !found.iter().any(|line| explains(known, line)));
     new.map(|line| format!("{run} {line}"))
         .chain(stale.map(|line| format!("in the baseline, but passes: {run} {line}")))
         .collect()
@@ -158,6 +160,7 @@ fn portreeve_passes_the_suite_as_a_client() {
             let mut all = Findings::default();
             for scenario in scenarios {
                 let found = as_client(&interop, client, version, scenario);
+                println!("{run} {scenario}: {found}");
                 assert_eq!(found.0.len(), 1, "{run} {scenario}: {found:?}");
                 all.0.extend(found.0);
             }
@@ -181,34 +184,29 @@ fn as_client(interop: &Path, client: &str, version: &str, scenario: &str) -> Fin
     ];
     let arguments = ["client", "--command", &driver, "--scenario", scenario, "--spec-version", version];
     thread::scope(|scope| {
-        let (over, opened) = mpsc::channel::<()>();
         let place = &place;
-        let opening = scope.spawn(move || {
-            let (stream, _) = door.accept().unwrap();
-            let mut url = String::new();
-            BufReader::new(&stream).read_line(&mut url).unwrap();
-            if url.is_empty() {
-                return;
-            }
-            let serve = place.serve(&[]);
-            let task = fixture::open(place, &serve, "fix", url.trim());
-            let way = json!({ "url": format!("http://{}/mcp/fix", serve.address), "token": task.token });
-            writeln!(&stream, "{way}").unwrap();
-            // Portreeve serves until the suite is done.
-            let _ = opened.recv();
-        });
+        let opening = scope.spawn(move || open_a_way(place, &door));
         let mut found = suite::run(interop, place, &arguments, &environment);
-        drop(over);
         // Nobody may have come.
         drop(TcpStream::connect(("127.0.0.1", port.parse::<u16>().unwrap())));
         if opening.join().is_err() {
             found.0.entry(scenario.to_owned()).or_default().insert("failure the-way-opens".to_owned());
         }
-        if let Some(kept) = std::env::var_os("PORTREEVE_KEEP") {
-            keep(place, &Path::new(&kept).join(format!("as-client-{client}-{version}-{scenario}")));
-        }
+        keep(place, &format!("as-client-{client}-{version}-{scenario}"));
         found
     })
+}
+
+/// Portreeve in front of the server that the client at the door names, until that client leaves
+fn open_a_way(place: &Place, door: &TcpListener) {
+    let (stream, _) = door.accept().unwrap();
+    let mut lines = BufReader::new(&stream).lines();
+    let Some(Ok(url)) = lines.next() else { return };
+    let serve = place.serve(&[]);
+    let task = fixture::open(place, &serve, "fix", &url);
+    let way = json!({ "url": format!("http://{}/mcp/fix", serve.address), "token": task.token });
+    writeln!(&stream, "{way}").unwrap();
+    drop(lines.next());
 }
 
 /// The table stands in the documentation as it is now

@@ -148,7 +148,10 @@ impl Oracle {
         }
         let over = |other: &&Effect| match &other.kind {
             Kind::Call { continues: Some(used), .. } => used == of && other.counts(),
-            Kind::Poll { of: used, .. } => used == of && other.settled.as_ref().is_some_and(|end| end.end == "done"),
+            // What is over can be looked at once more, and does not go on.
+            Kind::Poll { of: used, .. } => {
+                uses_up && used == of && other.settled.as_ref().is_some_and(|end| end.end == "done")
+            }
             _ => false,
         };
         if self.effects.values().any(|other| over(&other)) {
@@ -278,13 +281,15 @@ impl Oracle {
                 return if named { Ok(BTreeSet::new()) } else { Err(outside()) };
             }
         };
-        if version.forbidden.contains(&(spec.name, tool.as_str())) {
+        // What a rule says of arguments was asked when the call was made; its poll has none.
+        let poll = matches!(effect.kind, Kind::Poll { .. });
+        if !poll && version.forbidden.contains(&(spec.name, tool.as_str())) {
             return Err(Refuses::For("a rule forbids it".to_owned()));
         }
         if TOOLS.iter().any(|(known, class)| known == tool && *class == Class::Escalate) {
             return Err(Refuses::For("its class is not open".to_owned()));
         }
-        if matches!(effect.kind, Kind::Poll { .. }) {
+        if poll {
             let named = spec.steps.iter().any(|step| step.tool == tool);
             let outside = || Refuses::Outside(BTreeSet::new(), "no step names the tool".to_owned());
             let steps = paid.iter().filter_map(|leg| leg.charged.get(id)).flatten().cloned().collect();

@@ -5,9 +5,10 @@ use portreeve_core::{
     engine::Reply,
     event::{Event, What, decode},
     log::{Head, Log as _},
-    names::{EffectId, TaskId},
+    names::{EffectId, RunId, TaskId},
     policy::{Bundle, Entry},
     reason::Word,
+    request::{Clock, Looked, Request},
     state::PENDING_MAX,
 };
 use std::sync::Arc;
@@ -133,7 +134,8 @@ fn a_poll_uses_nothing_up_and_its_end_is_the_end_of_the_call() {
     for poll in [0, 2, 4] {
         assert!(permits(&replies[poll].1), "{poll}: {replies:?}");
     }
-    assert_eq!(words(&replies[6].1), [Word::ContinuationUnknown]);
+    // What came of it can be asked for again.
+    assert!(permits(&replies[6].1), "{replies:?}");
     assert!(words(&replies[7].1).contains(&Word::ContinuationUnknown));
     assert_eq!(used(&door), (1, 1, true));
 }
@@ -188,4 +190,23 @@ fn the_record_says_what_a_leg_goes_on_with() {
     }
     let [one, two, three] = [1, 2, 3].map(EffectId);
     assert_eq!(legs, [(one, None, true), (two, Some(one), false), (three, Some(two), false)]);
+}
+
+#[test]
+fn what_a_run_is_shown_is_recorded_once_until_it_is_something_else() {
+    let mut door = asked();
+    let before = door.engine.state().head().n;
+    let mut look = |method: &str, shown: u32| {
+        let looked =
+            Looked { run: RunId(1), connector: "shop".parse().unwrap(), method: method.to_owned(), shown, hidden: 1 };
+        door.now += 1;
+        let replies = door.engine.turn(vec![Request::Looked(looked)], Clock::at(door.now), [7; 32]);
+        assert!(matches!(replies[0], Reply::Recorded));
+        door.engine.state().head().n - before
+    };
+    assert_eq!(
+        [look("tools/list", 2), look("tools/list", 2), look("tools/list", 3), look("tools/list", 3)],
+        [1, 1, 2, 2]
+    );
+    assert_eq!([look("prompts/list", 3), look("tools/list", 3)], [3, 3]);
 }

@@ -163,6 +163,17 @@ fn is_no_era(status: StatusCode) -> bool {
 
 /// What a connector says to the modern era; nothing if it is of the other one
 async fn discover(http: &Arc<Http>, can: Can) -> Result<Option<Hello>, Unready> {
+    let first = probe(http, can).await?;
+    let same = |version: &String| version == Version::LATEST.as_str();
+    match first {
+        // It refuses the version that it names: the specification wants that tried, and once is enough.
+        Ok(Discovered::Versions(versions)) if versions.iter().any(same) => understood(probe(http, can).await?),
+        first => understood(first),
+    }
+}
+
+/// Asks a connector for what it is of the modern era; silence is the other one
+async fn probe(http: &Arc<Http>, can: Can) -> Result<Result<Discovered, client::Answer>, Unready> {
     let session = Arc::new(Session { id: None, version: Some(Version::LATEST) });
     let (room, gate) = (Room::new(Version::LATEST, can), Gate::new(None, http.clock()));
     let hearing = Hearing { http, session: &session, room: &room, id: PROBE_ID, whole: true };
@@ -171,13 +182,13 @@ async fn discover(http: &Arc<Http>, can: Can) -> Result<Option<Hello>, Unready> 
         Ok(Ok(posted)) => posted,
         Ok(Err(Trouble::Identity(mismatch))) => return Err(Unready::Identity(mismatch)),
         Ok(Err(Trouble::Other(why))) => return Err(not_heard(why)),
-        Err(_) => return Ok(None),
+        Err(_) => return Ok(Ok(Discovered::Legacy)),
     };
     if is_no_era(posted.status) {
         return Err(Unready::Status(posted.status));
     }
     let answer = posted.heard.whole().map_err(not_heard)?;
-    understood(client::read_discover(&answer, &limits()))
+    Ok(client::read_discover(&answer, &limits()))
 }
 
 fn understood(discovered: Result<Discovered, client::Answer>) -> Result<Option<Hello>, Unready> {

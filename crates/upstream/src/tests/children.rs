@@ -245,7 +245,7 @@ async fn listens<T>(
     script: impl Future<Output = T>,
 ) -> (crate::link::Listening, mpsc::Receiver<News>, T) {
     let (sender, news) = mpsc::channel(4);
-    let (listening, told) = tokio::join!(link.listen(filter, pass(), sender), script);
+    let (listening, told) = tokio::join!(link.listen(filter, Some(pass()), sender), script);
     (listening.unwrap(), news, told)
 }
 

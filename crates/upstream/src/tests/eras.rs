@@ -123,6 +123,22 @@ async fn item_11_a_modern_server_says_which_versions_it_speaks() {
     let (ready, ()) = open(&http, Can::NONE, script).await;
     assert!(matches!(&ready, Err(Unready::Answer(_))), "{ready:?}");
     assert_eq!(server.rest(), Vec::<String>::new());
+    // The very one that it was asked in: it is asked once more.
+    for again in [true, false] {
+        let (mut server, http) = Server::new().await;
+        let data = || json!({ "supported": ["2026-07-28"], "requested": "2026-07-28" });
+        let script = async {
+            server.next("POST", "server/discover").await.error(400, -32022, data());
+            if again {
+                server.next("POST", "server/discover").await.error(400, -32022, data());
+            } else {
+                server.open_modern(json!([])).await;
+            }
+        };
+        let (ready, ()) = open(&http, Can::NONE, script).await;
+        assert_eq!(ready.is_err(), again, "{ready:?}");
+        assert_eq!(server.rest(), Vec::<String>::new());
+    }
     // An older one as well: it may be asked to initialize.
     let (mut server, http) = Server::new().await;
     let script = async {

@@ -31,7 +31,7 @@ async fn listen<T>(
     script: impl Future<Output = T>,
 ) -> (Result<Listening, Failure>, mpsc::Receiver<News>, T) {
     let (sender, news) = mpsc::channel(16);
-    let both = async { tokio::join!(link.listen(filter, pass(), sender), script) };
+    let both = async { tokio::join!(link.listen(filter, Some(pass()), sender), script) };
     let (listening, told) = tokio::time::timeout(PATIENCE, both).await.unwrap();
     (listening, news, told)
 }
@@ -115,12 +115,12 @@ async fn item_53_listening_passes_the_latches_and_holds_none_of_them_open() {
         events.event(tagged(&id, "notifications/subscriptions/acknowledged", filter)).await;
         events
     };
-    let (listening, _events) = tokio::join!(link.listen(filter(&[]), open, sender.clone()), script);
+    let (listening, _events) = tokio::join!(link.listen(filter(&[]), Some(open), sender.clone()), script);
     let _listening = listening.unwrap();
     let late = Pass::resting_on(&latches, &[Node::Tenant]);
     let closing = latches.close(&Node::Tenant);
     assert_eq!(closing.under_way(), 0, "what was sent has left, however long the stream stays open");
-    let refused = link.listen(filter(&[]), late, sender).await;
+    let refused = link.listen(filter(&[]), Some(late), sender).await;
     assert!(matches!(refused, Err(Failure::NotSent(_))), "{refused:?}");
     assert_eq!(server.rest(), Vec::<String>::new());
 }
@@ -266,7 +266,7 @@ async fn item_53_each_resource_passes_the_latches_and_the_first_one_counts_as_se
         first.result(json!({}));
         server.next("POST", "resources/unsubscribe").await.result(json!({}));
     };
-    let (listening, ()) = tokio::join!(link.listen(filter(&["a", "b"]), pass, sender), script);
+    let (listening, ()) = tokio::join!(link.listen(filter(&["a", "b"]), Some(pass), sender), script);
     assert!(matches!(&listening, Err(Failure::Lost(_))), "a part of it left: {listening:?}");
     assert!(!withdrawal.withdraw(), "something left");
     assert!(!server.rest().iter().any(|got| got.starts_with("POST")));
