@@ -117,6 +117,9 @@ fn item_44_and_47_what_is_hidden_is_what_is_unknown() {
                 assert_eq!(hidden.0.1.replace(hidden.1, "X"), unknown.0.1.replace(unknown.1, "X"), "{method}");
             };
             same("tools/call", "name", "hidden", "nothing", -32602);
+            same("prompts/get", "name", "secret", "nothing", -31001);
+            let (closed, nothing) = ("file:///shop/closed/a", "file:///shop/nothing");
+            same("resources/read", "uri", closed, nothing, -31001);
             // What nobody named in the purpose is no prompt and no resource of this task.
             let other = house.serve.open("other");
             let agent = Agent { task: other, session: None, modern: agent.modern, ..agent.clone() };
