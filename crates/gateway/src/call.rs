@@ -568,6 +568,14 @@ impl Calls {
         let _ = tokio::time::timeout(within, none_left).await;
     }
 
+    /// Has an effect that is no call of a tool end early, as soon as what it rests on does
+    #[must_use]
+    pub fn watch(self: &Arc<Self>, effect: EffectId) -> Watched {
+        let (cancel, cancelled) = watch::channel(None);
+        self.under_way().cancels.insert(effect, cancel);
+        Watched { calls: Arc::clone(self), effect, cancelled }
+    }
+
     fn enter(self: &Arc<Self>, using: &Using<'_>, place: Place) -> Entered {
         let (cancel, cancelled) = watch::channel(None);
         let effect = using.call.effect;
@@ -631,10 +639,7 @@ impl Entered {
     /// Returns once the call is not waited for any more, and says why
     async fn cancelled(&mut self, client: &Client) -> String {
         tokio::select! {
-            why = self.cancelled.wait_for(Option::is_some) => match why {
-                Ok(why) => why.clone().unwrap_or_default(),
-                Err(_) => "Portreeve is ending".to_owned(),
-            },
+            cancelled = self.cancelled.wait_for(Option::is_some) => why(cancelled.ok().as_deref()),
             () = client.gone() => "the client hung up".to_owned(),
         }
     }
@@ -651,6 +656,32 @@ impl Drop for Entered {
         self.calls.asks.over(self.effect);
         self.calls.left.notify_waiters();
     }
+}
+
+/// An effect that is waited for; leaving is dropping this
+#[derive(Debug)]
+pub struct Watched {
+    calls: Arc<Calls>,
+    effect: EffectId,
+    cancelled: watch::Receiver<Option<String>>,
+}
+
+impl Watched {
+    /// Returns once it is not to be waited for any more, and says why
+    pub async fn cancelled(&mut self) -> String {
+        why(self.cancelled.wait_for(Option::is_some).await.ok().as_deref())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.calls.under_way().cancels.remove(&self.effect);
+        self.calls.left.notify_waiters();
+    }
+}
+
+fn why(cancelled: Option<&Option<String>>) -> String {
+    cancelled.and_then(Clone::clone).unwrap_or_else(|| "Portreeve is ending".to_owned())
 }
 
 /// A request of a run that is in the house; leaving is dropping this

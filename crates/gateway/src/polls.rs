@@ -5,6 +5,7 @@
 
 use crate::{
     asks::{Asks, Bound, Put},
+    call::Calls,
     client::Client,
     door::Door,
     endpoint::At,
@@ -53,6 +54,7 @@ pub struct Polls {
     latches: Arc<Latches>,
     links: Arc<Links>,
     asks: Arc<Asks>,
+    calls: Arc<Calls>,
     sealer: Arc<Sealer>,
     /// What the connectors of running tasks asked; held only for a look-up
     questions: Mutex<HashMap<EffectId, BTreeMap<String, Put>>>,
@@ -84,8 +86,13 @@ impl Handle {
 impl Polls {
     /// Nothing is followed yet
     #[must_use]
-    pub fn new((door, latches): (Door, Arc<Latches>), links: Arc<Links>, asks: Arc<Asks>, sealer: Arc<Sealer>) -> Self {
-        Self { door, latches, links, asks, sealer, questions: Mutex::default() }
+    pub fn new(
+        (door, latches): (Door, Arc<Latches>),
+        links: Arc<Links>,
+        (asks, calls): (Arc<Asks>, Arc<Calls>),
+        sealer: Arc<Sealer>,
+    ) -> Self {
+        Self { door, latches, links, asks, calls, sealer, questions: Mutex::default() }
     }
 
     /// The handle that a client holds, if it is its own
@@ -189,7 +196,15 @@ impl Polls {
         };
         let (events, hears) = mpsc::channel(1);
         drop(hears);
-        let outcome = link.send(sending, self.latches.pass(permit), WITHIN, events).await;
+        let pass = self.latches.pass(permit);
+        let (withdrawal, mut watched) = (pass.withdrawal(), self.calls.watch(effect));
+        let outcome = tokio::select! {
+            biased;
+            outcome = link.send(sending, pass, WITHIN, events) => outcome,
+            why = watched.cancelled() => {
+                if withdrawal.withdraw() { Err(Failure::NotSent(why)) } else { Err(Failure::Lost(why)) }
+            }
+        };
         let settle = |end| self.door.later(Request::Settle(Settle::new(effect, end)));
         let called = match outcome {
             Ok(Called::Whole(called)) => called,

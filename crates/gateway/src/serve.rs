@@ -181,13 +181,14 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         sealer: Arc::clone(&sealer),
         clock,
     };
-    let streams = Streams::new(at_the_door(), Arc::clone(&links), Arc::clone(&asks), lists.clone(), clock);
+    let both = || (Arc::clone(&asks), Arc::clone(&calls));
+    let streams = Streams::new(at_the_door(), Arc::clone(&links), both(), lists.clone(), clock);
     let dispatch = Arc::new(Dispatch {
         door: door.clone(),
         catalogue: Arc::clone(&catalogue),
         calls: Arc::clone(&calls),
-        polls: Polls::new(at_the_door(), Arc::clone(&links), Arc::clone(&asks), sealer),
-        asks,
+        polls: Polls::new(at_the_door(), Arc::clone(&links), both(), sealer),
+        asks: Arc::clone(&asks),
         sessions: Arc::clone(&sessions),
         lists,
         streams: Arc::clone(&streams),

@@ -5,6 +5,7 @@
 
 use crate::{
     asks::Asks,
+    call::Calls,
     client::{Client, Waits},
     door::Door,
     endpoint::At,
@@ -59,6 +60,7 @@ pub struct Streams {
     latches: Arc<Latches>,
     links: Arc<Links>,
     asks: Arc<Asks>,
+    calls: Arc<Calls>,
     lists: Lists,
     clock: SteadyClock,
     /// How many stops there were
@@ -112,12 +114,12 @@ impl Streams {
     pub fn new(
         (door, latches): (Door, Arc<Latches>),
         links: Arc<Links>,
-        asks: Arc<Asks>,
+        (asks, calls): (Arc<Asks>, Arc<Calls>),
         lists: Lists,
         clock: SteadyClock,
     ) -> Arc<Self> {
         let (stops, runs, followed) = (watch::Sender::new(0), Mutex::default(), Mutex::default());
-        Arc::new(Self { door, latches, links, asks, lists, clock, stops, runs, followed })
+        Arc::new(Self { door, latches, links, asks, calls, lists, clock, stops, runs, followed })
     }
 
     /// The stream of a session for what it did not ask for
@@ -371,7 +373,16 @@ impl Streams {
         let (permit, leaving) = admitted.map_err(Unfollowed::Refused)?;
         let effect = leaving.effect();
         let filter = ListenFilter { uris: vec![uri.to_owned()], ..ListenFilter::default() };
-        match link.listen(filter, Some(self.latches.pass(permit)), news).await {
+        let pass = self.latches.pass(permit);
+        let (withdrawal, mut watched) = (pass.withdrawal(), self.calls.watch(effect));
+        let listening = tokio::select! {
+            biased;
+            listening = link.listen(filter, Some(pass), news) => listening,
+            why = watched.cancelled() => {
+                if withdrawal.withdraw() { Err(Failure::NotSent(why)) } else { Err(Failure::Lost(why)) }
+            }
+        };
+        match listening {
             Ok(listening) => {
                 self.asks.settle(leaving, Ok(()));
                 Ok(Followed { connector, uri: uri.to_owned(), _listening: listening })

@@ -143,17 +143,15 @@ fn the_server_everything() {
         { "name": "trigger-long-running-operation", "arguments": { "duration": 1, "steps": 2 }, "progress": true },
         { "resources": true },
         { "prompts": true },
-        { "prompt": "args-prompt", "arguments": { "city": "Kiel" } },
-        { "name": "trigger-sampling-request", "arguments": { "prompt": "hello", "maxTokens": 10 } }
+        { "prompt": "args-prompt", "arguments": { "city": "Kiel" } }
     ]);
     let program = interop.join(program).display().to_string();
     for lines in used(&interop, &Place::new(), &["node", &program, "stdio"], &steps) {
         assert_eq!(text(&lines, 0), "Echo: hello");
-        assert_eq!(lines[3]["progress"].as_array().map(Vec::len), Some(2), "{lines:?}");
+        assert!(lines[3]["progress"].as_array().is_some_and(|told| told.len() >= 2), "{lines:?}");
         assert!(!lines[4]["resources"].as_array().unwrap().is_empty(), "{lines:?}");
         assert!(lines[5]["prompts"].as_array().unwrap().contains(&json!("args-prompt")), "{lines:?}");
         assert!(text(&lines, 4).contains("Kiel"), "{lines:?}");
-        assert!(text(&lines, 5).contains("Paris"), "{lines:?}");
     }
 }
 
