@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use std::{
     io::Write as _,
     net::TcpStream,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// Portreeve with a connector `shop` and a task that may use some of it
@@ -22,9 +25,9 @@ pub(crate) struct House {
     pub(crate) open: Open,
 }
 
-/// Streams that a connector has begun, each with the message that began it
+/// Streams that a connector has begun, each with the message that began it; and how many sessions
 #[derive(Clone, Default)]
-pub(crate) struct Open(Arc<Mutex<Vec<(Received, TcpStream)>>>);
+pub(crate) struct Open(Arc<Mutex<Vec<(Received, TcpStream)>>>, Arc<AtomicUsize>);
 
 impl Open {
     fn all(&self) -> MutexGuard<'_, Vec<(Received, TcpStream)>> {
@@ -38,20 +41,19 @@ impl Open {
     /// The latest stream that a message of this method began, once it has
     #[track_caller]
     pub(crate) fn of(&self, method: &str) -> (Received, TcpStream) {
+        self.begun_by(|received| received.method == method)
+    }
+
+    /// The latest stream that such a message began, once it has
+    #[track_caller]
+    pub(crate) fn begun_by(&self, such: impl Fn(&Received) -> bool) -> (Received, TcpStream) {
         let found = || {
             let all = self.all();
-            let (received, stream) = all.iter().rev().find(|(received, _)| received.method == method)?;
+            let (received, stream) = all.iter().rev().find(|(received, _)| such(received))?;
             Some((received.clone(), stream.try_clone().unwrap()))
         };
         until("the connector has begun a stream", || found().is_some());
         found().unwrap()
-    }
-
-    /// Says something on the latest stream of this method
-    #[track_caller]
-    pub(crate) fn say(&self, method: &str, message: &Value) {
-        let (_, mut stream) = self.of(method);
-        stream.write_all(event(message).as_bytes()).unwrap();
     }
 
     /// Returns once nobody reads the latest stream of this method any more
@@ -72,7 +74,8 @@ impl Open {
     }
 }
 
-fn event(message: &Value) -> String {
+/// A message as an event of a stream
+pub(crate) fn event(message: &Value) -> String {
     format!("data: {message}\n\n")
 }
 
@@ -152,7 +155,7 @@ fn plays(name: &str, modern: bool, open: &Open, received: &Received, wire: &mut 
             "_meta": { "io.modelcontextprotocol/serverInfo": info }
         }),
         "initialize" if !modern => {
-            wire.session = Some(format!("session-of-{name}"));
+            wire.session = Some(format!("session-of-{name}-{}", open.1.fetch_add(1, Ordering::Relaxed)));
             json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities, "serverInfo": info })
         }
         "" if received.line.starts_with("GET ") && !modern => {

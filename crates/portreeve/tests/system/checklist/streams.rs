@@ -2,13 +2,13 @@
 
 use super::{
     agent::{Agent, Talk},
-    shop::{House, TOOLS, act},
+    shop::{House, TOOLS, act, event},
 };
 use crate::support::upstream::tool;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use std::fs;
+use std::{fs, io::Write as _};
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
@@ -44,15 +44,21 @@ fn taken_down(talk: &Talk) {
     assert_eq!(over["result"]["_meta"][SUBSCRIPTION], 1);
 }
 
-/// The stream of a connector on which it tells of this resource, said on it
+/// The connector tells that a resource was updated, on the stream where it is followed
 fn updated(house: &House, modern: bool, uri: &str) {
     let mut params = json!({ "uri": uri });
-    let method = if modern { "subscriptions/listen" } else { "" };
+    let (begun, mut stream) = if modern {
+        house.open.begun_by(|one| one.json()["params"]["notifications"]["resourceSubscriptions"].is_array())
+    } else {
+        let follows = house.shop.received().into_iter().rfind(|one| one.method == "resources/subscribe").unwrap();
+        let session = follows.header("mcp-session-id").unwrap().to_owned();
+        house.open.begun_by(|one| one.method.is_empty() && one.header("mcp-session-id") == Some(&session))
+    };
     if modern {
-        let (listen, _) = house.open.of(method);
-        params["_meta"][SUBSCRIPTION] = listen.json()["id"].clone();
+        params["_meta"][SUBSCRIPTION] = begun.json()["id"].clone();
     }
-    house.open.say(method, &json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": params }));
+    let told = json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": params });
+    stream.write_all(event(&told).as_bytes()).unwrap();
 }
 
 #[test]
@@ -61,14 +67,11 @@ fn item_30_a_subscription_is_acknowledged_first_and_tells_only_what_was_asked_fo
         let house = House::new(modern);
         let agent = Agent::modern(&house.task, "shop");
         let talk = listening(&house, &agent);
-        // The connector's stream for resources was begun first where there are two.
-        if !modern {
-            updated(&house, modern, "file:///shop/closed/a");
-            updated(&house, modern, "file:///shop/open/a");
-            let told = talk.next().unwrap();
-            assert_eq!(told["params"]["uri"], "file:///shop/open/a", "{told}");
-            assert_eq!(told["params"]["_meta"][SUBSCRIPTION], 1, "{told}");
-        }
+        updated(&house, modern, "file:///shop/closed/a");
+        updated(&house, modern, "file:///shop/open/a");
+        let told = talk.next().unwrap();
+        assert_eq!(told["params"]["uri"], "file:///shop/open/a", "{told}");
+        assert_eq!(told["params"]["_meta"][SUBSCRIPTION], 1, "{told}");
         drop(talk);
         house.serve.settled();
         let calls = house.place.record().calls();
