@@ -103,7 +103,7 @@ fn item_40_cursors_of_several_connectors_are_sealed_and_of_one_run() {
         let cursor = first["result"]["nextCursor"].as_str().unwrap().to_owned();
         let again = agent.ask("resources/list", json!({ "cursor": cursor }));
         assert_eq!(again, agent.ask("resources/list", json!({ "cursor": cursor })));
-        for wrong in ["", "made up", &cursor[1..]] {
+        for wrong in ["", "made up", cursor.strip_prefix(|_: char| true).unwrap()] {
             let answer = agent.ask("resources/list", json!({ "cursor": wrong }));
             assert_eq!(answer["error"]["code"], -32602, "{wrong}: {answer}");
         }

@@ -34,8 +34,10 @@ fn item_87_and_89_a_session_is_of_one_run_at_one_endpoint_and_no_authority() {
     let session = agent.session.clone().unwrap();
     let other = Agent { task: house.serve.open("work"), ..agent.clone() };
     let elsewhere = Agent { path: "/mcp".to_owned(), ..agent.clone() };
-    let (last, more) = (session.len() - 1, format!("{session}A"));
-    let changed = format!("{}{}", &session[..last], if session.ends_with('A') { "B" } else { "A" });
+    let more = format!("{session}A");
+    let mut changed = session.clone();
+    let last = if changed.pop() == Some('A') { 'B' } else { 'A' };
+    changed.push(last);
     let forged = |id: &str| Agent { session: Some(id.to_owned()), ..agent.clone() };
     for (what, agent) in [
         ("of another run", other),

@@ -34,8 +34,8 @@ fn tests() -> BTreeSet<String> {
         let mut is_test = false;
         for line in text.lines().map(str::trim) {
             is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
-            let Some(at) = line.find("fn ").filter(|_| is_test) else { continue };
-            let name = line[at + 3..].split(['(', '<']).next().unwrap();
+            let Some((_, rest)) = line.split_once("fn ").filter(|_| is_test) else { continue };
+            let name = rest.split(['(', '<']).next().unwrap();
             names.insert(name.to_owned());
             is_test = false;
         }
