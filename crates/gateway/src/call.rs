@@ -224,7 +224,7 @@ impl Calls {
         for question in &questions {
             let may = self.asks.may(bound.run, &bound.connector, question.method, &question.params).await;
             if let Err(reasons) = may {
-                client.answer(|id| refusal(method, era, id, reasons)).await;
+                client.answer(|id| refused(method, era, id, &reasons)).await;
                 return None;
             }
         }
@@ -294,7 +294,7 @@ impl Calls {
         let mut link = self.links.ready(call.run, &tool.connector, client.can);
         let (mut life, first) = Life::start(call, link.is_some());
         let mut steps = VecDeque::from([first]);
-        let (mut legged, mut refused, mut riding) = (None, None, Vec::new());
+        let (mut legged, mut withheld, mut riding) = (None, None, Vec::new());
         while let Some(step) = steps.pop_front() {
             let happened = match step {
                 Do::Ask(call) => self.asked(Request::Ask(call)).await,
@@ -315,7 +315,7 @@ impl Calls {
                         sent.happened
                     }
                     Err(reasons) => {
-                        refused = Some(reasons);
+                        withheld = Some(reasons);
                         Happened::NotSent("an answer that it carries was refused".to_owned())
                     }
                 },
@@ -325,8 +325,10 @@ impl Calls {
                     continue;
                 }
                 Do::Reply(answer) => {
-                    let answer = refused.take().map_or(answer, Answer::Refusal);
-                    return told(using, client, answer, legged);
+                    return match withheld.take() {
+                        Some(reasons) => Legged::Told(Box::new(move |id| refused(method, era, id, &reasons))),
+                        None => told(using, client, answer, legged),
+                    };
                 }
             };
             steps.extend(life.next(happened));
@@ -771,16 +773,15 @@ fn told(using: &Using<'_>, client: &Client, answer: Answer, legged: Option<Legge
 
 /// A refusal, without what would tell a hidden tool from an unknown one
 fn refusal(method: Method, era: Era, id: &str, reasons: Vec<Reason>) -> Last {
-    // The first one is about the call itself, or about something that the agent did not name.
-    let mut seen = 0;
-    let told = reasons.into_iter().take_while(|reason| {
-        seen += 1;
-        seen == 1 || reason.word != Word::ToolOutsidePurpose
-    });
-    let told: Vec<Reason> = told.collect();
+    let told: Vec<Reason> = reasons.into_iter().take_while(|reason| reason.word != Word::ToolOutsidePurpose).collect();
+    refused(method, era, id, &told)
+}
+
+/// A refusal, with all that is to be said: of a question, or of its answer, there is nothing to hide
+fn refused(method: Method, era: Era, id: &str, reasons: &[Reason]) -> Last {
     Last::ok(match method {
-        Method::CallTool => reply::refused_call(id, era, &told),
-        _ => reply::refused(id, &told),
+        Method::CallTool => reply::refused_call(id, era, reasons),
+        _ => reply::refused(id, reasons),
     })
 }
 

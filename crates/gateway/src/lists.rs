@@ -274,28 +274,37 @@ impl Lists {
             }
             own = opened.cursor;
         }
-        let Some(connector) = left.next() else {
-            return Last::ok(listed(id, method, client.version, &[], None));
-        };
-        let after = left.next();
-        let page = match self.page(client, connector, method, own.as_deref()).await {
-            Ok(page) => page,
-            Err(last) => return last(id),
-        };
-        let next = match (&page.next, after) {
-            (Some(cursor), _) => Some((connector, Some(cursor.clone()))),
-            (None, Some(after)) => Some((after, None)),
-            (None, None) => None,
-        };
-        let next = next.and_then(|(connector, cursor)| {
-            let method = method.as_str().to_owned();
-            let cursor = Cursor { run: client.run, connector: connector.clone(), method, cursor };
-            self.sealer.seal(KIND, &serde_json::to_vec(&cursor).ok()?)
-        });
-        Last::ok(match at {
-            At::One(_) => page.answer(id, client, method, next.as_deref()),
-            At::All => listed(id, method, client.version, &page.shown, next.as_deref()),
-        })
+        let mut gone = None;
+        while let Some(connector) = left.next() {
+            let page = match self.page(client, connector, method, own.take().as_deref()).await {
+                Ok(page) => page,
+                // One that is gone does not hide the others.
+                Err(last) if at == &At::All => {
+                    gone = Some(last);
+                    continue;
+                }
+                Err(last) => return last(id),
+            };
+            let next = match (&page.next, left.next()) {
+                (Some(cursor), _) => Some((connector, Some(cursor.clone()))),
+                (None, Some(after)) => Some((after, None)),
+                (None, None) => None,
+            };
+            let next = next.and_then(|(connector, cursor)| {
+                let method = method.as_str().to_owned();
+                let cursor = Cursor { run: client.run, connector: connector.clone(), method, cursor };
+                self.sealer.seal(KIND, &serde_json::to_vec(&cursor).ok()?)
+            });
+            return Last::ok(match at {
+                At::One(_) => page.answer(id, client, method, next.as_deref()),
+                At::All => listed(id, method, client.version, &page.shown, next.as_deref()),
+            });
+        }
+        match gone {
+            // Nothing was shown before either.
+            Some(last) if cursor.is_none() => last(id),
+            _ => Last::ok(listed(id, method, client.version, &[], None)),
+        }
     }
 
     async fn page(

@@ -49,12 +49,12 @@ struct Sealed {
 pub struct Session {
     /// Its id
     pub id: String,
+    /// The endpoint that it was made at
+    at: String,
     /// The version that was agreed on
     pub version: Version,
     /// What the client can do for a server
     pub can: Can,
-    /// The endpoint that it was made at
-    at: String,
     nonce: u64,
     // Each held only to put something in or take it out.
     level: Mutex<Option<Level>>,
@@ -91,7 +91,7 @@ impl Sessions {
         let nonce = crate::tasks::draw().ok()?;
         let sealed = Sealed { run, at: at.to_owned(), version: version.as_str().to_owned(), can: can.bits(), nonce };
         let id = self.sealer.seal(KIND, &serde_json::to_vec(&sealed).ok()?)?;
-        let session = Arc::new(Session::new(id, version, can, (sealed.at, nonce)));
+        let session = Arc::new(Session::new(id, at.to_owned(), (version, can), nonce));
         self.keep(run, &session);
         Some(session)
     }
@@ -109,7 +109,7 @@ impl Sessions {
         }
         let version = Version::read(&sealed.version)?;
         let session =
-            Arc::new(Session::new(id.to_owned(), version, Can::from_bits(sealed.can), (sealed.at, sealed.nonce)));
+            Arc::new(Session::new(id.to_owned(), sealed.at, (version, Can::from_bits(sealed.can)), sealed.nonce));
         self.keep(run, &session);
         Some(session)
     }
@@ -149,12 +149,12 @@ impl Sessions {
 }
 
 impl Session {
-    fn new(id: String, version: Version, can: Can, (at, nonce): (String, u64)) -> Self {
+    fn new(id: String, at: String, (version, can): (Version, Can), nonce: u64) -> Self {
         Self {
             id,
+            at,
             version,
             can,
-            at,
             nonce,
             level: Mutex::default(),
             streams: Mutex::default(),
