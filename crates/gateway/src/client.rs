@@ -138,8 +138,8 @@ impl Client {
                 continue;
             };
             outlet.closed().await;
-            // Not if it was answered by a question meanwhile.
-            if self.waits().is_some() {
+            // Not if it was answered by a question meanwhile, nor if another request has taken its place since.
+            if self.outlet().is_some_and(|outlet| outlet.is_closed()) {
                 return;
             }
         }

@@ -131,6 +131,12 @@ impl Outlet {
         let _ = self.sender.send(Out::Last(last)).await;
     }
 
+    /// Whether nobody listens any more
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Returns once nobody listens any more
     pub async fn closed(&self) {
         self.sender.closed().await;
