@@ -252,7 +252,8 @@ fn java(folder: &Path) -> anyhow::Result<()> {
     ensure!(shell::succeeds(&mut shell::command("mvn", &["-version"])), "java client: no Maven here");
     fs::remove_dir_all(&library).ok();
     let scratch = folder.join("scratch");
-    let mut copy = shell::command("mvn", &["-B", "-q", "-f", "tests/clients/java/pom.xml", MAVEN_COPY]);
+    let mut copy =
+        shell::command("mvn", &["-B", "-q", "-Dstyle.color=never", "-f", "tests/clients/java/pom.xml", MAVEN_COPY]);
     copy.arg(format!("-Dmaven.repo.local={}", scratch.display()));
     copy.arg(format!("-DoutputDirectory={}", library.display()));
     let result = shell::run(&mut copy);

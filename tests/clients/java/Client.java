@@ -4,6 +4,7 @@
 import io.modelcontextprotocol.client.McpClient;
 import io.modelcontextprotocol.client.McpSyncClient;
 import io.modelcontextprotocol.client.transport.HttpClientStreamableHttpTransport;
+import io.modelcontextprotocol.client.transport.McpHttpClientTransportAuthorizationException;
 import io.modelcontextprotocol.client.transport.ServerParameters;
 import io.modelcontextprotocol.client.transport.StdioClientTransport;
 import io.modelcontextprotocol.json.McpJsonDefaults;
@@ -112,6 +113,9 @@ public class Client {
             if (cause instanceof McpError answer && answer.getJsonRpcError() != null) {
                 McpSchema.JSONRPCResponse.JSONRPCError told = answer.getJsonRpcError();
                 return line("code", told.code(), "message", told.message(), "data", told.data());
+            }
+            if (cause instanceof McpHttpClientTransportAuthorizationException refused) {
+                return line("status", refused.getResponseInfo().statusCode(), "message", refused.getMessage());
             }
         }
         return line("message", McpError.aggregateExceptionMessages(error));
