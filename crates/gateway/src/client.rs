@@ -138,8 +138,8 @@ impl Client {
                 continue;
             };
             outlet.closed().await;
-            // Not if it was answered by a question meanwhile.
-            if self.waits().is_some() {
+            // Not if it was answered by a question meanwhile; perhaps it has come back already, on another one.
+            if self.outlet().is_some_and(|now| now.is(&outlet)) {
                 return;
             }
         }
@@ -183,5 +183,50 @@ impl Client {
 
     fn waits(&self) -> std::sync::MutexGuard<'_, Option<Waits>> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outlet::Outs;
+    use std::pin::pin;
+
+    fn waits() -> (Waits, Outs) {
+        let (outlet, outs) = Outlet::new(true);
+        (Waits { id: "1".to_owned(), progress: None, outlet }, outs)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_has_come_back_already_has_not_hung_up() {
+        let speaker = Speaker {
+            run: RunId(1),
+            until: Millis(i64::MAX),
+            version: Version::July2026,
+            can: Can::NONE,
+            session: None,
+            log_level: None,
+        };
+        let (first, answered) = waits();
+        let client = Client::new(speaker, first);
+        let mut gone = pin!(client.gone());
+        assert!(now(gone.as_mut()).await.is_none());
+        // It is asked something, and is back before anybody looks at what it left.
+        drop(client.take());
+        drop(answered);
+        let (second, listens) = waits();
+        client.resume(second);
+        assert!(now(gone.as_mut()).await.is_none());
+        drop(listens);
+        gone.await;
+    }
+
+    /// What a future has now
+    async fn now<F: Future + Unpin>(future: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = std::future::ready(()) => None,
+        }
     }
 }

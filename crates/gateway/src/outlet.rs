@@ -129,6 +129,12 @@ impl Outlet {
         let _ = self.sender.send(Out::Last(last)).await;
     }
 
+    /// Whether both come out at the same place
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.sender.same_channel(&other.sender)
+    }
+
     /// Returns once nobody listens any more
     pub async fn closed(&self) {
         self.sender.closed().await;
