@@ -4,14 +4,14 @@
 //! first can be named. Absolute figures move from machine to machine and from minute to minute;
 //! ratios inside one run are what counts, hence the rounds and their medians.
 
-mod children;
-mod figures;
-mod round;
-mod subject;
+pub(crate) mod children;
+pub(crate) mod figures;
+pub(crate) mod round;
+pub(crate) mod subject;
 mod table;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -152,7 +152,7 @@ pub(crate) struct Measured {
 
 /// Runs all rounds, prints the table, writes the JSON
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let machine = machine(options)?;
+    let machine = Machine::at((options.proxy_core, options.load_core), &options.dir, &options.date)?;
     let settings = settings(options);
     let folder = tempfile::tempdir_in(&options.dir).context("make a folder for the run")?;
     let stage = Stage::raise(options, folder.path())?;
@@ -165,7 +165,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             let number = (place + usize::try_from(round)?) % subjects.len();
             if let (Some(subject), Some(turns)) = (subjects.get_mut(number), turns.get_mut(number)) {
                 let turn = bench.turn(subject).with_context(|| format!("round {round} of {}", subject.kind.word()))?;
-                print::note(&format!("round {} of {}: {}", round + 1, options.rounds, turn.line(subject.kind)));
+                print::note(&format!("round {} of {}: {}", round + 1, options.rounds, turn.line(subject.kind.word())));
                 turns.push(turn);
             }
         }
@@ -193,17 +193,15 @@ fn measured(subjects: &[Subject], turns: Vec<Vec<Turn>>) -> anyhow::Result<Vec<M
         .collect())
 }
 
-fn machine(options: &Options) -> anyhow::Result<Machine> {
-    let cores = process::cores();
-    if options.proxy_core == options.load_core || cores < 2 {
-        bail!("the proxy and the load need a core each; this machine has {cores}");
+impl Machine {
+    /// This machine, if the proxy and the load can have a core each
+    pub(crate) fn at((proxy_core, load_core): (usize, usize), dir: &Path, date: &str) -> anyhow::Result<Self> {
+        let cores = process::cores();
+        if proxy_core == load_core || cores < 2 {
+            bail!("the proxy and the load need a core each; this machine has {cores}");
+        }
+        Ok(Self { cores, kernel: process::kernel(), file_system: process::file_system(dir)?, date: date.to_owned() })
     }
-    Ok(Machine {
-        cores,
-        kernel: process::kernel(),
-        file_system: process::file_system(&options.dir)?,
-        date: options.date.clone(),
-    })
 }
 
 fn settings(options: &Options) -> Settings {

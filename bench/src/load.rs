@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 use http::Uri;
 
 use self::call::Script;
+pub(crate) use self::call::{INITIALIZE, INITIALIZED};
 use self::connection::Connection;
 pub(crate) use self::tally::{Summary, as_f64, tenth_us};
 use crate::clock::{NS_PER_SEC, now_ns};

@@ -2,7 +2,8 @@
 //!
 //! Everything stays on loopback, is bounded in count and time, and ends by itself.
 //! Architecture Invariant: the comparison knows nothing of Portreeve but the one line of JSON that
-//! `compare --portreeve-cmd` reads; only `growth` looks inside. Start reading at `compare.rs`; the bar is `yardstick.rs`.
+//! `compare --portreeve-cmd` reads; only `growth` looks inside, and `wire` speaks to
+//! the administrator. Start reading at `compare.rs`; the bar is `yardstick.rs`.
 
 mod clock;
 mod compare;
@@ -13,8 +14,10 @@ mod load;
 mod print;
 mod process;
 mod serve;
+mod served;
 mod target;
 mod upstream;
+mod wire;
 mod yardstick;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +44,8 @@ enum Part {
     Floors(floors::Options),
     /// Measure what must not grow: judgements, memory, start-up, stops
     Growth(growth::Options),
+    /// Measure the protocol: translation, long results, idle streams
+    Wire(wire::Options),
     /// Become another command on one core, and end with the parent
     Pinned(process::Pinned),
 }
@@ -53,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Part::Yardstick(options) => yardstick::run(&options),
         Part::Floors(options) => floors::run(&options),
         Part::Growth(options) => growth::run(&options),
+        Part::Wire(options) => wire::run(&options),
         Part::Pinned(options) => process::run_pinned(&options),
     }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// Options of `pinned`
@@ -31,7 +31,7 @@ pub(crate) fn run_pinned(options: &Pinned) -> anyhow::Result<()> {
 }
 
 /// Keeps the calling thread, and all that it starts later, on one core
-fn pin(core: usize) -> anyhow::Result<()> {
+pub(crate) fn pin(core: usize) -> anyhow::Result<()> {
     if core >= CpuSet::MAX_CPU {
         bail!("there is no core {core}");
     }
@@ -57,16 +57,33 @@ pub(crate) fn cpu_us(pid: u32) -> anyhow::Result<u64> {
 
 /// Resident memory of a process and its living descendants, in KiB
 pub(crate) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
-    let mut total = 0;
-    for member in family(pid)? {
-        let status = fs::read_to_string(format!("/proc/{member}/status")).unwrap_or_default();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        total += resident
-            .and_then(|rest| rest.split_whitespace().next())
-            .and_then(|kib| kib.parse::<u64>().ok())
-            .unwrap_or_default();
+    Ok(family(pid)?.into_iter().filter_map(|member| status_kib(member, "VmRSS:")).sum())
+}
+
+/// The most memory that a process alone was resident with so far, in KiB
+pub(crate) fn peak_kib(pid: u32) -> anyhow::Result<u64> {
+    status_kib(pid, "VmHWM:").with_context(|| format!("process {pid} has ended"))
+}
+
+/// Has the peak begin anew; false where the kernel does not, and then it is that since the start
+pub(crate) fn forget_peak(pid: u32) -> bool {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").is_ok()
+}
+
+fn status_kib(pid: u32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Lets this process have so many files open, if the system does
+pub(crate) fn raise_open_files(wanted: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = limit.maximum.map_or(wanted, |most| most.min(wanted));
+        // What cannot be opened says so itself.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), ..limit });
     }
-    Ok(total)
 }
 
 /// Microseconds that a core did not idle since the machine started
@@ -169,7 +186,7 @@ impl Stat {
 
 #[cfg(test)]
 mod tests {
-    use super::{Stat, core_busy_us, cores, cpu_us, resident_kib};
+    use super::{Stat, core_busy_us, cores, cpu_us, forget_peak, peak_kib, resident_kib};
 
     #[test]
     fn reads_stat_past_an_odd_name() {
@@ -183,6 +200,8 @@ mod tests {
     fn reads_itself_and_refuses_the_dead() {
         let own = std::process::id();
         assert!(resident_kib(own).unwrap() > 0);
+        assert!(peak_kib(own).unwrap() >= resident_kib(own).unwrap() / 2);
+        assert!(peak_kib(u32::MAX).is_err() && !forget_peak(u32::MAX));
         cpu_us(own).unwrap();
         assert!(cpu_us(u32::MAX).is_err());
         assert!(cores() >= 1);

@@ -1,8 +1,11 @@
 //! The loopback HTTP/1 server under `upstream` and `yardstick`, and how both end.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,15 +13,57 @@ use bytes::Bytes;
 use clap::Args;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// A whole answer: every body of the bench is small and in memory
-pub(crate) type Answer = Response<Full<Bytes>>;
+/// An answer
+pub(crate) type Answer = Response<Pieces>;
+
+/// A body: nearly always one piece; many only for long results, so that none has to be put together
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    first: Option<Bytes>,
+    rest: VecDeque<Bytes>,
+    /// Whether its length is told beforehand
+    told: bool,
+}
+
+impl Pieces {
+    /// A body in one piece
+    pub(crate) fn one(bytes: impl Into<Bytes>) -> Self {
+        Self { first: Some(bytes.into()).filter(|bytes| !bytes.is_empty()), told: true, ..Self::default() }
+    }
+
+    /// A body in many pieces, without empty ones; `told`: its length stands in the head
+    pub(crate) fn many(pieces: VecDeque<Bytes>, told: bool) -> Self {
+        Self { first: None, rest: pieces, told }
+    }
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.first.take().or_else(|| self.rest.pop_front());
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if !self.told {
+            return SizeHint::default();
+        }
+        SizeHint::with_exact(self.first.iter().chain(&self.rest).map(|piece| piece.len() as u64).sum())
+    }
+}
 
 /// How long a server lives
 #[derive(Debug, Clone, Args)]
@@ -79,7 +124,7 @@ where
 
 /// An answer in JSON
 pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Pieces::one(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
@@ -87,7 +132,7 @@ pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 
 /// An answer without a body
 pub(crate) fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::new()));
+    let mut answer = Response::new(Pieces::default());
     *answer.status_mut() = status;
     if status == StatusCode::METHOD_NOT_ALLOWED {
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));

@@ -1,23 +1,24 @@
-//! A minimal and fast MCP server: one tool, `echo`, and a count of its calls.
+//! A minimal and fast MCP server: `echo`, `large`, and a count of their calls.
 //!
 //! It speaks both eras, so that either can be measured. `GET /count` tells how many calls arrived,
 //! which shows that no proxy answers by itself.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use http::header::HeaderValue;
-use http::{Method, Request, StatusCode};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, ToolCall};
 use crate::print;
-use crate::serve::{self, Answer, BODY_BYTES_MAX, Lifetime};
+use crate::serve::{self, Answer, BODY_BYTES_MAX, Lifetime, Pieces};
 
 /// Options of `upstream`
 #[derive(Debug, Args)]
@@ -71,7 +72,7 @@ fn speak(body: &Bytes, era: Era, calls: &AtomicU64) -> Answer {
     match envelope.method.as_ref() {
         "tools/call" => {
             calls.fetch_add(1, Ordering::Relaxed);
-            echo(&envelope)
+            call(&envelope, era)
         }
         "tools/list" => result(id, TOOLS),
         "initialize" => initialize(&envelope),
@@ -83,23 +84,69 @@ fn speak(body: &Bytes, era: Era, calls: &AtomicU64) -> Answer {
     }
 }
 
-fn echo(envelope: &Envelope<'_>) -> Answer {
-    let id = envelope.id_text();
-    let text = envelope
-        .tool_call()
-        .ok()
-        .filter(|call| call.name == "echo")
-        .and_then(|call| call.arguments)
+fn call(envelope: &Envelope<'_>, era: Era) -> Answer {
+    let Ok(call) = envelope.tool_call() else {
+        return serve::rpc_error(StatusCode::OK, envelope.id_text(), -32602, "a call of no tool");
+    };
+    match call.name.as_ref() {
+        "echo" => echo(envelope.id_text(), &call, era),
+        "large" => large(envelope.id_text(), &call, era),
+        _ => serve::rpc_error(StatusCode::OK, envelope.id_text(), -32602, "unknown tool"),
+    }
+}
+
+/// What a result has to say of its type
+fn result_type(era: Era) -> &'static str {
+    match era {
+        Era::Modern => r#""resultType":"complete","#,
+        Era::Legacy => "",
+    }
+}
+
+fn echo(id: &str, call: &ToolCall<'_>, era: Era) -> Answer {
+    let text = call
+        .arguments
         .and_then(|arguments| serde_json::from_str::<EchoArguments<'_>>(arguments.get()).ok())
         .map(|arguments| arguments.text.get())
         .filter(|text| text.starts_with('"'));
     match text {
         // `text` is the JSON string of the request, quotes and escapes included.
         Some(text) => {
-            result(id, &format!(r#"{{"resultType":"complete","content":[{{"type":"text","text":{text}}}]}}"#))
+            let kind = result_type(era);
+            result(id, &format!(r#"{{{kind}"content":[{{"type":"text","text":{text}}}]}}"#))
         }
         None => serve::rpc_error(StatusCode::OK, id, -32602, "echo wants id and text"),
     }
+}
+
+/// One text of so many bytes, made of pieces that all share one memory
+fn large(id: &str, call: &ToolCall<'_>, era: Era) -> Answer {
+    let wanted = call.arguments.and_then(|arguments| serde_json::from_str::<LargeArguments>(arguments.get()).ok());
+    let Some(wanted) = wanted.filter(|wanted| wanted.bytes <= LARGE_BYTES_MAX) else {
+        return serve::rpc_error(StatusCode::OK, id, -32602, "large wants bytes, at most 268435456, and events");
+    };
+    let (begin, end) = if wanted.events { ("data: ", "\n\n") } else { ("", "") };
+    let kind = result_type(era);
+    let head = format!(r#"{begin}{{"jsonrpc":"2.0","id":{id},"result":{{{kind}"content":[{{"type":"text","text":""#);
+    let mut pieces = VecDeque::from([Bytes::from(head)]);
+    // Whole lines, so that no escape is cut.
+    let mut left = wanted.bytes - wanted.bytes % LINE.len();
+    while left > 0 {
+        let piece = lines().slice(..left.min(LINES_BYTES));
+        left -= piece.len();
+        pieces.push_back(piece);
+    }
+    pieces.push_back(Bytes::from(format!(r#""}}]}}}}{end}"#)));
+    let mut answer = Response::new(Pieces::many(pieces, !wanted.events));
+    let kind = if wanted.events { "text/event-stream" } else { "application/json" };
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+/// Lines of a log, as they stand in a string of JSON
+fn lines() -> &'static Bytes {
+    static LINES: OnceLock<Bytes> = OnceLock::new();
+    LINES.get_or_init(|| Bytes::from(LINE.repeat(LINES_BYTES / LINE.len())))
 }
 
 fn initialize(envelope: &Envelope<'_>) -> Answer {
@@ -126,13 +173,27 @@ struct EchoArguments<'a> {
 }
 
 #[derive(Deserialize)]
+struct LargeArguments {
+    /// How long the text is as it stands in the JSON
+    bytes: usize,
+    /// Whether the answer is a stream of events
+    #[serde(default)]
+    events: bool,
+}
+
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Initialize<'a> {
     #[serde(borrow)]
     protocol_version: &'a RawValue,
 }
 
-const TOOLS: &str = r#"{"resultType":"complete","ttlMs":60000,"cacheScope":"private","tools":[{"name":"echo","description":"Gives the text back","inputSchema":{"type":"object","properties":{"id":{"type":"string"},"text":{"type":"string"}},"required":["id","text"],"additionalProperties":false}}]}"#;
+/// 64 bytes
+const LINE: &str = r"2026-11-20T15:04:05Z INFO order 4711 \u2192 shipped to harbour\n";
+const LINES_BYTES: usize = 64 * 1024;
+const LARGE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+const TOOLS: &str = r#"{"resultType":"complete","ttlMs":60000,"cacheScope":"private","tools":[{"name":"echo","description":"Gives the text back","inputSchema":{"type":"object","properties":{"id":{"type":"string"},"text":{"type":"string"}},"required":["id","text"],"additionalProperties":false}},{"name":"large","description":"Gives a long text","inputSchema":{"type":"object","properties":{"id":{"type":"string"},"bytes":{"type":"integer"},"events":{"type":"boolean"}},"required":["id","bytes"],"additionalProperties":false}}]}"#;
 
 const DISCOVERED: &str = r#"{"resultType":"complete","ttlMs":60000,"cacheScope":"private","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"echo","version":"1"}}}"#;
 

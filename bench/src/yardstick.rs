@@ -17,7 +17,7 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
 use http::{Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -124,7 +124,7 @@ impl Proxy {
     async fn forward(&self, headers: &HeaderMap, body: Bytes) -> Answer {
         match self.forwarder.post(selected(headers, &PASSED_UP), body).await {
             Ok((status, headers, body)) => {
-                let mut answer = Response::new(Full::new(body));
+                let mut answer = Response::new(serve::Pieces::one(body));
                 *answer.status_mut() = status;
                 *answer.headers_mut() = selected(&headers, &PASSED_DOWN);
                 answer

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: Portreeve against its yardsticks, the floors under both, and what must not grow
+//! `cargo xtask bench`: Portreeve against its yardsticks, the floors under both, what must not grow, and what
+//! the protocol costs
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +29,10 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     shell::run(shell::command(&bench, &["floors"]).arg("--dir").arg(&folder))?;
     let mut growth = shell::command(&bench, &["growth"]);
     growth.arg("--portreeve").arg(&portreeve).arg("--dir").arg(&folder);
-    shell::run(growth.arg("--json").arg(folder.join("growth.json")))
+    shell::run(growth.arg("--json").arg(folder.join("growth.json")))?;
+    let mut wire = shell::command(&bench, &["wire", "--date", date.trim()]);
+    wire.arg("--portreeve").arg(&portreeve).arg("--dir").arg(&folder);
+    shell::run(wire.arg("--json").arg(folder.join("wire.json")))
 }
 
 /// The shell command that starts Portreeve in front of the upstream whose URL is put behind it

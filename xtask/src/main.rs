@@ -49,7 +49,7 @@ cargo xtask TASK
   conformance      run the official conformance suite, and write its table into docs/protocol.md
   setup            only install what the tests need
   bench [OPTIONS]  build for release, compare Portreeve with its yardsticks, measure what must not
-                   grow; OPTIONS go to `portreeve-bench compare`
+                   grow and what the protocol costs; OPTIONS go to `portreeve-bench compare`
 
 Everything that is installed lies under target/interop, except for system packages (Node, Python),
 which are installed only where they are missing, by root or with sudo that asks for no password.";

@@ -8,31 +8,33 @@ use anyhow::Context as _;
 use clap::ValueEnum as _;
 use serde::Serialize;
 
+use super::Options;
 use super::children::{Running, Start, own_command};
 use super::subject::{Stage, Subject};
-use super::{Kind, Options};
 use crate::load::{Summary, as_f64};
 use crate::process;
 
 /// Makes turns
 #[derive(Debug)]
 pub(crate) struct Bench {
-    form: String,
-    unique: bool,
-    open: Loop,
-    closed: Loop,
-    proxy_core: usize,
-    load_core: usize,
-    upstream_pid: u32,
-    upstream_address: String,
+    /// What the requests look like, as `load --form` has it
+    pub(crate) form: String,
+    pub(crate) unique: bool,
+    pub(crate) open: Loop,
+    pub(crate) closed: Loop,
+    pub(crate) proxy_core: usize,
+    pub(crate) load_core: usize,
+    pub(crate) upstream_pid: u32,
+    pub(crate) upstream_address: String,
 }
 
 /// One kind of load
 #[derive(Debug, Clone, Copy)]
-struct Loop {
-    rate: Option<u32>,
-    connections: u32,
-    seconds: u32,
+pub(crate) struct Loop {
+    /// Calls per second; a closed loop without
+    pub(crate) rate: Option<u32>,
+    pub(crate) connections: u32,
+    pub(crate) seconds: u32,
 }
 
 /// What one turn came to
@@ -62,11 +64,10 @@ impl Turn {
     }
 
     /// A line for whoever watches
-    pub(crate) fn line(&self, kind: Kind) -> String {
+    pub(crate) fn line(&self, word: &str) -> String {
         let error = self.open.first_error.as_ref().or(self.closed.first_error.as_ref());
         format!(
-            "{:<9} p50 {:>6.1} µs, p99 {:>7.1} µs, {:>6.0} calls/s, {:>5.1} µs CPU per call; other work in the open loop {:.0} % / {:.0} %{}",
-            kind.word(),
+            "{word:<9} p50 {:>6.1} µs, p99 {:>7.1} µs, {:>6.0} calls/s, {:>5.1} µs CPU per call; other work in the open loop {:.0} % / {:.0} %{}",
             self.open.p50_us,
             self.open.p99_us,
             self.closed.per_second,

@@ -173,6 +173,16 @@ impl Subject {
         Self { kind, url, pid: None, idle_kib: 0, headers: BTreeMap::new(), renew: None, _running: None }
     }
 
+    /// Something that runs already, with the headers to show there
+    pub(crate) fn there(kind: Kind, url: String, pid: Option<u32>, idle_kib: u64) -> Self {
+        Self { pid, idle_kib, ..Self::new(kind, url) }
+    }
+
+    /// Has these headers shown from now on
+    pub(crate) fn show(&mut self, headers: BTreeMap<String, String>) {
+        self.headers = headers;
+    }
+
     fn running(kind: Kind, url: String, running: Running) -> Self {
         Self { pid: Some(running.pid()), _running: Some(running), ..Self::new(kind, url) }
     }
@@ -199,7 +209,8 @@ enum Renewed {
     Bare(BTreeMap<String, String>),
 }
 
-fn listening(running: &Running) -> anyhow::Result<String> {
+/// Where a part of this program says that it listens
+pub(crate) fn listening(running: &Running) -> anyhow::Result<String> {
     let line = running.first_line(START_WAIT_MAX)?;
     let address = line.strip_prefix("listening ").with_context(|| format!("odd first line: {line}"))?;
     Ok(address.to_owned())

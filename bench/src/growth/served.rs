@@ -1,20 +1,15 @@
 //! The real binary: start-up, memory of idle tasks, and stops with many tasks open.
 
 use super::Figure;
-use crate::clock::now_ns;
-use anyhow::{Context as _, anyhow};
-use hdrhistogram::Histogram;
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Method, Request, client::conn::http1::SendRequest};
-use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
+use crate::{
+    clock::now_ns,
+    served::{Served, admin, ask},
 };
-use tokio::net::UnixStream;
+use anyhow::Context as _;
+use hdrhistogram::Histogram;
+use hyper::Method;
+use serde_json::{Value, json};
+use std::{fs, path::Path};
 
 const POLICY: [(&str, &str); 3] = [
     ("agents/bot.toml", "owner = \"o\"\n"),
@@ -41,7 +36,7 @@ pub(super) fn measure(portreeve: &Path, dir: &Path, tasks: u32, records: u32) ->
     fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
     let mut figures = Vec::new();
 
-    let (first, ms) = Served::start(portreeve, &data)?;
+    let (first, ms) = Served::start(portreeve, &data, None)?;
     figures.push(Figure::new("start-up, empty folder", "first start", ms, "ms", Some("< 100")));
     let idle = first.rss_kib()?;
     figures.push(Figure::new("memory, idle", "no task", idle / 1024.0, "MiB", Some("≤ 30")));
@@ -60,17 +55,17 @@ pub(super) fn measure(portreeve: &Path, dir: &Path, tasks: u32, records: u32) ->
         figures.push(Figure::new(&format!("stop settled, {name}"), format!("{tasks} tasks open"), ms, "ms", bar));
     }
     drop(first);
-    let (again, ms) = Served::start(portreeve, &data)?;
+    let (again, ms) = Served::start(portreeve, &data, None)?;
     figures.push(Figure::new("start-up after kill -9", format!("{tasks} open tasks"), ms, "ms", None));
     again.end()?;
 
-    let (filling, _) = Served::start(portreeve, &data)?;
+    let (filling, _) = Served::start(portreeve, &data, None)?;
     runtime.block_on(fill(&data, records))?;
     filling.end()?;
-    let (last, ms) = Served::start(portreeve, &data)?;
+    let (last, ms) = Served::start(portreeve, &data, None)?;
     figures.push(Figure::new("start-up after a clean end", format!("{records} records"), ms, "ms", Some("< 1000")));
     drop(last);
-    let (last, ms) = Served::start(portreeve, &data)?;
+    let (last, ms) = Served::start(portreeve, &data, None)?;
     figures.push(Figure::new("start-up after kill -9", format!("{records} records"), ms, "ms", Some("< 1000")));
     last.end()?;
     figures.extend(reloads(portreeve, dir, &runtime)?);
@@ -94,7 +89,7 @@ fn reloads(portreeve: &Path, dir: &Path, runtime: &tokio::runtime::Runtime) -> a
         fs::write(path, text)?;
     }
     fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-    let (served, ms) = Served::start(portreeve, &data)?;
+    let (served, ms) = Served::start(portreeve, &data, None)?;
     let (quiet, busy, apply) = runtime.block_on(async {
         let quiet = openings(&data, std::future::ready(()), 300).await?;
         let applied = async {
@@ -153,68 +148,6 @@ async fn openings(data: &Path, done: impl Future<Output = ()>, least: u32) -> an
         count += 1;
     }
     Ok(histogram)
-}
-
-/// A running `portreeve serve`; dropped, it is killed
-struct Served(Child);
-
-impl Served {
-    fn start(portreeve: &Path, data: &Path) -> anyhow::Result<(Self, f64)> {
-        let begun = now_ns();
-        let mut child = Command::new(portreeve)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .env("RUST_LOG", "error")
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().context("standard output")?).read_line(&mut line)?;
-        anyhow::ensure!(line.starts_with("serving "), "portreeve did not serve: {line:?}");
-        Ok((Self(child), now_ns().saturating_sub(begun) as f64 / 1e6))
-    }
-
-    fn rss_kib(&self) -> anyhow::Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
-    }
-
-    fn end(mut self) -> anyhow::Result<()> {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.0.id())?).context("a pid")?;
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        self.0.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-type Admin = SendRequest<Full<bytes::Bytes>>;
-
-async fn admin(data: &Path) -> anyhow::Result<Admin> {
-    let stream = UnixStream::connect(data.join("admin.sock")).await?;
-    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
-async fn ask(admin: &mut Admin, method: Method, path: &str, body: Value) -> anyhow::Result<Value> {
-    admin.ready().await?;
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "portreeve")
-        .header("content-type", "application/json")
-        .body(Full::new(body.to_string().into()))?;
-    let response = admin.send_request(request).await?;
-    let ok = response.status().is_success();
-    let bytes = response.into_body().collect().await?.to_bytes();
-    if ok { Ok(serde_json::from_slice(&bytes)?) } else { Err(anyhow!("{}", String::from_utf8_lossy(&bytes))) }
 }
 
 /// Opens tasks over several connections at once

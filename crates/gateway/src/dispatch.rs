@@ -230,7 +230,7 @@ impl Dispatch {
                 }
             }
             Method::Subscribe | Method::Unsubscribe | Method::Listen => {
-                return self.streams.request(&client, at, method, message, raw).await;
+                return self.streams.request(&client, at, method, message, raw, place).await;
             }
             Method::GetTask | Method::UpdateTask | Method::CancelTask => {
                 return self.polls.request(&client, at, method, (&arrived.body, message), raw).await;

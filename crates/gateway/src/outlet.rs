@@ -66,6 +66,8 @@ pub enum Message {
     /// As a whole
     Whole(Bytes),
     /// While it arrives, after the part that has; a broken one breaks the connection
+    ///
+    /// Boxed, because every request has room for many messages.
     Flowing(Bytes, Box<Passage>),
 }
 

@@ -38,6 +38,7 @@ pub async fn run(
             Notice::Stopped(node) => {
                 calls.look_again();
                 streams.look_again();
+                streams.look_at_lives();
                 // A grant never lives again; the others may, and their latches follow the registry.
                 if matches!(node, Node::Grant(_)) {
                     let latches = Arc::clone(&latches);

@@ -5,7 +5,7 @@
 
 use crate::{
     asks::Asks,
-    call::Calls,
+    call::{Calls, Place},
     client::{Client, Waits},
     door::Door,
     endpoint::At,
@@ -65,6 +65,8 @@ pub struct Streams {
     clock: SteadyClock,
     /// How many stops there were
     stops: watch::Sender<u64>,
+    /// How many of them were of something that tasks rest on: an agent, a purpose, all
+    kills: watch::Sender<u64>,
     /// Dropped when a run is over; held only for a look-up
     runs: Mutex<HashMap<RunId, watch::Sender<()>>>,
     /// What sessions follow, by session and resource; held only for a look-up
@@ -86,6 +88,21 @@ struct Followed {
     connector: Name,
     uri: String,
     _listening: Listening,
+}
+
+/// What a client listens to on the stream of one request
+struct Subscription {
+    /// The id of its request, as it was written
+    id: String,
+    outlet: Outlet,
+    honoured: ListenFilter,
+    followed: Vec<Followed>,
+    /// What happens to what is followed
+    news: mpsc::Receiver<News>,
+    /// Connectors that say when their lists change, and what they say
+    heard: BTreeMap<Name, Listening>,
+    told: mpsc::Receiver<News>,
+    _place: Place,
 }
 
 /// Why a resource is not followed
@@ -118,8 +135,9 @@ impl Streams {
         lists: Lists,
         clock: SteadyClock,
     ) -> Arc<Self> {
-        let (stops, runs, followed) = (watch::Sender::new(0), Mutex::default(), Mutex::default());
-        Arc::new(Self { door, latches, links, asks, calls, lists, clock, stops, runs, followed })
+        let (stops, kills) = (watch::Sender::new(0), watch::Sender::new(0));
+        let (runs, followed) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { door, latches, links, asks, calls, lists, clock, stops, kills, runs, followed })
     }
 
     /// The stream of a session for what it did not ask for
@@ -131,15 +149,16 @@ impl Streams {
             let over = streams.over(good.run, good.until);
             tokio::pin!(over);
             let (mut changes, mut made) = (streams.lists.catalogue.changes(), streams.links.made());
-            let mut seen = streams.lists.seen(good.run, &at).await;
+            let mut seen = Box::pin(streams.lists.seen(good.run, &at)).await;
             let (sender, mut news) = mpsc::channel(NEWS_MAX);
             // Connectors are not begun with for this; those that are there are heard.
-            let (names, mut heard) = (streams.lists.names(good.run, &at).await, BTreeMap::new());
+            let (names, mut heard) = (Box::pin(streams.lists.names(good.run, &at)).await, BTreeMap::new());
             loop {
                 tokio::select! {
-                    _ = made.changed() => streams.hear(good.run, &names, can, &sender, &mut heard).await,
+                    // Boxed, as all that happens seldom: the stream would keep room for it else.
+                    _ = made.changed() => Box::pin(streams.hear(good.run, &names, can, &sender, &mut heard)).await,
                     Some(one) = news.recv() => {
-                        streams.relist(good.run, heard.keys(), can, &one).await;
+                        Box::pin(streams.relist(good.run, heard.keys(), can, &one)).await;
                         if let Some(told) = subscribed(&one, None) {
                             outlet.tell(told).await;
                         }
@@ -149,7 +168,7 @@ impl Streams {
                         None => return,
                     },
                     _ = changes.changed() => {
-                        for notice in streams.changed(good.run, &at, &mut seen).await {
+                        for notice in Box::pin(streams.changed(good.run, &at, &mut seen)).await {
                             outlet.tell(changed(notice, None)).await;
                         }
                     }
@@ -169,10 +188,11 @@ impl Streams {
         method: Method,
         message: &Message<'_>,
         id: &str,
+        place: Place,
     ) {
         match method {
             Method::Listen => match ListenFilter::read(message.params()) {
-                Ok(filter) => self.listen(client, at, filter).await,
+                Ok(filter) => self.listen(client, at, filter, place).await,
                 Err(wrong) => client.answer(|id| Last::ok(reply::error(Some(id), -32_602, wrong, None))).await,
             },
             _ => {
@@ -244,12 +264,12 @@ impl Streams {
     }
 
     /// A client follows lists and resources on the stream of this very request
-    async fn listen(self: &Arc<Self>, client: &Arc<Client>, at: &At, filter: ListenFilter) {
+    async fn listen(self: &Arc<Self>, client: &Arc<Client>, at: &At, filter: ListenFilter, place: Place) {
         let hello = match self.lists.greet(client.run, at).await {
             Ok(hello) => hello,
             Err(reasons) => return client.answer(|id| Last::ok(reply::refused(id, &reasons))).await,
         };
-        let (sender, mut news) = mpsc::channel(NEWS_MAX);
+        let (sender, news) = mpsc::channel(NEWS_MAX);
         let mut followed = Vec::new();
         for uri in &filter.uris {
             // What may not be followed is not acknowledged (2026-07-28, Subscriptions).
@@ -263,7 +283,7 @@ impl Streams {
             uris: followed.iter().map(|followed| followed.uri.clone()).collect(),
             tasks: Vec::new(),
         };
-        let (lists, mut told) = mpsc::channel(NEWS_MAX);
+        let (lists, told) = mpsc::channel(NEWS_MAX);
         let mut heard = BTreeMap::new();
         if filter.tools || filter.prompts || filter.resources {
             let names = self.lists.names(client.run, at).await;
@@ -274,10 +294,19 @@ impl Streams {
         }
         let Some(Waits { id, outlet, .. }) = client.take() else { return };
         outlet.tell(reply::acknowledged(&id, &honoured)).await;
+        let subscription = Subscription { id, outlet, honoured, followed, news, heard, told, _place: place };
+        let (streams, client, at) = (Arc::clone(self), Arc::clone(client), at.clone());
+        // In a task of its own: the request, and the room that its judgement took, are let go of.
+        tokio::spawn(async move { streams.attend(&client, &at, subscription).await });
+    }
+
+    /// Tells a client what it subscribed to, until it may not any more
+    async fn attend(&self, client: &Client, at: &At, subscription: Subscription) {
+        let Subscription { id, outlet, honoured, mut followed, mut news, heard, mut told, _place } = subscription;
         let over = self.over(client.run, client.until);
         tokio::pin!(over);
         let (mut stops, mut changes) = (self.stops.subscribe(), self.lists.catalogue.changes());
-        let mut seen = self.lists.seen(client.run, at).await;
+        let mut seen = Box::pin(self.lists.seen(client.run, at)).await;
         loop {
             tokio::select! {
                 Some(message) = news.recv() => {
@@ -286,13 +315,13 @@ impl Streams {
                     }
                 }
                 Some(one) = told.recv() => {
-                    self.relist(client.run, heard.keys(), client.can, &one).await;
+                    Box::pin(self.relist(client.run, heard.keys(), client.can, &one)).await;
                     if wants(&honoured, one.what) && let Some(told) = subscribed(&one, Some(&id)) {
                         outlet.tell(told).await;
                     }
                 }
                 _ = changes.changed() => {
-                    for notice in self.changed(client.run, at, &mut seen).await {
+                    for notice in Box::pin(self.changed(client.run, at, &mut seen)).await {
                         if wants(&honoured, notice) {
                             outlet.tell(changed(notice, Some(&id))).await;
                         }
@@ -301,7 +330,7 @@ impl Streams {
                 _ = stops.changed() => {
                     let mut left = Vec::new();
                     for one in followed {
-                        if self.may(client.run, &one.connector, &one.uri).await.is_ok() {
+                        if Box::pin(self.may(client.run, &one.connector, &one.uri)).await.is_ok() {
                             left.push(one);
                         }
                     }
@@ -421,22 +450,44 @@ impl Streams {
         self.stops.send_modify(|stops| *stops += 1);
     }
 
+    /// Something that tasks rest on was stopped: each stream looks whether its task still lives
+    pub fn look_at_lives(&self) {
+        self.kills.send_modify(|kills| *kills += 1);
+    }
+
     /// A run is over, and so are its streams
     pub fn cut(&self, run: RunId) {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
     }
 
-    /// Returns once the run is over, or the token
+    /// Whether the task of a run may still do anything
+    async fn lives(&self, run: RunId) -> bool {
+        let now = self.clock.now();
+        let lives = self.door.ask(move |engine| {
+            let state = engine.state();
+            state.task_of(run).is_some_and(|task| state.life(task, now).is_empty())
+        });
+        lives.await.unwrap_or(false)
+    }
+
+    /// Returns once the run is over, what it rests on, or the token
     async fn over(&self, run: RunId, until: Millis) {
         let mut ended = {
             let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
             runs.entry(run).or_insert_with(|| watch::channel(()).0).subscribe()
         };
         let left = until.since(self.clock.now()).clamp(0, EXPIRY_MS_MAX).unsigned_abs();
-        tokio::select! {
-            _ = ended.changed() => {}
-            () = tokio::time::sleep(Duration::from_millis(left)) => {}
+        let (expiry, mut kills) = (tokio::time::sleep(Duration::from_millis(left)), self.kills.subscribe());
+        tokio::pin!(expiry);
+        // Asked for after it is listened for: what was stopped meanwhile is seen either here or there.
+        while Box::pin(self.lives(run)).await {
+            tokio::select! {
+                _ = ended.changed() => return,
+                () = &mut expiry => return,
+                _ = kills.changed() => {}
+            }
         }
+        self.cut(run);
     }
 
     fn followed(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Following>> {

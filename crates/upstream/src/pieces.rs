@@ -45,7 +45,18 @@ impl Pieces {
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<Piece> {
         let mut out = Vec::new();
         let mut data = Vec::new();
-        for byte in bytes {
+        let mut rest = bytes;
+        while let Some((byte, after)) = rest.split_first() {
+            // Nearly all of a long event is this: as much of it at once as there is.
+            if self.at == At::Value && self.name == b"data" {
+                let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
+                if let Some((run @ [_, ..], after_run)) = rest.split_at_checked(end) {
+                    data.extend_from_slice(run);
+                    rest = after_run;
+                    continue;
+                }
+            }
+            rest = after;
             if std::mem::take(&mut self.after_cr) && *byte == b'\n' {
                 continue;
             }

@@ -1,6 +1,8 @@
 //! A stop is recorded, settled and cleared; an end of time is one too.
 
 use crate::support::{
+    PATIENCE,
+    http::{Bounded as _, request},
     place::{Place, Serve, Task, word},
     process::below,
     upstream::{DONE, Gate, Received, Upstream, Wire},
@@ -8,12 +10,15 @@ use crate::support::{
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
     thread,
+    time::Instant,
 };
 
 fn good(_: &Received, _: &mut Wire) -> bool {
@@ -71,7 +76,7 @@ impl Load {
 
     fn wait_for(&self, answers: usize) {
         for _ in 0..answers {
-            self.answered.recv_timeout(crate::support::PATIENCE).expect("no call is answered");
+            self.answered.recv_timeout(PATIENCE).expect("no call is answered");
         }
     }
 
@@ -220,6 +225,60 @@ fn each_node_takes_what_rests_on_it_and_nothing_else() {
         let seen = after_stop(node);
         let seen: Vec<&str> = seen.iter().map(|(_, word)| word.as_str()).collect();
         assert_eq!(seen, words, "after the stop of {node}");
+    }
+}
+
+/// Subscribes, and returns once the subscription is acknowledged
+fn subscribed(task: &Task) -> TcpStream {
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+    });
+    let params = json!({ "notifications": { "toolsListChanged": true }, "_meta": meta });
+    let listen = json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params });
+    let (host, bearer) = (task.address.to_string(), format!("Bearer {}", task.token));
+    let headers = [
+        ("host", host.as_str()),
+        ("authorization", &bearer),
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "subscriptions/listen"),
+    ];
+    let mut stream = TcpStream::connect(task.address).unwrap();
+    stream.bound(PATIENCE);
+    stream.write_all(&request("POST", "/mcp/shop", &headers, listen.to_string().as_bytes())).unwrap();
+    let (mut told, mut piece) = (Vec::new(), [0; 1024]);
+    while !String::from_utf8_lossy(&told).contains("notifications/subscriptions/acknowledged") {
+        let count = stream.read(&mut piece).unwrap();
+        assert!(count > 0, "{}", String::from_utf8_lossy(&told));
+        told.extend_from_slice(&piece[..count]);
+    }
+    stream
+}
+
+#[test]
+fn streams_end_with_whatever_their_task_rests_on() {
+    let upstream = Upstream::http(&["act"], good);
+    for node in ["", "purpose:work", "agent:assistant", "all"] {
+        let place = Place::with(&[("shop", &upstream)], "", "");
+        let serve = place.serve(&["shop"]);
+        let task = serve.open("work");
+        let mut stream = subscribed(&task);
+        serve.stop(if node.is_empty() { &task.id } else { node });
+        let (mut rest, mut piece, begun) = (Vec::new(), [0; 1024], Instant::now());
+        loop {
+            // It says that it lives every now and then.
+            assert!(begun.elapsed() < PATIENCE, "it goes on after a stop of {node:?}");
+            let count = stream.read(&mut piece).unwrap();
+            if count == 0 {
+                break;
+            }
+            rest.extend_from_slice(&piece[..count]);
+        }
+        let rest = String::from_utf8_lossy(&rest).into_owned();
+        assert!(rest.contains("notifications/cancelled"), "{node:?}: {rest}");
     }
 }
 
