@@ -207,16 +207,22 @@ impl Asks {
             Some(Err((code, _))) => {
                 let _ = ask.answer(Err((code, "the client answered with an error".to_owned())), None).await;
             }
-            Some(Ok(result)) => match self.admit(of.run, &of.connector, method, &params, Some(&result)).await {
-                Ok((permit, leaving)) => {
-                    let pass = self.latches.pass(permit);
-                    let sent = ask.answer(Ok(result), Some(pass)).await;
-                    self.settle(leaving, sent.map_err(|failure| failure.to_string()));
-                }
-                Err(reasons) => {
-                    let _ = ask.answer(Err(refused(&reasons)), None).await;
-                }
-            },
+            Some(Ok(result)) => {
+                // In a task of its own: a connector that has its answer may be done before this is settled.
+                let leaving = tokio::spawn(async move {
+                    match self.admit(of.run, &of.connector, method, &params, Some(&result)).await {
+                        Ok((permit, leaving)) => {
+                            let pass = self.latches.pass(permit);
+                            let sent = ask.answer(Ok(result), Some(pass)).await;
+                            self.settle(leaving, sent.map_err(|failure| failure.to_string()));
+                        }
+                        Err(reasons) => {
+                            let _ = ask.answer(Err(refused(&reasons)), None).await;
+                        }
+                    }
+                });
+                let _ = leaving.await;
+            }
         }
     }
 

@@ -171,7 +171,7 @@ impl Calls {
                 Ok(leaving) => leaving,
                 Err(reasons) => {
                     let era = client.era();
-                    client.answer(|id| refusal(method, era, id, reasons)).await;
+                    client.answer(|id| refused(method, era, id, &reasons)).await;
                     return;
                 }
             };
@@ -215,7 +215,7 @@ impl Calls {
         for question in &questions {
             let may = self.asks.may(bound.run, &bound.connector, question.method, &question.params).await;
             if let Err(reasons) = may {
-                client.answer(|id| refusal(method, era, id, reasons)).await;
+                client.answer(|id| refused(method, era, id, &reasons)).await;
                 return None;
             }
         }
@@ -728,9 +728,14 @@ fn told(using: &Using<'_>, client: &Client, answer: Answer, legged: Option<Legge
 /// A refusal, without what would tell a hidden tool from an unknown one
 fn refusal(method: Method, era: Era, id: &str, reasons: Vec<Reason>) -> Last {
     let told: Vec<Reason> = reasons.into_iter().take_while(|reason| reason.word != Word::ToolOutsidePurpose).collect();
+    refused(method, era, id, &told)
+}
+
+/// A refusal, with all that is to be said: of a question, or of its answer, there is nothing to hide
+fn refused(method: Method, era: Era, id: &str, reasons: &[Reason]) -> Last {
     Last::ok(match method {
-        Method::CallTool => reply::refused_call(id, era, &told),
-        _ => reply::refused(id, &told),
+        Method::CallTool => reply::refused_call(id, era, reasons),
+        _ => reply::refused(id, reasons),
     })
 }
 

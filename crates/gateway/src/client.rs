@@ -138,8 +138,8 @@ impl Client {
                 continue;
             };
             outlet.closed().await;
-            // Not if it was answered by a question meanwhile; perhaps it has come back already, on another one.
-            if self.outlet().is_some_and(|now| now.is(&outlet)) {
+            // Not if it was answered by a question meanwhile, nor if another request has taken its place since.
+            if self.outlet().is_some_and(|outlet| outlet.is_closed()) {
                 return;
             }
         }

@@ -264,16 +264,21 @@ impl Lists {
             }
             own = opened.cursor;
         }
-        let Some(connector) = left.next() else {
-            return Last::ok(listed(id, method, client.version, &[], None));
-        };
-        let after = left.next();
-        let page = match self.page(client, connector, method, own.as_deref()).await {
-            Ok(page) => page,
-            Err(last) => return last(id),
-        };
-        if at == &At::All {
-            let next = match (&page.next, after) {
+        let mut gone = None;
+        while let Some(connector) = left.next() {
+            let page = match self.page(client, connector, method, own.take().as_deref()).await {
+                Ok(page) => page,
+                // One that is gone does not hide the others.
+                Err(last) if at == &At::All => {
+                    gone = Some(last);
+                    continue;
+                }
+                Err(last) => return last(id),
+            };
+            if at != &At::All {
+                return Last::ok(page.answer(id, client, method));
+            }
+            let next = match (&page.next, left.next()) {
                 (Some(cursor), _) => Some((connector, Some(cursor.clone()))),
                 (None, Some(after)) => Some((after, None)),
                 (None, None) => None,
@@ -284,7 +289,11 @@ impl Lists {
             });
             return Last::ok(listed(id, method, client.version, &page.shown, next.as_deref()));
         }
-        Last::ok(page.answer(id, client, method))
+        match gone {
+            // Nothing was shown before either.
+            Some(last) if cursor.is_none() => last(id),
+            _ => Last::ok(listed(id, method, client.version, &[], None)),
+        }
     }
 
     async fn page(

@@ -131,10 +131,10 @@ impl Outlet {
         let _ = self.sender.send(Out::Last(last)).await;
     }
 
-    /// Whether both come out at the same place
+    /// Whether nobody listens any more
     #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        self.sender.same_channel(&other.sender)
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
     }
 
     /// Returns once nobody listens any more

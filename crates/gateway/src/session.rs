@@ -49,6 +49,8 @@ struct Sealed {
 pub struct Session {
     /// Its id
     pub id: String,
+    /// The endpoint that it was made at
+    at: String,
     /// The version that was agreed on
     pub version: Version,
     /// What the client can do for a server
@@ -89,7 +91,7 @@ impl Sessions {
         let nonce = crate::tasks::draw().ok()?;
         let sealed = Sealed { run, at: at.to_owned(), version: version.as_str().to_owned(), can: can.bits(), nonce };
         let id = self.sealer.seal(KIND, &serde_json::to_vec(&sealed).ok()?);
-        let session = Arc::new(Session::new(id, version, can, nonce));
+        let session = Arc::new(Session::new(id, at.to_owned(), (version, can), nonce));
         self.keep(run, &session);
         Some(session)
     }
@@ -98,7 +100,7 @@ impl Sessions {
     #[must_use]
     pub fn find(&self, run: RunId, at: &str, id: &str) -> Option<Arc<Session>> {
         if let Some(session) = self.runs().get(&run).and_then(|of_run| of_run.live.get(id)) {
-            return Some(Arc::clone(session));
+            return (session.at == at).then(|| Arc::clone(session));
         }
         let sealed: Sealed = serde_json::from_slice(&self.sealer.open(KIND, id)?).ok()?;
         let ended = self.runs().get(&run).is_some_and(|of_run| of_run.ended.contains(&sealed.nonce));
@@ -106,7 +108,8 @@ impl Sessions {
             return None;
         }
         let version = Version::read(&sealed.version)?;
-        let session = Arc::new(Session::new(id.to_owned(), version, Can::from_bits(sealed.can), sealed.nonce));
+        let session =
+            Arc::new(Session::new(id.to_owned(), sealed.at, (version, Can::from_bits(sealed.can)), sealed.nonce));
         self.keep(run, &session);
         Some(session)
     }
@@ -146,9 +149,10 @@ impl Sessions {
 }
 
 impl Session {
-    fn new(id: String, version: Version, can: Can, nonce: u64) -> Self {
+    fn new(id: String, at: String, (version, can): (Version, Can), nonce: u64) -> Self {
         Self {
             id,
+            at,
             version,
             can,
             nonce,

@@ -14,6 +14,7 @@
 
 mod acceptance;
 mod author;
+mod checklist;
 mod conformance;
 mod connectors;
 mod crash;

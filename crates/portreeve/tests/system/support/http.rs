@@ -123,7 +123,9 @@ fn read(answer: &[u8]) -> Option<Response> {
     let header = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let rest = &answer[end + 4..];
     // Cut short, it is no answer.
-    let body = if header("transfer-encoding") == Some("chunked") {
+    let body = if status == 204 {
+        rest.is_empty().then(Vec::new)?
+    } else if header("transfer-encoding") == Some("chunked") {
         unchunked(rest)?
     } else {
         let length: usize = header("content-length")?.parse().ok()?;

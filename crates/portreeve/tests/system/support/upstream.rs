@@ -320,8 +320,8 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<(String, Head, Vec
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let length = headers.iter().find(|(name, _)| name == "content-length")?.1.parse().ok()?;
-    let mut body = vec![0; length];
+    let length = headers.iter().find(|(name, _)| name == "content-length").map(|(_, length)| length.parse());
+    let mut body = vec![0; length.unwrap_or(Ok(0)).ok()?];
     reader.read_exact(&mut body).ok()?;
     Some((lines.first()?.clone(), headers, body))
 }
@@ -352,6 +352,10 @@ fn take(shared: &Arc<Shared>, wire: &mut Wire, line: String, headers: Head, mess
         return;
     }
     match received.method.as_str() {
+        // It has no stream for a session, and ends none.
+        "" if received.line.starts_with("GET ") || received.line.starts_with("DELETE ") => {
+            wire.respond("405 Method Not Allowed", "text/plain", b"");
+        }
         "initialize" => {
             let version = json.pointer("/params/protocolVersion").cloned().unwrap_or_default();
             wire.session = Some(shared.change(|state| {
@@ -387,7 +391,8 @@ pub(crate) const DONE: &str = r#"{"content":[{"type":"text","text":"done"}]}"#;
 pub(crate) struct Wire {
     stream: TcpStream,
     http: bool,
-    session: Option<String>,
+    /// The session that goes along with a response
+    pub(crate) session: Option<String>,
     closed: bool,
     /// The id of the message, as JSON
     pub(crate) id: String,
@@ -446,6 +451,11 @@ impl Wire {
             assert!(taken < FLOOD_MAX, "Portreeve reads without end");
         }
         taken
+    }
+
+    /// Another handle of the connection, for what is said later
+    pub(crate) fn twin(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
     }
 
     /// Closes the connection
