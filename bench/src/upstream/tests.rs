@@ -27,6 +27,30 @@ async fn echoes_the_text_and_counts() {
 }
 
 #[tokio::test]
+async fn a_long_text_is_valid_json_of_the_length_that_was_wanted() {
+    let calls = AtomicU64::new(0);
+    let call = |arguments: Value| json!({"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"large","arguments":arguments}});
+    let answer = speak(&Bytes::from(call(json!({"id":"item-1","bytes":1_000_000})).to_string()), Era::Legacy, &calls);
+    let told = http_body::Body::size_hint(answer.body()).exact();
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(told, Some(bytes.len() as u64));
+    assert!((1_000_000..1_000_200).contains(&bytes.len()), "{}", bytes.len());
+    let answer: Value = serde_json::from_slice(&bytes).unwrap();
+    let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+    assert_eq!(text.lines().count(), 1_000_000 / 64);
+    assert!(text.lines().all(|line| line.ends_with("→ shipped to harbour")));
+
+    let events = speak(&Bytes::from(call(json!({"bytes":640,"events":true})).to_string()), Era::Modern, &calls);
+    assert_eq!(events.headers()["content-type"], "text/event-stream");
+    let bytes = events.into_body().collect().await.unwrap().to_bytes();
+    let event = bytes.strip_prefix(b"data: ").unwrap().strip_suffix(b"\n\n").unwrap();
+    let answer: Value = serde_json::from_slice(event).unwrap();
+    assert_eq!(answer["result"]["resultType"], "complete");
+    let too_long = ask(&call(json!({"bytes":1_000_000_000})), Era::Legacy, &calls).await.1;
+    assert_eq!(too_long["error"]["code"], -32602);
+}
+
+#[tokio::test]
 async fn refuses_what_is_not_echo() {
     let calls = AtomicU64::new(0);
     for params in [json!({"name":"other","arguments":{"text":"x"}}), json!({"name":"echo","arguments":{"text":5}})] {
