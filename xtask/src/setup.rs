@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -36,6 +37,8 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     part("TypeScript SDKs, official servers, conformance suite and Inspector", npm(&interop.join("node")));
     part("Python SDK 2 and official servers", python(&interop.join("venv"), PYTHON_2));
     part("Python SDK 1 and the archived SQLite server", python(&interop.join("venv1"), PYTHON_1));
+    part("Go SDK", go_client(&interop.join("go")));
+    part("Java SDK", java(&interop.join("java")));
     part("Open Policy Agent", opa(&interop.join("opa")));
     Ok(Setup { interop, missing })
 }
@@ -190,20 +193,78 @@ fn opa(folder: &Path) -> anyhow::Result<()> {
     if installed() {
         return Ok(());
     }
+    println!("building Open Policy Agent {OPA}, which takes some minutes");
+    let module = format!("github.com/open-policy-agent/opa@v{OPA}");
+    go(folder, |command| {
+        command.args(["install", "-trimpath", "-modcacherw", &module]).env("GOBIN", folder).env("GOFLAGS", "")
+    })?;
+    ensure!(installed(), "it does not run");
+    Ok(())
+}
+
+/// Our client on the official Go SDK, which `go.mod` and `go.sum` pin
+fn go_client(folder: &Path) -> anyhow::Result<()> {
+    let sources = shell::root().join("tests/clients/go");
+    let mut text = String::new();
+    for name in ["go.mod", "go.sum", "main.go"] {
+        let path = sources.join(name);
+        text += &fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+    }
+    let (program, built_from) = (folder.join("client"), folder.join("built-from"));
+    if program.exists() && fs::read_to_string(&built_from).is_ok_and(|before| before == text) {
+        return Ok(());
+    }
+    fs::remove_file(&program).ok();
+    go(folder, |command| {
+        command
+            .args(["build", "-trimpath", "-modcacherw", "-o"])
+            .arg(&program)
+            .current_dir(&sources)
+            .env("GOFLAGS", "-mod=readonly")
+    })?;
+    ensure!(program.exists(), "Go built nothing");
+    Ok(fs::write(built_from, text)?)
+}
+
+/// Runs Go with what it downloads and builds on the way below this folder, where it is thrown away
+fn go(folder: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> anyhow::Result<()> {
     let go = [Path::new("go"), Path::new("/usr/local/go/bin/go")];
     let go = go.into_iter().find(|go| shell::succeeds(&mut shell::command(go, &["version"])));
     let go = go.context("there is no Go to build it with")?;
     fs::create_dir_all(folder)?;
-    println!("building Open Policy Agent {OPA}, which takes some minutes");
-    // What Go downloads and builds on the way goes with this folder, and is thrown away.
-    let scratch = folder.join("go");
-    let module = format!("github.com/open-policy-agent/opa@v{OPA}");
-    let mut install = shell::command(go, &["install", "-trimpath", "-modcacherw", &module]);
-    install.env("GOBIN", folder).env("GOPATH", &scratch).env("GOCACHE", scratch.join("cache"));
-    install.env("GOFLAGS", "").env("CGO_ENABLED", "0");
-    let result = shell::run(&mut install).and_then(|()| if installed() { Ok(()) } else { bail!("it does not run") });
+    let scratch = folder.join("scratch");
+    let mut command = shell::command(go, &[]);
+    what(&mut command);
+    command.env("GOPATH", &scratch).env("GOMODCACHE", scratch.join("modules")).env("GOCACHE", scratch.join("cache"));
+    let result = shell::run(command.env("CGO_ENABLED", "0"));
     fs::remove_dir_all(&scratch).ok();
     result
+}
+
+/// The official Java SDK with what it needs; the client is run from its source
+fn java(folder: &Path) -> anyhow::Result<()> {
+    let library = folder.join("lib");
+    let core = library.join(format!("mcp-core-{JAVA_SDK}.jar"));
+    if core.exists() {
+        return Ok(());
+    }
+    ensure!(shell::succeeds(&mut shell::command("javac", &["-version"])), "java client: no Java compiler here");
+    ensure!(shell::succeeds(&mut shell::command("mvn", &["-version"])), "java client: no Maven here");
+    fs::remove_dir_all(&library).ok();
+    let scratch = folder.join("scratch");
+    let mut copy =
+        shell::command("mvn", &["-B", "-q", "-Dstyle.color=never", "-f", "tests/clients/java/pom.xml", MAVEN_COPY]);
+    copy.arg(format!("-Dmaven.repo.local={}", scratch.display()));
+    copy.arg(format!("-DoutputDirectory={}", library.display()));
+    let result = shell::run(&mut copy);
+    fs::remove_dir_all(&scratch).ok();
+    if result.is_err() || !core.exists() {
+        // Half of it would look like the whole to a test.
+        fs::remove_dir_all(&library).ok();
+    }
+    result?;
+    ensure!(core.exists(), "Maven did not put {} where it should be", core.display());
+    Ok(())
 }
 
 /// Fails unless the program's version is at least this
@@ -237,6 +298,11 @@ const PYTHON_1: &[(&str, &str)] = &[("mcp", "1.30.0"), ("mcp-server-sqlite", "20
 
 /// The Open Policy Agent whose Data API is tested against
 const OPA: &str = "1.22.0";
+
+/// The version that `tests/clients/java/pom.xml` has
+const JAVA_SDK: &str = "2.1.0";
+/// Maven's own way to put jars somewhere
+const MAVEN_COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy-dependencies";
 
 /// What the conformance suite and the Inspector run on, which older systems do not have yet
 const NEWER_NODE: &str = "22.23.3";

@@ -182,3 +182,48 @@ impl Client {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outlet::Outs;
+    use std::pin::pin;
+
+    fn waits() -> (Waits, Outs) {
+        let (outlet, outs) = Outlet::new(true);
+        (Waits { id: "1".to_owned(), progress: None, outlet }, outs)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_has_come_back_already_has_not_hung_up() {
+        let speaker = Speaker {
+            run: RunId(1),
+            until: Millis(i64::MAX),
+            version: Version::July2026,
+            can: Can::NONE,
+            session: None,
+            log_level: None,
+        };
+        let (first, answered) = waits();
+        let client = Client::new(speaker, first);
+        let mut gone = pin!(client.gone());
+        assert!(now(gone.as_mut()).await.is_none());
+        // It is asked something, and is back before anybody looks at what it left.
+        drop(client.take());
+        drop(answered);
+        let (second, listens) = waits();
+        client.resume(second);
+        assert!(now(gone.as_mut()).await.is_none());
+        drop(listens);
+        gone.await;
+    }
+
+    /// What a future has now
+    async fn now<F: Future + Unpin>(future: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = std::future::ready(()) => None,
+        }
+    }
+}

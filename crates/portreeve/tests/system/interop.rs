@@ -44,6 +44,8 @@ const FILESYSTEM: &str = "node/node_modules/@modelcontextprotocol/server-filesys
 const SDK_2: &str = "node/node_modules/@modelcontextprotocol/client/package.json";
 const PYTHON_2: &str = "venv/bin/python";
 const PYTHON_1: &str = "venv1/bin/python";
+const GO: &str = "go/client";
+const JAVA: &str = "java/lib";
 
 /// An official client
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,6 +60,10 @@ pub(crate) enum Client {
     Python2Legacy,
     /// The first Python SDK
     Python1,
+    /// The Go SDK, in this mode
+    Go(&'static str),
+    /// The Java SDK
+    Java,
 }
 
 impl Client {
@@ -68,16 +74,23 @@ impl Client {
             Self::TypeScript2(_) => SDK_2,
             Self::Python2 | Self::Python2Legacy => PYTHON_2,
             Self::Python1 => PYTHON_1,
+            Self::Go(_) => GO,
+            Self::Java => JAVA,
         }
     }
 
     /// The client's command with its steps
     fn command(self, interop: &Path, steps: &Value) -> Vec<String> {
-        let (program, script) = match self {
-            Self::TypeScript | Self::TypeScript2(_) => (PathBuf::from("node"), "typescript/client.mjs"),
-            python => (interop.join(python.needs()), "python/client.py"),
+        let program = interop.join(self.needs()).display().to_string();
+        let script = |path: &str| format!("{CLIENTS}/{path}");
+        let mut command = match self {
+            Self::TypeScript | Self::TypeScript2(_) => vec!["node".to_owned(), script("typescript/client.mjs")],
+            Self::Python1 | Self::Python2 | Self::Python2Legacy => vec![program, script("python/client.py")],
+            Self::Go(_) => vec![program],
+            Self::Java => vec!["java".into(), "-cp".into(), format!("{program}/*"), script("java/Client.java")],
         };
-        vec![program.display().to_string(), format!("{CLIENTS}/{script}"), steps.to_string()]
+        command.push(steps.to_string());
+        command
     }
 
     /// The client at this address with this token
@@ -87,17 +100,21 @@ impl Client {
         let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         arguments.extend(["http", url]);
         let mut command = place.command(program, &arguments);
-        command.env("PORTREEVE_INTEROP", interop).env("PORTREEVE_TOKEN", token).env("PYTHONDONTWRITEBYTECODE", "1");
-        match self {
-            Self::TypeScript2(mode) => {
-                command.env("PORTREEVE_CLIENT_SDK", "2").env("PORTREEVE_CLIENT_MODE", mode);
-            }
-            Self::Python2Legacy => {
-                command.env("PORTREEVE_CLIENT_MODE", "legacy");
-            }
-            _ => {}
-        }
+        self.variables(command.env("PORTREEVE_INTEROP", interop).env("PORTREEVE_TOKEN", token));
         command
+    }
+
+    /// What the client has to know by its environment
+    fn variables(self, command: &mut Command) {
+        match self {
+            Self::TypeScript2(mode) => command.env("PORTREEVE_CLIENT_SDK", "2").env("PORTREEVE_CLIENT_MODE", mode),
+            Self::Go(mode) => command.env("PORTREEVE_CLIENT_MODE", mode),
+            Self::Python2Legacy => command.env("PORTREEVE_CLIENT_MODE", "legacy"),
+            // By it, Java knows how its arguments are written.
+            Self::Java => command.env("LC_ALL", "C.UTF-8"),
+            Self::TypeScript | Self::Python2 | Self::Python1 => command,
+        };
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
     }
 }
 
@@ -170,7 +187,7 @@ impl House {
         arguments.extend(["config", "{mcp_config}", "everything"]);
         let mut command = self.place.command(crate::support::place::PROGRAM, &arguments);
         // As the SDKs do it by default: nearly nothing of the environment reaches the bridge.
-        command.env("PORTREEVE_INTEROP", &self.interop).env("PORTREEVE_CLIENT_ENV", "sdk");
+        client.variables(command.env("PORTREEVE_INTEROP", &self.interop).env("PORTREEVE_CLIENT_ENV", "sdk"));
         command
     }
 
@@ -217,8 +234,9 @@ fn steps() -> Value {
 #[track_caller]
 fn hold(client: Client, lines: &[Value]) {
     let connected = &lines[0]["connected"];
-    let newest = if client == Client::Python2 { "2026-07-28" } else { "2025-11-25" };
-    assert_eq!(connected["protocol"], newest, "{client:?}: {connected}");
+    let newest = [Client::Python2, Client::Go("auto")].contains(&client);
+    let spoken: &[_] = if newest { &["2026-07-28"] } else { &["2025-11-25", "2025-06-18"] };
+    assert!(spoken.contains(&connected["protocol"].as_str().unwrap()), "{client:?}: {connected}");
     assert_eq!(connected["server"]["name"], "portreeve/everything");
     let listed = names(&lines[1]);
     assert_eq!(listed, BTreeSet::from(["echo", "get-sum", "get-structured-content", "trigger-long-running-operation"]));
@@ -272,6 +290,21 @@ fn the_first_python_client_works_through_portreeve() {
     through("the_first_python_client_works_through_portreeve", Client::Python1);
 }
 
+#[test]
+fn the_go_client_works_through_portreeve() {
+    through("the_go_client_works_through_portreeve", Client::Go("auto"));
+}
+
+#[test]
+fn the_go_client_works_through_portreeve_as_an_older_client() {
+    through("the_go_client_works_through_portreeve_as_an_older_client", Client::Go("legacy"));
+}
+
+#[test]
+fn the_java_client_works_through_portreeve() {
+    through("the_java_client_works_through_portreeve", Client::Java);
+}
+
 /// A task that is stopped while its client is connected
 fn stopped(test: &str, client: Client) {
     let Some(folder) = interop(test, &[client.needs(), EVERYTHING]) else { return };
@@ -305,14 +338,14 @@ fn stopped(test: &str, client: Client) {
 
 #[test]
 fn clients_are_told_that_their_task_is_over() {
-    for client in [Client::TypeScript, Client::Python2, Client::Python1] {
+    for client in [Client::TypeScript, Client::Python2, Client::Python1, Client::Go("auto"), Client::Java] {
         stopped(&format!("clients_are_told_that_their_task_is_over ({client:?})"), client);
     }
 }
 
 #[test]
 fn a_token_that_is_not_good_is_an_error_of_http() {
-    for client in [Client::TypeScript, Client::Python1] {
+    for client in [Client::TypeScript, Client::Python1, Client::Go("auto"), Client::Java] {
         let test = format!("a_token_that_is_not_good_is_an_error_of_http ({client:?})");
         let Some(folder) = interop(&test, &[client.needs(), EVERYTHING]) else { continue };
         let house = House::new(folder, false);

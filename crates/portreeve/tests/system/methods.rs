@@ -54,8 +54,8 @@ fn steps() -> Value {
         { "prompt": "test_prompt_with_arguments", "arguments": { "arg1": "a", "arg2": "b" } },
         { "complete": "par", "of": "test_prompt_with_arguments", "argument": "arg1" },
         { "level": "info" },
-        { "name": "test_tool_with_progress", "arguments": {}, "progress": true },
-        call("test_tool_with_logging", json!({})),
+        { "name": "test_tool_with_progress", "arguments": {}, "progress": 3 },
+        { "name": "test_tool_with_logging", "arguments": {}, "logs": 3 },
         call("test_sampling", json!({ "prompt": "What is the capital of France?" })),
         call("test_elicitation", json!({ "message": "Who are you?" })),
         call("test_input_required_result_list_roots", json!({})),
@@ -117,8 +117,8 @@ fn all_methods(test: &str, client: Client) {
         let what = format!("{client:?} with the {connector} connector");
         let command = client.at(&both.place, &both.interop, &steps(), &both.url(connector), &task.token);
         hold(&what, &told(command));
-        if client != Client::Python1 {
-            // The first Python SDK has no way to cancel a request.
+        if ![Client::Python1, Client::Java].contains(&client) {
+            // The first Python SDK and the Java SDK have no way to cancel a request.
             cancels(&both, client, connector, task);
         }
     }
@@ -176,4 +176,19 @@ fn the_second_python_sdk_uses_every_method_as_an_older_client() {
 #[test]
 fn the_first_python_sdk_uses_every_method() {
     all_methods("the_first_python_sdk_uses_every_method", Client::Python1);
+}
+
+#[test]
+fn the_go_sdk_uses_every_method() {
+    all_methods("the_go_sdk_uses_every_method", Client::Go("2026-07-28"));
+}
+
+#[test]
+fn the_go_sdk_uses_every_method_as_an_older_client() {
+    all_methods("the_go_sdk_uses_every_method_as_an_older_client", Client::Go("legacy"));
+}
+
+#[test]
+fn the_java_sdk_uses_every_method() {
+    all_methods("the_java_sdk_uses_every_method", Client::Java);
 }

@@ -33,7 +33,7 @@ async fn item_48_the_first_message_is_a_probe_that_does_nothing() {
     let (link, offer) = ready.unwrap();
     assert_eq!(link.version(), Version::July2026);
     assert_eq!(link.hello().name, "new");
-    assert_eq!(offer.items["act"], r#"{"inputSchema":{},"name":"act","x":1.0}"#);
+    assert_eq!(offer.items["act"], json!({ "name": "act", "inputSchema": {}, "x": 1.0 }).to_string());
     assert_eq!(http.known(), Some(Version::July2026));
 }
 

@@ -102,7 +102,8 @@ fn item_40_cursors_of_several_connectors_are_sealed_and_of_one_run() {
         let first = agent.ask("resources/list", json!({}));
         let cursor = first["result"]["nextCursor"].as_str().unwrap().to_owned();
         let again = agent.ask("resources/list", json!({ "cursor": cursor }));
-        assert_eq!(again, agent.ask("resources/list", json!({ "cursor": cursor })));
+        let once_more = agent.ask("resources/list", json!({ "cursor": cursor }));
+        assert_eq!(again["result"]["resources"], once_more["result"]["resources"]);
         for wrong in ["", "made up", cursor.strip_prefix(|_: char| true).unwrap()] {
             let answer = agent.ask("resources/list", json!({ "cursor": wrong }));
             assert_eq!(answer["error"]["code"], -32602, "{wrong}: {answer}");
