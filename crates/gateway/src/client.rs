@@ -212,7 +212,7 @@ mod tests {
         drop(client.take());
         drop(answered);
         let (second, listens) = waits();
-        client.resume(second);
+        drop(client.resume(second));
         assert!(now(gone.as_mut()).await.is_none());
         drop(listens);
         gone.await;
