@@ -13,7 +13,7 @@ use portreeve_core::{
     value::Value,
 };
 use portreeve_mcp::{
-    can::TASKS,
+    can::{TASKS, UI},
     mirror::{Mirrored, mirrored},
 };
 use portreeve_rules::{Definition as Described, Validator, operation};
@@ -72,6 +72,8 @@ pub struct Discovered {
     pub instructions: String,
     /// Whether its tools may answer with MCP tasks
     pub tasks: bool,
+    /// Whether its tools have user interfaces (MCP Apps)
+    pub ui: bool,
 }
 
 impl Catalogue {
@@ -225,9 +227,11 @@ fn parts(raw: &str) -> Option<(Vec<Mirrored>, Made)> {
     let mirrored = json.get("inputSchema").and_then(|schema| mirrored(schema).ok()).unwrap_or_default();
     let prompts = json.get("prompts").and_then(Json::as_object).unwrap_or_default().iter();
     let prompts = prompts.map(|prompt| (prompt.key.to_string(), prompt.value.raw().to_owned())).collect();
+    let has = |id: &str| json.get("extensions").is_some_and(|extensions| extensions.get(id).is_some());
     let discovered = Discovered {
         instructions: json.get("description").and_then(Json::as_str).unwrap_or_default().to_owned(),
-        tasks: json.get("extensions").is_some_and(|extensions| extensions.get(TASKS).is_some()),
+        tasks: has(TASKS),
+        ui: has(UI),
     };
     Some((mirrored, Made { prompts, discovered }))
 }

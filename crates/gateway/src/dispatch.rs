@@ -300,8 +300,8 @@ impl Dispatch {
         let name: String = name.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
         let reason = Reason::new(Word::MethodNotEnforced, &arrived.at).with("method", &name);
         self.refused(arrived.good.run, format!("{} {name}", arrived.at), &reason);
-        let text = reply::error(Some(id.raw()), -32_601, "Method not found", None);
-        Last::with(if era == Era::Modern { StatusCode::NOT_FOUND } else { StatusCode::OK }, text)
+        let refused = asked::Refused::method_not_found(era);
+        Last::with(refused.status, reply::refused_early(Some(id.raw()), &refused))
     }
 
     /// Has a refusal recorded that never came to a judgement

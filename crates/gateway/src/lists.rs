@@ -25,7 +25,7 @@ use portreeve_core::{
 };
 use portreeve_identity::seal::Sealer;
 use portreeve_mcp::{
-    can::TASKS,
+    can::{TASKS, UI},
     edit::{Edit, quoted},
     message::Message,
     method::Method,
@@ -84,6 +84,8 @@ pub struct Hello {
     pub instructions: String,
     /// Whether a tool may answer with an MCP task
     pub tasks: bool,
+    /// Whether a tool may have a user interface
+    pub ui: bool,
 }
 
 impl Hello {
@@ -114,8 +116,11 @@ impl Hello {
         if self.has(Operation::SetLevel) || era == Era::Modern {
             add("logging", json!({}));
         }
-        if self.tasks && era == Era::Modern {
-            add("extensions", json!({ TASKS: {} }));
+        let known = [(TASKS, self.tasks && era == Era::Modern), (UI, self.ui)];
+        let extensions = known.into_iter().filter(|(_, has)| *has).map(|(id, _)| (id.to_owned(), json!({})));
+        let extensions: serde_json::Map<_, _> = extensions.collect();
+        if !extensions.is_empty() {
+            add("extensions", extensions.into());
         }
         all
     }
@@ -140,16 +145,17 @@ impl Lists {
         let operations: BTreeSet<Operation> =
             connectors.iter().flat_map(|(_, usable)| usable.operations.iter().copied()).collect();
         let mut instructions = vec![INSTRUCTIONS.to_owned()];
-        let mut tasks = false;
+        let (mut tasks, mut ui) = (false, false);
         for (connector, _) in &connectors {
             let Some(accepted) = view.discover(connector) else { continue };
             tasks |= accepted.tasks;
+            ui |= accepted.ui;
             // What a server says of itself is said as what was accepted of it, under its name.
             if !accepted.instructions.is_empty() {
                 instructions.push(format!("{connector}: {}", accepted.instructions));
             }
         }
-        Ok(Hello { operations, instructions: instructions.join("\n\n"), tasks })
+        Ok(Hello { operations, instructions: instructions.join("\n\n"), tasks, ui })
     }
 
     /// Answers one of the four lists

@@ -98,8 +98,14 @@ impl<'m> Using<'m> {
             let era = reading.client.era();
             if era == portreeve_mcp::version::Era::Modern {
                 let given = used.as_ref().and_then(|used| used.arguments);
-                asked::check_params(reading.headers, given, mirrored)
-                    .map_err(|refused| Last::with(refused.status, reply::refused_early(Some(id.raw()), &refused)))?;
+                if let Err(refused) = asked::check_params(reading.headers, given, mirrored) {
+                    // Of a tool that this task cannot see, nothing is told that its definition says.
+                    let sees = dispatch.lists.has_tool(reading.client.run, &tool).await;
+                    return Err(match sees {
+                        true => Last::with(refused.status, reply::refused_early(Some(id.raw()), &refused)),
+                        false => unknown(method, id.raw(), &called.0, reading.client.version),
+                    });
+                }
             }
         }
         if used.is_some_and(|used| used.as_task) {

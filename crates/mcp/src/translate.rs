@@ -3,7 +3,7 @@
 //! Both are the sender's own bytes with edits. Where both ends are of one era, hardly anything is edited.
 
 use crate::{
-    can::{Can, TASKS, UI},
+    can::Can,
     edit::{Edit, quoted},
     message::{Message, Shape},
     method::{Method, Notice},
@@ -15,7 +15,7 @@ use portreeve_core::{
     decimal::Decimal,
     json::{self, Json},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::borrow::Cow;
 
 /// How a request goes to a connector
@@ -222,44 +222,6 @@ pub fn definition(raw: &str, to: Version) -> Cow<'_, str> {
     let mut edit = Edit::of(raw.as_bytes(), &tool);
     edit.remove(&["outputSchema"]);
     String::from_utf8(edit.done()).map_or(Cow::Borrowed(raw), Cow::Owned)
-}
-
-/// What a client of version `to` is told that a server can do, which says of itself `capabilities` in version `from`
-///
-/// Only what is passed on and judged; news of lists is passed on from any server that has the list.
-#[must_use]
-pub fn capabilities(capabilities: &Json<'_>, from: Version, to: Version) -> Value {
-    let has = |key: &str| capabilities.get(key).is_some_and(|one| one.as_object().is_some());
-    let mut all = Map::new();
-    for key in ["tools", "prompts"] {
-        if has(key) {
-            all.insert(key.to_owned(), json!({ "listChanged": true }));
-        }
-    }
-    if let Some(resources) = capabilities.get("resources").filter(|_| has("resources")) {
-        let mut own = json!({ "listChanged": true });
-        if let (Some(true), Some(own)) = (resources.get("subscribe").and_then(Json::as_bool), own.as_object_mut()) {
-            own.insert("subscribe".to_owned(), true.into());
-        }
-        all.insert("resources".to_owned(), own);
-    }
-    for key in ["completions", "logging"] {
-        if has(key) {
-            all.insert(key.to_owned(), json!({}));
-        }
-    }
-    let extension = |key: &str| capabilities.get("extensions").and_then(|all| all.get(key)).is_some();
-    let mut extensions = Map::new();
-    if extension(TASKS) && from.era() == Era::Modern && to.era() == Era::Modern {
-        extensions.insert(TASKS.to_owned(), json!({}));
-    }
-    if extension(UI) {
-        extensions.insert(UI.to_owned(), json!({}));
-    }
-    if !extensions.is_empty() {
-        all.insert("extensions".to_owned(), extensions.into());
-    }
-    all.into()
 }
 
 /// What a connector tells, for a client of this era; `None`: it is nothing for this client

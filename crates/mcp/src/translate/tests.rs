@@ -161,22 +161,6 @@ fn definitions_go_to_legacy_clients_without_an_output_that_they_would_refuse() {
 }
 
 #[test]
-fn item_48_a_client_is_told_only_of_what_is_passed_on() {
-    let own = json::scan_distinct(
-        br#"{"tools":{},"prompts":{"listChanged":false},"resources":{"subscribe":true},"logging":{},"completions":{},"experimental":{"x":{}},
-            "extensions":{"io.modelcontextprotocol/tasks":{},"com.example/x":{}},"tasks":{}}"#,
-        &Limits::DEFAULT,
-    )
-    .unwrap();
-    let listed = json!({ "listChanged": true });
-    let legacy = json!({ "tools": listed, "prompts": listed, "resources": { "listChanged": true, "subscribe": true }, "logging": {}, "completions": {} });
-    assert_eq!(capabilities(&own, NEW, OLD), legacy);
-    assert_eq!(capabilities(&own, OLD, NEW), legacy);
-    assert_eq!(capabilities(&own, NEW, NEW).get("extensions"), Some(&json!({ "io.modelcontextprotocol/tasks": {} })));
-    assert_eq!(capabilities(&json::scan_distinct(b"{}", &Limits::DEFAULT).unwrap(), OLD, NEW), json!({}));
-}
-
-#[test]
 fn item_30_and_32_what_is_told_on_the_way() {
     let of = |text: &str, era: Era, token: Option<&str>, subscription: Option<&str>| {
         let message = Message::read_answer(text.as_bytes(), &Limits::DEFAULT).unwrap();
