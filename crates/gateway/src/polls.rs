@@ -41,6 +41,7 @@ use portreeve_upstream::{
     link::{Called, Sending},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -149,13 +150,14 @@ impl Polls {
         let refused = |reasons: Vec<Reason>| Last::ok(reply::refused(id, &reasons));
         let fate = |fate: Fate| Last::ok(fate.told(id, method, era));
         let answers = self.answers(&of, used.responses);
-        if method == Method::UpdateTask && answers.is_empty() {
-            return Err(Last::ok(reply::error(Some(id), -32_602, "nothing was asked that this answers", None)));
-        }
         // Asked before anything is made ready for a run that may be over.
         let (run, connector, clock) = (of.run, of.connector.clone(), self.clock.read());
         let life = self.door.ask(move |engine| engine.listed(run, &connector, clock).map(drop)).await;
         life.unwrap_or_else(|| Err(vec![Reason::new(Word::RecordUnavailable, "record")])).map_err(refused)?;
+        if method == Method::UpdateTask && answers.is_empty() {
+            // Answers that nobody asked for are left out, and nothing is left to send; who asked is heard by polls.
+            return Ok(Last::ok(reply::result(id, era, &json!({}))));
+        }
         let link = match self.links.prepare(of.run, &of.connector, client.can).await {
             Ok(link) => link,
             Err(Unready::Refused(reasons)) => return Err(refused(reasons)),
