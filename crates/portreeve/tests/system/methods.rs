@@ -90,10 +90,14 @@ fn hold(what: &str, lines: &[Value]) {
     assert_eq!(next("complete")["values"], json!(["paris", "park", "party"]));
     next("level");
     let progress = next("call");
-    assert_eq!((&progress["text"], &progress["progress"]), (&json!("Done"), &json!([0, 50, 100])), "{what}");
+    assert_eq!(
+        (&progress["text"], in_order(what, &progress["progress"])),
+        (&json!("Done"), json!([0, 50, 100])),
+        "{what}"
+    );
     let logs = json!(["Tool execution started", "Tool processing data", "Tool execution completed"]);
     let logging = next("call");
-    assert_eq!(logging["logs"], logs, "{what}: {logging}");
+    assert_eq!(in_order(what, &logging["logs"]), in_order(what, &logs), "{what}: {logging}");
     assert_eq!(next("call")["text"], "LLM response: Paris", "{what}");
     let elicited = next("call");
     assert!(elicited["text"].as_str().unwrap().contains("some username"), "{what}: {elicited}");
@@ -108,6 +112,15 @@ fn hold(what: &str, lines: &[Value]) {
     let nothing = lines.next().unwrap();
     assert!(nothing["error"]["code"].is_i64(), "{what}: {nothing}");
     assert_eq!(lines.next_back().unwrap(), &json!({ "closed": true }));
+}
+
+/// What was told on the way; the Java SDK hands each notification to a thread of its own, so there the order is nobody's
+fn in_order(what: &str, told: &Value) -> Value {
+    let mut told = told.as_array().cloned().unwrap_or_default();
+    if what.starts_with("Java") {
+        told.sort_by_key(|one| (one.as_i64(), one.to_string()));
+    }
+    told.into()
 }
 
 fn all_methods(test: &str, client: Client) {
