@@ -122,14 +122,35 @@ pub struct Leaving {
     effect: EffectId,
 }
 
+impl Put {
+    /// A question, as it is put
+    #[must_use]
+    pub fn of(question: &Question) -> Self {
+        Self { method: question.method.as_str().to_owned(), params: question.params.clone() }
+    }
+
+    /// Questions, as they are put, by key
+    #[must_use]
+    pub fn all(questions: &[Question]) -> BTreeMap<String, Self> {
+        questions.iter().map(|question| (question.key.clone(), Self::of(question))).collect()
+    }
+}
+
+/// Whether a client's result answers a question of this kind
+#[must_use]
+pub fn is_answer(method: Method, answer: &str) -> bool {
+    let json = scan(answer.as_bytes(), &Limits::DEFAULT).ok();
+    json.is_some_and(|json| outcome::check_answer(method, &json).is_ok())
+}
+
 /// How an effect without an answer of its own ended
 #[must_use]
-pub fn end_of(sent: Result<(), Failure>) -> End {
+pub fn end_of(sent: Result<(), &Failure>) -> End {
     match sent {
         Ok(()) => done(true),
-        Err(Failure::NotSent(why)) => End::NotSent { why },
+        Err(Failure::NotSent(why)) => End::NotSent { why: why.clone() },
         Err(Failure::Rejected(_)) => done(false),
-        Err(Failure::Lost(why)) => End::Unknown { why },
+        Err(Failure::Lost(why)) => End::Unknown { why: why.clone() },
     }
 }
 
@@ -142,6 +163,11 @@ pub fn done(ok: bool) -> End {
 fn not_permitted(reasons: &[Reason]) -> (i64, String) {
     let why = reasons.first().map_or_else(String::new, |reason| reason.word.to_string());
     (reply::REFUSED, format!("refused by policy: {why}"))
+}
+
+/// A decision point had no answer, however often it was asked
+fn silent(call: &Call) -> Vec<Reason> {
+    vec![Reason::new(Word::OutsideSilent, &call.tool)]
 }
 
 impl Leaving {
@@ -193,31 +219,22 @@ impl Asks {
             let _ = ask.answer(Err(not_permitted(&reasons)), None).await;
             return;
         }
+        let question = Question { key: String::new(), method, params };
         let put = async {
             match client.era() {
-                Era::Legacy => client.ask(&Question { key: String::new(), method, params: params.clone() }).await,
-                Era::Modern => {
-                    let put = Put { method: method.as_str().to_owned(), params: params.clone() };
-                    self.hold(&of, &client, put).await
-                }
+                Era::Legacy => client.ask(&question).await,
+                Era::Modern => self.hold(&of, &client, Put::of(&question)).await,
             }
         };
         let answered = tokio::select! {
             answered = put => answered,
             () = ask.withdrawn() => return,
         };
-        let valid = |result: &String| {
-            let json = scan(result.as_bytes(), &Limits::DEFAULT).ok();
-            json.is_some_and(|json| outcome::check_answer(method, &json).is_ok())
-        };
-        if let Some(Ok(result)) = &answered
-            && !valid(result)
-        {
-            let why = "the client's answer is none to this question".to_owned();
-            let _ = ask.answer(Err((-32_603, why)), None).await;
-            return;
-        }
         match answered {
+            Some(Ok(result)) if !is_answer(method, &result) => {
+                let why = "the client's answer is none to this question".to_owned();
+                let _ = ask.answer(Err((-32_603, why)), None).await;
+            }
             None => {
                 let _ = ask.answer(Err((-32_603, "the client gave no answer".to_owned())), None).await;
             }
@@ -240,7 +257,7 @@ impl Asks {
             Ok((permit, leaving)) => {
                 let pass = self.latches.pass(permit);
                 let sent = ask.answer(Ok(result), Some(pass)).await;
-                self.settle(leaving, end_of(sent));
+                self.settle(leaving, end_of(sent.as_ref().copied()));
             }
             Err(reasons) => {
                 self.refused(&of, method, &reasons);
@@ -255,15 +272,10 @@ impl Asks {
     /// Why not.
     pub async fn may(&self, run: RunId, connector: &Name, method: Method, params: &str) -> Result<(), Vec<Reason>> {
         let mut call = self.call(run, connector, method, params, None)?;
-        for _ in 0..ROUNDS_MAX {
-            match self.door.submit(Request::Ask(call.clone())).await {
-                Reply::Clear => return Ok(()),
-                Reply::Consult(askings) => call.answers.extend(self.points.ask(call.effect, askings).await),
-                Reply::Refused(reasons) => return Err(reasons),
-                _ => break,
-            }
+        match self.judged(&mut call, Request::Ask).await? {
+            Reply::Clear => Ok(()),
+            _ => Err(silent(&call)),
         }
-        Err(vec![Reason::new(Word::OutsideSilent, &call.tool)])
     }
 
     /// Leave for an answer to go to the connector
@@ -279,17 +291,22 @@ impl Asks {
         answer: Option<&str>,
     ) -> Result<(Permit, Leaving), Vec<Reason>> {
         let mut call = self.call(run, connector, method, params, answer)?;
+        match self.judged(&mut call, Request::Call).await? {
+            Reply::Permit(permit) => Ok((permit, Leaving { effect: call.effect })),
+            _ => Err(silent(&call)),
+        }
+    }
+
+    /// What the door says, once everybody outside who has to be asked before was asked
+    async fn judged(&self, call: &mut Call, request: fn(Call) -> Request) -> Result<Reply, Vec<Reason>> {
         for _ in 0..ROUNDS_MAX {
-            match self.door.submit(Request::Call(call.clone())).await {
-                Reply::Permit(permit) => {
-                    return Ok((permit, Leaving { effect: call.effect }));
-                }
+            match self.door.submit(request(call.clone())).await {
                 Reply::Consult(askings) => call.answers.extend(self.points.ask(call.effect, askings).await),
                 Reply::Refused(reasons) => return Err(reasons),
-                _ => break,
+                reply => return Ok(reply),
             }
         }
-        Err(vec![Reason::new(Word::OutsideSilent, &call.tool)])
+        Err(silent(call))
     }
 
     /// Leave for all the answers that ride on one message
@@ -298,14 +315,15 @@ impl Asks {
     /// Why one of them may not leave; then none does.
     pub async fn admit_all(
         &self,
-        of: &Bound,
+        run: RunId,
+        connector: &Name,
         answers: impl IntoIterator<Item = &(Put, String)>,
     ) -> Result<(Vec<Permit>, Vec<Leaving>), Vec<Reason>> {
         let (mut permits, mut leaving) = (Vec::new(), Vec::new());
         for (put, answer) in answers {
             let admitted = match Method::read(&put.method) {
-                Some(method) => self.admit(of.run, &of.connector, method, &put.params, Some(answer)).await,
-                None => Err(vec![Reason::new(Word::MethodNotEnforced, &of.connector)]),
+                Some(method) => self.admit(run, connector, method, &put.params, Some(answer)).await,
+                None => Err(vec![Reason::new(Word::MethodNotEnforced, connector)]),
             };
             match admitted {
                 Ok((permit, one)) => {

@@ -5,7 +5,7 @@
 //! leg is settled as pending, and the answer is a leg of its own.
 
 use crate::{
-    asks::{Asks, Bound, Brought, Leaving, Put, done},
+    asks::{Asks, Bound, Brought, Leaving, Put, done, is_answer},
     catalogue::Catalogue,
     client::{Client, Waits},
     door::Door,
@@ -14,7 +14,9 @@ use crate::{
     outlet::{Flow, Last, Message as Body},
     points::Points,
     polls::{HANDLE, Handle, begun},
-    settings::{REQUESTS_PER_RUN_MAX, TTL_MS_MAX, answer_limits},
+    settings::{TTL_MS_MAX, answer_limits},
+    trace,
+    under_way::{Entered, Place, UnderWay, unless},
     using::{Using, unknown},
 };
 use bytes::Bytes;
@@ -23,9 +25,8 @@ use portreeve_core::{
     engine::{Permit, Reply},
     event::End,
     hash::Hash,
-    json::{Limits, scan},
     life::{Answer, Do, Happened, Life},
-    names::{EffectId, RunId},
+    names::EffectId,
     outside::Asking,
     pattern::Source,
     reason::{Reason, Word},
@@ -34,6 +35,7 @@ use portreeve_core::{
 use portreeve_identity::seal::Sealer;
 use portreeve_mcp::{
     asked,
+    can::Can,
     edit::Edit,
     message::Message,
     method::Method,
@@ -49,12 +51,12 @@ use portreeve_upstream::{
     link::{Called, Flowing, Link, STREAM_BYTES_MAX, Sending, Whole},
 };
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     task::JoinSet,
 };
 
@@ -68,23 +70,8 @@ pub struct Calls {
     points: Arc<Points>,
     asks: Arc<Asks>,
     sealer: Arc<Sealer>,
-    /// How many stops there were
-    stops: watch::Sender<u64>,
-    // Held only for a look-up, never across an await.
-    under_way: Mutex<UnderWay>,
-    /// Rung when a call leaves
-    left: tokio::sync::Notify,
+    under_way: Arc<UnderWay>,
 }
-
-#[derive(Debug, Default)]
-struct UnderWay {
-    cancels: HashMap<EffectId, watch::Sender<Option<String>>>,
-    by_request: HashMap<RequestKey, EffectId>,
-    per_run: HashMap<RunId, usize>,
-}
-
-/// How a client names one of its requests: run, session or endpoint, id
-pub type RequestKey = (RunId, String, String);
 
 /// One leg of a call: what is sent to the connector this time
 struct Leg {
@@ -136,8 +123,6 @@ struct Sent {
 const FLOW_MAX: Duration = Duration::from_secs(3600);
 /// How often one call may be asked something before it goes on
 const LEGS_MAX: usize = 16;
-/// Places beyond those for requests, so that what ends a wait always finds one
-const RESERVE: usize = 16;
 /// Messages on the way that may wait
 const EVENTS_MAX: usize = 64;
 
@@ -150,27 +135,9 @@ impl Calls {
         catalogue: Arc<Catalogue>,
         points: Arc<Points>,
         (asks, sealer): (Arc<Asks>, Arc<Sealer>),
+        under_way: Arc<UnderWay>,
     ) -> Arc<Self> {
-        let stops = watch::Sender::new(0);
-        let (under_way, left) = (Mutex::default(), tokio::sync::Notify::new());
-        Arc::new(Self { door, latches, links, catalogue, points, asks, sealer, stops, under_way, left })
-    }
-
-    /// A place for one request of a run; none if it has as many as it may have
-    #[must_use]
-    pub fn place(self: &Arc<Self>, run: RunId) -> Option<Place> {
-        let mut under_way = self.under_way();
-        let count = under_way.per_run.entry(run).or_default();
-        (*count < REQUESTS_PER_RUN_MAX + RESERVE).then(|| {
-            *count += 1;
-            Place { calls: Arc::clone(self), run }
-        })
-    }
-
-    /// Whether a run has as many requests as it may have: what it has beyond that is for answers and cancellations
-    #[must_use]
-    pub fn is_full(&self, run: RunId) -> bool {
-        self.under_way().per_run.get(&run).is_some_and(|count| *count > REQUESTS_PER_RUN_MAX)
+        Arc::new(Self { door, latches, links, catalogue, points, asks, sealer, under_way })
     }
 
     /// Takes a call all the way, and answers its client
@@ -178,7 +145,7 @@ impl Calls {
         if let Some((brought, answers)) = using.brought.as_ref().filter(|(brought, _)| brought.held) {
             return self.resume(&using, brought, answers.clone(), &client).await;
         }
-        let mut entered = self.enter(&using, place);
+        let mut entered = self.under_way.enter(&using, place, Arc::clone(&self.asks));
         let (method, tool) = (using.method, using.call.tool.clone());
         let state = using.brought.as_ref().and_then(|(brought, _)| brought.state.clone());
         let mut leg = Leg { call: using.call.clone(), state, answers: using.answers() };
@@ -220,22 +187,18 @@ impl Calls {
         Back { effect, questions, state, from }: Back,
         entered: &mut Entered,
     ) -> Option<Leg> {
-        let (method, era, bound) = (using.method, client.era(), &using.bound);
+        let (method, era) = (using.method, client.era());
+        let (run, connector) = (using.call.run, &using.call.tool.connector);
         for question in &questions {
-            let may = self.asks.may(bound.run, &bound.connector, question.method, &question.params).await;
+            let may = self.asks.may(run, connector, question.method, &question.params).await;
             if let Err(reasons) = may {
                 client.answer(|id| refused(method, era, id, &reasons)).await;
                 return None;
             }
         }
-        let put = |question: &Question| {
-            let put = Put { method: question.method.as_str().to_owned(), params: question.params.clone() };
-            (question.key.clone(), put)
-        };
         if era == Era::Modern {
-            let of = Bound { effect, ..bound.clone() };
-            let leaves = from.era() == Era::Modern;
-            let brought = Brought { of, held: false, leaves, questions: questions.iter().map(put).collect(), state };
+            let (of, leaves) = (using.bound(effect), from.era() == Era::Modern);
+            let brought = Brought { of, held: false, leaves, questions: Put::all(&questions), state };
             let sealed = self.asks.seal(&brought);
             client
                 .answer(|id| {
@@ -255,24 +218,22 @@ impl Calls {
         let mut answers = BTreeMap::new();
         for question in &questions {
             let answer = tokio::select! {
-                answer = client.ask(question) => answer,
-                why = entered.cancelled(client) => Some(Err((0, why))),
+                answer = client.ask(question) => match answer {
+                    Some(Ok(answer)) if is_answer(question.method, &answer) => Ok(answer),
+                    Some(Ok(_)) => Err("the client's answer is none to its question".to_owned()),
+                    Some(Err((code, _))) => Err(format!("the client answered its question with error {code}")),
+                    None => Err("the client did not answer its question".to_owned()),
+                },
+                why = entered.cancelled(client) => Err(why),
             };
             let answer = match answer {
-                Some(Ok(answer)) if is_answer(question.method, &answer) => answer,
-                other => {
-                    let why = match other {
-                        Some(Ok(_)) => "the client's answer is none to its question".to_owned(),
-                        Some(Err((0, why))) => why,
-                        Some(Err((code, _))) => format!("the client answered its question with error {code}"),
-                        None => "the client did not answer its question".to_owned(),
-                    };
+                Ok(answer) => answer,
+                Err(why) => {
                     client.answer(|id| Last::ok(Fate::Rejected(why).told(id, method, era))).await;
                     return None;
                 }
             };
-            let (key, put) = put(question);
-            answers.insert(key, (put, answer));
+            answers.insert(question.key.clone(), (Put::of(question), answer));
         }
         let next = match crate::tasks::draw() {
             Ok(next) => EffectId(next),
@@ -287,9 +248,7 @@ impl Calls {
 
     async fn leg(self: &Arc<Self>, using: &Using<'_>, leg: Leg, client: &Arc<Client>, entered: &mut Entered) -> Legged {
         let Leg { call, state, answers } = leg;
-        if call.effect != entered.effect {
-            entered.goes_on(call.effect);
-        }
+        entered.goes_on(call.effect);
         let (tool, method, era) = (call.tool.clone(), using.method, client.era());
         let mut link = self.links.ready(call.run, &tool.connector, client.can);
         let (mut life, first) = Life::start(call, link.is_some());
@@ -306,19 +265,21 @@ impl Calls {
                     happened
                 }
                 // The answers that ride on it are admitted now: nothing slow lies between that and their leaving.
-                Do::Forward(permit) => match self.asks.admit_all(&using.bound, answers.values()).await {
-                    Ok((permits, leaving)) => {
-                        riding = leaving;
-                        let sending = Going { permit, permits, state: state.as_deref(), answers: &answers };
-                        let sent = self.forward(sending, link.take(), using, client, entered).await;
-                        legged = sent.legged;
-                        sent.happened
+                Do::Forward(permit) => {
+                    match self.asks.admit_all(using.call.run, &tool.connector, answers.values()).await {
+                        Ok((permits, leaving)) => {
+                            riding = leaving;
+                            let sending = Going { permit, permits, state: state.as_deref(), answers: &answers };
+                            let sent = self.forward(sending, link.take(), using, client, entered).await;
+                            legged = sent.legged;
+                            sent.happened
+                        }
+                        Err(reasons) => {
+                            withheld = Some(reasons);
+                            Happened::NotSent("an answer that it carries was refused".to_owned())
+                        }
                     }
-                    Err(reasons) => {
-                        withheld = Some(reasons);
-                        Happened::NotSent("an answer that it carries was refused".to_owned())
-                    }
-                },
+                }
                 Do::Settle(settle) => {
                     self.ridden(std::mem::take(&mut riding), &settle.end);
                     self.door.later(Request::Settle(settle));
@@ -378,7 +339,7 @@ impl Calls {
     /// Has the link made ready, and waits for it no longer than the client does and the call would be permitted
     async fn prepare(&self, call: &Call, client: &Client, entered: &mut Entered) -> (Option<Arc<Link>>, Happened) {
         let (links, run, of, can) = (Arc::clone(&self.links), call.run, call.tool.connector.clone(), client.can);
-        let mut stops = self.stops.subscribe();
+        let mut stops = self.under_way.stops();
         // In a task of its own: what has begun to be made is finished, or reaped, whoever waits for it.
         let mut preparing = tokio::spawn(async move { links.prepare(run, &of, can).await });
         loop {
@@ -401,11 +362,6 @@ impl Calls {
                 why = entered.cancelled(client) => return (None, Happened::NotPrepared(why)),
             }
         }
-    }
-
-    /// Something was stopped: what is being prepared looks whether it still may go on
-    pub fn look_again(&self) {
-        self.stops.send_modify(|stops| *stops += 1);
     }
 
     async fn forward(
@@ -436,7 +392,7 @@ impl Calls {
         let tool = &using.call.tool;
         let within = Duration::from_millis(view.timeout_ms(&tool.connector).max(1).unsigned_abs());
         let mirrored = view.definition(tool).map_or(&[][..], |definition| definition.mirrored.as_slice());
-        let trace = using.trace.as_deref().and_then(child_span);
+        let trace = using.trace.as_deref().and_then(trace::child);
         // Only answers that were asked for and judged leave with it.
         let edited = answering(using, answers);
         let read = edited.as_ref().map(|bytes| Message::read(bytes, &answer_limits()));
@@ -459,16 +415,11 @@ impl Calls {
             bytes_max: STREAM_BYTES_MAX,
         };
         let (events, hears) = mpsc::channel(EVENTS_MAX);
-        let of = Bound { effect, ..using.bound.clone() };
+        // Who was told of nothing that the client can do asks nothing.
+        let of = (link.can() != Can::NONE).then(|| using.bound(effect));
         let hearing = tokio::spawn(hear(hears, Arc::clone(&self.asks), of, Arc::clone(client)));
-        let outcome = tokio::select! {
-            biased;
-            outcome = link.send(sending, pass, within, events) => outcome,
-            why = entered.cancelled(client) => {
-                // Dropping the call above has closed its connection; what had not begun never will.
-                if withdrawal.withdraw() { Err(Failure::NotSent(why)) } else { Err(Failure::Lost(why)) }
-            }
-        };
+        let sent = link.send(sending, pass, within, events);
+        let outcome = unless(entered.cancelled(client), sent, &withdrawal).await;
         match &outcome {
             // What was told on the way comes before the end.
             Ok(_) => {
@@ -520,7 +471,7 @@ impl Calls {
         };
         let sealed = match &called.outcome {
             Outcome::Task { task, .. } => {
-                let handle = Handle::new(&using.bound, effect, task.clone());
+                let handle = Handle::new(using.bound(effect), task.clone());
                 serde_json::to_vec(&handle).ok().and_then(|handle| self.sealer.seal(HANDLE, &handle))
             }
             _ => None,
@@ -529,7 +480,13 @@ impl Calls {
         let told = move |id: &str| {
             let to = ToClient { id, from, version, method, state: None, ttl_ms_max: TTL_MS_MAX };
             let reply = called.into_reply(&to);
-            Last::with(status, sealed.map_or_else(|| reply.clone(), |sealed| begun(&reply, &sealed)))
+            Last::with(
+                status,
+                match &sealed {
+                    Some(sealed) => begun(&reply, sealed),
+                    None => reply,
+                },
+            )
         };
         Sent { happened, legged: Some(Legged::Told(Box::new(told))) }
     }
@@ -579,171 +536,23 @@ impl Calls {
         };
         Sent { happened, legged: Some(Legged::Passed) }
     }
-
-    /// Stops waiting for a call
-    pub fn cancel(&self, effect: EffectId, why: &str) {
-        if let Some(cancel) = self.under_way().cancels.get(&effect) {
-            cancel.send_replace(Some(why.to_owned()));
-        }
-    }
-
-    /// Stops waiting for the call that a client names by its request
-    pub fn cancel_request(&self, key: &RequestKey) {
-        let effect = self.under_way().by_request.get(key).copied();
-        if let Some(effect) = effect {
-            self.cancel(effect, "the client cancelled it");
-        }
-    }
-
-    /// Stops waiting for all calls, and returns once they are settled, or after `within`
-    pub async fn end(&self, within: Duration) {
-        let effects: Vec<EffectId> = self.under_way().cancels.keys().copied().collect();
-        for effect in effects {
-            self.cancel(effect, "Portreeve is ending");
-        }
-        let none_left = async {
-            loop {
-                let left = self.left.notified();
-                if self.under_way().cancels.is_empty() {
-                    return;
-                }
-                left.await;
-            }
-        };
-        let _ = tokio::time::timeout(within, none_left).await;
-    }
-
-    /// Has an effect that is no call of a tool end early, as soon as what it rests on does
-    #[must_use]
-    pub fn watch(self: &Arc<Self>, effect: EffectId) -> Watched {
-        let (cancel, cancelled) = watch::channel(None);
-        self.under_way().cancels.insert(effect, cancel);
-        Watched { calls: Arc::clone(self), effect, cancelled }
-    }
-
-    fn enter(self: &Arc<Self>, using: &Using<'_>, place: Place) -> Entered {
-        let (cancel, cancelled) = watch::channel(None);
-        let effect = using.call.effect;
-        let mut under_way = self.under_way();
-        under_way.cancels.insert(effect, cancel);
-        // An id that is used twice at once names the first call.
-        under_way.by_request.entry(using.key.clone()).or_insert(effect);
-        Entered { calls: Arc::clone(self), effect, key: using.key.clone(), cancelled, _place: place }
-    }
-
-    fn under_way(&self) -> std::sync::MutexGuard<'_, UnderWay> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// How long the last messages on the way may take after the answer came
 const TOLD: Duration = Duration::from_secs(5);
 
 /// Passes on what a connector tells and asks while it works on a call
-async fn hear(mut hears: mpsc::Receiver<Event>, asks: Arc<Asks>, of: Bound, client: Arc<Client>) {
+async fn hear(mut hears: mpsc::Receiver<Event>, asks: Arc<Asks>, of: Option<Bound>, client: Arc<Client>) {
     // Ended with this task: a call that is over asks nothing any more.
     let mut questions = JoinSet::new();
     while let Some(event) = hears.recv().await {
         match event {
             Event::Told(notification) => client.told(&notification).await,
             Event::Asks(ask) => {
-                questions.spawn(Arc::clone(&asks).asked(ask, of.clone(), Arc::clone(&client)));
+                // Without one it is dropped, which declines it.
+                let Some(of) = of.clone() else { continue };
+                questions.spawn(Arc::clone(&asks).asked(ask, of, Arc::clone(&client)));
                 while questions.try_join_next().is_some() {}
-            }
-        }
-    }
-}
-
-/// A call that is counted; leaving is dropping this
-struct Entered {
-    calls: Arc<Calls>,
-    effect: EffectId,
-    key: RequestKey,
-    cancelled: watch::Receiver<Option<String>>,
-    _place: Place,
-}
-
-impl Entered {
-    /// A later leg of the same call: whoever cancels it cancels the call
-    fn goes_on(&mut self, effect: EffectId) {
-        let mut under_way = self.calls.under_way();
-        if let Some(cancel) = under_way.cancels.remove(&self.effect) {
-            under_way.cancels.insert(effect, cancel);
-        }
-        if let Some(named) = under_way.by_request.get_mut(&self.key).filter(|named| **named == self.effect) {
-            *named = effect;
-        }
-        drop(under_way);
-        self.calls.asks.over(self.effect);
-        self.effect = effect;
-    }
-
-    fn was_cancelled(&self) -> Option<String> {
-        self.cancelled.borrow().clone()
-    }
-
-    /// Returns once the call is not waited for any more, and says why
-    async fn cancelled(&mut self, client: &Client) -> String {
-        tokio::select! {
-            cancelled = self.cancelled.wait_for(Option::is_some) => why(cancelled.ok().as_deref()),
-            () = client.gone() => "the client hung up".to_owned(),
-        }
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let mut under_way = self.calls.under_way();
-        under_way.cancels.remove(&self.effect);
-        if under_way.by_request.get(&self.key) == Some(&self.effect) {
-            under_way.by_request.remove(&self.key);
-        }
-        drop(under_way);
-        self.calls.asks.over(self.effect);
-        self.calls.left.notify_waiters();
-    }
-}
-
-/// An effect that is waited for; leaving is dropping this
-#[derive(Debug)]
-pub struct Watched {
-    calls: Arc<Calls>,
-    effect: EffectId,
-    cancelled: watch::Receiver<Option<String>>,
-}
-
-impl Watched {
-    /// Returns once it is not to be waited for any more, and says why
-    pub async fn cancelled(&mut self) -> String {
-        why(self.cancelled.wait_for(Option::is_some).await.ok().as_deref())
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.calls.under_way().cancels.remove(&self.effect);
-        self.calls.left.notify_waiters();
-    }
-}
-
-fn why(cancelled: Option<&Option<String>>) -> String {
-    cancelled.and_then(Clone::clone).unwrap_or_else(|| "Portreeve is ending".to_owned())
-}
-
-/// A request of a run that is in the house; leaving is dropping this
-#[derive(Debug)]
-pub struct Place {
-    calls: Arc<Calls>,
-    run: RunId,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut under_way = self.calls.under_way();
-        if let Some(count) = under_way.per_run.get_mut(&self.run) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                under_way.per_run.remove(&self.run);
             }
         }
     }
@@ -801,12 +610,6 @@ fn answering(using: &Using<'_>, answers: &BTreeMap<String, (Put, String)>) -> Op
     Some(edit.done())
 }
 
-/// Whether a client's result answers a question of this kind
-fn is_answer(method: Method, answer: &str) -> bool {
-    let json = scan(answer.as_bytes(), &Limits::DEFAULT).ok();
-    json.is_some_and(|json| outcome::check_answer(method, &json).is_ok())
-}
-
 /// The HTTP status of an answer (2026-07-28, Streamable HTTP, Protocol Version Header)
 fn status(outcome: &Outcome, era: Era) -> StatusCode {
     match (outcome, era) {
@@ -826,22 +629,4 @@ pub fn object(members: &BTreeMap<String, String>) -> String {
     let members: Vec<String> =
         members.iter().map(|(key, value)| format!("{}:{value}", serde_json::Value::from(key.as_str()))).collect();
     format!("{{{}}}", members.join(","))
-}
-
-/// A span of our own below that of the client (W3C Trace Context, `traceparent`)
-fn child_span(parent: &str) -> Option<String> {
-    let mut parts = parent.split('-');
-    let (version, trace, _span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let span = crate::tasks::draw().ok()?;
-    Some(format!("{version}-{trace}-{span:016x}-{flags}"))
-}
-
-impl std::fmt::Debug for Legged {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Told(_) => f.write_str("Told"),
-            Self::Passed => f.write_str("Passed"),
-            Self::Asks(back) => write!(f, "Asks({})", back.effect),
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     asks::Asks,
-    call::{Calls, Place},
+    call::Calls,
     catalogue::Catalogue,
     client::{Client, Speaker, Waits},
     door::Door,
@@ -13,6 +13,7 @@ use crate::{
     session::{Session, Sessions},
     settings::{REQUEST_BYTES_MAX, TTL_MS_MAX},
     streams::Streams,
+    under_way::{Place, UnderWay},
     using::{Reading, Using},
 };
 use bytes::Bytes;
@@ -44,8 +45,10 @@ pub struct Dispatch {
     pub door: Door,
     /// What the connectors offer
     pub catalogue: Arc<Catalogue>,
-    /// Calls under way
+    /// Calls
     pub calls: Arc<Calls>,
+    /// What is under way
+    pub under_way: Arc<UnderWay>,
     /// Questions to clients
     pub asks: Arc<Asks>,
     /// Sessions
@@ -177,7 +180,7 @@ impl Dispatch {
             && let Some(id) = params::cancelled(message)
         {
             let session = arrived.session.as_ref().map_or_else(|| arrived.at.to_string(), |session| session.id.clone());
-            self.calls.cancel_request(&(arrived.good.run, session, id.to_owned()));
+            self.under_way.cancel_request(&(arrived.good.run, session, id.to_owned()));
         }
         Last::empty(StatusCode::ACCEPTED)
     }
@@ -214,7 +217,7 @@ impl Dispatch {
         let (at, raw) = (&arrived.at, id.raw());
         // Whoever brings something back ends a wait; it always finds a place.
         let ends_a_wait = message.params().is_some_and(|params| params.get("requestState").is_some());
-        if self.calls.is_full(client.run) && !ends_a_wait {
+        if self.under_way.is_full(client.run) && !ends_a_wait {
             return client.answer(|_| Last::empty(StatusCode::TOO_MANY_REQUESTS)).await;
         }
         let last = match method {

@@ -3,12 +3,12 @@
 //! The token is the binding. Nothing is taken from the connection, a session or an earlier request.
 
 use crate::{
-    call::Calls,
     dispatch::{Arrived, Dispatch},
     outlet::{Outlet, Reply, empty, json},
     session::{Session, Sessions},
     settings::{BODY_SECS_MAX, REQUEST_BYTES_MAX},
     streams::Streams,
+    under_way::UnderWay,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
@@ -26,7 +26,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 #[derive(Debug)]
 pub struct Endpoints {
     dispatch: Arc<Dispatch>,
-    calls: Arc<Calls>,
+    under_way: Arc<UnderWay>,
     sessions: Arc<Sessions>,
     streams: Arc<Streams>,
     issuer: Arc<Issuer>,
@@ -75,12 +75,12 @@ impl Endpoints {
     #[must_use]
     pub fn new(
         dispatch: Arc<Dispatch>,
-        (calls, sessions, streams): (Arc<Calls>, Arc<Sessions>, Arc<Streams>),
+        (under_way, sessions, streams): (Arc<UnderWay>, Arc<Sessions>, Arc<Streams>),
         issuer: Arc<Issuer>,
         clock: SteadyClock,
         address: SocketAddr,
     ) -> Self {
-        Self { dispatch, calls, sessions, streams, issuer, clock, address }
+        Self { dispatch, under_way, sessions, streams, issuer, clock, address }
     }
 
     /// Whether a path is that of an endpoint
@@ -116,7 +116,7 @@ impl Endpoints {
             Err(status) => return empty(status),
         };
         // Taken before the body is read: one run cannot hold more memory than its places.
-        let Some(place) = self.calls.place(good.run) else { return empty(StatusCode::TOO_MANY_REQUESTS) };
+        let Some(place) = self.under_way.place(good.run) else { return empty(StatusCode::TOO_MANY_REQUESTS) };
         let body = Limited::new(body, REQUEST_BYTES_MAX).collect();
         let body = match tokio::time::timeout(Duration::from_secs(BODY_SECS_MAX), body).await {
             Ok(Ok(body)) => body.to_bytes(),

@@ -5,6 +5,7 @@ use portreeve_mcp::{
     reply::{self, META, REFUSED},
     version::Era,
 };
+use portreeve_upstream::http::Failure;
 use serde_json::json;
 
 /// What became of a call
@@ -23,6 +24,16 @@ pub enum Fate {
         /// Bytes that the task may still receive
         most: u64,
     },
+}
+
+impl From<Failure> for Fate {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NotSent(why) => Self::Unreachable(why),
+            Failure::Rejected(why) => Self::Rejected(why),
+            Failure::Lost(why) => Self::Unknown(why),
+        }
+    }
 }
 
 impl Fate {

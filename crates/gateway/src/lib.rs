@@ -32,4 +32,6 @@ pub mod settings;
 pub mod snapshots;
 pub mod streams;
 pub mod tasks;
+pub mod trace;
+pub mod under_way;
 pub mod using;

@@ -213,7 +213,7 @@ impl Lists {
     /// The connector whose resource this is, where an endpoint has several
     pub async fn of_uri(&self, run: RunId, uri: &str) -> Option<Name> {
         let connectors = self.connectors(run, &At::All).await.ok()?;
-        let arguments = BTreeMap::from([("uri".to_owned(), Value::String(uri.to_owned()))]);
+        let arguments = arguments(uri);
         let mut of = None;
         for (connector, usable) in connectors {
             if usable.operations.contains(&Operation::ReadResource)

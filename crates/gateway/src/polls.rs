@@ -5,7 +5,6 @@
 
 use crate::{
     asks::{Asks, Bound, Put, end_of},
-    call::Calls,
     client::Client,
     door::Door,
     endpoint::At,
@@ -13,6 +12,7 @@ use crate::{
     links::{Links, Unready},
     outlet::Last,
     settings::{TTL_MS_MAX, answer_limits},
+    under_way::{UnderWay, unless},
 };
 use portreeve_core::{
     engine::Reply,
@@ -56,7 +56,7 @@ pub struct Polls {
     latches: Arc<Latches>,
     links: Arc<Links>,
     asks: Arc<Asks>,
-    calls: Arc<Calls>,
+    under_way: Arc<UnderWay>,
     sealer: Arc<Sealer>,
     clock: SteadyClock,
     /// What the connectors of running tasks asked; held only for a look-up
@@ -82,8 +82,8 @@ const QUESTIONS_MAX: usize = 4_096;
 impl Handle {
     /// The handle of the task that a call became
     #[must_use]
-    pub fn new(bound: &Bound, effect: EffectId, task: String) -> Self {
-        Self { of: Bound { effect, ..bound.clone() }, task }
+    pub fn new(of: Bound, task: String) -> Self {
+        Self { of, task }
     }
 }
 
@@ -93,11 +93,11 @@ impl Polls {
     pub fn new(
         (door, latches): (Door, Arc<Latches>),
         links: Arc<Links>,
-        (asks, calls): (Arc<Asks>, Arc<Calls>),
+        (asks, under_way): (Arc<Asks>, Arc<UnderWay>),
         sealer: Arc<Sealer>,
         clock: SteadyClock,
     ) -> Self {
-        Self { door, latches, links, asks, calls, sealer, clock, questions: Mutex::default() }
+        Self { door, latches, links, asks, under_way, sealer, clock, questions: Mutex::default() }
     }
 
     /// The handle that a client holds, if it is its own
@@ -181,7 +181,7 @@ impl Polls {
         };
         let put: Vec<(Put, String)> = answers.into_iter().map(|(_, put, answer)| (put, answer)).collect();
         let permit = self.admit(&of, method).await.map_err(refused)?;
-        let (permits, leaving) = match self.asks.admit_all(&of, &put).await {
+        let (permits, leaving) = match self.asks.admit_all(of.run, &of.connector, &put).await {
             Ok(admitted) => admitted,
             Err(reasons) => {
                 let end = End::NotSent { why: "an answer that it carries was refused".to_owned() };
@@ -206,46 +206,26 @@ impl Polls {
         let (events, hears) = mpsc::channel(1);
         drop(hears);
         let pass = self.latches.pass_all(permit, permits);
-        let (withdrawal, mut watched) = (pass.withdrawal(), self.calls.watch(effect));
-        let outcome = tokio::select! {
-            biased;
-            outcome = link.send(sending, pass, WITHIN, events) => outcome,
-            why = async {
-                tokio::select! {
-                    why = watched.cancelled() => why,
-                    () = client.gone() => "the client hung up".to_owned(),
-                }
-            } => {
-                if withdrawal.withdraw() { Err(Failure::NotSent(why)) } else { Err(Failure::Lost(why)) }
-            }
-        };
+        let (withdrawal, mut watched) = (pass.withdrawal(), self.under_way.watch(effect));
+        let outcome = unless(watched.cancelled_or_gone(client), link.send(sending, pass, WITHIN, events), &withdrawal);
+        let outcome = outcome.await;
+        let ridden = end_of(outcome.as_ref().map(|_| ()));
+        leaving.into_iter().for_each(|one| self.asks.settle(one, ridden.clone()));
         let settle = |end: End| self.door.later(Request::Settle(Settle::new(effect, end)));
-        let (called, fated) = match outcome {
-            Ok(Called::Whole(called)) => (Ok(()), Ok(called)),
+        let called = match outcome {
+            Ok(Called::Whole(called)) => called,
             // It was asked for as a whole.
             Ok(Called::Long(_)) => {
-                (Ok(()), Err((End::Unknown { why: LONG.to_owned() }, Fate::Unknown(LONG.to_owned()))))
+                settle(End::Unknown { why: LONG.to_owned() });
+                return Err(fate(Fate::Unknown(LONG.to_owned())));
             }
-            Err(Failure::NotSent(why)) => {
-                let end = End::NotSent { why: why.clone() };
-                (Err(Failure::NotSent(why.clone())), Err((end, Fate::Unreachable(why))))
-            }
-            Err(Failure::Rejected(why)) => {
-                let end = End::Pending { bytes: 0, result: None };
-                (Err(Failure::Rejected(why.clone())), Err((end, Fate::Rejected(why))))
-            }
-            Err(Failure::Lost(why)) => {
-                let end = End::Unknown { why: why.clone() };
-                (Err(Failure::Lost(why.clone())), Err((end, Fate::Unknown(why))))
-            }
-        };
-        let ridden = end_of(called);
-        leaving.into_iter().for_each(|one| self.asks.settle(one, ridden.clone()));
-        let called = match fated {
-            Ok(called) => called,
-            Err((end, told)) => {
-                settle(end);
-                return Err(fate(told));
+            Err(failure) => {
+                settle(match &failure {
+                    // The task is as it was.
+                    Failure::Rejected(_) => End::Pending { bytes: 0, result: None },
+                    Failure::NotSent(_) | Failure::Lost(_) => end_of(Err(&failure)),
+                });
+                return Err(fate(failure.into()));
             }
         };
         let over = match &called.outcome {
@@ -304,11 +284,7 @@ impl Polls {
             let one = known.keys().next().copied();
             one.and_then(|one| known.remove(&one));
         }
-        let put = |question: &outcome::Question| {
-            let put = Put { method: question.method.as_str().to_owned(), params: question.params.clone() };
-            (question.key.clone(), put)
-        };
-        known.insert(of.effect, questions.iter().map(put).collect());
+        known.insert(of.effect, Put::all(questions));
         Ok(())
     }
 }

@@ -1,12 +1,12 @@
 //! Does what is owed to the world: stops waiting for calls, ends children, lets go of ended runs.
 
 use crate::{
-    call::Calls,
     door::{Door, Notice},
     links::Links,
     session::Sessions,
     streams::Streams,
     tasks::Tasks,
+    under_way::UnderWay,
 };
 use portreeve_core::{
     engine::PERMIT_MS,
@@ -28,15 +28,15 @@ pub async fn run(
     door: Door,
     latches: Arc<Latches>,
     links: Arc<Links>,
-    (calls, tasks): (Arc<Calls>, Arc<Tasks>),
+    (under_way, tasks): (Arc<UnderWay>, Arc<Tasks>),
     (streams, sessions): (Arc<Streams>, Arc<Sessions>),
 ) {
-    let under_way = Arc::new(Mutex::new(HashSet::new()));
+    let reaping = Arc::new(Mutex::new(HashSet::new()));
     while let Some(notice) = notices.recv().await {
         match notice {
-            Notice::Cancel(effect) => calls.cancel(effect, "what it rested on was stopped"),
+            Notice::Cancel(effect) => under_way.cancel(effect, "what it rested on was stopped"),
             Notice::Stopped(node) => {
-                calls.look_again();
+                under_way.look_again();
                 streams.look_again();
                 streams.look_at_lives();
                 // A grant never lives again; the others may, and their latches follow the registry.
@@ -49,7 +49,7 @@ pub async fn run(
                 }
             }
             Notice::Ended(task, run) => {
-                calls.look_again();
+                under_way.look_again();
                 streams.look_again();
                 streams.cut(run);
                 sessions.forget(run);
@@ -65,13 +65,13 @@ pub async fn run(
             }
             Notice::Reap { effect, process, why } => {
                 // The same is owed until it is recorded as done.
-                if !under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(effect) {
+                if !reaping.lock().unwrap_or_else(PoisonError::into_inner).insert(effect) {
                     continue;
                 }
-                let (door, links, under_way) = (door.clone(), Arc::clone(&links), Arc::clone(&under_way));
+                let (door, links, reaping) = (door.clone(), Arc::clone(&links), Arc::clone(&reaping));
                 tokio::spawn(async move {
                     let reaped = links.reaped(effect, why).await || left_behind(&links, effect, process, why).await;
-                    under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&effect);
+                    reaping.lock().unwrap_or_else(PoisonError::into_inner).remove(&effect);
                     if !reaped {
                         tokio::time::sleep(AGAIN).await;
                         door.look_again();

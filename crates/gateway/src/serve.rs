@@ -22,6 +22,7 @@ use crate::{
     snapshots,
     streams::Streams,
     tasks::{Tasks, draw},
+    under_way::UnderWay,
 };
 use portreeve_core::{
     engine::{Boot, Engine, Reply},
@@ -104,7 +105,7 @@ pub struct Serving {
     pub observing: Vec<Observing>,
     door: Door,
     links: Arc<Links>,
-    calls: Arc<Calls>,
+    under_way: Arc<UnderWay>,
     tasks: Arc<Tasks>,
     thread: std::thread::JoinHandle<crate::door::TheEngine>,
     listening: Vec<tokio::task::JoinHandle<()>>,
@@ -165,12 +166,14 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
     let points = Points::new(clock);
     let at_the_door = || (door.clone(), Arc::clone(&latches));
     let asks = Asks::new(at_the_door(), Arc::clone(&catalogue), Arc::clone(&points), Arc::clone(&sealer));
+    let under_way = UnderWay::new();
     let calls = Calls::new(
         at_the_door(),
         Arc::clone(&links),
         Arc::clone(&catalogue),
         points,
         (Arc::clone(&asks), Arc::clone(&sealer)),
+        Arc::clone(&under_way),
     );
     let tasks =
         Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone(), Arc::clone(&fence));
@@ -182,19 +185,20 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         sealer: Arc::clone(&sealer),
         clock,
     };
-    let both = || (Arc::clone(&asks), Arc::clone(&calls));
+    let both = || (Arc::clone(&asks), Arc::clone(&under_way));
     let streams = Streams::new(at_the_door(), Arc::clone(&links), both(), lists.clone(), clock);
     let dispatch = Arc::new(Dispatch {
         door: door.clone(),
         catalogue: Arc::clone(&catalogue),
-        calls: Arc::clone(&calls),
+        calls,
+        under_way: Arc::clone(&under_way),
         polls: Polls::new(at_the_door(), Arc::clone(&links), both(), sealer, clock),
         asks: Arc::clone(&asks),
         sessions: Arc::clone(&sessions),
         lists,
         streams: Arc::clone(&streams),
     });
-    let kept = (Arc::clone(&calls), Arc::clone(&sessions), Arc::clone(&streams));
+    let kept = (Arc::clone(&under_way), Arc::clone(&sessions), Arc::clone(&streams));
     let endpoints = Arc::new(Endpoints::new(dispatch, kept, issuer, clock, address));
     let admin = Arc::new(Admin {
         door: door.clone(),
@@ -212,7 +216,7 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
     private::resume(&admin).await;
     let files = raise_open_files();
     let room = CONNECTIONS_MAX.min(usize::try_from(files / 2).unwrap_or(CONNECTIONS_MAX));
-    let working = (Arc::clone(&calls), Arc::clone(&tasks));
+    let working = (Arc::clone(&under_way), Arc::clone(&tasks));
     let reaping = reaper::run(noticed, door.clone(), latches, Arc::clone(&links), working, (streams, sessions));
     tokio::spawn(reaping);
     let listening = vec![
@@ -227,7 +231,7 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         observing,
         door,
         links,
-        calls,
+        under_way,
         tasks,
         thread,
         listening,
@@ -312,7 +316,7 @@ impl Serving {
             task.abort();
         }
         let _ = std::fs::remove_file(admin_socket(&self.data));
-        self.calls.end(ENDING).await;
+        self.under_way.end(ENDING).await;
         self.links.end_all().await;
         self.door.close();
         let (thread, data) = (self.thread, self.data);

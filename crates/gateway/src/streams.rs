@@ -5,7 +5,6 @@
 
 use crate::{
     asks::{Asks, done, end_of},
-    call::{Calls, Place},
     client::{Client, Waits},
     door::Door,
     endpoint::At,
@@ -15,6 +14,7 @@ use crate::{
     outlet::{Last, Outlet, Reply, empty},
     session::Session,
     settings::answer_limits,
+    under_way::{Place, UnderWay, unless},
     using,
 };
 use bytes::Bytes;
@@ -37,7 +37,6 @@ use portreeve_mcp::{
 use portreeve_upstream::{
     clock::SteadyClock,
     event::News,
-    http::Failure,
     latch::Latches,
     link::{Link, Listening},
 };
@@ -58,7 +57,7 @@ pub struct Streams {
     latches: Arc<Latches>,
     links: Arc<Links>,
     asks: Arc<Asks>,
-    calls: Arc<Calls>,
+    under_way: Arc<UnderWay>,
     lists: Lists,
     clock: SteadyClock,
     /// How many stops there were
@@ -131,13 +130,13 @@ impl Streams {
     pub fn new(
         (door, latches): (Door, Arc<Latches>),
         links: Arc<Links>,
-        (asks, calls): (Arc<Asks>, Arc<Calls>),
+        (asks, under_way): (Arc<Asks>, Arc<UnderWay>),
         lists: Lists,
         clock: SteadyClock,
     ) -> Arc<Self> {
         let (stops, kills) = (watch::Sender::new(0), watch::Sender::new(0));
         let (runs, followed) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { door, latches, links, asks, calls, lists, clock, stops, kills, runs, followed })
+        Arc::new(Self { door, latches, links, asks, under_way, lists, clock, stops, kills, runs, followed })
     }
 
     /// The stream of a session for what it did not ask for
@@ -249,7 +248,7 @@ impl Streams {
             Ok(followed) => followed,
             Err(unfollowed) => return unfollowed.told(method, client, id, uri),
         };
-        let (streams, run, at, forget) = (Arc::clone(self), client.run, at.clone(), key.clone());
+        let (streams, run, forget) = (Arc::clone(self), client.run, key.clone());
         let following = tokio::spawn(async move {
             // As long as the task: the token that the session shows is another one each time.
             let over = streams.over(run, Millis(i64::MAX));
@@ -274,7 +273,7 @@ impl Streams {
                     () = &mut over => break,
                 }
             }
-            drop((followed, at));
+            drop(followed);
             // Not itself: that would end this task before the subscription.
             let own = streams.followed().remove(&forget);
             drop(own);
@@ -317,7 +316,6 @@ impl Streams {
     async fn attend(&self, client: &Client, at: &At, subscription: Subscription, over: impl Future<Output = ()>) {
         let Subscription { id, outlet, honoured, mut followed, mut news, lists, _place } = subscription;
         let (mut stops, mut changes) = (self.stops.subscribe(), self.lists.catalogue.changes());
-        let mut rejudge = self.lists.catalogue.changes();
         // However slowly the client reads, its stream ends with what it rests on.
         let telling = async {
             let (sender, mut told) = mpsc::channel(NEWS_MAX);
@@ -337,20 +335,15 @@ impl Streams {
                         }
                     }
                     _ = changes.changed() => {
+                        followed = Box::pin(self.permitted(client.run, std::mem::take(&mut followed))).await;
                         for notice in Box::pin(self.changed(client.run, at, &mut seen)).await {
                             if wants(&honoured, notice) {
                                 outlet.tell(changed(notice, Some(&id))).await;
                             }
                         }
                     }
-                    _ = async { tokio::select! { _ = stops.changed() => {}, _ = rejudge.changed() => {} } } => {
-                        let mut left = Vec::new();
-                        for one in std::mem::take(&mut followed) {
-                            if Box::pin(self.may(client.run, &one.connector, &one.uri)).await.is_ok() {
-                                left.push(one);
-                            }
-                        }
-                        followed = left;
+                    _ = stops.changed() => {
+                        followed = Box::pin(self.permitted(client.run, std::mem::take(&mut followed))).await;
                     }
                 }
             }
@@ -445,15 +438,8 @@ impl Streams {
         let effect = leaving.effect();
         let filter = ListenFilter { uris: vec![uri.to_owned()], ..ListenFilter::default() };
         let pass = self.latches.pass(permit);
-        let (withdrawal, mut watched) = (pass.withdrawal(), self.calls.watch(effect));
-        let listening = tokio::select! {
-            biased;
-            listening = link.listen(filter, Some(pass), news) => listening,
-            why = watched.cancelled() => {
-                if withdrawal.withdraw() { Err(Failure::NotSent(why)) } else { Err(Failure::Lost(why)) }
-            }
-        };
-        match listening {
+        let (withdrawal, mut watched) = (pass.withdrawal(), self.under_way.watch(effect));
+        match unless(watched.cancelled(), link.listen(filter, Some(pass), news), &withdrawal).await {
             Ok(listening) if !listening.honoured.uris.iter().any(|honoured| honoured == uri) => {
                 self.asks.settle(leaving, done(false));
                 Err(Unfollowed::Failed(Fate::Rejected("it does not tell of this resource".to_owned())))
@@ -463,19 +449,25 @@ impl Streams {
                 Ok(Followed { connector, uri: uri.to_owned(), _listening: listening })
             }
             Err(failure) => {
-                let fate = match &failure {
-                    Failure::NotSent(why) => Fate::Unreachable(why.clone()),
-                    Failure::Rejected(why) => Fate::Rejected(why.clone()),
-                    Failure::Lost(why) => Fate::Unknown(why.clone()),
-                };
-                self.asks.settle(leaving, end_of(Err(failure)));
-                Err(Unfollowed::Failed(fate))
+                self.asks.settle(leaving, end_of(Err(&failure)));
+                Err(Unfollowed::Failed(failure.into()))
             }
         }
     }
 
     async fn may(&self, run: RunId, connector: &Name, uri: &str) -> Result<(), Vec<Reason>> {
         self.asks.may(run, connector, Method::Subscribe, &of(uri)).await
+    }
+
+    /// What of the followed may still be followed; the rest is let go of
+    async fn permitted(&self, run: RunId, followed: Vec<Followed>) -> Vec<Followed> {
+        let mut left = Vec::with_capacity(followed.len());
+        for one in followed {
+            if self.may(run, &one.connector, &one.uri).await.is_ok() {
+                left.push(one);
+            }
+        }
+        left
     }
 
     /// What of the lists changed for a task, since it was last looked at

@@ -4,17 +4,19 @@
 
 use crate::{
     asks::{Bound, Brought, Put},
-    call::RequestKey,
     client::Client,
     dispatch::Dispatch,
     endpoint::{At, Via},
     outlet::Last,
     tasks::draw,
+    trace,
+    under_way::RequestKey,
 };
 use http::{HeaderMap, StatusCode};
 use portreeve_core::{
+    hash::Hash,
     json::Json,
-    names::{EffectId, Name, Tool, ToolName},
+    names::{EffectId, Name, RunId, Tool, ToolName},
     reason::{Reason, Word},
     request::Call,
     value::Value,
@@ -56,8 +58,8 @@ pub struct Using<'m> {
     pub message: &'m Message<'m>,
     /// What is judged
     pub call: Call,
-    /// What it is bound to
-    pub bound: Bound,
+    /// Through which endpoint
+    pub at: String,
     /// How the client would cancel it
     pub key: RequestKey,
     /// The name that the connector knows it by, where the endpoint has another one
@@ -114,14 +116,13 @@ impl<'m> Using<'m> {
             return Err(Last::ok(reply::refused_call(id.raw(), reading.client.era(), &[reason])));
         }
         let fit = view.fit(&tool, &arguments);
-        let digest = arguments.digest();
         let Value::Object(arguments) = arguments else { return Err(invalid("params must be an object")) };
         let effect = draw().map(EffectId).map_err(|why| {
             Last::with(StatusCode::SERVICE_UNAVAILABLE, reply::error(Some(id.raw()), -32_603, &why, None))
         })?;
         let run = reading.client.run;
-        let bound = Bound { effect, run, at: reading.at.to_string(), connector, tool: name, arguments: digest };
-        let brought = used.map(|used| brought(dispatch, &bound, &used)).transpose().map_err(invalid)?.flatten();
+        let brought = used.map(|used| brought(dispatch, reading, (&tool, &arguments), &used));
+        let brought = brought.transpose().map_err(invalid)?.flatten();
         let continues = brought.as_ref().filter(|(brought, _)| !brought.held).map(|(brought, _)| brought.of.effect);
         // Without a session, only those at one endpoint share their ids.
         let session =
@@ -131,13 +132,19 @@ impl<'m> Using<'m> {
             bytes,
             message,
             call: Call { effect, run, tool, arguments, fit, answers: Vec::new(), continues },
-            bound,
+            at: reading.at.to_string(),
             key: (run, session, id.raw().to_owned()),
             renamed: own.then_some(called.1.clone()),
             called: called.0,
             brought,
-            trace: trace(params),
+            trace: trace::parent(params),
         })
+    }
+
+    /// What a question, or a task, that this call led to is bound to
+    #[must_use]
+    pub fn bound(&self, effect: EffectId) -> Bound {
+        bound((effect, self.call.run), self.at.clone(), &self.call.tool, &self.call.arguments)
     }
 
     /// The answers of the client to what was put to it, each with its question, by key
@@ -151,14 +158,6 @@ impl<'m> Using<'m> {
         };
         answers.iter().filter_map(put).collect()
     }
-}
-
-/// The parent of our span, if it is written as it should be (W3C Trace Context, `traceparent`)
-fn trace(params: Option<&Json<'_>>) -> Option<String> {
-    let parent = params?.get("_meta")?.get("traceparent")?.as_str()?;
-    let lengths: Vec<usize> = parent.split('-').map(str::len).collect();
-    let hex = parent.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-    (hex && lengths == [2, 32, 16, 2]).then(|| parent.to_owned())
 }
 
 /// The protocol's own error for what is unknown, or hidden
@@ -255,13 +254,23 @@ fn arguments(
     Ok(Value::Object(arguments))
 }
 
+/// What a call is bound to by what it leads to: an effect and a run, an endpoint, a tool and its arguments
+fn bound((effect, run): (EffectId, RunId), at: String, tool: &Tool, arguments: &BTreeMap<String, Value>) -> Bound {
+    let arguments = Hash::of(Value::canonical_object(arguments).as_bytes());
+    Bound { effect, run, at, connector: tool.connector.clone(), tool: tool.name.clone(), arguments }
+}
+
 /// What a client brings back, if it does: only what was put to it for this very call
-fn brought(dispatch: &Dispatch, bound: &Bound, used: &Use<'_, '_>) -> Result<Option<Back>, &'static str> {
+fn brought(
+    dispatch: &Dispatch,
+    reading: &Reading<'_>,
+    (tool, arguments): (&Tool, &BTreeMap<String, Value>),
+    used: &Use<'_, '_>,
+) -> Result<Option<Back>, &'static str> {
     // Answers that do not say what they answer are left out, and whoever asked asks again.
     let Some(state) = used.state else { return Ok(None) };
     let brought = dispatch.asks.open(state).ok_or("this requestState was not given out here, or was changed")?;
-    let same = Bound { effect: bound.effect, ..brought.of.clone() };
-    if same != *bound {
+    if brought.of != bound((brought.of.effect, reading.client.run), reading.at.to_string(), tool, arguments) {
         return Err("this requestState belongs to another call");
     }
     let put = |(key, put): (&String, &Put)| Some((key.clone(), Method::read(&put.method)?));

@@ -338,9 +338,9 @@ const KEEP_BYTES_MAX: usize = 64 * 1024;
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// The header that carries a session
-pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+pub const SESSION: HeaderName = HeaderName::from_static(portreeve_mcp::header::SESSION);
 /// The header that carries the protocol version
-pub const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub const VERSION: HeaderName = HeaderName::from_static(portreeve_mcp::header::VERSION);
 /// The header that says after which event a stream is taken up again
 pub const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
