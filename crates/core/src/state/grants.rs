@@ -31,7 +31,7 @@ impl Grant {
     ///
     /// Never those of a child: what was delegated stays what it was delegated for.
     fn observes(&self, task: &Task, connector: Option<&Name>) -> bool {
-        let To::Observe { on } = &self.to;
+        let To::Observe { on } = &self.to else { return false };
         task.parent.is_none()
             && match on {
                 Node::Tenant => true,
@@ -81,8 +81,7 @@ impl State {
         fitting
     }
 
-    pub(super) fn granted(&mut self, granted: &Granted, time: Millis) {
-        let To::Observe { on } = &granted.to;
+    pub(super) fn granted(&mut self, granted: &Granted, on: &Node, time: Millis) {
         let owner = granted.owner.parse().ok().filter(|node| matches!(node, Node::User(_)));
         let nodes = [Some(on.clone()), Some(Node::Tenant), owner].into_iter().flatten();
         // Generation 0 never exists, so a grant about an unknown node is over from the start.
