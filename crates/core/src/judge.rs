@@ -5,8 +5,8 @@
 //! the empty set is earned.
 
 mod call;
-mod envelope;
 mod elevate;
+mod envelope;
 mod facts;
 mod grant;
 mod hold;
@@ -18,8 +18,8 @@ pub use call::{Admission, Held, Judged, Reading, Seen, Starting, Used, judge_cal
 pub use elevate::{Elevating, judge_elevate};
 pub use grant::{GRANT_MS_MAX, Observed, judge_grant};
 pub use hold::{
-    Again, Asking, Holding, SHOWN_BYTES_MAX, Ticket, WHY_BYTES_MAX, granted_elevation, has_role, judge_answer, judge_review,
-    may_answer, may_review,
+    Again, Asking, Holding, SHOWN_BYTES_MAX, Ticket, WHY_BYTES_MAX, granted_elevation, has_role, judge_answer,
+    judge_review, may_answer, may_review,
 };
 pub use listed::{Listed, listed, visible};
 pub use open::{Opened, Opening, judge_open};

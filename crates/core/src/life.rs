@@ -168,9 +168,7 @@ impl Life {
                 self.call.answers.extend(answers);
                 self.towards(towards)
             }
-            (Phase::Asking, Happened::Read(reading)) => {
-                (Phase::Reading(Towards::Asking), vec![Do::Read(reading)])
-            }
+            (Phase::Asking, Happened::Read(reading)) => (Phase::Reading(Towards::Asking), vec![Do::Read(reading)]),
             (Phase::Admitting, Happened::Read(reading)) => {
                 (Phase::Reading(Towards::Admitting), vec![Do::Read(reading)])
             }
@@ -191,9 +189,7 @@ impl Life {
                 let held = self.ticket.take().map(|ticket| Do::Reply(Answer::Held(ticket)));
                 (Phase::Over, held.into_iter().collect())
             }
-            (Phase::Waiting, Happened::NotPrepared(why)) => {
-                (Phase::Over, vec![Do::Reply(Answer::Unreachable(why))])
-            }
+            (Phase::Waiting, Happened::NotPrepared(why)) => (Phase::Over, vec![Do::Reply(Answer::Unreachable(why))]),
             (Phase::Asking | Phase::Admitting, Happened::Again(again)) => {
                 (Phase::Over, vec![Do::Reply(Answer::Again(again))])
             }

@@ -254,7 +254,11 @@ mod tests {
         }
         let hold = HoldId(u64::MAX);
         assert_eq!(hold.code(), "ZZZZ-ZZZZ");
-        assert!(HoldId(1).is_meant("0000-0001") && HoldId(1).is_meant("ooooOOol") && HoldId(1).is_meant("hold_0000000000001"));
+        assert!(
+            HoldId(1).is_meant("0000-0001")
+                && HoldId(1).is_meant("ooooOOol")
+                && HoldId(1).is_meant("hold_0000000000001")
+        );
         assert!(!HoldId(1).is_meant("0000-0002") && !HoldId(1).is_meant("") && !HoldId(1).is_meant("1"));
         for bad in ["task_", "run_0000000000000", "task_0000000000000x", "task_zzzzzzzzzzzzz", "task_000000000000l"] {
             assert!(bad.parse::<TaskId>().is_err(), "{bad}");

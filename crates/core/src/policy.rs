@@ -10,7 +10,9 @@ mod purpose;
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
 pub use person::{Ask, PersonRole, Quorum, Receiver, User};
 pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
-pub use purpose::{Alone, BreakGlass, Bytes, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter, Purpose, Usage, Users};
+pub use purpose::{
+    Alone, BreakGlass, Bytes, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter, Purpose, Usage, Users,
+};
 
 use crate::{
     hash::Hash,

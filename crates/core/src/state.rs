@@ -617,10 +617,10 @@ impl State {
             elevations: BTreeMap::new(),
             alone: BTreeMap::new(),
             emergency: began.review.is_some(),
-            undoes: began.undoes.as_ref().map(|Undoing { of, steps }| Undoes {
-                of: *of,
-                steps: steps.iter().map(|step| step.key).collect(),
-            }),
+            undoes: began
+                .undoes
+                .as_ref()
+                .map(|Undoing { of, steps }| Undoes { of: *of, steps: steps.iter().map(|step| step.key).collect() }),
             children: BTreeSet::new(),
             generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
         };
@@ -718,9 +718,7 @@ impl State {
             }
             // A child that only waits keeps no task busy.
             What::Child { connector } => (Some(connector.clone()), OpenWhat::Child(None), 0),
-            What::Notice { hold, receiver } => {
-                (None, OpenWhat::Notice { hold: *hold, receiver: receiver.clone() }, 0)
-            }
+            What::Notice { hold, receiver } => (None, OpenWhat::Notice { hold: *hold, receiver: receiver.clone() }, 0),
         };
         // A message about a question is no work of the task.
         if let Some(task) = admitted.task.filter(|_| !matches!(what, OpenWhat::Notice { .. })) {

@@ -14,7 +14,9 @@ use portreeve_core::{
     names::Name,
     path::FieldPath,
     pattern::{Conditions, Operand, Pattern},
-    policy::{Ask, Bytes, Class, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Quorum, Trust, Usage, Users},
+    policy::{
+        Ask, Bytes, Class, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Quorum, Trust, Usage, Users,
+    },
     time::Millis,
     value::Value,
 };

@@ -243,7 +243,14 @@ impl<'p> Stage<'p> {
         let uses = self.bundle.purposes.get(&task.purpose).into_iter().flat_map(Purpose::entries);
         let tool = uses.filter(|entry| entry.name == *step).flat_map(|entry| &entry.uses).next();
         let Some(tool) = tool.map(|usage| usage.tool.clone()) else { return };
-        let charge = Charge { task: TASK, entries: BTreeSet::from([step.clone()]), sent: 0, held: None, paid: None, elevated: BTreeSet::new() };
+        let charge = Charge {
+            task: TASK,
+            entries: BTreeSet::from([step.clone()]),
+            sent: 0,
+            held: None,
+            paid: None,
+            elevated: BTreeSet::new(),
+        };
         self.admit(&tool, &BTreeMap::new(), Class::Read, Vec::new(), vec![charge]);
         self.settle(true, 0, returned);
     }

@@ -1,6 +1,9 @@
 //! Questions to people at the door: what is put, answered, opened, told.
 
-use super::{Bundles, Draft, Engine, PERMIT_MS, Permit, Reply, Snapshots, requests::{committed, given}};
+use super::{
+    Bundles, Draft, Engine, PERMIT_MS, Permit, Reply, Snapshots,
+    requests::{committed, given},
+};
 use crate::{
     commit::Committed,
     event::{

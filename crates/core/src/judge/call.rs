@@ -399,7 +399,8 @@ fn people(
         None => state.hold_of(task_id, admission.seen.key).filter(|(_, hold)| hold.is_open(now)),
     };
     let same = |(id, hold): &(HoldId, &Hold)| {
-        continued.is_some() || hold::bound(state, (*id, hold.held.until), &questions, shown.clone()) == hold.held.binding
+        continued.is_some()
+            || hold::bound(state, (*id, hold.held.until), &questions, shown.clone()) == hold.held.binding
     };
     if let Some((id, hold)) = known.filter(same) {
         if let Answers::Enough(mut grants) = hold::answers(state, current, hold, &asks) {
@@ -421,7 +422,8 @@ fn people(
     let above = line.iter().skip(1).map(|task| task.agent.clone()).collect();
     let hold_id = HoldId(call.effect.0);
     let task = line.first().copied();
-    let holding = hold::ask(state, (hold_id, task), (questions, asks.into_iter().collect()), |_| shown, (own, above), now)?;
+    let holding =
+        hold::ask(state, (hold_id, task), (questions, asks.into_iter().collect()), |_| shown, (own, above), now)?;
     Ok(Judged::Hold(Box::new(Held { holding, admission })))
 }
 

@@ -161,8 +161,7 @@ fn consent(
     let questions = hold::questions(&asks);
     let (own, chain) = (own.into_iter().collect(), Vec::new());
     let reasons = asks.into_iter().collect();
-    let holding =
-        hold::ask(state, (HoldId(open.task.0), None), (questions, reasons), |_| shown, (own, chain), now)?;
+    let holding = hold::ask(state, (HoldId(open.task.0), None), (questions, reasons), |_| shown, (own, chain), now)?;
     Ok(Opening::Hold { holding, key, opened })
 }
 

@@ -56,8 +56,9 @@ impl Open {
     /// Whether it opens calls of this kind, counts aside
     #[must_use]
     pub fn covers(&self, tool: &Tool, variants: &[&Name], class: Class, arguments: &BTreeMap<String, Value>) -> bool {
-        let names =
-            |variant: Option<&Name>| self.uses.iter().any(|usage| usage.tool == *tool && usage.variant.as_ref() == variant);
+        let names = |variant: Option<&Name>| {
+            self.uses.iter().any(|usage| usage.tool == *tool && usage.variant.as_ref() == variant)
+        };
         self.class == class
             && if variants.is_empty() { names(None) } else { variants.iter().all(|variant| names(Some(variant))) }
             && self.values.iter().all(|(name, value)| arguments.get(name) == Some(value))

@@ -1,11 +1,11 @@
 //! The legs of calls: what was answered and is not finished, and what goes on with it.
 
 use super::{OpenWhat, State};
+use crate::time::Millis;
 use crate::{
     event::{Charge, End, Settled},
     names::{EffectId, HoldId, Name, TaskId, Tool},
 };
-use crate::time::Millis;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,7 +87,13 @@ impl State {
                     let earlier = charge.paid.into_iter().flatten();
                     (charge.task, charge.entries.into_iter().chain(earlier).collect())
                 });
-                let pending = Pending { effect: settled.effect, tool: call.tool, paid: paid.collect(), over: false, hold: call.hold };
+                let pending = Pending {
+                    effect: settled.effect,
+                    tool: call.tool,
+                    paid: paid.collect(),
+                    over: false,
+                    hold: call.hold,
+                };
                 self.put_pending(task, pending);
             }
             // Nothing of it left, so what it would have gone on with is as it was.

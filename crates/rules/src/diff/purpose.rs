@@ -268,7 +268,11 @@ fn question(place: &str, old: Option<&Ask>, new: Option<&Ask>, changes: &mut Cha
         (None, Some(ask)) => changes.push(place, Verdict::Narrower, format!("{} have to agree now", ask.quorum.who)),
         (Some(ask), None) => changes.push(place, Verdict::Wider, format!("{} need not agree any more", ask.quorum.who)),
         (Some(before), Some(after)) if before.quorum.who != after.quorum.who => {
-            changes.push(place, Verdict::Unclear, format!("{} have to agree, were {}", after.quorum.who, before.quorum.who));
+            changes.push(
+                place,
+                Verdict::Unclear,
+                format!("{} have to agree, were {}", after.quorum.who, before.quorum.who),
+            );
         }
         (Some(before), Some(after)) if asks_as_often(before, after) => {
             changes.push(place, Verdict::Narrower, format!("{} are asked more often", after.quorum.who));
