@@ -59,7 +59,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
     })?;
     rows.push(("making the index", ms));
-    rows.push(("its longest part", longest));
+    print::line(&format!("the longest part of making the index: {longest:.1} ms"));
     for (what, call) in [("the first", 0), ("one in the middle", calls / 2), ("the last", calls - 1)] {
         let task = Subject::Task(TaskId(id(TASK, call / CALLS)));
         let (_, ms) = timed(|| Ok(index.groups_of(task, usize::MAX)?))?;
