@@ -252,8 +252,9 @@ fn tasks_are_opened_listed_shown_and_stopped() {
     // The configuration that was printed works as it stands.
     let bridge: Vec<&str> = arguments.iter().map(|argument| argument.as_str().unwrap()).collect();
     assert_eq!(config["mcpServers"]["shop"]["command"], PROGRAM);
-    let ran = place.run_with(&bridge, &format!("{LIST}\n")).good();
-    assert!(ran.out.contains("get_order"), "{ran:?}");
+    let look = call("get_order", &json!({ "id": "ord_1" }));
+    let ran = place.run_with(&bridge, &format!("{LIST}\n{look}\n")).good();
+    assert!(ran.out.contains("get_order") && ran.out.lines().count() == 2, "{ran:?}");
 
     let table = place.run(&["task", "list"]).good().out;
     assert!(table.lines().count() == 4 && table.contains(&id) && table.starts_with("TASK"), "{table}");
