@@ -22,3 +22,5 @@ pub mod seal;
 mod secret;
 pub mod token;
 pub mod webhook;
+
+pub use secret::NotDrawn;
