@@ -11,7 +11,7 @@ use portreeve_core::{
     hash::Hash,
     log::{Head, Read},
 };
-use portreeve_log::{Reader, verify};
+use portreeve_log::{Index, Most, Open, Placed, Reader, Subject, verify};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -28,7 +28,11 @@ pub(crate) fn run(cli: &Cli, audit: &Audit) -> Result<u8, Failure> {
 const GROUPS: usize = 256;
 
 fn open(data: &Path) -> Result<Reader, Failure> {
-    Reader::open(data).map_err(|error| Failure::new(exit::NOT_FOUND, "log_unusable", chain(&error)))
+    Reader::open(data).map_err(|error| unopened(&error))
+}
+
+fn unopened(error: &Open) -> Failure {
+    Failure::new(exit::NOT_FOUND, "log_unusable", chain(error))
 }
 
 fn unreadable(error: &Read) -> Failure {
@@ -37,13 +41,6 @@ fn unreadable(error: &Read) -> Failure {
             .fix("See where with `portreeve audit verify`; restore the folder from a copy."),
         Read::Storage(_) => Failure::new(exit::FAILURE, "log_unusable", chain(error)),
     }
-}
-
-/// A record and where it stands
-struct Placed {
-    group: u64,
-    index: usize,
-    record: Record,
 }
 
 fn each(reader: &Reader, from: u64, mut take: impl FnMut(Placed)) -> Result<(), Failure> {
@@ -82,19 +79,32 @@ fn tail(data: &Path, count: usize, as_json: bool) -> Result<u8, Failure> {
 }
 
 fn show(data: &Path, id: &str, as_json: bool) -> Result<u8, Failure> {
-    let mut found = Vec::new();
-    each(&open(data)?, 0, |placed| {
-        // An id is 13 characters of its own alphabet, so it stands in a record only where it is meant.
-        if serde_json::to_string(&placed.record).is_ok_and(|text| text.contains(id)) {
-            found.push(placed);
+    let found = match id.parse::<Subject>() {
+        Ok(subject) => {
+            let mut index = Index::open(data).map_err(|error| unopened(&error))?;
+            index.records_of(subject, Most::ALL).map_err(|error| unreadable(&error))?.records
         }
-    })?;
-    if id.len() < 13 || found.is_empty() {
+        // An id is 13 characters of its own alphabet, so it stands in a record only where it is meant.
+        Err(_) if id.len() >= 13 => mentions(&open(data)?, id)?,
+        Err(_) => Vec::new(),
+    };
+    if found.is_empty() {
         return Err(Failure::new(exit::NOT_FOUND, "not_found", format!("No record is about {:?}.", output::plain(id)))
             .fix("Give the id of a task, run or effect as `portreeve audit tail` shows it."));
     }
     print(found, as_json);
     Ok(0)
+}
+
+/// Every record in which `text` stands: of ids and names that are not indexed
+fn mentions(reader: &Reader, text: &str) -> Result<Vec<Placed>, Failure> {
+    let mut found = Vec::new();
+    each(reader, 0, |placed| {
+        if serde_json::to_string(&placed.record).is_ok_and(|record| record.contains(text)) {
+            found.push(placed);
+        }
+    })?;
+    Ok(found)
 }
 
 fn print(records: impl IntoIterator<Item = Placed>, as_json: bool) {
