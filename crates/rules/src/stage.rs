@@ -16,7 +16,7 @@ use portreeve_core::{
     node::Node,
     offer::Identity,
     operation::Operation,
-    outside::{Answer, Asking, Said},
+    outside::{Answer, Said},
     pattern::Source,
     policy::{Bundle, Class, Purpose, Users},
     reason::{Reason, Verdict, Word, verdict},
