@@ -3,6 +3,8 @@ use super::*;
 use crate::key::SigningKey;
 use portreeve_core::hash::Hash;
 
+mod vectors;
+
 const CHALLENGE: &[u8] = b"a challenge of the caller's";
 
 fn party() -> RelyingParty {
