@@ -1,8 +1,8 @@
 //! Who or what a record is about: the one place of this room that knows events.
 
 use portreeve_core::{
-    event::{Actor, Event, Noted, Record, What},
-    names::{EffectId, GrantId, Invalid, RunId, TaskId},
+    event::{Actor, Event, Noted, Record, To, What},
+    names::{EffectId, GrantId, HoldId, Invalid, RunId, TaskId},
     node::Node,
 };
 use std::{fmt, str::FromStr};
@@ -17,6 +17,8 @@ pub enum Subject {
     Effect(EffectId),
     /// A grant: itself, its end, and what rested on it
     Grant(GrantId),
+    /// A question to people: itself, what was answered, and what used it
+    Hold(HoldId),
     /// A run: what it caused
     Run(RunId),
 }
@@ -42,32 +44,57 @@ pub fn subjects(record: &Record) -> Subjects {
             about: began.parent.map(Subject::Task).into_iter().collect(),
             task: Some(began.task),
             born: vec![Subject::Run(began.run)],
+        }
+        .with(began.hold.map(Subject::Hold))
+        .with(began.undoes.as_ref().map(|undoing| Subject::Task(undoing.of))),
+        Event::Held(held) => Subjects {
+            about: vec![Subject::Hold(held.hold)],
+            task: held.task,
+            born: held.task.map(|_| Subject::Hold(held.hold)).into_iter().collect(),
         },
+        Event::Declined(declined) => Subjects { about: vec![Subject::Hold(declined.hold)], ..Subjects::default() },
         Event::Stopped(stopped) => Subjects { about: node(&stopped.node).into_iter().collect(), ..Subjects::default() },
-        Event::Granted(granted) => Subjects { about: vec![Subject::Grant(granted.grant)], ..Subjects::default() },
+        Event::Granted(granted) => match &granted.to {
+            To::Elevation(elevation) => Subjects {
+                task: Some(elevation.task),
+                born: vec![Subject::Grant(granted.grant)],
+                ..Subjects::default()
+            },
+            To::Observe { .. } | To::Approval { .. } => {
+                Subjects { about: vec![Subject::Grant(granted.grant)], ..Subjects::default() }
+            }
+        }
+        .with(granted.hold.map(Subject::Hold)),
         Event::Refused(refused) => Subjects { task: refused.task, ..Subjects::default() },
         Event::Admitted(admitted) => {
             let because = admitted.because.iter().map(|because| Subject::Grant(because.grant));
             let before = match &admitted.what {
                 What::Call(call) => call.continues,
                 What::Poll(poll) => Some(poll.of),
-                What::Child { .. } => None,
+                What::Child { .. } | What::Notice { .. } => None,
+            };
+            let told = match &admitted.what {
+                What::Notice { hold, .. } => Some(*hold),
+                What::Call(_) | What::Poll(_) | What::Child { .. } => None,
             };
             let reused = admitted.inputs.outside.iter().filter_map(|heard| heard.reused);
             Subjects {
                 about: because.chain(before.into_iter().chain(reused).map(Subject::Effect)).collect(),
-                task: Some(admitted.task),
+                task: admitted.task,
                 born: vec![Subject::Effect(admitted.effect)],
             }
+            .with(admitted.hold.or(told).map(Subject::Hold))
         }
         Event::Settled(settled) => Subjects { about: vec![Subject::Effect(settled.effect)], ..Subjects::default() },
         Event::Noted(Noted::Consulted { effect, task, .. }) => {
             Subjects { task: Some(*task), born: vec![Subject::Effect(*effect)], ..Subjects::default() }
         }
-        Event::Noted(Noted::Looked { task, .. }) => Subjects { task: Some(*task), ..Subjects::default() },
-        Event::Booted(_) | Event::Changed(_) | Event::Noted(Noted::Discovered { .. } | Noted::Probed { .. }) => {
-            Subjects::default()
+        Event::Noted(Noted::Looked { task, .. } | Noted::Reviewed { task, .. }) => {
+            Subjects { task: Some(*task), ..Subjects::default() }
         }
+        Event::Booted(_)
+        | Event::Changed(_)
+        | Event::Noted(Noted::Discovered { .. } | Noted::Probed { .. } | Noted::SignedIn { .. }) => Subjects::default(),
     };
     found.about.extend(found.born.iter().copied());
     found.about.extend(found.task.map(Subject::Task));
@@ -80,7 +107,7 @@ pub fn subjects(record: &Record) -> Subjects {
 }
 
 /// Of [`subjects`], and of how its answers are kept; an index of another version is made anew
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 3;
 
 fn node(node: &Node) -> Option<Subject> {
     match node {
@@ -88,7 +115,16 @@ fn node(node: &Node) -> Option<Subject> {
         Node::Run(run) => Some(Subject::Run(*run)),
         Node::Child(effect) => Some(Subject::Effect(*effect)),
         Node::Grant(grant) => Some(Subject::Grant(*grant)),
+        Node::Hold(hold) => Some(Subject::Hold(*hold)),
         Node::Tenant | Node::Agent(_) | Node::User(_) | Node::Connector(_) | Node::Purpose(_) => None,
+    }
+}
+
+impl Subjects {
+    /// The same, also about this
+    fn with(mut self, more: Option<Subject>) -> Self {
+        self.about.extend(more);
+        self
     }
 }
 
@@ -100,6 +136,7 @@ impl Subject {
             Self::Effect(id) => (2, id.0.cast_signed()),
             Self::Grant(id) => (3, id.0.cast_signed()),
             Self::Run(id) => (4, id.0.cast_signed()),
+            Self::Hold(id) => (5, id.0.cast_signed()),
         }
     }
 }
@@ -111,6 +148,7 @@ impl fmt::Display for Subject {
             Self::Effect(id) => id.fmt(f),
             Self::Grant(id) => id.fmt(f),
             Self::Run(id) => id.fmt(f),
+            Self::Hold(id) => id.fmt(f),
         }
     }
 }
@@ -123,6 +161,7 @@ impl FromStr for Subject {
             Some(("run", _)) => text.parse().map(Self::Run),
             Some(("fx", _)) => text.parse().map(Self::Effect),
             Some(("grant", _)) => text.parse().map(Self::Grant),
+            Some(("hold", _)) => text.parse().map(Self::Hold),
             _ => text.parse().map(Self::Task),
         }
     }
