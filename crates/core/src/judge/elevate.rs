@@ -3,13 +3,15 @@
 use super::{
     Shelf,
     call::{chain, live_pin, versions},
-    hold::{Holding, ask, has_role, own, text, texts, waits},
+    envelope::asked,
+    hold::{Holding, ask, has_role, own, questions, text, texts, waits},
     now,
 };
 use crate::{
     event::{Actor, HeldWhat},
     names::{HoldId, TaskId},
-    policy::{Bundle, Class, OnHold, PersonRole, Purpose, Tier, Usage},
+    node::Node,
+    policy::{Bundle, Class, OnHold, PersonRole, Purpose, Quorum, Tier, Usage},
     reason::{Reason, Word},
     request::{Clock, Elevate},
     state::{State, Task, is_approver},
@@ -58,14 +60,53 @@ const TEXT_BYTES_MAX: usize = 4 << 10;
 /// The reasons, sorted.
 pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clock) -> Result<Elevating, Vec<Reason>> {
     let (now, clock_reason) = now(state, clock);
-    let mut reasons = BTreeSet::from_iter(clock_reason);
-    let by_run = match &elevate.by {
+    let by_whom = match &elevate.by {
         Actor::Run(run) => state.task_of(*run) == Some(elevate.task),
         by => has_role(state, shelf, by, PersonRole::Operator),
     };
-    if !by_run {
-        reasons.insert(Reason::new(Word::NotYours, elevate.task));
+    let reasons = clock_reason.into_iter().chain((!by_whom).then(|| Reason::new(Word::NotYours, elevate.task)));
+    let Wanted { task, current, class, asks, waits } = wanted(state, shelf, elevate, (reasons.collect(), now))?;
+    let granted = |owner: String| {
+        let until = now.plus(elevate.lasts_ms).min(task.expires);
+        Ok(Elevating::Granted { class, owner, until, now })
+    };
+    if asks.is_empty() {
+        return granted(format!("purpose:{}", task.purpose));
     }
+    // Who could say yes to it alone opens it by asking for it; nobody does so for their own task.
+    let mut quorums = asks.iter().filter_map(|reason| reason.ask.as_deref());
+    if let Some(user) = elevate.by.user()
+        && quorums.all(|quorum| quorum.people == 1 && !quorum.passkey && is_approver(current, user, &quorum.who))
+        && !own(current, chain(state, elevate.task, task).map(|(_, task)| task)).contains(user)
+    {
+        return granted(Node::User(user.clone()).to_string());
+    }
+    if !waits {
+        return Err(asks.into_iter().map(|reason| asked(reason, OnHold::Deny)).collect());
+    }
+    held(state, (elevate, class), (task, current), asks, now).map(|holding| Elevating::Held(class, holding))
+}
+
+/// What opening a class comes to, whoever asks for it
+pub(super) struct Wanted<'s> {
+    task: &'s Task,
+    current: &'s Arc<Bundle>,
+    /// The one class of all the tools
+    pub(super) class: Class,
+    /// Whom each version of the purpose has asked; nobody: it opens it without a person
+    pub(super) asks: BTreeSet<Reason>,
+    /// Whether every version has somebody wait for an answer
+    pub(super) waits: bool,
+}
+
+/// What opening a class comes to under every version of the policy that its task has to pass: none of them is widened
+/// by another
+pub(super) fn wanted<'s>(
+    state: &'s State,
+    shelf: &'s Shelf,
+    elevate: &Elevate,
+    (mut reasons, now): (BTreeSet<Reason>, Millis),
+) -> Result<Wanted<'s>, Vec<Reason>> {
     reasons.extend(state.life(elevate.task, now));
     let (Some(task), Some(current)) = (state.task(elevate.task), shelf.current(state)) else {
         if state.task(elevate.task).is_some() {
@@ -75,50 +116,55 @@ pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clo
     };
     let source = format!("purpose:{}", task.purpose);
     let refused = |about: &'static str, what: String| Reason::new(Word::ElevationRefused, &source).with(about, what);
+    if task.undoes.is_some() {
+        reasons.insert(refused("because", "a task that takes something back does nothing else".to_owned()));
+    }
     bounds(elevate, task, &refused, &mut reasons);
     let class = class_of(state, shelf, (elevate, task), current, &refused, &mut reasons);
-    let purpose = current.purposes.get(&task.purpose);
-    let (Some(class), Some(purpose)) = (class, purpose) else {
+    let Some(class) = class.filter(|_| reasons.is_empty()) else {
         if reasons.is_empty() {
             reasons.insert(refused("tools", "the purpose does not name them".to_owned()));
         }
         return Err(reasons.into_iter().collect());
     };
-    let tiers = elevate.uses.iter().filter_map(|usage| current.connectors.get(&usage.tool.connector));
-    let tier = tiers.map(|connector| connector.tier).max().unwrap_or_default();
-    if !reasons.is_empty() {
-        return Err(reasons.into_iter().collect());
+    let (mut asks, mut waits) = (BTreeSet::new(), true);
+    for bundle in versions(shelf, task.bundle, current) {
+        let purpose = bundle.and_then(|bundle| Some((bundle, bundle.purposes.get(&task.purpose)?)));
+        let Some((bundle, purpose)) = purpose else {
+            reasons.insert(Reason::new(Word::PolicyUnavailable, elevate.task));
+            continue;
+        };
+        let tier = tier(bundle, elevate);
+        if tier.stands(class, &purpose.limits.standing) {
+            continue;
+        }
+        let Some(opens) = &purpose.elevate else {
+            reasons.insert(refused("because", "the purpose has no `[elevate]`".to_owned()));
+            continue;
+        };
+        if stands_alone(opens.alone.get(&class), elevate, task, class) && !tier.needs_person(class) {
+            continue;
+        }
+        let Some(quorum) = &opens.ask else {
+            let because = "it is more than the purpose opens without a person, and it names nobody who could open more";
+            reasons.insert(refused("because", because.to_owned()));
+            continue;
+        };
+        waits &= purpose.limits.on_hold == OnHold::Ask;
+        let quorum = Quorum { passkey: quorum.passkey || tier == Tier::High, ..quorum.clone() };
+        asks.insert(Reason::asking(&source, &quorum).with("step", format!("elevate {class}")));
     }
-    let granted = |owner: String| {
-        let until = now.plus(elevate.lasts_ms).min(task.expires);
-        Ok(Elevating::Granted { class, owner, until, now })
-    };
-    let Some(opens) = &purpose.elevate else {
-        return Err(vec![refused("because", "the purpose has no `[elevate]`".to_owned())]);
-    };
-    if stands_alone(opens.alone.get(&class), elevate, task, class) && !tier.needs_person(class) {
-        return granted(source);
+    if reasons.is_empty() {
+        Ok(Wanted { task, current, class, asks, waits })
+    } else {
+        Err(reasons.into_iter().collect())
     }
-    let Some(quorum) = &opens.ask else {
-        let because = "it is more than the purpose opens without a person, and it names nobody who could open more";
-        return Err(vec![refused("because", because.to_owned())]);
-    };
-    let mut quorum = quorum.clone();
-    quorum.passkey |= tier == Tier::High;
-    // Who could say yes to it alone opens it by asking for it; nobody does so for their own task.
-    if let Some(user) = elevate.by.user()
-        && quorum.people == 1
-        && !quorum.passkey
-        && is_approver(current, user, &quorum.who)
-        && !own(current, chain(state, elevate.task, task).map(|(_, task)| task)).contains(user)
-    {
-        return granted(format!("user:{user}"));
-    }
-    let reason = Reason::asking(&source, &quorum).with("step", format!("elevate {class}"));
-    if purpose.limits.on_hold == OnHold::Deny {
-        return Err(vec![Reason { word: Word::NobodyToAsk, ..reason }]);
-    }
-    held(state, (elevate, class), (task, current), reason, now).map(|holding| Elevating::Held(class, holding))
+}
+
+/// The highest tier of the connectors of all the tools
+fn tier(bundle: &Bundle, elevate: &Elevate) -> Tier {
+    let connectors = elevate.uses.iter().filter_map(|usage| bundle.connectors.get(&usage.tool.connector));
+    connectors.map(|connector| connector.tier).max().unwrap_or_default()
 }
 
 /// An agent that asks again for what waits already is told so
@@ -126,7 +172,7 @@ fn held(
     state: &State,
     (elevate, class): (&Elevate, Class),
     (task, current): (&Task, &Arc<Bundle>),
-    reason: Reason,
+    asks: BTreeSet<Reason>,
     now: Millis,
 ) -> Result<Holding, Vec<Reason>> {
     let same = |id: &HoldId| {
@@ -139,12 +185,12 @@ fn held(
         same.then_some(hold)
     };
     if let Some(hold) = task.questions.iter().find_map(same) {
-        return Ok(waits(&hold.held, vec![reason]));
+        return Ok(waits(&hold.held, asks.into_iter().collect()));
     }
     let line: Vec<&Task> = chain(state, elevate.task, task).map(|(_, task)| task).collect();
     let above = line.iter().skip(1).map(|task| task.agent.clone()).collect();
     let own = own(current, line.iter().copied());
-    let questions: Vec<_> = reason.question().into_iter().collect();
+    let questions = questions(&asks);
     let shown = |_| {
         let user = task.user.as_ref().map_or(Value::Null, text);
         BTreeMap::from([
@@ -161,7 +207,7 @@ fn held(
             ("why", text(&elevate.why)),
         ])
     };
-    ask(state, (HoldId(elevate.grant.0), Some(task)), (questions, vec![reason]), shown, (own, above), now)
+    ask(state, (HoldId(elevate.grant.0), Some(task)), (questions, asks.into_iter().collect()), shown, (own, above), now)
 }
 
 fn bounds(
@@ -222,9 +268,7 @@ fn class_of(
     let class = classes.pop_last()?;
     let stands = |bundle: &Arc<Bundle>| {
         let purpose = bundle.purposes.get(&task.purpose)?;
-        let tiers = elevate.uses.iter().filter_map(|usage| bundle.connectors.get(&usage.tool.connector));
-        let tier = tiers.map(|connector| connector.tier).max().unwrap_or_default();
-        Some(tier.stands(class, &purpose.limits.standing))
+        Some(tier(bundle, elevate).stands(class, &purpose.limits.standing))
     };
     if versions(shelf, task.bundle, current).all(|bundle| bundle.and_then(stands) == Some(true)) {
         reasons.insert(refused("class", format!("{class} is open already")));

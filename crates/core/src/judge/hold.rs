@@ -1,6 +1,11 @@
 //! What waits for people: may it, has it been answered, and who may answer.
 
-use super::{Shelf, call::Used, now};
+use super::{
+    Shelf,
+    call::{Used, chain},
+    elevate::wanted,
+    now,
+};
 use crate::{
     event::{Actor, Elevation, Held, HeldWhat, How, Question},
     hash::Hash,
@@ -8,7 +13,7 @@ use crate::{
     node::{Node, Why},
     policy::{Bundle, PersonRole},
     reason::{Reason, Word},
-    request::{Answering, Clock, Review},
+    request::{Answering, Clock, Elevate, Review},
     state::{AGAIN_MS, Hold, Phase, State, Task, is_approver},
     time::Millis,
     value::Value,
@@ -102,6 +107,14 @@ pub(super) fn own<'a>(bundle: &Bundle, line: impl Iterator<Item = &'a Task>) -> 
     own.into_iter().collect()
 }
 
+/// Those whose own what waits is at the moment: as when it was put, and by what the policy says now
+fn own_now(state: &State, bundle: &Bundle, hold: &Hold) -> Vec<Name> {
+    let task = hold.held.task.and_then(|id| Some((id, state.task(id)?)));
+    let line = task.into_iter().flat_map(|(id, task)| chain(state, id, task)).map(|(_, task)| task);
+    let agents = hold.held.chain.iter().chain([&hold.held.agent]);
+    own(bundle, line).into_iter().chain(agents.flat_map(|agent| owners(bundle, agent))).collect()
+}
+
 /// The users who answer for an agent
 pub(super) fn owners(bundle: &Bundle, agent: &Name) -> Vec<Name> {
     let Some(agent) = bundle.agents.get(agent) else { return Vec::new() };
@@ -120,13 +133,16 @@ pub(super) fn questions<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> Ve
 /// what the policy says now.
 pub(super) fn answers(state: &State, bundle: &Bundle, hold: &Hold, reasons: &BTreeSet<Reason>) -> Answers {
     let mut used = Vec::new();
+    // Who has become an owner since does not count either.
+    let own = own_now(state, bundle, hold);
     for reason in reasons {
         let Some(question) = reason.question() else { return Answers::Open };
         let same = |asked: &&Question| asked.source == question.source && asked.step == question.step;
         if !hold.held.questions.iter().any(|asked| same(&asked) && asked.quorum.who == question.quorum.who) {
             return Answers::Open;
         }
-        let counting = state.counting(bundle, hold, &question);
+        let mut counting = state.counting(bundle, hold, &question);
+        counting.retain(|(user, _)| !own.contains(user));
         if counting.len() < usize::from(question.quorum.people) {
             return Answers::Open;
         }
@@ -246,9 +262,7 @@ pub fn may_answer(
         let groups: Vec<_> = groups.into_iter().collect();
         reasons.push(Reason::new(Word::NotApprover, id).with("asked", groups.join(", ")));
     }
-    let task = hold.held.task.and_then(|task| state.task(task));
-    let now_own = task.is_some_and(|task| own(bundle, std::iter::once(task)).contains(name));
-    if now_own || hold.held.own.contains(name) {
+    if own_now(state, bundle, hold).contains(name) || hold.held.own.contains(name) {
         reasons.push(Reason::new(Word::OwnCall, id));
     }
     if hold.answers.contains_key(name) {
@@ -261,20 +275,38 @@ pub fn may_answer(
 }
 
 /// The elevation that a question asks for, once enough have said yes; it runs from then on
+///
+/// It is judged anew: what no version of the policy would open any more is not opened by a yes to an old question.
 #[must_use]
 pub fn granted_elevation(state: &State, shelf: &Shelf, id: HoldId, now: Millis) -> Option<(Elevation, Millis)> {
     let hold = state.hold(id).filter(|hold| hold.is_open(now))?;
     let HeldWhat::Elevation(elevation) = &hold.held.what else { return None };
-    let bundle = shelf.current(state)?;
-    let task = state.task(elevation.task).filter(|_| state.life(elevation.task, now).is_empty())?;
-    let reasons = hold.held.questions.iter().map(|question| {
+    let values = elevation.values.iter().map(|(name, value)| Some((name.clone(), value.value()?)));
+    let request = Elevate {
+        grant: id.into(),
+        by: Actor::System,
+        task: elevation.task,
+        uses: elevation.uses.clone(),
+        values: values.collect::<Option<_>>()?,
+        times: elevation.times,
+        lasts_ms: elevation.lasts_ms,
+        why: elevation.why.value()?.as_str()?.to_owned(),
+    };
+    let wanted = wanted(state, shelf, &request, (BTreeSet::new(), now)).ok()?;
+    if wanted.class != elevation.class {
+        return None;
+    }
+    // What the policy would open without a person by now is opened by those who were asked all the same.
+    let asked = hold.held.questions.iter().map(|question| {
         let reason = Reason::asking(&question.source, &question.quorum);
         match &question.step {
             Some(step) => reason.with("step", step),
             None => reason,
         }
     });
-    match answers(state, bundle, hold, &reasons.collect()) {
+    let asks = if wanted.asks.is_empty() { asked.collect() } else { wanted.asks };
+    let task = state.task(elevation.task)?;
+    match answers(state, shelf.current(state)?, hold, &asks) {
         Answers::Enough(_) => Some((elevation.clone(), now.plus(elevation.lasts_ms).min(task.expires))),
         Answers::Open => None,
     }

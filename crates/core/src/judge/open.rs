@@ -15,7 +15,7 @@ use crate::{
     policy::{Bundle, PersonRole, Purpose, Quorum, Users},
     reason::{Reason, Word},
     request::{Clock, Open},
-    state::{State, Task},
+    state::{State, Task, is_approver},
     time::Millis,
     value::Value,
 };
@@ -126,6 +126,10 @@ fn consent(
         // Several people open it: the first of them has to be known too.
         return Err(vec![Reason::new(Word::UserUnknown, source)]);
     };
+    // Several of the group open an emergency together, and whoever opens it is one of them.
+    if purpose.break_glass.is_some() && !is_approver(bundle, opener, &quorum.who) {
+        return Err(vec![Reason::new(Word::NotApprover, source).with("asked", &quorum.who)]);
+    }
     let now = opened.now;
     let asks = BTreeSet::from([Reason::asking(source, quorum).with("step", "open")]);
     let given = opened.parameters.iter().map(|(name, (value, _))| (name.to_string(), value.clone())).collect();
