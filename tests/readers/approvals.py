@@ -546,15 +546,15 @@ class Audit:
         same_policy = bundle == hold["bundle"]
         for question in hold["questions"]:
             agreed = {user for user, said in hold["yes"].items() if self.counts(hold, question, user, said, bundle)}
-            need = question["people"]
-            if not same_policy and len(agreed) < need:
-                self.note(f"{need} of {question['who']} were asked for, {len(agreed)} agreed; the policy changed since", **about)
+            named = {user for user in agreed if approvals is None or hold["yes"][user]["grant"] in approvals}
+            need, who = question["people"], question["who"]
+            if not same_policy and len(named) < need:
+                self.note(f"{need} of {who} were asked for, {len(named)} were enough; the policy changed since", **about)
                 need = 1
             if len(agreed) < need:
-                self.find("used", f"{len(agreed)} of {question['who']} had agreed, not {need}", **about)
-            named = {user for user in agreed if approvals is None or hold["yes"][user]["grant"] in approvals}
-            if len(agreed) >= need > len(named):
-                self.find("used", f"it names the yes of {len(named)} of {question['who']}, not of {need}", **about)
+                self.find("used", f"{len(agreed)} of {who} had agreed, not {need}", **about)
+            elif len(named) < need:
+                self.find("used", f"it names the yes of {len(named)} of {who}, not of {need}", **about)
         hold["phase"] = "used"
         hold["uses"].append(by)
         return hold
