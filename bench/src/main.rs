@@ -2,7 +2,7 @@
 //!
 //! Everything stays on loopback, is bounded in count and time, and ends by itself.
 //! Architecture Invariant: the comparison knows nothing of Portreeve but the one line of JSON that
-//! `compare --portreeve-cmd` reads; only `growth` looks inside, and `wire` speaks to
+//! `compare --portreeve-cmd` reads; only `growth` and `index` look inside, and `wire` speaks to
 //! the administrator. Start reading at `compare.rs`; the bar is `yardstick.rs`.
 
 mod clock;
@@ -10,6 +10,7 @@ mod compare;
 mod envelope;
 mod floors;
 mod growth;
+mod index;
 mod load;
 mod print;
 mod process;
@@ -44,6 +45,8 @@ enum Part {
     Floors(floors::Options),
     /// Measure what must not grow: judgements, memory, start-up, stops
     Growth(growth::Options),
+    /// Measure what it takes to find a task in a long log
+    Index(index::Options),
     /// Measure the protocol: translation, long results, idle streams
     Wire(wire::Options),
     /// Become another command on one core, and end with the parent
@@ -58,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Part::Yardstick(options) => yardstick::run(&options),
         Part::Floors(options) => floors::run(&options),
         Part::Growth(options) => growth::run(&options),
+        Part::Index(options) => index::run(&options),
         Part::Wire(options) => wire::run(&options),
         Part::Pinned(options) => process::run_pinned(&options),
     }

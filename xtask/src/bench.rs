@@ -27,6 +27,7 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     shell::run(compare.args(options))?;
 
     shell::run(shell::command(&bench, &["floors"]).arg("--dir").arg(&folder))?;
+    shell::run(shell::command(&bench, &["index"]).arg("--dir").arg(&folder))?;
     let mut growth = shell::command(&bench, &["growth"]);
     growth.arg("--portreeve").arg(&portreeve).arg("--dir").arg(&folder);
     shell::run(growth.arg("--json").arg(folder.join("growth.json")))?;

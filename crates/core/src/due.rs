@@ -43,6 +43,10 @@ pub fn due(state: &State, now: Millis) -> Vec<Owed> {
         let (why, at) = state.grant_passed(grant, now)?;
         Some(stop(Node::Grant(*id), why, at))
     });
+    let elevations = state.elevation_deadlines.iter().take_while(|(until, _)| *until <= now);
+    let elevations = elevations.map(|(until, id)| stop(Node::Grant(*id), Why::Expired, Some(*until)));
+    let holds = state.hold_deadlines.iter().take_while(|(until, _)| *until <= now);
+    let holds = holds.map(|(until, id)| stop(Node::Hold(*id), Why::Expired, Some(*until)));
     let orphans = state.orphans.iter().map(|id| stop(Node::Task(*id), Why::Ended, None));
     let effects = state.effects.iter().filter_map(|(id, open)| {
         let stale = open.boot != state.boot;
@@ -50,23 +54,26 @@ pub fn due(state: &State, now: Millis) -> Vec<Owed> {
             return None;
         }
         Some(match &open.what {
-            OpenWhat::Call(_) if stale => {
+            OpenWhat::Call(_) | OpenWhat::Notice { .. } if stale => {
                 let end = End::Unknown { why: "Portreeve ended before the answer came".to_owned() };
                 Owed::Record(Request::Settle(Settle::new(*id, end)))
             }
-            OpenWhat::Call(_) => Owed::Cancel(*id),
+            OpenWhat::Call(_) | OpenWhat::Notice { .. } => Owed::Cancel(*id),
             OpenWhat::Child(process) => {
                 let why = if stale { Why::Restarted } else { Why::Ended };
                 Owed::Reap { effect: *id, process: process.clone(), why }
             }
         })
     });
-    passed.chain(grants).chain(orphans).chain(effects).collect()
+    passed.chain(grants).chain(elevations).chain(holds).chain(orphans).chain(effects).collect()
 }
 
 /// When something will be owed that is not owed yet, if nothing happens before
 #[must_use]
 pub fn wake(state: &State) -> Option<Millis> {
     let tasks = state.deadlines.first().map(|(deadline, _)| *deadline);
-    tasks.into_iter().chain(state.grants.values().map(|grant| grant.until)).min()
+    let elevations = state.elevation_deadlines.first().map(|(until, _)| *until);
+    let holds = state.hold_deadlines.first().map(|(until, _)| *until);
+    let passing = [tasks, elevations, holds].into_iter().flatten();
+    passing.chain(state.grants.values().map(|grant| grant.until)).min()
 }

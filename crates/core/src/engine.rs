@@ -4,6 +4,7 @@
 //! group. Memory runs ahead of the log only inside a turn; if the group does not become durable, memory is
 //! forgotten and folded again, and nothing of the turn happens.
 
+mod holds;
 mod refusals;
 mod requests;
 
@@ -12,7 +13,7 @@ use crate::{
     due::{Owed, due, wake},
     event::{Actor, Booted, End, Event, Record, decode, encode},
     hash::Hash,
-    judge::{self, Shelf},
+    judge::{self, Again, Reading, Shelf, Ticket},
     log::{Append, Log, Read, Space},
     names::{BootId, EffectId, Name, RunId, TaskId, Tool},
     node::Node,
@@ -117,6 +118,16 @@ impl Permit {
         self
     }
 
+    /// The same leave, which also ends with each grant that is used for it, and with whoever gave it
+    fn with(&mut self, used: &[judge::Used]) {
+        for used in used {
+            if !self.rests_on.contains(&used.rests_on) {
+                self.rests_on.push(used.rests_on.clone());
+            }
+            self.deadline = self.deadline.min(used.until);
+        }
+    }
+
     /// Bytes of the answer that the agent may be given, if a budget bounds them
     #[must_use]
     pub fn answer_max(&self) -> Option<u64> {
@@ -148,6 +159,14 @@ pub enum Reply {
     Clear,
     /// Nothing is against it so far; these outside decision points have to be asked first
     Consult(Vec<Asking>),
+    /// Nothing is against it so far; this has to be read first, so that it can be put back
+    Read(Reading),
+    /// People are asked, or have not all answered
+    Held(Ticket),
+    /// People agreed to it, and it was used: never a second time
+    Again(Again),
+    /// A class is open until then
+    Elevated(Millis),
     /// It is on the record
     Recorded,
     /// The task is open until then

@@ -3,11 +3,18 @@
 //! Events are JSON that an auditor can read. Values that people or agents wrote stand as
 //! [`Committed`]; everything else is plain.
 
+mod hold;
+
+pub use hold::{
+    Assertion, Declined, Elevation, Held, HeldCall, HeldOpening, HeldWhat, How, Question, Signed, UndoStep, Undoing,
+    WasBefore, call_key,
+};
+
 use crate::{
     commit::{Committed, OpeningLine},
     hash::Hash,
     log::{Group, Head},
-    names::{BootId, EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
+    names::{BootId, EffectId, GrantId, HoldId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
     offer::Identity,
     pattern::Source,
@@ -40,8 +47,27 @@ pub enum Actor {
         /// Its name in the policy, if it has one
         user: Option<Name>,
     },
+    /// A person of the policy who is signed in
+    Person {
+        /// Who
+        user: Name,
+        /// How they are known
+        how: How,
+    },
     /// A run of an agent
     Run(RunId),
+}
+
+impl Actor {
+    /// The user of the policy who acts, if it is one
+    #[must_use]
+    pub fn user(&self) -> Option<&Name> {
+        match self {
+            Self::Owner { user } => user.as_ref(),
+            Self::Person { user, .. } => Some(user),
+            Self::System | Self::Run(_) => None,
+        }
+    }
 }
 
 /// What happened
@@ -54,8 +80,12 @@ pub enum Event {
     Began(Box<Began>),
     /// A node is over
     Stopped(Stopped),
-    /// A person said yes to something beforehand
-    Granted(Granted),
+    /// Something waits for people
+    Held(Box<Held>),
+    /// A person said yes
+    Granted(Box<Granted>),
+    /// A person said no
+    Declined(Box<Declined>),
     /// Requests were refused; several alike are one event
     Refused(Refused),
     /// An effect may happen from now on, and is charged at its worst
@@ -106,6 +136,15 @@ pub struct Began {
     pub expires: Millis,
     /// Milliseconds without a call after which it is over
     pub idle_ms: Option<i64>,
+    /// The question without whose answer it would not have been opened
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldId>,
+    /// It is for an emergency, and this group has to review it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Name>,
+    /// What it takes back; then it may do nothing else
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<Undoing>,
 }
 
 /// A value and who chose it
@@ -151,6 +190,12 @@ pub struct Granted {
     pub why: Committed,
     /// When it is over at the latest
     pub until: Millis,
+    /// The question that it answers, or whose answers it follows from
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldId>,
+    /// How somebody answered
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
 }
 
 /// What a grant counts towards
@@ -162,12 +207,21 @@ pub enum To {
         /// Of which tasks or to where: `all`, a purpose or a connector
         on: Node,
     },
+    /// Exactly what a hold asks for
+    Approval {
+        /// The hold
+        hold: HoldId,
+        /// The digest of everything that was shown
+        binding: Hash,
+    },
+    /// Calls of a class that does not stand
+    Elevation(Elevation),
 }
 
-/// What would have refused an effect, and the grant that let it through
+/// What would have refused or held an effect, and the grant that counts towards it
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Because {
-    /// The grant; the effect rests on it
+    /// The grant
     pub grant: GrantId,
     /// The words of the reasons, each once
     pub words: BTreeSet<Word>,
@@ -195,8 +249,9 @@ pub struct Refused {
 pub struct Admitted {
     /// Its id
     pub effect: EffectId,
-    /// The task that it is done for
-    pub task: TaskId,
+    /// The task that it is done for; a message about an opening has none
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
     /// The version of the policy that was current
     pub bundle: Hash,
     /// The time that was judged with
@@ -206,9 +261,12 @@ pub struct Admitted {
     /// What was judged with beside the log and the policy
     #[serde(default, skip_serializing_if = "Inputs::is_empty")]
     pub inputs: Inputs,
-    /// What would have refused it without a grant
+    /// What would have refused or held it, and the grants that took that out
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<Because>,
+    /// The question to people that it uses up
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub because: Option<Because>,
+    pub hold: Option<HoldId>,
 }
 
 /// What a judgement took from elsewhere than the log and the policy
@@ -254,6 +312,13 @@ pub enum What {
     },
     /// A look at how a call stands that goes on at its connector, or a word to it
     Poll(PollFacts),
+    /// A message to a receiver that a question waits
+    Notice {
+        /// The question
+        hold: HoldId,
+        /// Who is told
+        receiver: Name,
+    },
 }
 
 /// The facts of an admitted poll
@@ -294,6 +359,9 @@ pub struct CallFacts {
     /// The leg that this one goes on with, which was answered with a question
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<EffectId>,
+    /// What was read before it, so that it can be put back
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<WasBefore>,
 }
 
 /// What a call uses up in one task
@@ -313,6 +381,9 @@ pub struct Charge {
     /// `None`: it is the first leg
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid: Option<BTreeSet<Name>>,
+    /// Elevations of which it uses up one call each
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub elevated: BTreeSet<GrantId>,
 }
 
 impl Charge {
@@ -473,6 +544,23 @@ pub enum Noted {
         /// How many tools it offers
         tools: usize,
     },
+    /// A person signed in, or a link to sign in was made for them
+    SignedIn {
+        /// Who
+        user: Name,
+        /// How; nothing if it is only a link that they may use
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        how: Option<How>,
+    },
+    /// Somebody looked at what was done in an emergency, and answers for that
+    Reviewed {
+        /// The task
+        task: TaskId,
+        /// Who
+        by: Name,
+        /// What they say of it
+        why: Committed,
+    },
 }
 
 impl Record {
@@ -480,29 +568,42 @@ impl Record {
     pub fn committed(&mut self) -> Vec<(String, &mut Committed)> {
         match &mut self.event {
             Event::Began(began) => {
-                let parameters =
-                    began.parameters.iter_mut().map(|(name, given)| (format!("parameters.{name}"), &mut given.value));
-                let objective = began.objective.iter_mut().map(|given| ("objective".to_owned(), &mut given.value));
-                parameters.chain(objective).collect()
+                let Began { parameters, objective, undoes, .. } = &mut **began;
+                let steps = undoes.iter_mut().flat_map(|undoing| &mut undoing.steps).enumerate();
+                let steps = steps.map(|(index, step)| (format!("undoes.{index}"), &mut step.arguments));
+                opening(parameters, objective).chain(steps).collect()
             }
+            Event::Held(held) => held.committed(),
+            Event::Declined(declined) => vec![("why".to_owned(), &mut declined.why)],
+            Event::Noted(Noted::Reviewed { why, .. }) => vec![("why".to_owned(), why)],
             Event::Admitted(admitted) => {
                 let Admitted { what, inputs, because, .. } = &mut **admitted;
-                let arguments = match what {
-                    What::Call(call) => Some(&mut call.arguments),
-                    What::Child { .. } | What::Poll(_) => None,
+                let (given, before) = match what {
+                    What::Call(call) => (Some(&mut call.arguments), call.before.as_mut()),
+                    What::Child { .. } | What::Poll(_) | What::Notice { .. } => (None, None),
                 };
-                let arguments = arguments.into_iter().flatten();
-                let arguments = arguments.map(|(name, given)| (format!("arguments.{name}"), &mut given.value));
+                let given = given.into_iter().flat_map(arguments);
+                let before = before.into_iter().flat_map(|before| &mut before.values);
+                let before = before.map(|(name, value)| (format!("before.{name}"), value));
                 let outside = inputs.outside.iter_mut().enumerate();
                 let outside = outside.map(|(index, heard)| (format!("outside.{index}"), &mut heard.question));
-                let because = because.iter_mut().map(|because| ("because".to_owned(), &mut because.reasons));
-                arguments.chain(outside).chain(because).collect()
+                let because = because.iter_mut().enumerate();
+                let because = because.map(|(index, because)| (format!("because.{index}"), &mut because.reasons));
+                given.chain(before).chain(outside).chain(because).collect()
             }
             Event::Noted(Noted::Consulted { points, .. }) => {
                 let points = points.iter_mut().enumerate();
                 points.map(|(index, told)| (format!("points.{index}"), &mut told.question)).collect()
             }
-            Event::Granted(granted) => vec![("why".to_owned(), &mut granted.why)],
+            Event::Granted(granted) => {
+                let Granted { why, to, .. } = &mut **granted;
+                let elevation = match to {
+                    To::Elevation(elevation) => Some(elevation),
+                    To::Observe { .. } | To::Approval { .. } => None,
+                };
+                let elevation = elevation.into_iter().flat_map(elevated);
+                std::iter::once(("why".to_owned(), why)).chain(elevation).collect()
+            }
             Event::Refused(refused) => vec![("reasons".to_owned(), &mut refused.reasons)],
             Event::Settled(Settled { end: End::Done { result, returned, .. }, .. }) => {
                 let result = result.iter_mut().map(|result| ("result".to_owned(), result));
@@ -515,6 +616,39 @@ impl Record {
             _ => Vec::new(),
         }
     }
+}
+
+impl Held {
+    /// The commitments in it, by field
+    pub(crate) fn committed(&mut self) -> Vec<Field<'_>> {
+        match &mut self.what {
+            HeldWhat::Call(call) => {
+                let before = call.before.iter_mut().map(|(name, value)| (format!("before.{name}"), value));
+                arguments(&mut call.arguments).chain(before).collect()
+            }
+            HeldWhat::Elevation(elevation) => elevated(elevation).collect(),
+            HeldWhat::Opening(HeldOpening { parameters, objective, .. }) => opening(parameters, objective).collect(),
+        }
+    }
+}
+
+pub(crate) type Field<'a> = (String, &'a mut Committed);
+
+fn arguments(given: &mut BTreeMap<String, Given>) -> impl Iterator<Item = Field<'_>> {
+    given.iter_mut().map(|(name, given)| (format!("arguments.{name}"), &mut given.value))
+}
+
+fn opening<'a>(
+    parameters: &'a mut BTreeMap<Name, Given>,
+    objective: &'a mut Option<Given>,
+) -> impl Iterator<Item = Field<'a>> {
+    let parameters = parameters.iter_mut().map(|(name, given)| (format!("parameters.{name}"), &mut given.value));
+    parameters.chain(objective.iter_mut().map(|given| ("objective".to_owned(), &mut given.value)))
+}
+
+fn elevated(elevation: &mut Elevation) -> impl Iterator<Item = Field<'_>> {
+    let values = elevation.values.iter_mut().map(|(name, value)| (format!("values.{name}"), value));
+    values.chain([("asked".to_owned(), &mut elevation.why)])
 }
 
 /// An outside decision point that is told the arguments of a call

@@ -5,27 +5,34 @@
 //! the empty set is earned.
 
 mod call;
+mod elevate;
 mod envelope;
 mod facts;
 mod grant;
+mod hold;
 mod listed;
 mod open;
 mod poll;
 
-pub use call::{Admission, Judged, Starting, judge_call, judge_question, judge_start};
+pub use call::{Admission, Held, Judged, Reading, Seen, Starting, Used, judge_call, judge_question, judge_start};
+pub use elevate::{Elevating, judge_elevate};
 pub use grant::{GRANT_MS_MAX, Observed, judge_grant};
+pub use hold::{
+    Again, Asking, Holding, SHOWN_BYTES_MAX, Ticket, WHY_BYTES_MAX, granted_elevation, has_role, judge_answer,
+    judge_review, may_answer, may_review,
+};
 pub use listed::{Listed, listed, visible};
-pub use open::{Opened, judge_open};
+pub use open::{Opened, Opening, judge_open};
 pub use poll::{Polling, judge_poll};
 
 use crate::{
     event::Actor,
     hash::Hash,
     node::Node,
-    policy::Bundle,
+    policy::{Bundle, PersonRole},
     reason::{Reason, Word},
     request::{Change, Clock, Stop},
-    state::{OpenWhat, State},
+    state::{OpenWhat, Phase, State},
     time::Millis,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -75,8 +82,11 @@ const CLOCK_BEHIND_MS_MAX: i64 = 5_000;
 
 /// May this node be stopped? Judged by role and life alone, never by rules
 #[must_use]
-pub fn judge_stop(state: &State, stop: &Stop) -> Vec<Reason> {
+pub fn judge_stop(state: &State, shelf: &Shelf, stop: &Stop) -> Vec<Reason> {
     let mut reasons = Vec::new();
+    if !matches!(stop.by, Actor::Run(_)) && !has_role(state, shelf, &stop.by, PersonRole::Operator) {
+        reasons.push(Reason::new(Word::NotYours, &stop.node));
+    }
     if let Actor::Run(run) = stop.by {
         let own = match stop.node {
             Node::Run(node) => node == run,
@@ -96,7 +106,8 @@ pub fn judge_stop(state: &State, stop: &Stop) -> Vec<Reason> {
         Node::Task(id) => state.tasks.contains_key(id),
         Node::Run(run) => state.task_of(*run).is_some_and(|task| state.tasks.contains_key(&task)),
         Node::Child(id) => state.effects.get(id).is_some_and(|open| matches!(open.what, OpenWhat::Child(_))),
-        Node::Grant(id) => state.grants.contains_key(id),
+        Node::Grant(id) => state.grants.contains_key(id) || state.is_elevation(*id),
+        Node::Hold(id) => state.hold(*id).is_some_and(|hold| hold.phase == Phase::Open),
         node => state.registry.contains_key(node),
     };
     if !known {
@@ -105,7 +116,11 @@ pub fn judge_stop(state: &State, stop: &Stop) -> Vec<Reason> {
             Node::Run(run) => state.task_of(*run).and_then(|task| state.over.get(&task)),
             _ => None,
         };
-        let unknown = if matches!(stop.node, Node::Grant(_)) { Word::GrantUnknown } else { Word::TaskUnknown };
+        let unknown = match stop.node {
+            Node::Grant(_) => Word::GrantUnknown,
+            Node::Hold(_) => Word::HoldOver,
+            _ => Word::TaskUnknown,
+        };
         reasons.push(ended.map_or_else(
             || Reason::new(unknown, &stop.node),
             |over| Reason::new(Word::TaskOver, &stop.node).with("why", over.why),
@@ -119,6 +134,7 @@ pub fn judge_stop(state: &State, stop: &Stop) -> Vec<Reason> {
 pub fn judge_change(change: &Change) -> Vec<Reason> {
     match change.by {
         Actor::Owner { .. } | Actor::System => Vec::new(),
+        Actor::Person { ref user, .. } => vec![Reason::new(Word::NotYours, Node::User(user.clone()))],
         Actor::Run(run) => vec![Reason::new(Word::NotYours, run)],
     }
 }

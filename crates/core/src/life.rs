@@ -7,11 +7,12 @@ use crate::{
     engine::Permit,
     event::End,
     hash::Hash,
+    judge::{Again, Reading, Ticket},
     names::EffectId,
     outside::{self, Answer as Answered, Asking},
     pattern::Source,
     reason::{Reason, Word},
-    request::{Call, Settle},
+    request::{Call, Read, Settle},
     value::Value,
 };
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ use std::collections::BTreeMap;
 pub struct Life {
     call: Call,
     phase: Phase,
+    /// What the agent is told if nobody answers while it waits
+    ticket: Option<Ticket>,
     /// How often outside decision points were asked
     rounds: u8,
 }
@@ -30,6 +33,10 @@ enum Phase {
     Asking,
     /// Outside decision points are being asked, on the way to one of these
     Consulting(Towards),
+    /// What is there before the call is being read, on the way to one of these
+    Reading(Towards),
+    /// People are being asked
+    Waiting,
     Preparing,
     Admitting,
     Forwarding,
@@ -57,6 +64,10 @@ pub enum Do {
     Forward(Permit),
     /// Record how the effect ended; the reply does not wait for that
     Settle(Settle),
+    /// Read what is there before the call, so that it can be put back
+    Read(Reading),
+    /// Wait for people, as long as whoever asked waits
+    Wait(Ticket),
     /// Tell the agent
     Reply(Answer),
 }
@@ -70,6 +81,18 @@ pub enum Happened {
     Consult(Vec<Asking>),
     /// They have answered, or not
     Heard(Vec<Answered>),
+    /// Nothing is against it so far; this has to be read first
+    Read(Reading),
+    /// It was read, or could not be
+    WasRead(Read),
+    /// People are asked, or have not all answered
+    Held(Ticket),
+    /// Something about the question has changed: it is judged anew
+    Changed,
+    /// Whoever asked waits no longer
+    Waited,
+    /// People agreed to it, and it was used already
+    Again(Again),
     /// Everything that must exist first exists
     Prepared,
     /// It could not be made
@@ -109,6 +132,10 @@ pub enum Answer {
     Result,
     /// Why not
     Refusal(Vec<Reason>),
+    /// People are asked
+    Held(Ticket),
+    /// It was done with this yes already; what came of it
+    Again(Again),
     /// The connector could not be made ready; nothing was sent
     Unreachable(String),
     /// Whether it happened is not known; it must not be repeated blindly
@@ -121,7 +148,7 @@ impl Life {
     pub fn start(call: Call, prepared: bool) -> (Self, Do) {
         let (phase, step) =
             if prepared { (Phase::Admitting, Do::Admit(call.clone())) } else { (Phase::Asking, Do::Ask(call.clone())) };
-        (Self { call, phase, rounds: 0 }, step)
+        (Self { call, phase, rounds: 0, ticket: None }, step)
     }
 
     /// The effect that the call will be
@@ -139,19 +166,40 @@ impl Life {
             (Phase::Admitting, Happened::Consult(askings)) => self.consult(askings, Towards::Admitting),
             (Phase::Consulting(towards), Happened::Heard(answers)) => {
                 self.call.answers.extend(answers);
-                let call = self.call.clone();
-                match towards {
-                    Towards::Asking => (Phase::Asking, vec![Do::Ask(call)]),
-                    Towards::Admitting => (Phase::Admitting, vec![Do::Admit(call)]),
-                }
+                self.towards(towards)
+            }
+            (Phase::Asking, Happened::Read(reading)) => (Phase::Reading(Towards::Asking), vec![Do::Read(reading)]),
+            (Phase::Admitting, Happened::Read(reading)) => {
+                (Phase::Reading(Towards::Admitting), vec![Do::Read(reading)])
+            }
+            (Phase::Reading(towards), Happened::WasRead(read)) => {
+                self.call.before = Some(read);
+                self.towards(towards)
+            }
+            (Phase::Asking | Phase::Admitting, Happened::Held(ticket)) => {
+                self.ticket = Some(ticket.clone());
+                (Phase::Waiting, vec![Do::Wait(ticket)])
+            }
+            // What was read before is read anew: it may be another value by now.
+            (Phase::Waiting, Happened::Changed) => {
+                (self.call.before, self.rounds) = (None, 0);
+                self.towards(Towards::Asking)
+            }
+            (Phase::Waiting, Happened::Waited) => {
+                let held = self.ticket.take().map(|ticket| Do::Reply(Answer::Held(ticket)));
+                (Phase::Over, held.into_iter().collect())
+            }
+            (Phase::Waiting, Happened::NotPrepared(why)) => (Phase::Over, vec![Do::Reply(Answer::Unreachable(why))]),
+            (Phase::Asking | Phase::Admitting, Happened::Again(again)) => {
+                (Phase::Over, vec![Do::Reply(Answer::Again(again))])
             }
             (Phase::Preparing, Happened::Prepared) => (Phase::Admitting, vec![Do::Admit(self.call.clone())]),
-            (Phase::Preparing | Phase::Consulting(_), Happened::NotPrepared(why)) => {
+            (Phase::Preparing | Phase::Consulting(_) | Phase::Reading(_), Happened::NotPrepared(why)) => {
                 (Phase::Over, vec![Do::Reply(Answer::Unreachable(why))])
             }
             (Phase::Admitting, Happened::Admitted(permit)) => (Phase::Forwarding, vec![Do::Forward(permit)]),
             (
-                Phase::Asking | Phase::Consulting(_) | Phase::Preparing | Phase::Admitting,
+                Phase::Asking | Phase::Consulting(_) | Phase::Reading(_) | Phase::Preparing | Phase::Admitting,
                 Happened::Refused(reasons),
             ) => (Phase::Over, refusal(reasons)),
             (Phase::Forwarding, Happened::NotSent(why)) => {
@@ -178,6 +226,14 @@ impl Life {
         };
         self.phase = phase;
         steps
+    }
+
+    fn towards(&self, towards: Towards) -> (Phase, Vec<Do>) {
+        let call = self.call.clone();
+        match towards {
+            Towards::Asking => (Phase::Asking, vec![Do::Ask(call)]),
+            Towards::Admitting => (Phase::Admitting, vec![Do::Admit(call)]),
+        }
     }
 
     /// Answers may have grown too old, or the policy may have changed, while something else was prepared; but a call

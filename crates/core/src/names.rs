@@ -149,7 +149,7 @@ as_text!(Tool);
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u64);
 
         impl fmt::Display for $name {
@@ -191,6 +191,35 @@ ids! {
     BootId = "boot_";
     /// One grant: a recorded yes of a person
     GrantId = "grant_";
+    /// One question put to people about exactly one thing
+    HoldId = "hold_";
+}
+
+impl HoldId {
+    /// What people type: the last eight digits, in capitals, as in `7K2M-9QXD`; it is no secret
+    #[must_use]
+    pub fn code(self) -> String {
+        let digits = self.to_string().to_ascii_uppercase();
+        let (head, tail) = digits.split_at_checked(digits.len().saturating_sub(4)).unwrap_or((&digits, ""));
+        let head = head.split_at_checked(head.len().saturating_sub(4)).map_or(head, |(_, last)| last);
+        format!("{head}-{tail}")
+    }
+
+    /// Whether somebody means this one: by its id, or by its code in any case, with or without the dash
+    ///
+    /// Letters that are taken for digits count as these: `O` as 0, `I` and `L` as 1.
+    #[must_use]
+    pub fn is_meant(self, text: &str) -> bool {
+        let plain = |text: &str| -> String {
+            let digit = |c: char| match c.to_ascii_uppercase() {
+                'O' => '0',
+                'I' | 'L' => '1',
+                other => other,
+            };
+            text.chars().filter(|c| !matches!(c, '-' | ' ')).map(digit).collect()
+        };
+        text == self.to_string() || plain(text) == plain(&self.code())
+    }
 }
 
 /// Crockford's alphabet without the letters that are taken for digits
@@ -223,6 +252,14 @@ mod tests {
         for id in [0, 1, 31, 32, u64::MAX] {
             assert_eq!(TaskId(id).to_string().parse::<TaskId>(), Ok(TaskId(id)));
         }
+        let hold = HoldId(u64::MAX);
+        assert_eq!(hold.code(), "ZZZZ-ZZZZ");
+        assert!(
+            HoldId(1).is_meant("0000-0001")
+                && HoldId(1).is_meant("ooooOOol")
+                && HoldId(1).is_meant("hold_0000000000001")
+        );
+        assert!(!HoldId(1).is_meant("0000-0002") && !HoldId(1).is_meant("") && !HoldId(1).is_meant("1"));
         for bad in ["task_", "run_0000000000000", "task_0000000000000x", "task_zzzzzzzzzzzzz", "task_000000000000l"] {
             assert!(bad.parse::<TaskId>().is_err(), "{bad}");
         }

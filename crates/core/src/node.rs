@@ -1,6 +1,6 @@
 //! Everything that lives, by name: what can be stopped, and what other things rest on.
 
-use crate::names::{EffectId, GrantId, Invalid, Name, RunId, TaskId};
+use crate::names::{EffectId, GrantId, HoldId, Invalid, Name, RunId, TaskId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -27,6 +27,8 @@ pub enum Node {
     Child(EffectId),
     /// A recorded yes of a person
     Grant(GrantId),
+    /// A question that waits for people
+    Hold(HoldId),
 }
 
 impl fmt::Display for Node {
@@ -41,6 +43,7 @@ impl fmt::Display for Node {
             Self::Task(id) => id.fmt(f),
             Self::Child(id) => write!(f, "child:{id}"),
             Self::Grant(id) => id.fmt(f),
+            Self::Hold(id) => id.fmt(f),
         }
     }
 }
@@ -53,6 +56,7 @@ impl FromStr for Node {
             None if text == "all" => Ok(Self::Tenant),
             None if text.starts_with("run_") => text.parse().map(Self::Run),
             None if text.starts_with("grant_") => text.parse().map(Self::Grant),
+            None if text.starts_with("hold_") => text.parse().map(Self::Hold),
             None => text.parse().map(Self::Task),
             Some(("agent", name)) => name.parse().map(Self::Agent),
             Some(("user", name)) => name.parse().map(Self::User),

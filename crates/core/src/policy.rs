@@ -3,12 +3,16 @@
 //! Plain data without behaviour beyond looking things up; reading files is the business of the room `rules`.
 
 mod connector;
+mod person;
 mod profile;
 mod purpose;
 
-pub use connector::{Class, Connector, Member, Reach, Toolset};
-pub use profile::{Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
-pub use purpose::{Ask, Bytes, Entry, Kind, Limits, OnHold, Opening, Parameter, Purpose, Usage, Users};
+pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
+pub use person::{Ask, PersonRole, Quorum, Receiver, User};
+pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
+pub use purpose::{
+    Alone, BreakGlass, Bytes, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter, Purpose, Usage, Users,
+};
 
 use crate::{
     hash::Hash,
@@ -17,7 +21,6 @@ use crate::{
     operation::Operation,
     outside::Point,
     rules::Rules,
-    value::Value,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,6 +44,8 @@ pub struct Bundle {
     pub rules: Arc<dyn Rules>,
     /// Decision points that are asked over the network
     pub points: Vec<Arc<Point>>,
+    /// Where questions to people are told, by name
+    pub receivers: BTreeMap<Name, Receiver>,
 }
 
 impl Bundle {
@@ -76,15 +81,4 @@ impl Connector {
 pub struct Agent {
     /// Who answers for it
     pub owner: String,
-}
-
-/// A person, known by the account that speaks at the socket
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// Unix account names
-    pub accounts: BTreeSet<String>,
-    /// Groups of which the person is a member
-    pub groups: BTreeSet<Name>,
-    /// What `[open]` may compare parameters with
-    pub attributes: BTreeMap<String, Value>,
 }

@@ -1,5 +1,6 @@
 //! Why something may not happen: the closed list of words, and reasons made of them.
 
+use crate::{event::Question, policy::Quorum};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
@@ -196,7 +197,7 @@ words! {
     ClassNotOpen "class_not_open" Standing "step_up_required"
         "Tools of this class are not open in this task."
         "Reading, writing, executing and escalating are four separate paths, and the purpose opens only some."
-        "The purpose has to list the class under `standing`.";
+        "Ask for it with the tool request_elevation if it is listed; otherwise the purpose has to let it stand.";
     OutOfOrder "out_of_order" Standing "out_of_authority"
         "Another step of the purpose has to succeed first."
         "The entry of the purpose says `after`, and that step has not succeeded in this task yet."
@@ -206,13 +207,29 @@ words! {
         "The entry of the purpose says `times`, and so many calls were permitted already, failed and unknown ones included."
         "Do not repeat it; more needs another task.";
     ApprovalNeeded "approval_needed" Ask "action_approval_required"
-        "A person has to agree to this first, and this version cannot ask yet."
+        "People have to agree to exactly this first; they have been asked."
         "The purpose or a rule wants members of a group to agree to this very call."
-        "Leave this step to a person.";
+        "Answer it on the console, or with `portreeve approve CODE` or `portreeve deny CODE`.";
     NobodyToAsk "nobody_to_ask" Standing "action_approval_required"
         "A person would have to agree to this, and this purpose has nobody wait for one."
         "The call needs an approval, and the purpose says `on_hold = \"deny\"`: it is for agents that nobody watches."
         "Leave this step to a person, or open a task under a purpose with `on_hold = \"ask\"`.";
+    ApprovalDeclined "approval_declined" Final "action_approval_required"
+        "A person was asked about exactly this call, and said no."
+        "Somebody who may answer declined this call; the same call is not put to anybody again in this task."
+        "Do not repeat it. Report that it was declined.";
+    TooLongToShow "too_long_to_show" Final "action_approval_required"
+        "People would have to agree to this, and it is longer than a person can read."
+        "The arguments of a call that needs a yes are longer than 64 KiB, so nobody could say what they agree to."
+        "Split it into calls that a person can read.";
+    TooManyHolds "too_many_holds" Later "quota_exceeded"
+        "Too many questions of this task wait for people, or were put to them."
+        "A task may have 8 questions waiting and 64 in its life, and a data folder 1,024, so that nobody is drowned in them."
+        "Wait until the open ones are answered; report what is missing.";
+    ElevationRefused "elevation_refused" Final "step_up_required"
+        "This class cannot be opened so in this task."
+        "The purpose has no `[elevate]`, does not name these tools, or what was asked for is more than it lets anybody open."
+        "Ask for less: tools that the purpose names, all of one class, within its minutes and counts.";
     NotYours "not_yours" Final "out_of_authority"
         "Only the owner of the data folder may do this."
         "A run asked for something that only a person at the administrator's socket may ask for."
@@ -257,6 +274,46 @@ words! {
         "Delegation is nested too deeply."
         "Tasks below tasks end at three levels, so that somebody can still follow who works for whom."
         "Do the work in the task at hand.";
+    HoldUnknown "hold_unknown" Final "mission_inactive"
+        "No question of this code is known here."
+        "The code is wrong, or its task ended more than ten minutes ago."
+        "List the open ones with `portreeve approvals`.";
+    HoldOver "hold_over" Final "mission_inactive"
+        "This question does not wait for an answer any more."
+        "It was answered, used, or nobody answered in time, or the task that it belongs to is over."
+        "Nothing is left to do; `portreeve audit show CODE` tells what became of it.";
+    HoldChanged "hold_changed" Final "stale_state"
+        "What is asked is not what was shown."
+        "The answer names another digest than the question has: it was meant for something else."
+        "Look at the question again, and answer what it says now.";
+    NotApprover "not_approver" Standing "out_of_authority"
+        "You are not among those who are asked."
+        "Only members of the group that is asked, with the role approver in the policy in force, may answer."
+        "Leave it to a member of that group.";
+    OwnCall "own_call" Final "out_of_authority"
+        "Nobody answers for their own agent or task."
+        "Who opened the task, on whose behalf it runs and who owns the agent may not approve what it asks."
+        "Somebody else of the group has to answer.";
+    AnsweredAlready "answered_already" Final "mission_inactive"
+        "You have answered this already."
+        "A person counts once."
+        "Others of the group may have to answer too.";
+    StepUpNeeded "step_up_needed" Standing "step_up_required"
+        "A yes to this needs a passkey."
+        "The policy asks for a passkey, used for this very answer."
+        "Open it on the console, where you have a passkey, and answer there.";
+    AnswerUnbounded "answer_unbounded" Final "parameter_violation"
+        "A no needs a reason, and a reason has at most 1,000 bytes."
+        "The reason of an answer goes to the record and to whoever asked."
+        "Say why, in a sentence.";
+    ReviewUnknown "review_unknown" Final "mission_inactive"
+        "No review of this task is open."
+        "The task was no emergency, still lives, or was reviewed already."
+        "List the open ones with `portreeve reviews`.";
+    UndoImpossible "undo_impossible" Final "parameter_violation"
+        "There is nothing of this task that could be undone."
+        "Nothing that it did has an undo, or what is needed for it was not recorded."
+        "Look at `portreeve task undo TASK --plan`.";
     GrantUnknown "grant_unknown" Final "mission_inactive"
         "No live grant of this name is known here."
         "The grant was ended, its time has passed, or what it was about is gone."
@@ -369,13 +426,32 @@ pub struct Reason {
     /// What it is about, in words that are fit for the agent: argument, step, limit
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub about: BTreeMap<Cow<'static, str>, String>,
+    /// Who has to agree, where people are asked
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Box<Quorum>>,
 }
 
 impl Reason {
     /// A reason without data
     #[must_use]
     pub fn new(word: Word, source: impl fmt::Display) -> Self {
-        Self { word, source: source.to_string(), about: BTreeMap::new() }
+        Self { word, source: source.to_string(), about: BTreeMap::new(), ask: None }
+    }
+
+    /// A question to people
+    #[must_use]
+    pub fn asking(source: impl fmt::Display, quorum: &Quorum) -> Self {
+        let reason = Self { ask: Some(Box::new(quorum.clone())), ..Self::new(Word::ApprovalNeeded, source) };
+        let reason = if quorum.people > 1 { reason.with("people", quorum.people) } else { reason };
+        let reason = if quorum.passkey { reason.with("sign_in", "passkey") } else { reason };
+        reason.with("who", &quorum.who)
+    }
+
+    /// What is asked of whom, if it is a question to people
+    #[must_use]
+    pub fn question(&self) -> Option<Question> {
+        let quorum = self.ask.as_deref()?.clone();
+        Some(Question { source: self.source.clone(), step: self.about.get("step").cloned(), quorum })
     }
 
     /// The reason with one more datum

@@ -1,13 +1,14 @@
 //! What is asked at the one door: calls, openings, children, stops, changes, and reports of what was seen.
 
 use crate::{
-    event::{Actor, ChosenBy, End, To},
+    event::{Actor, ChosenBy, End, How, Signed, To},
     hash::Hash,
-    names::{EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
+    names::{EffectId, GrantId, HoldId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
     offer::Identity,
     outside::Answer,
     pattern::Source,
+    policy::Usage,
     reason::Reason,
     time::Millis,
     value::Value,
@@ -50,6 +51,16 @@ pub enum Request {
     Change(Change),
     /// Say yes to something beforehand
     Grant(Grant),
+    /// Say yes or no to what waits
+    Answer(Box<Answering>),
+    /// Open a class for a while
+    Elevate(Elevate),
+    /// Close the review of an emergency
+    Review(Review),
+    /// Tell a receiver that a question waits
+    Notify(Notify),
+    /// A person signed in, or may with a link
+    SignedIn(SignedIn),
     /// An effect has ended
     Settle(Settle),
     /// Something was seen
@@ -80,6 +91,17 @@ pub struct Call {
     /// The leg that it goes on with, which was answered with a question; whoever asks has checked that this state was
     /// given to this run for these very arguments
     pub continues: Option<EffectId>,
+    /// What was read before it, so that it can be put back
+    pub before: Option<Read>,
+}
+
+/// What was read before a call
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// The effect that read it; nothing if it could not be read, so that there is no undo
+    pub effect: Option<EffectId>,
+    /// The fields that undoing needs, by path
+    pub values: BTreeMap<String, Value>,
 }
 
 /// How arguments fit the input schema of a definition
@@ -114,6 +136,17 @@ pub struct Open {
     pub objective: Option<String>,
     /// The task that delegates it
     pub parent: Option<TaskId>,
+    /// What it takes back; then it may do nothing else
+    pub undoes: Option<Undo>,
+}
+
+/// What a task takes back
+#[derive(Clone, Debug)]
+pub struct Undo {
+    /// Whose calls
+    pub of: TaskId,
+    /// The call that each step takes back, and what it calls, in the order in which they may be made
+    pub steps: Vec<(EffectId, Tool, BTreeMap<String, Value>)>,
 }
 
 /// The start of a child process for a task
@@ -183,6 +216,79 @@ pub struct Grant {
     pub why: String,
     /// When it is over at the latest
     pub until: Millis,
+}
+
+/// What a person says to a question
+#[derive(Clone, Debug)]
+pub struct Answering {
+    /// Which question
+    pub hold: HoldId,
+    /// The digest of what they were shown
+    pub binding: Hash,
+    /// Who, and how they are known
+    pub by: Actor,
+    /// Yes or no
+    pub yes: bool,
+    /// Why, in their words; a no has to say it
+    pub why: String,
+    /// The id that the grant will have, if it is a yes
+    pub grant: GrantId,
+    /// The proof of it
+    pub signed: Signed,
+}
+
+/// The opening of a class for a while
+#[derive(Clone, Debug)]
+pub struct Elevate {
+    /// The id that it will have, as a grant or as a question
+    pub grant: GrantId,
+    /// Who asks: a run for its own task, or a person
+    pub by: Actor,
+    /// In which task
+    pub task: TaskId,
+    /// For these tools and variants, all of one class
+    pub uses: Vec<Usage>,
+    /// With exactly these values
+    pub values: BTreeMap<String, Value>,
+    /// How often
+    pub times: u32,
+    /// For how long, in milliseconds
+    pub lasts_ms: i64,
+    /// Why
+    pub why: String,
+}
+
+/// The end of a review
+#[derive(Clone, Debug)]
+pub struct Review {
+    /// Of which task
+    pub task: TaskId,
+    /// Who
+    pub by: Actor,
+    /// What they say of it
+    pub why: String,
+}
+
+/// A message to a receiver
+#[derive(Clone, Debug)]
+pub struct Notify {
+    /// The id that the effect will have
+    pub effect: EffectId,
+    /// That this waits
+    pub hold: HoldId,
+    /// Who is told
+    pub receiver: Name,
+}
+
+/// A person signed in
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// By whom
+    pub by: Actor,
+    /// Who
+    pub user: Name,
+    /// How; nothing if it is only a link that they may use
+    pub how: Option<How>,
 }
 
 /// A change of the registry

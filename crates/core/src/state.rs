@@ -3,24 +3,30 @@
 //! Memory may differ from the log only by refusing more. Ended tasks leave it; what stays of them for a
 //! while is why they are over, so that the end can be said.
 
+mod elevations;
 mod grants;
+mod holds;
 mod legs;
 mod serial;
 
+pub use elevations::{Open as Elevated, Review};
 pub use grants::Grant;
+pub use holds::{AGAIN_MS, Answered, Hold, Reader, Reflex, is_approver};
 pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
 
 use crate::{
     commit::Committed,
     event::{
-        Admitted, Began, Booted, Changed, Charge, ChosenBy, End, Event, Noted, Process, Record, Settled, Stopped, What,
+        Actor, Admitted, Began, Booted, Changed, Charge, ChosenBy, End, Event, Noted, Process, Record, Settled,
+        Stopped, To, Undoing, What,
     },
     hash::Hash,
     log::Head,
-    names::{BootId, EffectId, GrantId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
+    names::{BootId, EffectId, GrantId, HoldId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
     offer::Identity,
     pattern::Source,
+    policy::Class,
     reason::{Reason, Word},
     time::Millis,
     value::Value,
@@ -61,6 +67,64 @@ pub struct State {
     pub(crate) grants: BTreeMap<GrantId, Grant>,
     /// The policy directory when it was put into force last, by its digest
     directory: Option<Hash>,
+    /// The first group of this log, by its hash: no other data folder has it
+    origin: Hash,
+    #[serde(with = "serial::pairs")]
+    holds: BTreeMap<HoldId, Hold>,
+    /// When each open question lapses
+    pub(crate) hold_deadlines: BTreeSet<(Millis, HoldId)>,
+    forget_holds: BTreeSet<(Millis, HoldId)>,
+    /// Questions about openings, by what would be opened
+    #[serde(with = "serial::pairs")]
+    openings: BTreeMap<Hash, HoldId>,
+    reflex: Reflex,
+    /// The task of each elevation
+    #[serde(with = "serial::pairs")]
+    elevated: BTreeMap<GrantId, TaskId>,
+    pub(crate) elevation_deadlines: BTreeSet<(Millis, GrantId)>,
+    #[serde(with = "serial::pairs")]
+    reviews: BTreeMap<TaskId, Review>,
+}
+
+/// Where a question to people stands
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It waits, or enough have answered and nobody has used it yet
+    Open,
+    /// Somebody said no
+    Declined {
+        /// When
+        at: Millis,
+    },
+    /// It is used up by what is under way; by this effect, if it is about a call
+    Used {
+        /// Which
+        effect: Option<EffectId>,
+    },
+    /// What used it has happened
+    Done {
+        /// Which effect
+        effect: EffectId,
+        /// Whether the connector says that it succeeded
+        ok: bool,
+        /// When that was known
+        at: Millis,
+    },
+    /// What used it may have happened
+    Unknown {
+        /// Which effect
+        effect: EffectId,
+        /// When that was known
+        at: Millis,
+    },
+    /// Nobody answered in time, or what it rests on is over
+    Over {
+        /// Why
+        why: Why,
+        /// Since when
+        at: Millis,
+    },
 }
 
 /// A node of the registry; a name that is used again is a new generation
@@ -103,6 +167,8 @@ pub struct Task {
     pub agent: Name,
     /// On whose behalf
     pub user: Option<Name>,
+    /// Who opened it, if that was a user of the policy
+    pub opener: Option<Name>,
     /// Under which purpose
     pub purpose: Name,
     /// In which version of the policy it was opened
@@ -145,8 +211,44 @@ pub struct Task {
     /// What it was shown of each connector by each method, and how much it was not
     #[serde(with = "serial::pairs")]
     looked: BTreeMap<(Name, String), (u32, u32)>,
+    /// Its questions that wait for people, in it and below; while one does, it is not idle
+    pub waiting: u32,
+    /// Questions that it put to people so far
+    pub asked: u32,
+    /// Its questions that are open or remembered
+    pub questions: BTreeSet<HoldId>,
+    /// The latest question about each call
+    #[serde(with = "serial::pairs")]
+    holds: BTreeMap<Hash, HoldId>,
+    /// Classes that are open for a while
+    #[serde(with = "serial::pairs")]
+    pub elevations: BTreeMap<GrantId, Elevated>,
+    /// Calls for which classes were opened without a person
+    #[serde(with = "serial::pairs")]
+    pub alone: BTreeMap<Class, u32>,
+    /// It is for an emergency: everything that it does is recorded in full
+    pub emergency: bool,
+    /// What it takes back, if that is all it does
+    pub undoes: Option<Undoes>,
     children: BTreeSet<TaskId>,
     generations: Vec<(Node, u64)>,
+}
+
+/// What a task takes back, and nothing else
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undoes {
+    /// Whose calls
+    pub of: TaskId,
+    /// The digests of the calls that it may make, in their order
+    pub steps: Vec<Hash>,
+}
+
+impl Undoes {
+    /// What the use of a step is counted as
+    #[must_use]
+    pub fn entry(step: usize) -> Option<Name> {
+        format!("undo-{}", step + 1).parse().ok()
+    }
 }
 
 /// How often an entry was used
@@ -161,16 +263,20 @@ pub struct Step {
 /// An effect that is admitted and not over
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
-    /// The task that it is done for
-    pub task: TaskId,
-    /// The connector that it goes to
-    pub connector: Name,
+    /// The task that it is done for; a message about an opening has none
+    pub task: Option<TaskId>,
+    /// The connector that it goes to, if it goes to one
+    pub connector: Option<Name>,
     /// Which bearer of the connector's name
     pub generation: u64,
     /// The life of our process that admitted it
     pub boot: Option<BootId>,
-    /// The grant without which it would have been refused
+    /// The grant without which it would have been refused, as long as it is under way
     pub grant: Option<GrantId>,
+    /// The elevations that it was begun under
+    pub elevated: BTreeSet<GrantId>,
+    /// Somebody ended one of them
+    pub cut: bool,
     /// What it is
     pub what: OpenWhat,
 }
@@ -183,6 +289,13 @@ pub enum OpenWhat {
     Call(OpenCall),
     /// A child process; known once its start is settled
     Child(Option<Process>),
+    /// A message to a receiver that a question waits
+    Notice {
+        /// The question
+        hold: HoldId,
+        /// Who is told
+        receiver: Name,
+    },
 }
 
 /// What stays of an ended task
@@ -275,13 +388,14 @@ impl State {
     pub fn resting_on(&self, node: &Node) -> Vec<EffectId> {
         let rests = |open: &Open| match node {
             Node::Tenant => true,
-            Node::Connector(name) => open.connector == *name,
+            Node::Connector(name) => open.connector.as_ref() == Some(name),
             Node::Child(_) => false,
-            Node::Grant(id) => open.grant == Some(*id),
+            Node::Grant(id) => open.grant == Some(*id) || open.elevated.contains(id),
+            Node::Hold(id) => matches!(&open.what, OpenWhat::Notice { hold, .. } if hold == id),
             // The task itself may have left memory already.
-            Node::Task(of) if *of == open.task => true,
-            Node::Run(of) if self.runs.get(of) == Some(&open.task) => true,
-            node => self.lineage(open.task).any(|(id, task)| match node {
+            Node::Task(of) if Some(*of) == open.task => true,
+            Node::Run(of) if open.task.is_some() && self.runs.get(of) == open.task.as_ref() => true,
+            node => open.task.into_iter().flat_map(|task| self.lineage(task)).any(|(id, task)| match node {
                 Node::Task(of) => *of == id,
                 Node::Run(of) => task.run == *of,
                 Node::Agent(of) => task.agent == *of,
@@ -371,9 +485,10 @@ impl State {
     /// Whether everything that an effect rests on is live
     #[must_use]
     pub fn effect_lives(&self, open: &Open, now: Millis) -> bool {
-        let connector = Node::Connector(open.connector.clone());
-        self.life(open.task, now).is_empty()
-            && self.gone(&connector, open.generation).is_none()
+        let connector = open.connector.clone().map(Node::Connector);
+        !open.cut
+            && open.task.is_none_or(|task| self.life(task, now).is_empty())
+            && connector.is_none_or(|connector| self.gone(&connector, open.generation).is_none())
             && open.grant.is_none_or(|grant| self.grant_lives(grant, now))
     }
 
@@ -390,12 +505,19 @@ impl State {
     pub fn apply(&mut self, record: &Record) {
         self.time = self.time.max(record.time);
         self.forget(record.time);
+        self.forget_old_holds(record.time);
         match &record.event {
             Event::Booted(booted) => self.booted(booted),
-            Event::Began(began) => self.began(began, record.time),
+            Event::Began(began) => self.began(began, &record.actor, record.time),
             Event::Stopped(stopped) => self.stopped(stopped, record.time),
-            Event::Granted(granted) => self.granted(granted, record.time),
-            Event::Admitted(admitted) => self.admitted(admitted),
+            Event::Held(held) => self.held(held, record.time),
+            Event::Granted(granted) => match &granted.to {
+                To::Observe { on } => self.granted(granted, on, record.time),
+                To::Approval { .. } => self.approved(granted, record.time),
+                To::Elevation(elevation) => self.elevated(granted, elevation, record.time),
+            },
+            Event::Declined(declined) => self.declined(declined, record.time),
+            Event::Admitted(admitted) => self.admitted(admitted, record.time),
             Event::Settled(settled) => self.settled(settled, record.time),
             Event::Changed(changed) => self.changed(changed),
             Event::Noted(Noted::Discovered { connector, tools, identity }) => {
@@ -411,13 +533,23 @@ impl State {
                     task.looked.insert((connector.clone(), method.clone()), (*shown, *hidden));
                 }
             }
-            Event::Refused(_) | Event::Noted(Noted::Probed { .. }) => {}
+            Event::Noted(Noted::Reviewed { task, .. }) => drop(self.reviews.remove(task)),
+            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. }) => {}
         }
     }
 
     /// Moves the head on, after all records of a group were applied
     pub fn closed(&mut self, head: Head) {
+        if self.origin == Hash::default() {
+            self.origin = head.hash;
+        }
         self.head = head;
+    }
+
+    /// What no other data folder has
+    #[must_use]
+    pub fn origin(&self) -> Hash {
+        self.origin
     }
 
     fn forget(&mut self, now: Millis) {
@@ -433,7 +565,7 @@ impl State {
         self.boot = Some(booted.boot);
     }
 
-    fn began(&mut self, began: &Began, time: Millis) {
+    fn began(&mut self, began: &Began, by: &Actor, time: Millis) {
         let depth = match began.parent {
             None => 0,
             Some(parent) => {
@@ -453,6 +585,7 @@ impl State {
             memory: began.memory,
             agent: began.agent.clone(),
             user: began.user.clone(),
+            opener: by.user().cloned(),
             purpose: began.purpose.clone(),
             bundle: began.bundle,
             parent: began.parent,
@@ -477,9 +610,24 @@ impl State {
             consulted: 0,
             pending: Vec::new(),
             looked: BTreeMap::new(),
+            waiting: 0,
+            asked: 0,
+            questions: BTreeSet::new(),
+            holds: BTreeMap::new(),
+            elevations: BTreeMap::new(),
+            alone: BTreeMap::new(),
+            emergency: began.review.is_some(),
+            undoes: began
+                .undoes
+                .as_ref()
+                .map(|Undoing { of, steps }| Undoes { of: *of, steps: steps.iter().map(|step| step.key).collect() }),
             children: BTreeSet::new(),
             generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
         };
+        self.to_review(began, by.user(), time);
+        if let Some(hold) = began.hold {
+            self.use_hold(hold, None, time);
+        }
         self.deadlines.insert((task.deadline(), began.task));
         self.runs.insert(began.run, began.task);
         self.tasks.insert(began.task, task);
@@ -498,7 +646,16 @@ impl State {
                     self.effects.remove(id);
                 }
             }
-            Node::Grant(id) => drop(self.grants.remove(id)),
+            Node::Grant(id) => {
+                if self.lower(*id) {
+                    // What its time takes away was begun in time; what a person takes away ends.
+                    let under = self.effects.values_mut().filter(|open| open.elevated.contains(id));
+                    under.for_each(|open| open.cut |= stopped.why == Why::Killed);
+                } else {
+                    self.grants.remove(id);
+                }
+            }
+            Node::Hold(id) => self.close(*id, Phase::Over { why: stopped.why, at: stopped.at }, time),
             Node::Tenant => {
                 let unknown = Standing { generation: 0, over: None };
                 self.registry.entry(Node::Tenant).or_insert(unknown).over.get_or_insert(stopped.why);
@@ -515,44 +672,65 @@ impl State {
         self.orphans.remove(&id);
         let Some(task) = self.tasks.remove(&id) else { return };
         self.deadlines.remove(&(task.deadline(), id));
+        self.lower_all(&task);
+        self.end_holds(&task.questions, stopped.why, time);
+        if let Some(review) = self.reviews.get_mut(&id) {
+            review.calls = Some(task.calls);
+        }
         self.orphans.extend(task.children.iter().filter(|child| self.tasks.contains_key(child)));
         if let Some(parent) = task.parent {
             if let Some(parent) = self.tasks.get_mut(&parent) {
                 parent.children.remove(&id);
             }
-            // Its calls no longer reach its ancestors when they are settled.
-            self.touch(parent, Millis(i64::MIN), |above| above.open = above.open.saturating_sub(task.open));
+            // Its calls and questions no longer reach its ancestors when they are settled.
+            self.touch(parent, Millis(i64::MIN), |above| {
+                above.open = above.open.saturating_sub(task.open);
+                above.waiting = above.waiting.saturating_sub(task.waiting);
+            });
         }
         self.over.insert(id, Over { why: stopped.why, at: stopped.at, run: task.run });
         self.forget.insert((time.plus(REMEMBERED_MS), id));
     }
 
-    fn admitted(&mut self, admitted: &Admitted) {
+    fn admitted(&mut self, admitted: &Admitted, time: Millis) {
         let (connector, what, calls) = match &admitted.what {
             What::Call(call) => {
                 for charge in &call.charges {
                     self.charge(charge);
                 }
-                let leg = call.continues.map_or(Leg::First, |of| self.continued(admitted.task, of));
-                let open = OpenCall { tool: call.tool.clone(), charges: call.charges.clone(), leg };
-                (call.tool.connector.clone(), OpenWhat::Call(open), 1)
+                let leg = match (call.continues, admitted.task) {
+                    (Some(of), Some(task)) => self.continued(task, of),
+                    _ => Leg::First,
+                };
+                let (tool, charges, hold) = (call.tool.clone(), call.charges.clone(), admitted.hold);
+                if let Some(hold) = hold {
+                    self.use_hold(hold, Some(admitted.effect), time);
+                }
+                let open = OpenCall { tool, charges, leg, hold };
+                (Some(call.tool.connector.clone()), OpenWhat::Call(open), 1)
             }
             What::Poll(poll) => {
                 for charge in &poll.charges {
                     self.charge(charge);
                 }
-                let open =
-                    OpenCall { tool: poll.tool.clone(), charges: poll.charges.clone(), leg: Leg::Poll { of: poll.of } };
-                (poll.tool.connector.clone(), OpenWhat::Call(open), 1)
+                let (tool, charges, leg) = (poll.tool.clone(), poll.charges.clone(), Leg::Poll { of: poll.of });
+                (Some(poll.tool.connector.clone()), OpenWhat::Call(OpenCall { tool, charges, leg, hold: None }), 1)
             }
             // A child that only waits keeps no task busy.
-            What::Child { connector } => (connector.clone(), OpenWhat::Child(None), 0),
+            What::Child { connector } => (Some(connector.clone()), OpenWhat::Child(None), 0),
+            What::Notice { hold, receiver } => (None, OpenWhat::Notice { hold: *hold, receiver: receiver.clone() }, 0),
         };
-        self.touch(admitted.task, admitted.now, |task| task.open = task.open.saturating_add(calls));
-        let node = Node::Connector(connector.clone());
-        let generation = self.registry.get(&node).map_or(0, |standing| standing.generation);
-        let grant = admitted.because.as_ref().map(|because| because.grant);
-        let open = Open { task: admitted.task, connector, generation, boot: self.boot, grant, what };
+        // A message about a question is no work of the task.
+        if let Some(task) = admitted.task.filter(|_| !matches!(what, OpenWhat::Notice { .. })) {
+            self.touch(task, admitted.now, |task| task.open = task.open.saturating_add(calls));
+        }
+        let node = connector.clone().map(Node::Connector);
+        let generation = node.and_then(|node| self.registry.get(&node)).map_or(0, |standing| standing.generation);
+        let grants = || admitted.because.iter().map(|because| because.grant);
+        let grant = grants().find(|grant| self.grants.contains_key(grant));
+        let elevated = grants().filter(|grant| self.elevated.contains_key(grant)).collect();
+        let open =
+            Open { task: admitted.task, connector, generation, boot: self.boot, grant, elevated, cut: false, what };
         self.effects.insert(admitted.effect, open);
     }
 
@@ -570,7 +748,7 @@ impl State {
             _ => {}
         }
         let Some(open) = self.effects.remove(&settled.effect) else { return };
-        if let OpenWhat::Call(call) = open.what {
+        if let (OpenWhat::Call(call), Some(task)) = (open.what, task) {
             for charge in &call.charges {
                 match &settled.end {
                     End::NotSent { .. } => self.give_back(charge),
@@ -585,7 +763,11 @@ impl State {
                     End::Unknown { .. } => self.receive(charge, charge.held.unwrap_or_default()),
                 }
             }
-            self.next_leg(task, settled, call);
+            if let Some(hold) = call.hold {
+                let is_first = matches!(call.leg, Leg::First);
+                self.settle_hold(hold, settled.effect, (&settled.end, is_first), time);
+            }
+            self.next_leg(task, settled, call, time);
             self.touch(task, time, |task| task.open = task.open.saturating_sub(1));
         }
     }
@@ -644,6 +826,9 @@ impl State {
             let step = task.steps.entry(entry.clone()).or_default();
             step.used = step.used.saturating_add(1);
         }
+        for (_, open) in task.elevations.iter_mut().filter(|(grant, _)| charge.elevated.contains(*grant)) {
+            open.left = open.left.saturating_sub(1);
+        }
     }
 
     /// Takes a charge back: nothing of the call left
@@ -655,6 +840,9 @@ impl State {
         for entry in charge.counted() {
             let step = task.steps.entry(entry.clone()).or_default();
             step.used = step.used.saturating_sub(1);
+        }
+        for (_, open) in task.elevations.iter_mut().filter(|(grant, _)| charge.elevated.contains(*grant)) {
+            open.left = open.left.saturating_add(1).min(open.times);
         }
     }
 
@@ -727,7 +915,7 @@ impl Task {
     #[must_use]
     pub fn deadline(&self) -> Millis {
         match self.idle_ms {
-            Some(idle) if self.open == 0 => self.expires.min(self.active.plus(idle)),
+            Some(idle) if self.open == 0 && self.waiting == 0 => self.expires.min(self.active.plus(idle)),
             _ => self.expires,
         }
     }

@@ -457,7 +457,7 @@ impl Asks {
         }
         let fit = self.catalogue.view().fit(&tool, &Value::Object(arguments.clone()));
         let effect = EffectId(draw().map_err(unavailable)?);
-        Ok(Call { effect, run, tool, arguments, fit, answers: Vec::new(), continues: None })
+        Ok(Call { effect, run, tool, arguments, fit, answers: Vec::new(), continues: None, before: None })
     }
 
     fn refused(&self, of: &Bound, method: Method, reasons: &[Reason]) {

@@ -30,7 +30,7 @@ use portreeve_core::{
     outside::Asking,
     pattern::Source,
     reason::{Reason, Word},
-    request::{Call, Request},
+    request::{Call, Read, Request},
 };
 use portreeve_identity::seal::Sealer;
 use portreeve_mcp::{
@@ -259,6 +259,8 @@ impl Calls {
                 Do::Ask(call) => self.asked(Request::Ask(call)).await,
                 Do::Consult(askings) => self.consult(life.effect(), askings, client, entered).await,
                 Do::Admit(call) => self.asked(Request::Call(call)).await,
+                Do::Read(_) => Happened::WasRead(Read::default()),
+                Do::Wait(_) => Happened::Waited,
                 Do::Prepare => {
                     let (ready, happened) = self.prepare(life.call(), client, entered).await;
                     link = ready;
@@ -316,7 +318,10 @@ impl Calls {
             Reply::Clear => Happened::Clear,
             Reply::Consult(askings) => Happened::Consult(askings),
             Reply::Refused(reasons) => Happened::Refused(reasons),
-            Reply::Recorded | Reply::Opened(_) => {
+            Reply::Read(reading) => Happened::Read(reading),
+            Reply::Held(ticket) => Happened::Held(ticket),
+            Reply::Again(again) => Happened::Again(again),
+            Reply::Recorded | Reply::Opened(_) | Reply::Elevated(_) => {
                 Happened::Refused(vec![Reason::new(Word::RecordUnavailable, "record")])
             }
         }
@@ -572,6 +577,12 @@ fn told(using: &Using<'_>, client: &Client, answer: Answer, legged: Option<Legge
             return Legged::Told(Box::new(move |id| unknown(method, id, &called, version)));
         }
         Answer::Refusal(reasons) => return Legged::Told(Box::new(move |id| refusal(method, era, id, reasons))),
+        Answer::Held(ticket) => {
+            let reasons = ticket.questions.iter().map(|question| Reason::asking(&question.source, &question.quorum));
+            let reasons = reasons.map(|reason| reason.with("code", ticket.hold.code())).collect();
+            return Legged::Told(Box::new(move |id| refusal(method, era, id, reasons)));
+        }
+        Answer::Again(again) => Fate::Unknown(format!("{} was used already", again.hold.code())),
         // It broke off while the client read it.
         Answer::Unknown(_) if matches!(legged, Some(Legged::Passed)) => return Legged::Passed,
         Answer::Unreachable(why) => Fate::Unreachable(why),

@@ -21,6 +21,7 @@ pub mod links;
 pub mod listen;
 pub mod lists;
 pub mod modes;
+pub mod office;
 pub mod outlet;
 pub mod points;
 pub mod polls;

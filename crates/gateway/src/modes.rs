@@ -1,7 +1,6 @@
 //! Observe mode as people see it: which grants are live, and what each of them touches.
 
 use portreeve_core::{
-    event::To,
     names::{GrantId, TaskId},
     node::Node,
     state::{Grant, State},
@@ -28,10 +27,9 @@ pub struct Observing {
 
 impl Observing {
     pub(crate) fn of(grant: GrantId, found: &Grant) -> Self {
-        let To::Observe { on } = &found.to;
         Self {
             grant,
-            on: on.clone(),
+            on: found.on.clone(),
             owner: found.owner.clone(),
             why: found.why.clone(),
             given: found.given,

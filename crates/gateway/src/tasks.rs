@@ -124,6 +124,7 @@ impl Tasks {
             parameters,
             objective: ask.objective,
             parent: None,
+            undoes: None,
         };
         match self.door.submit(Request::Open(open)).await {
             Reply::Opened(expires) => Ok(Opened { task, run, agent, expires }),

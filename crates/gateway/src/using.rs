@@ -131,7 +131,7 @@ impl<'m> Using<'m> {
             method,
             bytes,
             message,
-            call: Call { effect, run, tool, arguments, fit, answers: Vec::new(), continues },
+            call: Call { effect, run, tool, arguments, fit, answers: Vec::new(), continues, before: None },
             at: reading.at.to_string(),
             key: (run, session, id.raw().to_owned()),
             renamed: own.then_some(called.1.clone()),

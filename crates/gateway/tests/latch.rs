@@ -72,6 +72,7 @@ impl House {
                 parameters: BTreeMap::new(),
                 objective: None,
                 parent: None,
+                undoes: None,
             };
             let reply = house.turn(Request::Open(open));
             assert!(matches!(reply, Reply::Opened(_)), "{reply:?}");
@@ -96,6 +97,7 @@ impl House {
             fit,
             answers: Vec::new(),
             continues: None,
+            before: None,
         };
         match self.turn(Request::Call(call)) {
             Reply::Permit(permit) => permit,

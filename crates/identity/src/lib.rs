@@ -1,11 +1,26 @@
-//! Who is calling: tokens that name a run, and the key that signs them.
+//! Who is there: runs by their tokens, people by links, sessions and passkeys; and what they signed.
 //!
-//! A token is the binding: nothing is taken from the connection, a session id, an argument or an earlier
-//! request. It is good for its endpoints only, and for minutes only.
+//! * [`token`]: a token names a run. It is the binding: nothing is taken from the connection, a session id, an
+//!   argument or an earlier request. It is good for its endpoints only, and for minutes only.
+//! * [`link`], [`browser`], [`passkey`]: how a person comes in, stays, and shows that it is still them.
+//! * [`answer`]: what a person said to exactly one question, so that somebody else can check it later, without us.
+//! * [`webhook`]: messages between servers, signed.
+//! * [`key`], [`seal`]: what all of it rests on.
 //!
-//! Architecture Invariant: whether a run may still act is not decided here but at admission. A good token of
+//! Nothing here reads a clock: the time is an argument.
+//!
+//! Architecture Invariant: whether a run or a person may act is not decided here but at admission. A good token of
 //! a stopped run is still a good token, so that the end can be said.
 
+pub mod answer;
+mod base64url;
+pub mod browser;
 pub mod key;
+pub mod link;
+pub mod passkey;
 pub mod seal;
+mod secret;
 pub mod token;
+pub mod webhook;
+
+pub use secret::NotDrawn;

@@ -1,6 +1,11 @@
 //! Reading beside a live writer, from this process or another one.
 
-use crate::{Open, folder, open::unreadable, rows, schema};
+use crate::{
+    Open, folder,
+    open::unreadable,
+    rows::{self, Stored},
+    schema,
+};
 use portreeve_core::{
     hash::Hash,
     log::{Group, Head, Read},
@@ -51,6 +56,22 @@ impl Reader {
         Ok(groups)
     }
 
+    /// Group `n` with its openings and without blobs, and where the log ended before it; `None` if there is no such group
+    ///
+    /// # Errors
+    /// [`Read`]: also when the group is not what the hash beside it says.
+    pub fn group(&self, n: u64) -> Result<Option<(Head, Group)>, Read> {
+        let Some(before) = n.checked_sub(1) else { return Ok(None) };
+        let Some(group) = self.groups(before, 1)?.pop().filter(|group| group.n == n) else { return Ok(None) };
+        let hash = match before {
+            0 => Hash::default(),
+            before => rows::hash(&self.db, before)
+                .map_err(|error| unreadable(&error, before))?
+                .ok_or_else(|| Read::Broken { n: before, why: "the group is missing".to_owned() })?,
+        };
+        Ok(Some((Head { n: before, hash }, group)))
+    }
+
     /// A blob that some group carried
     ///
     /// # Errors
@@ -76,15 +97,20 @@ impl Reader {
         mut each: impl FnMut(Group) -> Result<(), Read>,
     ) -> Result<(), Read> {
         let mut last = after;
-        rows::each(&self.db, after, count, |stored| {
-            last = stored.group.n;
-            let group = stored.proven().map_err(|why| Stop::At(Read::Broken { n: last, why }))?;
-            each(group).map_err(Stop::At)
+        rows::each(&self.db, after, count, |stored| each(proven(stored, &mut last)?).map_err(Stop::At))
+            .map_err(|stop| stop.read(last))
+    }
+
+    /// Like [`Reader::groups`], without openings
+    pub(crate) fn bodies(&self, after: u64, count: usize) -> Result<Vec<Group>, Read> {
+        let mut groups = Vec::new();
+        let mut last = after;
+        rows::each_body(&self.db, after, count, |stored| {
+            groups.push(proven(stored, &mut last)?);
+            Ok(())
         })
-        .map_err(|stop| match stop {
-            Stop::At(error) => error,
-            Stop::Sqlite(error) => unreadable(&error, last),
-        })
+        .map_err(|stop: Stop| stop.read(last))?;
+        Ok(groups)
     }
 
     pub(crate) fn damaged_blob(&self) -> Result<Option<Hash>, Read> {
@@ -102,9 +128,24 @@ impl fmt::Debug for Reader {
     }
 }
 
+fn proven(stored: Stored, last: &mut u64) -> Result<Group, Stop> {
+    let n = stored.group.n;
+    *last = n;
+    stored.proven().map_err(|why| Stop::At(Read::Broken { n, why }))
+}
+
 enum Stop {
     At(Read),
     Sqlite(rusqlite::Error),
+}
+
+impl Stop {
+    fn read(self, last: u64) -> Read {
+        match self {
+            Self::At(error) => error,
+            Self::Sqlite(error) => unreadable(&error, last),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for Stop {

@@ -37,17 +37,44 @@ pub(crate) fn first(db: &Connection) -> rusqlite::Result<Option<u64>> {
     db.query_row("SELECT min(n) FROM groups", [], optional_number)
 }
 
+/// The hash beside group `n`, if there is such a group
+pub(crate) fn hash(db: &Connection, n: u64) -> rusqlite::Result<Option<Hash>> {
+    db.prepare_cached("SELECT hash FROM groups WHERE n = ?1")?
+        .query_row([key(n)], |row| Ok(Hash(row.get(0)?)))
+        .optional()
+}
+
 /// Hands on up to `count` groups after group `after`, in order, until `each` fails
 pub(crate) fn each<E: From<rusqlite::Error>>(
     db: &Connection,
     after: u64,
     count: usize,
+    each: impl FnMut(Stored) -> Result<(), E>,
+) -> Result<(), E> {
+    const WHOLE: &str = "SELECT g.n, g.hash, g.body, o.body FROM groups g LEFT JOIN openings o ON o.n = g.n \
+                         WHERE g.n > ?1 ORDER BY g.n LIMIT ?2";
+    walk(db, WHOLE, after, count, each)
+}
+
+/// The same without openings
+pub(crate) fn each_body<E: From<rusqlite::Error>>(
+    db: &Connection,
+    after: u64,
+    count: usize,
+    each: impl FnMut(Stored) -> Result<(), E>,
+) -> Result<(), E> {
+    const BODY: &str = "SELECT n, hash, body, NULL FROM groups WHERE n > ?1 ORDER BY n LIMIT ?2";
+    walk(db, BODY, after, count, each)
+}
+
+fn walk<E: From<rusqlite::Error>>(
+    db: &Connection,
+    sql: &str,
+    after: u64,
+    count: usize,
     mut each: impl FnMut(Stored) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut statement = db.prepare_cached(
-        "SELECT g.n, g.hash, g.body, o.body FROM groups g LEFT JOIN openings o ON o.n = g.n \
-         WHERE g.n > ?1 ORDER BY g.n LIMIT ?2",
-    )?;
+    let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query((key(after), i64::try_from(count).unwrap_or(i64::MAX)))?;
     while let Some(row) = rows.next()? {
         each(stored(row)?)?;

@@ -199,6 +199,7 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
             purposes,
             rules: extra::beside(rules.ok()?, inside, digest),
             points,
+            receivers: BTreeMap::new(),
         };
         let pins = whole(pins)?;
         findings.iter().all(|finding| !finding.is_error()).then_some((bundle, pins))

@@ -13,7 +13,7 @@ use crate::{
 };
 use portreeve_core::{
     names::{Name, ToolName},
-    policy::{Connector, Profile, Reach},
+    policy::{Connector, Profile, Reach, Tier},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,6 +66,7 @@ pub(crate) fn connector(
         tools,
         toolsets: toolsets?,
         environment: environment?.map(|name| name.to_string()),
+        tier: Tier::default(),
     })
 }
 

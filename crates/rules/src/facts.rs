@@ -8,7 +8,7 @@ use crate::{
 };
 use portreeve_core::{
     names::Name,
-    policy::{Agent, Class, Connector, User},
+    policy::{Agent, Class, Connector, PersonRole, User},
 };
 use std::{
     cell,
@@ -95,7 +95,8 @@ pub(crate) fn user(doc: &Document<'_>, mut table: Table<'_, '_>, file: &File<'_>
     });
     table.finish();
     let accounts = accounts?.into_iter().collect();
-    Some(User { accounts, groups: groups?.into_iter().collect(), attributes: attributes? })
+    let roles = [PersonRole::Approver].into();
+    Some(User { accounts, groups: groups?.into_iter().collect(), roles, attributes: attributes? })
 }
 
 pub(crate) const CLASSES: [(&str, Class); 4] =

@@ -14,7 +14,9 @@ use portreeve_core::{
     names::Name,
     path::FieldPath,
     pattern::{Conditions, Operand, Pattern},
-    policy::{Ask, Bytes, Class, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Trust, Usage, Users},
+    policy::{
+        Ask, Bytes, Class, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Quorum, Trust, Usage, Users,
+    },
     time::Millis,
     value::Value,
 };
@@ -134,7 +136,7 @@ fn opening(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, placeholders: &Pl
         .into_iter()
         .map(|(path, pattern)| Some((path.to_string().parse().ok()?, pattern)))
         .collect::<Option<_>>()?;
-    Some(Opening { agents: agents?, users, bounds })
+    Some(Opening { agents: agents?, users, bounds, ask: None })
 }
 
 /// Whether no value of a kind is inside of a bound, as far as both are written out
@@ -418,7 +420,7 @@ fn entry<'t>(
         let when = table.take("when").map_or(Some(Conditions::new()), where_);
         table.later(&["quorum", "of", "within"]);
         table.finish();
-        Some(Some(Ask { who: who?, when: when? }))
+        Some(Some(Ask { quorum: Quorum::one_of(who?), when: when? }))
     });
     let tool = |cell: &Cell<'t>| facts.tool(doc, cell);
     let undo = table.take("undo").map_or(Some(None), |cell| undo::undo(doc, cell, tool, Some(placeholders)).map(Some));

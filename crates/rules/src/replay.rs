@@ -19,7 +19,7 @@ use portreeve_core::{
     outside::{Answer, Said},
     policy::Bundle,
     reason::{Reason, Word},
-    request::{Call, Clock, Fit, Open},
+    request::{Call, Clock, Fit, Open, Read},
     state::State,
     value::Value,
 };
@@ -158,7 +158,7 @@ impl Replay {
                         self.calls.insert(admitted.effect, place);
                     }
                 }
-                What::Child { .. } => {}
+                What::Child { .. } | What::Notice { .. } => {}
             },
             Event::Settled(settled) => {
                 if let (Some((task, index)), End::Done { ok, bytes, returned, .. }) =
@@ -256,6 +256,7 @@ impl Replay {
             parameters,
             objective: None,
             parent: began.parent,
+            undoes: None,
         };
         let shelf = self.other_shelf(&bundle);
         match judge_open(&self.other, &shelf, &open, Clock::at(record.time.0)) {
@@ -275,15 +276,17 @@ impl Replay {
             Ok(call) => call,
             Err(why) => {
                 *self.report.skipped.entry(why.to_owned()).or_default() += usize::from(counts);
-                self.traces.remove(&admitted.task);
+                if let Some(task) = admitted.task {
+                    self.traces.remove(&task);
+                }
                 return record.clone();
             }
         };
         let earlier = facts.continues.and_then(|of| self.calls.get(&of).copied());
         if let Some(place) = earlier {
             self.calls.insert(admitted.effect, place);
-        } else if let Some(trace) = self.traces.get_mut(&admitted.task) {
-            self.calls.insert(admitted.effect, (admitted.task, trace.calls.len()));
+        } else if let Some((task, trace)) = admitted.task.and_then(|task| Some((task, self.traces.get_mut(&task)?))) {
+            self.calls.insert(admitted.effect, (task, trace.calls.len()));
             trace.calls.push(Called {
                 tool: call.tool.clone(),
                 arguments: call.arguments.clone(),
@@ -315,7 +318,7 @@ impl Replay {
             return record.clone();
         };
         if counts {
-            match admission.observed.as_ref().filter(|_| admitted.because.is_none()) {
+            match admission.observed.as_ref().filter(|_| admitted.because.is_empty()) {
                 Some(observed) => {
                     let example = in_words(&call.tool, &call.arguments);
                     let told = (admitted.effect.to_string(), example);
@@ -381,6 +384,7 @@ pub fn rebuild(record: &Record, admitted: &Admitted, facts: &CallFacts) -> Resul
         fit,
         answers,
         continues: facts.continues,
+        before: facts.before.as_ref().map(|before| Read { effect: Some(before.effect), values: BTreeMap::new() }),
     })
 }
 
@@ -392,16 +396,17 @@ fn difference(judged: &Judgement, admitted: &Admitted, facts: &CallFacts) -> Opt
     };
     let Admission { task, bundle, class, variants, charges, now, chosen_by, .. } = admission;
     let recorded: BTreeMap<_, _> = facts.arguments.iter().map(|(name, given)| (name.clone(), given.by)).collect();
-    let grant = admission.observed.as_ref().map(|observed| observed.grant);
+    let observed = admission.observed.iter().map(|observed| observed.grant);
+    let grants: BTreeSet<_> = observed.chain(admission.used.iter().map(|used| used.grant)).collect();
     let checks = [
-        ("task", *task == admitted.task),
+        ("task", Some(*task) == admitted.task),
         ("policy", *bundle == admitted.bundle),
         ("class", *class == facts.class),
         ("variants", *variants == facts.variants),
         ("charges", *charges == facts.charges),
         ("time", *now == admitted.now),
         ("who chose its arguments", *chosen_by == recorded),
-        ("the grant that let it through", grant == admitted.because.as_ref().map(|because| because.grant)),
+        ("the grants that let it through", grants == admitted.because.iter().map(|because| because.grant).collect()),
     ];
     let wrong: Vec<&str> = checks.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
     (!wrong.is_empty()).then(|| format!("the record says otherwise of: {}", wrong.join(", ")))

@@ -16,11 +16,11 @@ use portreeve_core::{
     node::Node,
     offer::Identity,
     operation::Operation,
-    outside::{Answer, Asking, Said},
+    outside::{Answer, Said},
     pattern::Source,
     policy::{Bundle, Class, Purpose, Users},
     reason::{Reason, Verdict, Word, verdict},
-    request::{Call, Clock, Fit, Open},
+    request::{Call, Clock, Fit, Open, Read},
     state::State,
     time::Millis,
     value::Value,
@@ -55,6 +55,9 @@ pub enum For {
     User(Name),
 }
 
+/// How often a judgement wants to know more: outside decision points, then what is there before
+const ROUNDS_MAX: usize = 4;
+
 /// What the judge says of one call
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
@@ -68,37 +71,38 @@ pub struct Judgement {
 
 impl Judgement {
     /// Judges a call in a state
+    ///
+    /// Nobody is asked here, and nothing is read: what outside decision points would say counts as a yes, and what
+    /// would be read before as there.
     #[must_use]
     pub fn of(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Self {
-        match judge_call(state, shelf, call, clock) {
-            Ok(Judged::Admit(admission)) => {
-                Self { reasons: Vec::new(), admission: Some(admission), unasked: Vec::new() }
-            }
-            Ok(Judged::Consult(askings)) => Self::as_if_permitted(state, shelf, call, clock, &askings),
-            Err(reasons) => Self::refused(reasons),
-        }
-    }
-
-    /// Nobody is asked here: what outside decision points would say counts as a yes
-    fn as_if_permitted(state: &State, shelf: &Shelf, call: &Call, clock: Clock, askings: &[Asking]) -> Self {
-        let mut call = call.clone();
+        let (mut call, mut unasked) = (call.clone(), BTreeSet::new());
         let at = judge::now(state, clock).0;
-        call.answers.extend(askings.iter().map(|asking| Answer {
-            point: asking.point.name.clone(),
-            question: asking.question,
-            effect: call.effect,
-            at,
-            said: Said::Permit,
-        }));
-        let unasked: BTreeSet<Name> = askings.iter().map(|asking| asking.point.name.clone()).collect();
-        match judge_call(state, shelf, &call, clock) {
-            Ok(Judged::Admit(admission)) => {
-                Self { reasons: Vec::new(), admission: Some(admission), unasked: unasked.into_iter().collect() }
+        for _ in 0..ROUNDS_MAX {
+            match judge_call(state, shelf, &call, clock) {
+                Ok(Judged::Admit(admission)) => {
+                    let unasked = unasked.into_iter().collect();
+                    return Self { reasons: Vec::new(), admission: Some(admission), unasked };
+                }
+                Ok(Judged::Consult(askings)) => {
+                    unasked.extend(askings.iter().map(|asking| asking.point.name.clone()));
+                    call.answers.extend(askings.iter().map(|asking| Answer {
+                        point: asking.point.name.clone(),
+                        question: asking.question,
+                        effect: call.effect,
+                        at,
+                        said: Said::Permit,
+                    }));
+                }
+                Ok(Judged::Read(_)) => {
+                    call.before = Some(Read { effect: Some(call.effect), values: BTreeMap::new() });
+                }
+                Ok(Judged::Hold(held)) => return Self::refused(held.holding.reasons),
+                Ok(Judged::Again(_)) => break,
+                Err(reasons) => return Self::refused(reasons),
             }
-            // It has every answer that it asked for.
-            Ok(Judged::Consult(_)) => Self::refused(Vec::new()),
-            Err(reasons) => Self::refused(reasons),
         }
+        Self::refused(Vec::new())
     }
 
     pub(crate) fn refused(reasons: Vec<Reason>) -> Self {
@@ -199,6 +203,7 @@ impl<'p> Stage<'p> {
             parameters: opening.parameters.iter().map(given).collect(),
             objective: None,
             parent: None,
+            undoes: None,
         };
         let mut unmet = judge_open(&self.state, &self.shelf, &open, self.clock).err().unwrap_or_default();
         unmet.retain(|reason| !excused.contains(&reason.word));
@@ -226,6 +231,9 @@ impl<'p> Stage<'p> {
             objective: None,
             expires: self.clock.steady.plus(purpose.limits.expires_after_ms),
             idle_ms: None,
+            hold: None,
+            review: None,
+            undoes: None,
         }
     }
 
@@ -235,7 +243,14 @@ impl<'p> Stage<'p> {
         let uses = self.bundle.purposes.get(&task.purpose).into_iter().flat_map(Purpose::entries);
         let tool = uses.filter(|entry| entry.name == *step).flat_map(|entry| &entry.uses).next();
         let Some(tool) = tool.map(|usage| usage.tool.clone()) else { return };
-        let charge = Charge { task: TASK, entries: BTreeSet::from([step.clone()]), sent: 0, held: None, paid: None };
+        let charge = Charge {
+            task: TASK,
+            entries: BTreeSet::from([step.clone()]),
+            sent: 0,
+            held: None,
+            paid: None,
+            elevated: BTreeSet::new(),
+        };
         self.admit(&tool, &BTreeMap::new(), Class::Read, Vec::new(), vec![charge]);
         self.settle(true, 0, returned);
     }
@@ -264,6 +279,7 @@ impl<'p> Stage<'p> {
             fit: Fit { pin, error },
             answers: Vec::new(),
             continues: None,
+            before: None,
         }
     }
 
@@ -310,17 +326,19 @@ impl<'p> Stage<'p> {
             arguments: arguments.iter().map(given).collect(),
             charges,
             continues: None,
+            before: None,
         };
         self.effects += 1;
         let effect = EffectId(self.effects);
         let admitted = Admitted {
             effect,
-            task: TASK,
+            task: Some(TASK),
             bundle: self.bundle.digest,
             now: self.clock.steady,
             what: What::Call(facts),
             inputs: Inputs::default(),
-            because: None,
+            because: Vec::new(),
+            hold: None,
         };
         self.apply(Event::Admitted(Box::new(admitted)));
     }

@@ -29,7 +29,7 @@ pub(crate) fn undo<'t>(
         arguments.into_iter().collect::<Option<_>>()
     });
     table.finish();
-    Some(Undo { tool: tool?, arguments: arguments? })
+    Some(Undo { tool: tool?, arguments: arguments?, before: None })
 }
 
 fn restored(doc: &Document<'_>, cell: &Cell<'_>, placeholders: Option<&Placeholders>) -> Option<Restored> {

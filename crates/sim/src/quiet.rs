@@ -142,6 +142,7 @@ fn rebuild(record: &Record, admitted: &Admitted, facts: &CallFacts) -> Option<Ca
         fit,
         answers,
         continues: facts.continues,
+        before: None,
     })
 }
 
@@ -160,9 +161,9 @@ fn is_recorded(judged: &Admission, admitted: &Admitted, facts: &CallFacts) -> bo
     let words = |observed: &Observed| observed.reasons.iter().map(|reason| reason.word).collect();
     let lifted: Option<(GrantId, BTreeSet<Word>)> =
         judged.observed.as_ref().map(|observed| (observed.grant, words(observed)));
-    let because = admitted.because.as_ref().map(|because| (because.grant, because.words.clone()));
+    let because = admitted.because.first().map(|because| (because.grant, because.words.clone()));
     let recorded = Admission {
-        task: admitted.task,
+        task: admitted.task.unwrap_or_default(),
         bundle: admitted.bundle,
         class: facts.class,
         variants: facts.variants.clone(),
@@ -173,6 +174,9 @@ fn is_recorded(judged: &Admission, admitted: &Admitted, facts: &CallFacts) -> bo
         wanted: BTreeSet::new(),
         digested: BTreeSet::new(),
         observed: judged.observed.clone(),
+        used: judged.used.clone(),
+        hold: admitted.hold,
+        seen: judged.seen.clone(),
     };
     lifted == because && *judged == recorded
 }

@@ -12,7 +12,7 @@ use portreeve_core::{
     pattern::{Operand, Pattern},
     policy::{
         Agent, Bundle, Bytes, Class, Connector, Entry, Kind, Limits, OnHold, Opening, Parameter, Profile, Purpose,
-        Reach, Usage, User, Users,
+        Reach, Tier, Usage, User, Users,
     },
     reason::{Reason, Word},
     rules::{Question, Rules},
@@ -95,7 +95,12 @@ impl Version {
 
     pub(crate) fn bundle(&self) -> Option<Bundle> {
         let names = |names: &[&str]| names.iter().filter_map(|name| name.parse().ok()).collect::<Vec<Name>>();
-        let user = User { accounts: BTreeSet::new(), groups: BTreeSet::new(), attributes: BTreeMap::new() };
+        let user = User {
+            accounts: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            roles: BTreeSet::new(),
+            attributes: BTreeMap::new(),
+        };
         let connector = |name: Name| {
             let reach = Reach::Http { url: format!("http://{name}.test/mcp") };
             let tools = TOOLS.iter().filter_map(|(tool, class)| {
@@ -104,9 +109,20 @@ impl Version {
                 (tool.connector == name).then_some((tool.name, profile))
             });
             let tools = tools.collect();
-            (name, Connector { reach, timeout_ms: TIMEOUT_MS, tools, toolsets: BTreeMap::new(), environment: None })
+            (
+                name,
+                Connector {
+                    reach,
+                    timeout_ms: TIMEOUT_MS,
+                    tools,
+                    toolsets: BTreeMap::new(),
+                    environment: None,
+                    tier: Tier::default(),
+                },
+            )
         };
         Some(Bundle {
+            receivers: BTreeMap::new(),
             digest: self.digest(),
             agents: names(&self.agents).into_iter().map(|name| (name, Agent { owner: "sim".to_owned() })).collect(),
             users: names(&self.users).into_iter().map(|name| (name, user.clone())).collect(),
@@ -174,6 +190,7 @@ impl Spec {
                 agents: self.agents.iter().filter_map(|name| name.parse().ok()).collect(),
                 users,
                 bounds: BTreeMap::new(),
+                ask: None,
             },
             Limits {
                 expires_after_ms: self.expires_ms,

@@ -5,12 +5,12 @@ use crate::{
     commit::Committed,
     event::{
         Accepted, Actor, Admitted, Because, Began, CallFacts, Changed, ChosenBy, End, Event, Given, Granted, Heard,
-        Inputs, Noted, PollFacts, Refused, Settled, Stopped, Told, What,
+        Inputs, Noted, PollFacts, Refused, Settled, Stopped, Told, UndoStep, Undoing, WasBefore, What, call_key,
     },
     hash::Hash,
-    judge::{self, Admission, Judged, Observed},
+    judge::{self, Admission, Judged, Observed, Opening},
     log::Log,
-    names::{EffectId, Name, RunId, TaskId, ToolName},
+    names::{EffectId, GrantId, Name, RunId, TaskId, Tool, ToolName},
     node::Node,
     offer,
     outside::{Answer, Asking, Sends},
@@ -27,19 +27,26 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             Request::Call(call) => match judge::judge_call(&self.state, &self.shelf, call, clock) {
                 Ok(Judged::Admit(admission)) => Reply::Permit(self.admit(call, admission, clock, draft)),
                 Ok(Judged::Consult(askings)) => self.consult(call, askings, clock, draft),
+                Ok(Judged::Read(reading)) => Reply::Read(reading),
+                Ok(Judged::Hold(held)) => self.hold_call(call, *held, draft),
+                Ok(Judged::Again(again)) => Reply::Again(again),
                 Err(reasons) => self.refuse(Some(call.run), call.tool.to_string(), reasons, clock, draft),
             },
             Request::Ask(call) => match judge::judge_question(&self.state, &self.shelf, call, clock) {
                 Ok(Judged::Admit(_)) => Reply::Clear,
                 Ok(Judged::Consult(askings)) => self.consult(call, askings, clock, draft),
+                Ok(Judged::Read(reading)) => Reply::Read(reading),
+                Ok(Judged::Hold(held)) => self.hold_call(call, *held, draft),
+                Ok(Judged::Again(again)) => Reply::Again(again),
                 Err(reasons) => self.refuse(Some(call.run), call.tool.to_string(), reasons, clock, draft),
             },
             Request::Open(open) => match judge::judge_open(&self.state, &self.shelf, open, clock) {
-                Ok(opened) => self.open(open, opened, draft),
+                Ok(Opening::Open(opened)) => self.open(open, opened, draft),
+                Ok(Opening::Hold { holding, key, opened }) => self.hold_opening(open, holding, (key, opened), draft),
                 Err(reasons) => {
                     let run = match open.by {
                         Actor::Run(run) => Some(run),
-                        Actor::Owner { .. } | Actor::System => None,
+                        Actor::Owner { .. } | Actor::Person { .. } | Actor::System => None,
                     };
                     self.refuse(run, format!("purpose:{}", open.purpose), reasons, clock, draft)
                 }
@@ -48,9 +55,10 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Ok(judge::Starting { task, now, observed }) => {
                     let what = What::Child { connector: start.connector.clone() };
                     let bundle = self.state.bundle.unwrap_or_default();
-                    let because = observed.as_ref().map(|observed| because(observed, draft));
+                    let because = observed.as_ref().map(|observed| because(observed, draft)).into_iter().collect();
+                    let (effect, inputs) = (start.effect, Inputs::default());
                     let admitted =
-                        Admitted { effect: start.effect, task, bundle, now, what, inputs: Inputs::default(), because };
+                        Admitted { effect, task: Some(task), bundle, now, what, inputs, because, hold: None };
                     self.record(draft, Actor::Run(start.run), now, Event::Admitted(Box::new(admitted)));
                     let permit = self.permit(start.effect, task, start.run, &start.connector, clock);
                     Reply::Permit(permit.under(observed.as_ref()))
@@ -70,7 +78,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 }
             },
             Request::Stop(stop) => {
-                let reasons = judge::judge_stop(&self.state, stop);
+                let reasons = judge::judge_stop(&self.state, &self.shelf, stop);
                 if !reasons.is_empty() {
                     return Reply::Refused(reasons);
                 }
@@ -101,8 +109,30 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                     owner: grant.owner.clone(),
                     why: Committed::new(&Value::String(grant.why.clone()), draft.salts.draw()),
                     until: grant.until,
+                    hold: None,
+                    signed: None,
                 };
-                self.record(draft, grant.by.clone(), now, Event::Granted(granted));
+                self.record(draft, grant.by.clone(), now, Event::Granted(Box::new(granted)));
+                Reply::Recorded
+            }
+            Request::Answer(answer) => self.answer(answer, clock, draft),
+            Request::Elevate(elevate) => self.elevate(elevate, clock, draft),
+            Request::Review(review) => {
+                let reasons = judge::judge_review(&self.state, &self.shelf, review);
+                let Some(by) = review.by.user().filter(|_| reasons.is_empty()).cloned() else {
+                    return Reply::Refused(reasons);
+                };
+                let now = judge::now(&self.state, clock).0;
+                let why = Committed::new(&Value::String(review.why.clone()), draft.salts.draw());
+                let reviewed = Noted::Reviewed { task: review.task, by, why };
+                self.record(draft, review.by.clone(), now, Event::Noted(reviewed));
+                Reply::Recorded
+            }
+            Request::Notify(notify) => self.notify(notify, clock, draft),
+            Request::SignedIn(signed) => {
+                let now = judge::now(&self.state, clock).0;
+                let noted = Noted::SignedIn { user: signed.user.clone(), how: signed.how.clone() };
+                self.record(draft, signed.by.clone(), now, Event::Noted(noted));
                 Reply::Recorded
             }
             Request::Settle(settle) => self.settle(settle, clock, draft),
@@ -154,19 +184,17 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         let observed = admission.observed.as_ref();
         let mut permit =
             self.permit(call.effect, admission.task, call.run, &call.tool.connector, clock).under(observed);
+        permit.with(&admission.used);
         permit.answer_max = admission.answer_max();
         permit.wanted = admission.wanted.iter().cloned().collect();
-        let because = observed.map(|observed| because(observed, draft));
+        let because = becauses(observed, &admission.used, draft);
         let (agent, user, purpose) = self.state.task(admission.task).map_or_else(
             || (call.tool.connector.clone(), None, call.tool.connector.clone()),
             |task| (task.agent.clone(), task.user.clone(), task.purpose.clone()),
         );
-        let given = |(name, value): (&String, &Value)| {
-            let by = admission.chosen_by.get(name).copied().unwrap_or(ChosenBy::Model);
-            let value = Committed::new(value, draft.salts.draw());
-            let value = if admission.digested.contains(name) { value.sealed_off() } else { value };
-            (name.clone(), Given { value, by })
-        };
+        let arguments = given(call, &admission, draft);
+        let before = call.before.as_ref().and_then(|read| Some((read.effect?, &read.values)));
+        let before = before.map(|(effect, values)| WasBefore { effect, values: committed(values, draft) });
         let facts = CallFacts {
             agent,
             user,
@@ -174,10 +202,11 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             tool: call.tool.clone(),
             class: admission.class,
             pin: call.fit.pin,
-            arguments: call.arguments.iter().map(given).collect(),
+            arguments,
             variants: admission.variants,
             charges: admission.charges,
             continues: call.continues,
+            before,
         };
         let heard = |answer: &Answer| Heard {
             point: answer.point.clone(),
@@ -188,12 +217,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         let inputs = Inputs { outside: admission.heard.iter().map(heard).collect() };
         let admitted = Admitted {
             effect: call.effect,
-            task: admission.task,
+            task: Some(admission.task),
             bundle: admission.bundle,
             now: admission.now,
             what: What::Call(facts),
             inputs,
             because,
+            hold: admission.hold,
         };
         self.record(draft, Actor::Run(call.run), admission.now, Event::Admitted(Box::new(admitted)));
         permit
@@ -205,17 +235,18 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         let mut permit = self.permit(poll.effect, polling.task, poll.run, connector, clock).under(observed);
         permit.answer_max = polling.charges.iter().filter_map(|charge| charge.held).min();
         permit.wanted = polling.wanted.iter().cloned().collect();
-        let because = observed.map(|observed| because(observed, draft));
+        let because = becauses(observed, &[], draft);
         let facts =
             PollFacts { of: poll.of, method: poll.method.clone(), tool: polling.tool, charges: polling.charges };
         let admitted = Admitted {
             effect: poll.effect,
-            task: polling.task,
+            task: Some(polling.task),
             bundle: self.state.bundle.unwrap_or_default(),
             now: polling.now,
             what: What::Poll(facts),
             inputs: Inputs::default(),
             because,
+            hold: None,
         };
         self.record(draft, Actor::Run(poll.run), polling.now, Event::Admitted(Box::new(admitted)));
         permit
@@ -239,7 +270,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         Reply::Consult(askings)
     }
 
-    fn permit(&self, effect: EffectId, task: TaskId, run: RunId, connector: &Name, clock: Clock) -> Permit {
+    pub(super) fn permit(&self, effect: EffectId, task: TaskId, run: RunId, connector: &Name, clock: Clock) -> Permit {
         let mut rests_on = vec![Node::Tenant, Node::Connector(connector.clone())];
         let mut next = Some(task);
         while let Some((id, task)) = next.and_then(|id| Some((id, self.state.task(id)?))) {
@@ -273,9 +304,18 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             .collect();
         let by = match open.by {
             Actor::Run(_) => ChosenBy::Model,
-            Actor::Owner { .. } | Actor::System => ChosenBy::Parameter,
+            Actor::Owner { .. } | Actor::Person { .. } | Actor::System => ChosenBy::Parameter,
         };
         let objective = open.objective.as_ref().map(|text| Given { value: commit(&Value::String(text.clone())), by });
+        let undoes = open.undoes.as_ref().map(|undo| {
+            let step = |(of, tool, arguments): &(EffectId, Tool, BTreeMap<String, Value>)| UndoStep {
+                of: *of,
+                tool: tool.clone(),
+                arguments: commit(&Value::Object(arguments.clone())),
+                key: call_key(tool, &Value::canonical_object(arguments)),
+            };
+            Undoing { of: undo.of, steps: undo.steps.iter().map(step).collect() }
+        });
         let began = Began {
             task: open.task,
             run: open.run,
@@ -289,6 +329,9 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             objective,
             expires: opened.expires,
             idle_ms: opened.idle_ms,
+            hold: opened.hold,
+            review: opened.review,
+            undoes,
         };
         self.record(draft, open.by.clone(), opened.now, Event::Began(Box::new(began)));
         Reply::Opened(opened.expires)
@@ -342,7 +385,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         }
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         run: Option<RunId>,
         what: String,
@@ -369,6 +412,38 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             reasons: Committed::new(&texts(&refused.reasons), draft.salts.draw()),
         })
     }
+}
+
+/// Every grant that is used for an effect, as the record keeps it
+fn becauses(observed: Option<&Observed>, used: &[judge::Used], draft: &mut Draft) -> Vec<Because> {
+    let observed = observed.map(|observed| because(observed, draft));
+    let mut by_grant: BTreeMap<GrantId, Vec<Reason>> = BTreeMap::new();
+    for used in used {
+        by_grant.entry(used.grant).or_default().push(used.reason.clone());
+    }
+    let used = by_grant.into_iter().map(|(grant, reasons)| Because {
+        grant,
+        words: reasons.iter().map(|reason| reason.word).collect(),
+        reasons: Committed::new(&texts(&reasons), draft.salts.draw()),
+    });
+    observed.into_iter().chain(used).collect()
+}
+
+/// Arguments and who chose them, as the record keeps them
+pub(super) fn given(call: &Call, admission: &Admission, draft: &mut Draft) -> BTreeMap<String, Given> {
+    let given = |(name, value): (&String, &Value)| {
+        let by = admission.chosen_by.get(name).copied().unwrap_or(ChosenBy::Model);
+        let value = Committed::new(value, draft.salts.draw());
+        let value = if admission.digested.contains(name) { value.sealed_off() } else { value };
+        (name.clone(), Given { value, by })
+    };
+    call.arguments.iter().map(given).collect()
+}
+
+/// Values as the record keeps them
+pub(super) fn committed(values: &BTreeMap<String, Value>, draft: &mut Draft) -> BTreeMap<String, Committed> {
+    let commit = |(name, value): (&String, &Value)| (name.clone(), Committed::new(value, draft.salts.draw()));
+    values.iter().map(commit).collect()
 }
 
 /// What would have refused an effect, as the record keeps it

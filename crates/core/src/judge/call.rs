@@ -2,25 +2,26 @@
 
 use super::{
     Shelf,
-    envelope::{Share, envelope},
+    envelope::{Share, asked, envelope},
     facts::{Facts, Unread},
     grant::{Observed, lift},
+    hold::{self, Again, Answers, Holding, SHOWN_BYTES_MAX, text, texts},
     now,
 };
 use crate::{
-    event::{Charge, ChosenBy},
+    event::{Charge, ChosenBy, call_key},
     hash::Hash,
-    names::{Name, TaskId, Tool},
+    names::{GrantId, HoldId, Name, TaskId, Tool},
     node::Node,
     operation::{ANSWER, Operation},
     outside::{self, Answer, Asking, Point, Sends},
     path::FieldPath,
     pattern::Source,
-    policy::{Bundle, Class, OnHold},
-    reason::{Reason, Word},
+    policy::{Before, Bundle, Class, Label, OnHold, Quorum, Restored, Tier, Undo},
+    reason::{Reason, Sort, Word},
     request::{Call, Clock, Start},
     rules::Link,
-    state::{State, Task},
+    state::{Hold, State, Task},
     time::Millis,
     value::Value,
 };
@@ -54,6 +55,49 @@ pub struct Admission {
     pub digested: BTreeSet<String>,
     /// What would have refused it, if a grant lets it through
     pub observed: Option<Observed>,
+    /// What would have refused or held it, and the grants that are used for it
+    pub used: Vec<Used>,
+    /// The question to people that it uses up
+    pub hold: Option<HoldId>,
+    /// What it is, as far as people would be shown
+    pub seen: Seen,
+}
+
+/// What people are shown of a call beside its arguments
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// What it is about, as rules name it
+    pub target: Option<String>,
+    /// How confidential its results may be
+    pub label: Label,
+    /// What takes it back, as the policy writes it; nothing does where that could not be prepared
+    pub undo: Option<String>,
+    /// The digest of tool and arguments; known only where people were asked
+    pub key: Hash,
+}
+
+/// A grant that is used for a call
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The grant
+    pub grant: GrantId,
+    /// What it takes out
+    pub reason: Reason,
+    /// When it is over; nothing is begun with it from then on
+    pub until: Millis,
+    /// The node whose latch has to be open with it
+    pub rests_on: Node,
+}
+
+/// What has to be read before a call, so that it can be put back
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// With which tool
+    pub tool: Tool,
+    /// With which arguments
+    pub arguments: BTreeMap<String, Value>,
+    /// The fields that undoing needs
+    pub fields: BTreeSet<FieldPath>,
 }
 
 /// What the start of a child is, once no reason is left
@@ -85,6 +129,21 @@ pub enum Judged {
     Admit(Admission),
     /// These outside decision points have to be asked, and then it is judged again
     Consult(Vec<Asking>),
+    /// This has to be read, so that it can be put back, and then it is judged again
+    Read(Reading),
+    /// People are asked, or have not all answered
+    Hold(Box<Held>),
+    /// People agreed to it, and it was done: never a second time
+    Again(Again),
+}
+
+/// A call that waits for people
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The question
+    pub holding: Holding,
+    /// What admitting it would mean
+    pub admission: Admission,
 }
 
 /// The unmet reasons why `call` may not happen; none: what admitting it means, or whom to ask before that
@@ -118,6 +177,10 @@ fn judge_leg(
         return Err(reasons.into_iter().collect());
     };
     reasons.extend(state.life(task_id, now));
+    // What was done with a yes is told to whoever repeats it, as long as the task lives, whatever else is true now.
+    if let Some(again) = repeated(state, task_id, call, now).filter(|_| reasons.is_empty()) {
+        return again.map(Judged::Again).map_err(|reason| vec![reason]);
+    }
     reasons.extend(state.connector_life(&call.tool.connector));
     let (Some(task), Some(current)) = (state.task(task_id), shelf.current(state)) else {
         if state.task(task_id).is_some() {
@@ -146,6 +209,8 @@ fn judge_leg(
     let mut wanted = BTreeSet::new();
     let mut covering = Vec::new();
     let mut digested = BTreeSet::new();
+    let mut tier = Tier::Low;
+    let (mut used, mut target, mut label, mut undo) = (Vec::new(), None, Label::Public, None);
     let links: Vec<(TaskId, &Task)> = chain(state, task_id, task).collect();
     let line: Vec<Link<'_>> =
         links.iter().map(|(_, task)| Link { agent: &task.agent, purpose: &task.purpose }).collect();
@@ -173,7 +238,7 @@ fn judge_leg(
                     continue;
                 }
             };
-            reasons.extend(envelope(bundle, link_task, &facts, &mut share));
+            reasons.extend(envelope((state, bundle), link_task, &facts, (&mut share, now)));
             // Hidden and unknown give the same answer.
             if bundle.rules.hides(&call.tool, facts.profile.class) {
                 reasons.insert(Reason::new(Word::ToolOutsidePurpose, "rules").with("tool", &call.tool));
@@ -186,7 +251,11 @@ fn judge_leg(
             reasons.extend(told.into_iter().map(|reason| asked(reason, on_hold)));
             let covers = |point: &&Arc<Point>| point.covers.cover(&call.tool, &facts.variants, facts.class);
             let points: Vec<_> = bundle.points.iter().filter(covers).cloned().collect();
+            tier = tier.max(facts.tier);
+            label = label.max(facts.profile.confidentiality());
             if *link == task_id {
+                undo = undo.or(share.undo);
+                target = target.or_else(|| facts.target.as_ref().map(ToString::to_string));
                 class = class.max(facts.class);
                 variants.extend(facts.variants.iter().map(|name| (*name).clone()));
                 digested.extend(facts.profile.digested.iter().filter_map(FieldPath::root).map(ToOwned::to_owned));
@@ -196,11 +265,22 @@ fn judge_leg(
             }
         }
         wanted.extend(share.wanted.iter().cloned());
+        used.extend(share.elevated.iter().map(|(grant, (reason, until))| Used {
+            grant: *grant,
+            reason: reason.clone(),
+            until: *until,
+            rests_on: Node::Grant(*grant),
+        }));
         charges.push(share.charge(*link));
     }
     let observed = lift(state, task, (&call.tool.connector, class), &mut reasons, now);
-    if !reasons.is_empty() {
+    if reasons.iter().any(|reason| reason.sort() != Sort::Ask) {
         return Err(reasons.into_iter().collect());
+    }
+    let asks = asks(reasons, tier);
+    // An answer to a question of a server is no call that a person could be asked about.
+    if !asks.is_empty() && operation.is_some_and(Operation::is_question) {
+        return Err(asks.into_iter().map(|reason| asked(reason, OnHold::Deny)).collect());
     }
     // The question is about the call in its task, whichever version or ancestor has it asked: the same question
     // of several is one.
@@ -226,7 +306,20 @@ fn judge_leg(
     if !weighed.unanswered.is_empty() {
         return Ok(Judged::Consult(weighed.unanswered));
     }
-    Ok(Judged::Admit(Admission {
+    // Nothing of an emergency is kept out of the record, nor of what it delegated.
+    if links.iter().any(|(_, task)| task.emergency) {
+        digested.clear();
+    }
+    let before = undo.and_then(|undo| undo.before.as_ref());
+    if let Some(before) = before.filter(|_| call.before.is_none() && call.continues.is_none())
+        && let Some(reading) = reading(before, undo, call, task)
+    {
+        return Ok(Judged::Read(reading));
+    }
+    let unread = before.is_some() && call.before.as_ref().is_none_or(|read| read.effect.is_none());
+    // Only people are shown it.
+    let undo = undo.filter(|_| !unread && !asks.is_empty()).map(ToString::to_string);
+    let mut admission = Admission {
         task: task_id,
         bundle: current.digest,
         class,
@@ -238,15 +331,128 @@ fn judge_leg(
         observed,
         wanted,
         digested,
-    }))
+        used,
+        hold: None,
+        seen: Seen { target, label, undo, key: Hash::default() },
+    };
+    if asks.is_empty() {
+        // The legs of a call that people agreed to are that call.
+        admission.hold = earlier.and_then(|pending| pending.hold);
+        return Ok(Judged::Admit(admission));
+    }
+    let tasks: Vec<&Task> = links.iter().map(|(_, task)| *task).collect();
+    people(state, (call, current), (task_id, &tasks), asks, admission)
 }
 
-/// A rule's question where nobody waits for an answer
-fn asked(mut reason: Reason, on_hold: OnHold) -> Reason {
-    if reason.word == Word::ApprovalNeeded && on_hold == OnHold::Deny {
-        reason.word = Word::NobodyToAsk;
+/// What asks people, with what a connector of the highest tier wants of them
+fn asks(reasons: BTreeSet<Reason>, tier: Tier) -> BTreeSet<Reason> {
+    let strict = |reason: Reason| match reason.ask.as_deref() {
+        Some(quorum) if tier == Tier::High && !quorum.passkey => {
+            let quorum = Quorum { passkey: true, ..quorum.clone() };
+            Reason { ask: Some(Box::new(quorum)), ..reason }.with("sign_in", "passkey")
+        }
+        _ => reason,
+    };
+    reasons.into_iter().map(strict).collect()
+}
+
+/// Whether people have agreed to exactly this call; if not, what they are asked
+fn people(
+    state: &State,
+    (call, current): (&Call, &Arc<Bundle>),
+    (task_id, line): (TaskId, &[&Task]),
+    asks: BTreeSet<Reason>,
+    mut admission: Admission,
+) -> Result<Judged, Vec<Reason>> {
+    let now = admission.now;
+    let arguments = Value::canonical_object(&call.arguments);
+    if arguments.len() as u64 > SHOWN_BYTES_MAX {
+        return Err(vec![Reason::new(Word::TooLongToShow, &call.tool).with("limit", SHOWN_BYTES_MAX)]);
     }
-    reason
+    admission.seen.key = call_key(&call.tool, &arguments);
+    let questions = hold::questions(&asks);
+    let identity = state.met(&call.tool.connector).map(|met| met.accepted.to_string()).unwrap_or_default();
+    let shown = {
+        let (seen, task) = (&admission.seen, line.first());
+        let name = |name: Option<&Name>| name.map_or(Value::Null, text);
+        BTreeMap::from([
+            ("kind", text("call")),
+            ("task", text(task_id)),
+            ("agent", name(task.map(|task| &task.agent))),
+            ("user", name(task.and_then(|task| task.user.as_ref()))),
+            ("purpose", name(task.map(|task| &task.purpose))),
+            ("chain", texts(line.iter().skip(1).map(|task| &task.agent))),
+            ("connector", text(identity)),
+            ("tool", text(&call.tool)),
+            ("variants", texts(&admission.variants)),
+            ("pin", text(call.fit.pin)),
+            ("class", text(admission.class)),
+            ("arguments", text(&arguments)),
+            ("target", seen.target.clone().map_or(Value::Null, Value::String)),
+            ("label", text(seen.label)),
+            ("undo", seen.undo.clone().map_or(Value::Null, Value::String)),
+        ])
+    };
+    // A leg of a call that was agreed to needs its yes still to count.
+    let continued = line.first().zip(call.continues).and_then(|(task, of)| task.goes_on(of)?.hold);
+    let known = match continued {
+        Some(id) => state.hold(id).map(|hold| (id, hold)),
+        None => state.hold_of(task_id, admission.seen.key).filter(|(_, hold)| hold.is_open(now)),
+    };
+    let same = |(id, hold): &(HoldId, &Hold)| {
+        continued.is_some()
+            || hold::bound(state, (*id, hold.held.until), &questions, shown.clone()) == hold.held.binding
+    };
+    if let Some((id, hold)) = known.filter(same) {
+        if let Answers::Enough(mut grants) = hold::answers(state, current, hold, &asks) {
+            // A yes is used in time; what was begun with it may take longer.
+            let begun = continued.is_some();
+            grants.iter_mut().filter(|_| begun).for_each(|grant| grant.until = Millis(i64::MAX));
+            admission.used.extend(grants);
+            admission.hold = Some(id);
+            return Ok(Judged::Admit(admission));
+        }
+        if continued.is_none() {
+            let holding = hold::waits(&hold.held, asks.into_iter().collect());
+            return Ok(Judged::Hold(Box::new(Held { holding, admission })));
+        }
+        // Who agreed has left since: what went on with it does not.
+        return Err(asks.into_iter().map(|reason| asked(reason, OnHold::Deny)).collect());
+    }
+    let own = hold::own(current, line.iter().copied());
+    let above = line.iter().skip(1).map(|task| task.agent.clone()).collect();
+    let hold_id = HoldId(call.effect.0);
+    let task = line.first().copied();
+    let holding =
+        hold::ask(state, (hold_id, task), (questions, asks.into_iter().collect()), |_| shown, (own, above), now)?;
+    Ok(Judged::Hold(Box::new(Held { holding, admission })))
+}
+
+/// What a call is told that repeats one that people were asked about, unless it is a question of its own
+fn repeated(state: &State, task_id: TaskId, call: &Call, now: Millis) -> Option<Result<Again, Reason>> {
+    state.task(task_id).filter(|task| !task.questions.is_empty() && call.continues.is_none())?;
+    let key = call_key(&call.tool, &Value::canonical_object(&call.arguments));
+    let (id, hold) = state.hold_of(task_id, key)?;
+    hold::again(id, hold, now)
+}
+
+/// What has to be read before a call; nothing if the arguments for that are not there
+fn reading(before: &Before, undo: Option<&Undo>, call: &Call, task: &Task) -> Option<Reading> {
+    let argument = |value: &Restored| match value {
+        Restored::Literal(value) => Some(value.clone()),
+        Restored::Parameter(name) => task.values.get(name).cloned(),
+        Restored::Argument(path) => match path.select(&call.arguments).values.as_slice() {
+            [Some(value)] => Some((*value).clone()),
+            _ => None,
+        },
+        Restored::Result(_) | Restored::Before(_) => None,
+    };
+    let arguments = before.arguments.iter().map(|(name, value)| Some((name.clone(), argument(value)?)));
+    let fields = undo.into_iter().flat_map(|undo| undo.arguments.values()).filter_map(|value| match value {
+        Restored::Before(path) => Some(path.clone()),
+        _ => None,
+    });
+    Some(Reading { tool: before.tool.clone(), arguments: arguments.collect::<Option<_>>()?, fields: fields.collect() })
 }
 
 /// Questions with whole arguments that a task may have asked without a call that followed: each is a record of its

@@ -2,20 +2,22 @@
 
 use super::facts::Facts;
 use crate::{
-    event::Charge,
-    names::{Name, TaskId},
+    event::{Charge, call_key},
+    names::{GrantId, Name, TaskId},
     node::Node,
     operation::ANSWER,
     path::{FieldPath, uncovered},
     pattern::{Match, Scope, Source},
-    policy::{Bundle, Entry, Limits, OnHold},
+    policy::{Bundle, Entry, Limits, OnHold, Restored, Undo},
     reason::{Reason, Word},
-    state::Task,
+    state::{State, Task, Undoes},
+    time::Millis,
+    value::Value,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a call uses up in one task, over the versions of its purpose
-pub(super) struct Share {
+pub(super) struct Share<'b> {
     /// Every entry that matches
     pub(super) entries: BTreeSet<Name>,
     /// Bytes of its arguments
@@ -28,15 +30,22 @@ pub(super) struct Share {
     pub(super) paid: Option<BTreeSet<Name>>,
     /// Whether nothing comes back, so that nothing has to be held for it
     pub(super) silent: bool,
+    /// Elevations that it uses up one call of
+    pub(super) elevated: BTreeMap<GrantId, (Reason, Millis)>,
+    /// What takes it back
+    pub(super) undo: Option<&'b Undo>,
 }
 
-impl Share {
+impl Share<'_> {
     pub(super) fn new(sent: u64, paid: Option<BTreeSet<Name>>) -> Self {
-        Self { entries: BTreeSet::new(), sent, held: None, wanted: BTreeSet::new(), paid, silent: false }
+        let (elevated, wanted) = (BTreeMap::new(), BTreeSet::new());
+        Self { entries: BTreeSet::new(), sent, held: None, wanted, paid, silent: false, elevated, undo: None }
     }
 
     pub(super) fn charge(self, task: TaskId) -> Charge {
-        Charge { task, entries: self.entries, sent: self.sent, held: self.held, paid: self.paid }
+        // A later leg of a call is of the same count.
+        let elevated = if self.paid.is_none() { self.elevated.into_keys().collect() } else { BTreeSet::new() };
+        Charge { task, entries: self.entries, sent: self.sent, held: self.held, paid: self.paid, elevated }
     }
 
     fn is_paid(&self, entry: &Name) -> bool {
@@ -45,12 +54,22 @@ impl Share {
 }
 
 /// The unmet reasons why the purpose of a task does not let the call through; none: its share says what it is charged
-pub(super) fn envelope(bundle: &Bundle, task: &Task, facts: &Facts<'_>, share: &mut Share) -> Vec<Reason> {
+pub(super) fn envelope<'b>(
+    (state, bundle): (&State, &'b Bundle),
+    task: &Task,
+    facts: &Facts<'b>,
+    (share, now): (&mut Share<'b>, Millis),
+) -> Vec<Reason> {
     let tool = &facts.call.tool;
     let Some(purpose) = bundle.purposes.get(&task.purpose) else {
         return vec![Reason::new(Word::PurposeStopped, Node::Purpose(task.purpose.clone()))];
     };
     let source = || format!("purpose:{}", task.purpose);
+    if let Some(undoes) = &task.undoes {
+        let mut reasons = undoing(undoes, task, facts, share, &source);
+        reasons.extend(limits(&purpose.limits, task, share, &source));
+        return reasons;
+    }
     let covering: Vec<&Entry> = purpose.entries_of(tool).filter(|entry| entry.covers(tool, &facts.matching)).collect();
     let scope = Scope::task(&task.values, &task.returned);
     let mut reasons = Vec::new();
@@ -74,14 +93,29 @@ pub(super) fn envelope(bundle: &Bundle, task: &Task, facts: &Facts<'_>, share: &
         reasons.extend(questions(&matching, facts, scope, purpose.limits.on_hold, &source));
     }
     // Also for a tool that the purpose does not name: a grant that lifts the one does not lift the others.
-    if !purpose.limits.standing.contains(&facts.class) {
-        reasons.push(Reason::new(Word::ClassNotOpen, source()).with("class", facts.class));
+    if !facts.tier.stands(facts.class, &purpose.limits.standing) {
+        let closed = Reason::new(Word::ClassNotOpen, source()).with("class", facts.class);
+        let call = (tool, facts.variants.as_slice(), facts.class);
+        match state.elevation(task, call, &facts.call.arguments, (share.paid.is_some(), now)) {
+            Some((grant, until)) => drop(share.elevated.insert(grant, (closed, until))),
+            None => reasons.push(closed),
+        }
     }
     let label = facts.profile.confidentiality();
     if let Some(ceiling) = purpose.limits.ceiling.filter(|ceiling| label > *ceiling) {
         reasons.push(Reason::new(Word::AboveCeiling, source()).with("ceiling", ceiling).with("results", label));
     }
     reasons.extend(limits(&purpose.limits, task, share, &source));
+    let undo = matching.iter().find_map(|entry| entry.undo.as_ref()).or(facts.profile.undo.as_ref());
+    share.undo = undo;
+    let results = undo.into_iter().flat_map(|undo| undo.arguments.values()).filter_map(|value| match value {
+        Restored::Result(field) => Some(field),
+        _ => None,
+    });
+    for field in results {
+        let sources = matching.iter().map(|entry| Source { step: entry.name.clone(), field: field.clone() });
+        share.wanted.extend(sources);
+    }
     for entry in matching {
         share.wanted.extend(purpose.wanted_of(&entry.name).cloned());
         share.entries.insert(entry.name.clone());
@@ -111,7 +145,7 @@ fn arguments(entry: &Entry, facts: &Facts<'_>, scope: Scope<'_>, source: &impl F
 }
 
 /// One of the matching entries must have order and count left; what an earlier leg was charged for is there already
-fn spent(matching: &[&Entry], task: &Task, share: &Share, source: &impl Fn() -> String) -> Vec<Reason> {
+fn spent(matching: &[&Entry], task: &Task, share: &Share<'_>, source: &impl Fn() -> String) -> Vec<Reason> {
     if matching.iter().any(|entry| share.is_paid(&entry.name)) {
         return Vec::new();
     }
@@ -145,16 +179,48 @@ fn questions<'a>(
             let absent = reached.values.iter().all(Option::is_none);
             absent || pattern.picks(&reached, scope) != Match::No
         });
-        let word = match on_hold {
-            OnHold::Ask => Word::ApprovalNeeded,
-            OnHold::Deny => Word::NobodyToAsk,
-        };
-        asks.then(|| Reason::new(word, source()).with("step", &entry.name).with("who", &ask.who))
+        asks.then(|| asked(Reason::asking(source(), &ask.quorum).with("step", &entry.name), on_hold))
     })
 }
 
+/// A question where nobody waits for an answer
+pub(super) fn asked(reason: Reason, on_hold: OnHold) -> Reason {
+    match (reason.word, on_hold) {
+        (Word::ApprovalNeeded, OnHold::Deny) => Reason { word: Word::NobodyToAsk, ask: None, ..reason },
+        _ => reason,
+    }
+}
+
+/// A task that takes something back makes just the recorded calls, each once, in their order
+fn undoing(
+    undoes: &Undoes,
+    task: &Task,
+    facts: &Facts<'_>,
+    share: &mut Share<'_>,
+    source: &impl Fn() -> String,
+) -> Vec<Reason> {
+    let tool = &facts.call.tool;
+    let key = call_key(tool, &Value::canonical_object(&facts.call.arguments));
+    let done = |entry: &Name| task.steps.get(entry).is_some_and(|step| step.used > 0);
+    let steps = undoes.steps.iter().enumerate();
+    let mut steps = steps.filter_map(|(at, step)| Some((Undoes::entry(at)?, *step)));
+    let same: Vec<Name> = steps.clone().filter(|(_, step)| *step == key).map(|(entry, _)| entry).collect();
+    if same.is_empty() {
+        return vec![Reason::new(Word::ToolOutsidePurpose, source()).with("tool", tool).with("undoes", undoes.of)];
+    }
+    let Some(entry) = same.iter().find(|entry| share.is_paid(entry) || !done(entry)) else {
+        return vec![Reason::new(Word::CountSpent, source()).with("step", tool).with("limit", same.len())];
+    };
+    let first = steps.find(|(entry, _)| !done(entry)).map(|(entry, _)| entry);
+    if let Some(first) = first.filter(|first| first != entry && !share.is_paid(entry)) {
+        return vec![Reason::new(Word::OutOfOrder, source()).with("step", entry).with("first", first)];
+    }
+    share.entries.insert(entry.clone());
+    Vec::new()
+}
+
 /// What the task as a whole has left
-pub(super) fn limits(limits: &Limits, task: &Task, share: &mut Share, source: &impl Fn() -> String) -> Vec<Reason> {
+pub(super) fn limits(limits: &Limits, task: &Task, share: &mut Share<'_>, source: &impl Fn() -> String) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if let Some(calls) = limits.calls.filter(|calls| share.paid.is_none() && task.calls >= *calls) {
         reasons.push(Reason::new(Word::CallsSpent, source()).with("limit", calls));

@@ -3,7 +3,7 @@
 use crate::{
     names::{Name, TaskId},
     pattern::{Match, picks},
-    policy::{Bundle, Class, Environment, Profile, Resource, Variant},
+    policy::{Bundle, Class, Environment, Profile, Resource, Tier, Variant},
     reason::{Reason, Word},
     request::Call,
     rules::{Link, Question},
@@ -19,9 +19,11 @@ pub(super) struct Facts<'a> {
     pub(super) matching: Vec<&'a Variant>,
     pub(super) variants: Vec<&'a Name>,
     pub(super) class: Class,
+    /// How much can go wrong where it goes
+    pub(super) tier: Tier,
     /// It is a question of the server that nobody has answered yet
     pub(super) unanswered: bool,
-    target: Option<Resource>,
+    pub(super) target: Option<Resource>,
     environment: Option<String>,
     matches: BTreeMap<&'a Name, bool>,
 }
@@ -68,7 +70,8 @@ impl<'a> Facts<'a> {
         let matches = matches.collect();
         let variants = matching.iter().map(|variant| &variant.name).collect();
         let class = profile.class_of(&matching);
-        Ok(Self { call, profile, matching, variants, class, unanswered, target, environment, matches })
+        let tier = connector.tier;
+        Ok(Self { call, profile, matching, variants, class, tier, unanswered, target, environment, matches })
     }
 
     pub(super) fn question<'q>(

@@ -27,10 +27,13 @@ const WHY_BYTES_MAX: usize = 1_000;
 pub fn judge_grant(state: &State, grant: &Grant, clock: Clock) -> Vec<Reason> {
     let (now, clock_reason) = now(state, clock);
     let mut reasons = BTreeSet::from_iter(clock_reason);
+    // Only observe mode is given so; what answers a question or opens a class has ways of its own.
+    let To::Observe { on } = &grant.to else {
+        return vec![Reason::new(Word::NotYours, Node::Grant(grant.grant))];
+    };
     if !matches!(grant.by, Actor::Owner { .. }) {
         reasons.insert(Reason::new(Word::NotYours, Node::Grant(grant.grant)));
     }
-    let To::Observe { on } = &grant.to;
     let standing = |node: &Node| state.registry.get(node).map(|standing| standing.over.map(|why| why.to_string()));
     let mut lives = |word, node: &Node| {
         if let Some(why) = standing(node).unwrap_or_else(|| Some("not in the policy".to_owned())) {
@@ -80,6 +83,10 @@ pub(super) fn lift(
     reasons: &mut BTreeSet<Reason>,
     now: Millis,
 ) -> Option<Observed> {
+    // What takes something back makes just the recorded calls.
+    if task.undoes.is_some() {
+        return None;
+    }
     let is_closed = |reason: &Reason| reason.word == Word::ClassNotOpen;
     // No grant opens what is privileged; and what stays closed stays hidden.
     if reasons.is_empty() || (class == Class::Escalate && reasons.iter().any(is_closed)) {

@@ -1,13 +1,18 @@
 //! May this task be opened? An agent never chooses its own authority.
 
-use super::{Shelf, now};
+use super::{
+    Shelf,
+    call::Used,
+    hold::{self, Answers, Holding, has_role, text},
+    now,
+};
 use crate::{
     event::{Actor, ChosenBy},
     hash::Hash,
-    names::Name,
+    names::{HoldId, Name},
     node::Node,
     pattern::{Match, Scope},
-    policy::{Bundle, Purpose, Users},
+    policy::{Bundle, PersonRole, Purpose, Quorum, Users},
     reason::{Reason, Word},
     request::{Clock, Open},
     state::{State, Task},
@@ -29,13 +34,36 @@ pub struct Opened {
     pub idle_ms: Option<i64>,
     /// The time that was judged with
     pub now: Millis,
+    /// The question whose answers let it begin
+    pub hold: Option<HoldId>,
+    /// The answers that are used for that
+    pub used: Vec<Used>,
+    /// It is for an emergency, and this group reviews it
+    pub review: Option<Name>,
 }
 
-/// The unmet reasons why a task may not be opened; none: what opening it means
+/// What is left to do for an opening against which there is no reason
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "looked at once and taken apart")]
+pub enum Opening {
+    /// Nothing: the task may begin
+    Open(Opened),
+    /// People are asked, or have not all answered
+    Hold {
+        /// The question
+        holding: Holding,
+        /// The digest by which a repeat is known
+        key: Hash,
+        /// What opening it would mean
+        opened: Opened,
+    },
+}
+
+/// The unmet reasons why a task may not be opened; none: what opening it means, or whom to ask before that
 ///
 /// # Errors
 /// The reasons, sorted so that the most useful one comes first.
-pub fn judge_open(state: &State, shelf: &Shelf, open: &Open, clock: Clock) -> Result<Opened, Vec<Reason>> {
+pub fn judge_open(state: &State, shelf: &Shelf, open: &Open, clock: Clock) -> Result<Opening, Vec<Reason>> {
     let (now, clock_reason) = now(state, clock);
     let mut reasons = BTreeSet::from_iter(clock_reason);
     let Some(bundle) = shelf.current(state) else {
@@ -48,21 +76,93 @@ pub fn judge_open(state: &State, shelf: &Shelf, open: &Open, clock: Clock) -> Re
         reasons.insert(Reason::new(Word::PurposeUnknown, Node::Purpose(open.purpose.clone())));
         return Err(reasons.into_iter().collect());
     };
-    reasons.extend(entitlement(purpose, bundle, open, now));
+    if let Some(undo) = &open.undoes {
+        // What takes something back is a person's decision, within what the policy still lets the agent's tools do.
+        let operates = has_role(state, shelf, &open.by, PersonRole::Operator) && open.parent.is_none();
+        if !operates {
+            reasons.insert(Reason::new(Word::NotYours, undo.of));
+        }
+        if undo.steps.is_empty() || undo.steps.len() > UNDO_STEPS_MAX {
+            reasons.insert(Reason::new(Word::UndoImpossible, undo.of).with("steps", undo.steps.len()));
+        }
+    } else {
+        reasons.extend(entitlement(purpose, bundle, open, now));
+    }
     let (parameters, unmet) = parameters(purpose, bundle, open);
-    reasons.extend(unmet);
+    reasons.extend(unmet.into_iter().filter(|_| open.undoes.is_none()));
     if !reasons.is_empty() {
         return Err(reasons.into_iter().collect());
     }
     let expires = now.plus(purpose.limits.expires_after_ms);
     let parent = open.parent.and_then(|parent| state.task(parent));
-    Ok(Opened {
+    let opened = Opened {
         bundle: bundle.digest,
         parameters,
         expires: parent.map_or(expires, |parent| expires.min(parent.expires)),
         idle_ms: purpose.limits.idle_after_ms,
         now,
-    })
+        hold: None,
+        used: Vec::new(),
+        review: purpose.break_glass.as_ref().map(|glass| glass.review.clone()).filter(|_| open.undoes.is_none()),
+    };
+    match purpose.open.ask.as_ref().filter(|_| open.undoes.is_none()) {
+        None => Ok(Opening::Open(opened)),
+        Some(quorum) => consent(state, (bundle, purpose), open, (quorum, opened)),
+    }
+}
+
+/// Calls that one undo takes back at most
+const UNDO_STEPS_MAX: usize = 1_000;
+
+/// Whether people have agreed to exactly this opening; if not, what they are asked
+fn consent(
+    state: &State,
+    (bundle, purpose): (&Bundle, &Purpose),
+    open: &Open,
+    (quorum, mut opened): (&Quorum, Opened),
+) -> Result<Opening, Vec<Reason>> {
+    let source = format!("purpose:{}", open.purpose);
+    let Some(opener) = open.by.user() else {
+        // Several people open it: the first of them has to be known too.
+        return Err(vec![Reason::new(Word::UserUnknown, source)]);
+    };
+    let now = opened.now;
+    let asks = BTreeSet::from([Reason::asking(source, quorum).with("step", "open")]);
+    let given = opened.parameters.iter().map(|(name, (value, _))| (name.to_string(), value.clone())).collect();
+    let user = open.user.as_ref().map_or(Value::Null, text);
+    let objective = open.objective.clone().map_or(Value::Null, Value::String);
+    let shown = BTreeMap::from([
+        ("kind", text("opening")),
+        ("opener", text(opener)),
+        ("agent", text(&open.agent)),
+        ("user", user),
+        ("purpose", text(&open.purpose)),
+        ("parameters", Value::Object(given)),
+        ("objective", objective),
+        ("lasts_ms", text(purpose.limits.expires_after_ms)),
+    ]);
+    let key = hold::binding(shown.clone());
+    if let Some((id, held)) = state.opening_of(key).filter(|(_, held)| held.is_open(now)) {
+        let reasons: Vec<Reason> = asks.iter().cloned().collect();
+        match hold::answers(state, bundle, held, &asks) {
+            Answers::Enough(used) => {
+                opened.hold = Some(id);
+                opened.used = used;
+                return Ok(Opening::Open(opened));
+            }
+            Answers::Open => return Ok(Opening::Hold { holding: hold::waits(&held.held, reasons), key, opened }),
+        }
+    }
+    if let Some(Err(declined)) = state.opening_of(key).and_then(|(id, held)| hold::again(id, held, now)) {
+        return Err(vec![declined]);
+    }
+    let mut own = BTreeSet::from_iter(hold::owners(bundle, &open.agent));
+    own.extend(open.user.iter().chain([opener]).cloned());
+    let questions = hold::questions(&asks);
+    let (own, chain) = (own.into_iter().collect(), Vec::new());
+    let reasons = asks.into_iter().collect();
+    let holding = hold::ask(state, (HoldId(open.task.0), None), (questions, reasons), |_| shown, (own, chain), now)?;
+    Ok(Opening::Hold { holding, key, opened })
 }
 
 /// Tasks that may be open at once in one data folder
@@ -82,6 +182,9 @@ fn places(state: &State, open: &Open, now: Millis) -> Vec<Reason> {
     if let Some(over) = state.registry.get(&Node::Tenant).and_then(|standing| standing.over) {
         reasons.push(Reason::new(Word::TenantStopped, Node::Tenant).with("why", over));
     }
+    if matches!(open.by, Actor::Person { .. }) && open.undoes.is_none() {
+        reasons.push(Reason::new(Word::NotYours, &open.purpose));
+    }
     if let Some(parent) = open.parent {
         reasons.extend(state.life(parent, now));
         // What is delegated stays in the memory that it comes from, and acts for the same user.
@@ -96,7 +199,7 @@ fn places(state: &State, open: &Open, now: Millis) -> Vec<Reason> {
     match (&open.by, open.parent) {
         // Only delegation makes children, and only out of the task that the run works on.
         (Actor::Run(run), Some(parent)) if state.task_of(*run) == Some(parent) => {}
-        (Actor::Owner { .. }, None) => {}
+        (Actor::Owner { .. } | Actor::Person { .. }, None) => {}
         _ => reasons.push(Reason::new(Word::NotYours, &open.purpose)),
     }
     reasons
@@ -191,7 +294,7 @@ fn parameters(purpose: &Purpose, bundle: &Bundle, open: &Open) -> (Chosen, Vec<R
 /// A value chosen by an agent stays chosen by an agent, whatever the caller says of it
 fn source_of(by: &Actor, claimed: ChosenBy) -> ChosenBy {
     match by {
-        Actor::Owner { .. } | Actor::System => claimed,
+        Actor::Owner { .. } | Actor::Person { .. } | Actor::System => claimed,
         Actor::Run(_) => ChosenBy::Model,
     }
 }

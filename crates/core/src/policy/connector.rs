@@ -24,6 +24,46 @@ pub struct Connector {
     pub toolsets: BTreeMap<Toolset, BTreeSet<Member>>,
     /// Where its calls take effect, unless a profile says otherwise
     pub environment: Option<String>,
+    /// How much can go wrong there
+    pub tier: Tier,
+}
+
+/// How much can go wrong at a connector, which picks how strict the chain is
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Little, and it is heavily constrained: writing stands wherever reading does
+    Low,
+    /// As much as its classes say
+    #[default]
+    Standard,
+    /// Much: every yes needs a passkey, and nothing is executed or escalated without a person
+    High,
+}
+
+impl Tier {
+    /// Whether tools of a class may be used in a task where the classes `standing` stand
+    #[must_use]
+    pub fn stands(self, class: Class, standing: &BTreeSet<Class>) -> bool {
+        let light = self == Self::Low && class == Class::Write && standing.contains(&Class::Read);
+        light || standing.contains(&class)
+    }
+
+    /// Whether a class is never opened without a person, whatever the purpose says
+    #[must_use]
+    pub fn needs_person(self, class: Class) -> bool {
+        class == Class::Escalate || (self == Self::High && class == Class::Execute)
+    }
+
+    /// As policy files write it
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Standard => "standard",
+            Self::High => "high",
+        }
+    }
 }
 
 /// The name of a group of tools of one connector: names with dots between them, such as `issues.read`

@@ -202,6 +202,13 @@ pub struct Resource {
     pub within: Vec<Self>,
 }
 
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}::{:?}", self.kind, self.id)?;
+        self.within.iter().try_for_each(|above| write!(f, " in {above}"))
+    }
+}
+
 impl Target {
     /// The thing that a call with these arguments is about; `None` if they do not tell
     ///
@@ -261,6 +268,17 @@ pub struct Undo {
     pub tool: Tool,
     /// Its arguments
     pub arguments: BTreeMap<String, Restored>,
+    /// What is read before the change, so that it can be put back
+    pub before: Option<Before>,
+}
+
+/// A call that is made before a change, to know what was there
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// The tool
+    pub tool: Tool,
+    /// Its arguments; never results, and nothing that was read before
+    pub arguments: BTreeMap<String, Restored>,
 }
 
 /// An argument of an undoing call
@@ -274,6 +292,8 @@ pub enum Restored {
     Argument(FieldPath),
     /// A field of its result, written `"{result.id}"`
     Result(FieldPath),
+    /// A field of what was read before it, written `"{before.content}"`
+    Before(FieldPath),
 }
 
 impl fmt::Display for Restored {
@@ -283,6 +303,7 @@ impl fmt::Display for Restored {
             Self::Parameter(name) => write!(f, "\"{{{name}}}\""),
             Self::Argument(path) => write!(f, "\"{{args.{path}}}\""),
             Self::Result(path) => write!(f, "\"{{result.{path}}}\""),
+            Self::Before(path) => write!(f, "\"{{before.{path}}}\""),
         }
     }
 }

@@ -2,16 +2,19 @@
 
 use crate::{
     decimal::Decimal,
-    names::{Name, Tool},
+    names::{Invalid, Name, Tool},
     pattern::{Conditions, Pattern, Source},
-    policy::{Class, Label, Undo, Variant},
+    policy::{Ask, Class, Label, Quorum, Restored, Undo, Variant},
     time::Millis,
     value::Value,
 };
 use regex::Regex;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
+    str::FromStr,
 };
 
 /// What a task may do: the ceiling, and the only way to allow
@@ -29,6 +32,10 @@ pub struct Purpose {
     pub limits: Limits,
     /// What has to be said when it is opened
     pub parameters: BTreeMap<Name, Parameter>,
+    /// How classes that do not stand can be opened for a while; `None`: not at all
+    pub elevate: Option<Elevate>,
+    /// It is for emergencies
+    pub break_glass: Option<BreakGlass>,
     entries: Vec<Entry>,
     by_tool: BTreeMap<Tool, Vec<usize>>,
     /// Fields of the results of each step that later steps need
@@ -60,7 +67,15 @@ impl Purpose {
         for source in patterns.flat_map(Pattern::sources) {
             wanted.entry(source.step.clone()).or_default().insert(source.clone());
         }
-        Self { about, owner, review_by, open, limits, parameters, entries, by_tool, wanted }
+        for (entry, undo) in entries.iter().filter_map(|entry| Some((entry, entry.undo.as_ref()?))) {
+            let results = undo.arguments.values().filter_map(|value| match value {
+                Restored::Result(field) => Some(Source { step: entry.name.clone(), field: field.clone() }),
+                _ => None,
+            });
+            wanted.entry(entry.name.clone()).or_default().extend(results);
+        }
+        let (elevate, break_glass) = (None, None);
+        Self { about, owner, review_by, open, limits, parameters, elevate, break_glass, entries, by_tool, wanted }
     }
 
     /// The fields of the results of a step that other steps need
@@ -94,6 +109,40 @@ pub struct Opening {
     pub users: Users,
     /// Bounds of the parameters beside their own
     pub bounds: BTreeMap<Name, Pattern>,
+    /// Who has to agree to each opening
+    pub ask: Option<Quorum>,
+}
+
+/// How classes that do not stand can be opened for a while
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elevate {
+    /// What needs no person, by class
+    pub alone: BTreeMap<Class, Alone>,
+    /// Who is asked for the rest; without it, nobody grants more
+    pub ask: Option<Quorum>,
+}
+
+/// What an agent opens by asking for it, without a person
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alone {
+    /// For these tools and variants
+    pub uses: Vec<Usage>,
+    /// Calls in all, over the task's life
+    pub times: u32,
+    /// For how long at most, in milliseconds
+    pub within_ms: i64,
+}
+
+/// A purpose for emergencies: opened by several people, short, loud, and reviewed afterwards
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakGlass {
+    /// The group whose members review each of its tasks
+    pub review: Name,
+}
+
+impl BreakGlass {
+    /// How long its tasks may live at most, in milliseconds
+    pub const LASTS_MS_MAX: i64 = 60 * 60 * 1_000;
 }
 
 /// On whose behalf a purpose may be opened
@@ -257,12 +306,36 @@ pub struct Entry {
 }
 
 /// A tool, or one variant of it
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Usage {
     /// The tool
     pub tool: Tool,
     /// The variant; without it, what no variant claims
     pub variant: Option<Name>,
+}
+
+impl Serialize for Usage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Usage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl FromStr for Usage {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let (tool, variant) = match text.split_once('#') {
+            Some((tool, variant)) => (tool, Some(variant.parse()?)),
+            None => (text, None),
+        };
+        Ok(Self { tool: tool.parse()?, variant })
+    }
 }
 
 impl fmt::Display for Usage {
@@ -283,13 +356,4 @@ impl Entry {
         };
         if variants.is_empty() { names(None) } else { variants.iter().all(|variant| names(Some(&variant.name))) }
     }
-}
-
-/// A question to people
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
-    /// The group whose members are asked
-    pub who: Name,
-    /// Only when these arguments match; empty means always
-    pub when: Conditions,
 }

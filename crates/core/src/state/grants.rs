@@ -2,7 +2,7 @@
 
 use super::{State, Task};
 use crate::{
-    event::{Granted, To},
+    event::Granted,
     names::{GrantId, Name, TaskId},
     node::{Node, Why},
     time::Millis,
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 /// A grant that is not over on the record; its time may have passed, see [`State::grant_lives`]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// To what
-    pub to: To,
+    /// Calls of which tasks or to where: `all`, a purpose or a connector
+    pub on: Node,
     /// Who answers for it
     pub owner: String,
     /// Why, unless that was erased
@@ -31,9 +31,8 @@ impl Grant {
     ///
     /// Never those of a child: what was delegated stays what it was delegated for.
     fn observes(&self, task: &Task, connector: Option<&Name>) -> bool {
-        let To::Observe { on } = &self.to;
         task.parent.is_none()
-            && match on {
+            && match &self.on {
                 Node::Tenant => true,
                 Node::Purpose(purpose) => task.purpose == *purpose,
                 Node::Connector(name) => connector.is_none_or(|connector| connector == name),
@@ -81,8 +80,7 @@ impl State {
         fitting
     }
 
-    pub(super) fn granted(&mut self, granted: &Granted, time: Millis) {
-        let To::Observe { on } = &granted.to;
+    pub(super) fn granted(&mut self, granted: &Granted, on: &Node, time: Millis) {
         let owner = granted.owner.parse().ok().filter(|node| matches!(node, Node::User(_)));
         let nodes = [Some(on.clone()), Some(Node::Tenant), owner].into_iter().flatten();
         // Generation 0 never exists, so a grant about an unknown node is over from the start.
@@ -92,7 +90,7 @@ impl State {
             _ => None,
         });
         let grant = Grant {
-            to: granted.to.clone(),
+            on: on.clone(),
             owner: granted.owner.clone(),
             why,
             given: time,

@@ -1,9 +1,10 @@
 //! The legs of calls: what was answered and is not finished, and what goes on with it.
 
 use super::{OpenWhat, State};
+use crate::time::Millis;
 use crate::{
     event::{Charge, End, Settled},
-    names::{EffectId, Name, TaskId, Tool},
+    names::{EffectId, HoldId, Name, TaskId, Tool},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,8 @@ pub struct OpenCall {
     pub charges: Vec<Charge>,
     /// Which leg it is
     pub leg: Leg,
+    /// The question to people that its call uses up
+    pub hold: Option<HoldId>,
 }
 
 /// Which leg of a call an effect is
@@ -47,6 +50,9 @@ pub struct Pending {
     /// Whether a poll has seen its end: then it can be looked at, and not go on
     #[serde(default)]
     pub over: bool,
+    /// The question to people that it uses up
+    #[serde(default)]
+    pub hold: Option<HoldId>,
 }
 
 /// Calls of one task that may be answered and not finished; beyond that the oldest is forgotten, and cannot go on
@@ -74,33 +80,43 @@ impl State {
     }
 
     /// What can go on after a leg has ended
-    pub(super) fn next_leg(&mut self, task: TaskId, settled: &Settled, call: OpenCall) {
+    pub(super) fn next_leg(&mut self, task: TaskId, settled: &Settled, call: OpenCall, time: Millis) {
         match (&settled.end, call.leg) {
             (End::Pending { .. }, Leg::First | Leg::Continues(_)) => {
                 let paid = call.charges.into_iter().map(|charge| {
                     let earlier = charge.paid.into_iter().flatten();
                     (charge.task, charge.entries.into_iter().chain(earlier).collect())
                 });
-                let pending = Pending { effect: settled.effect, tool: call.tool, paid: paid.collect(), over: false };
+                let pending = Pending {
+                    effect: settled.effect,
+                    tool: call.tool,
+                    paid: paid.collect(),
+                    over: false,
+                    hold: call.hold,
+                };
                 self.put_pending(task, pending);
             }
             // Nothing of it left, so what it would have gone on with is as it was.
             (End::NotSent { .. }, Leg::Continues(Some(pending))) => self.put_pending(task, pending),
-            (End::Done { .. }, Leg::Poll { of }) => self.finish(task, of),
+            (End::Done { ok, .. }, Leg::Poll { of }) => self.finish(task, of, *ok, time),
             _ => {}
         }
     }
 
     /// A call is over, and so cannot go on, though it can be looked at: also not where a leg that goes on with it turns
     /// out not to have been sent
-    fn finish(&mut self, task: TaskId, of: EffectId) {
+    fn finish(&mut self, task: TaskId, of: EffectId, ok: bool, time: Millis) {
         let pending = self.tasks.get_mut(&task).and_then(|task| task.pending.iter_mut().find(|one| one.effect == of));
         if let Some(pending) = pending {
             // Its answer may be asked for again (extension for tasks, `ttlMs`).
             pending.over = true;
+            if let Some(hold) = pending.hold {
+                let end = End::Done { ok, bytes: 0, result: None, returned: BTreeMap::new(), process: None };
+                self.settle_hold(hold, of, (&end, false), time);
+            }
             return;
         }
-        for open in self.effects.values_mut().filter(|open| open.task == task) {
+        for open in self.effects.values_mut().filter(|open| open.task == Some(task)) {
             if let OpenWhat::Call(OpenCall { leg: Leg::Continues(before), .. }) = &mut open.what
                 && before.as_ref().is_some_and(|before| before.effect == of)
             {

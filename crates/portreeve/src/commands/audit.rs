@@ -6,11 +6,12 @@ use crate::{
     output, place,
 };
 use portreeve_core::{
-    event::{Actor, Admitted, Changed, End, Event, Noted, Record, To, What, decode},
+    commit::Committed,
+    event::{Actor, Admitted, Changed, Elevation, End, Event, Held, HeldWhat, Noted, Record, To, What, decode},
     hash::Hash,
     log::{Head, Read},
 };
-use portreeve_log::{Reader, verify};
+use portreeve_log::{Index, Most, Open, Placed, Reader, Subject, verify};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -27,7 +28,11 @@ pub(crate) fn run(cli: &Cli, audit: &Audit) -> Result<u8, Failure> {
 const GROUPS: usize = 256;
 
 fn open(data: &Path) -> Result<Reader, Failure> {
-    Reader::open(data).map_err(|error| Failure::new(exit::NOT_FOUND, "log_unusable", chain(&error)))
+    Reader::open(data).map_err(|error| unopened(&error))
+}
+
+fn unopened(error: &Open) -> Failure {
+    Failure::new(exit::NOT_FOUND, "log_unusable", chain(error))
 }
 
 fn unreadable(error: &Read) -> Failure {
@@ -36,13 +41,6 @@ fn unreadable(error: &Read) -> Failure {
             .fix("See where with `portreeve audit verify`; restore the folder from a copy."),
         Read::Storage(_) => Failure::new(exit::FAILURE, "log_unusable", chain(error)),
     }
-}
-
-/// A record and where it stands
-struct Placed {
-    group: u64,
-    index: usize,
-    record: Record,
 }
 
 fn each(reader: &Reader, from: u64, mut take: impl FnMut(Placed)) -> Result<(), Failure> {
@@ -81,19 +79,32 @@ fn tail(data: &Path, count: usize, as_json: bool) -> Result<u8, Failure> {
 }
 
 fn show(data: &Path, id: &str, as_json: bool) -> Result<u8, Failure> {
-    let mut found = Vec::new();
-    each(&open(data)?, 0, |placed| {
-        // An id is 13 characters of its own alphabet, so it stands in a record only where it is meant.
-        if serde_json::to_string(&placed.record).is_ok_and(|text| text.contains(id)) {
-            found.push(placed);
+    let found = match id.parse::<Subject>() {
+        Ok(subject) => {
+            let mut index = Index::open(data).map_err(|error| unopened(&error))?;
+            index.records_of(subject, Most::ALL).map_err(|error| unreadable(&error))?.records
         }
-    })?;
-    if id.len() < 13 || found.is_empty() {
+        // An id is 13 characters of its own alphabet, so it stands in a record only where it is meant.
+        Err(_) if id.len() >= 13 => mentions(&open(data)?, id)?,
+        Err(_) => Vec::new(),
+    };
+    if found.is_empty() {
         return Err(Failure::new(exit::NOT_FOUND, "not_found", format!("No record is about {:?}.", output::plain(id)))
             .fix("Give the id of a task, run or effect as `portreeve audit tail` shows it."));
     }
     print(found, as_json);
     Ok(0)
+}
+
+/// Every record in which `text` stands: of ids and names that are not indexed
+fn mentions(reader: &Reader, text: &str) -> Result<Vec<Placed>, Failure> {
+    let mut found = Vec::new();
+    each(reader, 0, |placed| {
+        if serde_json::to_string(&placed.record).is_ok_and(|record| record.contains(text)) {
+            found.push(placed);
+        }
+    })?;
+    Ok(found)
 }
 
 fn print(records: impl IntoIterator<Item = Placed>, as_json: bool) {
@@ -129,10 +140,21 @@ pub(crate) fn in_words(record: &Record) -> String {
         }
         Event::Stopped(stopped) => format!("stopped    {}: {}", stopped.node, stopped.why),
         Event::Granted(granted) => {
-            let To::Observe { on } = &granted.to;
-            let why = granted.why.value().map_or("(erased)".to_owned(), |why| why.canonical());
+            let why = said(&granted.why);
             let (until, owner) = (output::time(granted.until), &granted.owner);
-            format!("granted    {} observe {on} until {until} by {owner}: {why}", granted.grant)
+            let how = granted.signed.as_ref().map(|signed| format!(", signed in by {}", signed.how));
+            let how = how.unwrap_or_default();
+            let to = match &granted.to {
+                To::Observe { on } => format!("observe {on}"),
+                To::Approval { hold, .. } => format!("yes to {hold} ({})", hold.code()),
+                To::Elevation(elevation) => format!("{} of {}", elevated(elevation), elevation.task),
+            };
+            format!("granted    {} {to} until {until} by {owner}{how}: {why}", granted.grant)
+        }
+        Event::Held(held) => held_in_words(held),
+        Event::Declined(declined) => {
+            let (hold, by, how) = (declined.hold, &declined.by, &declined.signed.how);
+            format!("declined   {hold} ({}) by {by}, signed in by {how}: {}", hold.code(), said(&declined.why))
         }
         Event::Refused(refused) => {
             let words: Vec<&str> = refused.words.iter().map(|word| word.as_str()).collect();
@@ -172,6 +194,11 @@ pub(crate) fn in_words(record: &Record) -> String {
         Event::Noted(Noted::Looked { task, connector, method, shown, hidden }) => {
             format!("noted      {task} looked at {connector} with {method}: shown {shown}, hidden {hidden}")
         }
+        Event::Noted(Noted::SignedIn { user, how: Some(how) }) => format!("noted      {user} signed in by {how}"),
+        Event::Noted(Noted::SignedIn { user, how: None }) => {
+            format!("noted      a link to sign in was made for {user}")
+        }
+        Event::Noted(Noted::Reviewed { task, by, why }) => format!("noted      {task} reviewed by {by}: {}", said(why)),
         Event::Noted(Noted::Probed { reach, tools }) => format!("noted      asked: {reach} offers {tools} tools"),
     };
     let actor = match &record.actor {
@@ -179,17 +206,42 @@ pub(crate) fn in_words(record: &Record) -> String {
         Actor::Owner { user } => {
             format!("  by the owner{}", user.as_ref().map(|user| format!(" ({user})")).unwrap_or_default())
         }
+        Actor::Person { user, how } => format!("  by {user}, signed in by {how}"),
         Actor::Run(run) => format!("  by {run}"),
     };
     output::plain(&format!("{text}{actor}"))
 }
 
+/// What stands in a commitment, as far as it is there
+fn said(text: &Committed) -> String {
+    text.value().map_or("(erased)".to_owned(), |text| text.canonical())
+}
+
+fn elevated(elevation: &Elevation) -> String {
+    let tools: Vec<String> = elevation.uses.iter().map(ToString::to_string).collect();
+    let values = elevation.values.iter().map(|(name, value)| format!(" {name}={}", said(value)));
+    let values: String = values.collect();
+    format!("{} opened {} times for {}{values}", elevation.class, elevation.times, tools.join(", "))
+}
+
+fn held_in_words(held: &Held) -> String {
+    let what = match &held.what {
+        HeldWhat::Call(call) => format!("{} [{}]", call.tool, call.class),
+        HeldWhat::Elevation(elevation) => elevated(elevation),
+        HeldWhat::Opening(_) => format!("opening of {}", held.purpose),
+    };
+    let asked: Vec<String> = held.questions.iter().map(|question| question.quorum.to_string()).collect();
+    format!("held       {} ({}) {what}: asking {}", held.hold, held.hold.code(), asked.join(" and "))
+}
+
 /// An admission, marked if it would have been refused
 fn admitted_in_words(admitted: &Admitted) -> String {
-    let because = admitted.because.as_ref().map_or_else(String::new, |because| {
+    let because = admitted.because.iter().map(|because| {
         let words: Vec<&str> = because.words.iter().map(|word| word.as_str()).collect();
-        format!("  OBSERVED by {}, else refused: {}", because.grant, words.join(", "))
+        let observed = if because.words.iter().all(|word| word.is_outside_envelope()) { "OBSERVED by" } else { "by" };
+        format!("  {observed} {}, else refused: {}", because.grant, words.join(", "))
     });
+    let because: String = because.chain(admitted.hold.map(|hold| format!("  uses {hold}"))).collect();
     let what = match &admitted.what {
         What::Call(call) => {
             let given = call.arguments.iter().map(|(name, given)| {
@@ -202,6 +254,7 @@ fn admitted_in_words(admitted: &Admitted) -> String {
             format!("admitted   {} {} [{}]{on}{more}", admitted.effect, call.tool, call.class)
         }
         What::Poll(poll) => format!("admitted   {} {} of {} {}", admitted.effect, poll.method, poll.of, poll.tool),
+        What::Notice { hold, receiver } => format!("admitted   {} {receiver} is told of {hold}", admitted.effect),
         What::Child { connector } => format!("admitted   {} start of {connector}", admitted.effect),
     };
     format!("{what}{because}")

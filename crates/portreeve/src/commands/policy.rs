@@ -94,6 +94,7 @@ fn history(data: &std::path::Path, as_json: bool) -> Result<u8, Failure> {
         let by = match &applied.by {
             Actor::Owner { user: Some(user) } => user.to_string(),
             Actor::Owner { user: None } => "the owner".to_owned(),
+            Actor::Person { user, .. } => user.to_string(),
             Actor::System => "Portreeve".to_owned(),
             Actor::Run(run) => run.to_string(),
         };
@@ -225,7 +226,7 @@ fn described(name: &Name, purpose: &Purpose) -> Value {
             entry.arguments.iter().map(|(argument, pattern)| format!("{argument} is {}", pattern.in_words(None)));
         let after = entry.after.iter().map(|before| format!("after {before}"));
         let times = entry.times.iter().map(|times| format!("at most {times} times"));
-        let ask = entry.ask.iter().map(|ask| format!("asking {}", ask.who));
+        let ask = entry.ask.iter().map(|ask| format!("asking {}", ask.quorum));
         let conditions: Vec<String> = given.chain(after).chain(times).chain(ask).collect();
         format!(
             "{}: {}{}",

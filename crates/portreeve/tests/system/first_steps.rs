@@ -252,8 +252,9 @@ fn tasks_are_opened_listed_shown_and_stopped() {
     // The configuration that was printed works as it stands.
     let bridge: Vec<&str> = arguments.iter().map(|argument| argument.as_str().unwrap()).collect();
     assert_eq!(config["mcpServers"]["shop"]["command"], PROGRAM);
-    let ran = place.run_with(&bridge, &format!("{LIST}\n")).good();
-    assert!(ran.out.contains("get_order"), "{ran:?}");
+    let look = call("get_order", &json!({ "id": "ord_1" }));
+    let ran = place.run_with(&bridge, &format!("{LIST}\n{look}\n")).good();
+    assert!(ran.out.contains("get_order") && ran.out.lines().count() == 2, "{ran:?}");
 
     let table = place.run(&["task", "list"]).good().out;
     assert!(table.lines().count() == 4 && table.contains(&id) && table.starts_with("TASK"), "{table}");
@@ -279,7 +280,17 @@ fn tasks_are_opened_listed_shown_and_stopped() {
     assert_eq!(place.run(&["task", "token"]).code, 3, "no task is around this process");
     assert_eq!(place.run(&["bridge", "shop"]).code, 3);
     assert!(place.run(&["audit", "show", &id]).good().out.contains("killed"));
-    assert_eq!(place.run(&["audit", "show", "task_0000000000001"]).code, 3);
+    let shown = place.run(&["audit", "show", &id]).good().out;
+    let effect = shown.split_whitespace().find(|word| word.starts_with("fx_")).unwrap();
+    assert!(shown.contains(&format!("settled    {effect} ")), "the end of what a task did is part of it: {shown}");
+    let shown = place.run(&["audit", "show", effect]).good().out;
+    assert!(shown.contains("admitted") && shown.contains("settled") && !shown.contains("began"), "{shown}");
+    let boot = place.run(&["audit", "tail", "-n", "100"]).good().out;
+    let boot = boot.split_whitespace().find(|word| word.starts_with("boot_")).unwrap();
+    assert!(place.run(&["audit", "show", boot]).good().out.contains("booted"), "what is not indexed is looked for");
+    for unknown in ["task_0000000000001", "fx_0000000000001", "boot_0000000000001", "_", "task_"] {
+        assert_eq!(place.run(&["audit", "show", unknown]).code, 3, "{unknown}");
+    }
 
     let ran = place.run_with(&bridge, &format!("{LIST}\n")).good();
     assert!(ran.out.contains("task_over"), "{ran:?}");

@@ -329,7 +329,7 @@ fn bounds(purpose: &Purpose, About { entry, tool, .. }: About<'_>, natives: &mut
     // Every entry that matches asks, so an easier one never hides the question of a stricter one.
     for other in purpose.entries_of(tool) {
         if let Some(ask) = &other.ask {
-            let meaning = format!("the step does not match, asks nobody here, or {} agreed", ask.who);
+            let meaning = format!("the step does not match, asks nobody here, or {} agreed", ask.quorum.who);
             add(format!("{}.ask", other.name), &meaning);
         }
     }

@@ -265,16 +265,20 @@ fn starts(long: &[Step], short: &[Step]) -> bool {
 fn question(place: &str, old: Option<&Ask>, new: Option<&Ask>, changes: &mut Changes) {
     match (old, new) {
         (old, new) if old == new => {}
-        (None, Some(ask)) => changes.push(place, Verdict::Narrower, format!("{} have to agree now", ask.who)),
-        (Some(ask), None) => changes.push(place, Verdict::Wider, format!("{} need not agree any more", ask.who)),
-        (Some(before), Some(after)) if before.who != after.who => {
-            changes.push(place, Verdict::Unclear, format!("{} have to agree, were {}", after.who, before.who));
+        (None, Some(ask)) => changes.push(place, Verdict::Narrower, format!("{} have to agree now", ask.quorum.who)),
+        (Some(ask), None) => changes.push(place, Verdict::Wider, format!("{} need not agree any more", ask.quorum.who)),
+        (Some(before), Some(after)) if before.quorum.who != after.quorum.who => {
+            changes.push(
+                place,
+                Verdict::Unclear,
+                format!("{} have to agree, were {}", after.quorum.who, before.quorum.who),
+            );
         }
         (Some(before), Some(after)) if asks_as_often(before, after) => {
-            changes.push(place, Verdict::Narrower, format!("{} are asked more often", after.who));
+            changes.push(place, Verdict::Narrower, format!("{} are asked more often", after.quorum.who));
         }
         (Some(before), Some(_)) => {
-            changes.push(place, Verdict::Wider, format!("{} are asked less often, or otherwise", before.who));
+            changes.push(place, Verdict::Wider, format!("{} are asked less often, or otherwise", before.quorum.who));
         }
         (None, None) => {}
     }

@@ -313,9 +313,9 @@ impl View<'_> {
                 .map(|(path, pattern, _)| format!("`{path}` is not {}", pattern.in_words(Some(scope))))
                 .collect();
             lines.push(match (spared.as_slice(), purpose.limits.on_hold) {
-                ([], OnHold::Ask) => Line { mark: Mark::Ask, ..fact("ask", format!("somebody of {}", ask.who)) },
+                ([], OnHold::Ask) => Line { mark: Mark::Ask, ..fact("ask", format!("somebody of {}", ask.quorum.who)) },
                 ([], OnHold::Deny) => {
-                    let given = format!("somebody of {}, but `on_hold` has nobody wait for them", ask.who);
+                    let given = format!("somebody of {}, but `on_hold` has nobody wait for them", ask.quorum.who);
                     Line { mark: Mark::No, ..fact("ask", given) }
                 }
                 (spared, _) => Line { mark: Mark::Yes, ..fact("ask", format!("nobody: {}", spared.join(", "))) },

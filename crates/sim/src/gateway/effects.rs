@@ -8,7 +8,7 @@ use portreeve_core::{
     life::{Do, Happened},
     names::{EffectId, Name, Tool},
     node::Node,
-    request::{Request, Settle, Start},
+    request::{Read, Request, Settle, Start},
 };
 use std::collections::BTreeMap;
 
@@ -46,6 +46,8 @@ impl Gateway {
                     self.happened(id, Happened::Prepared);
                 }
             }
+            Todo::Step(Do::Read(_)) => self.happened(id, Happened::WasRead(Read::default())),
+            Todo::Step(Do::Wait(_)) => self.happened(id, Happened::Waited),
             Todo::Step(Do::Forward(permit)) => self.forward(id, &permit, tool, env),
             Todo::Step(Do::Settle(settle)) => self.settle(settle),
             Todo::Step(Do::Reply(_)) => {
@@ -154,6 +156,8 @@ fn in_words(todo: &Todo) -> String {
             format!("consult {}", names.join(" "))
         }
         Todo::Step(Do::Prepare) => "prepare".to_owned(),
+        Todo::Step(Do::Read(reading)) => format!("read {}", reading.tool),
+        Todo::Step(Do::Wait(ticket)) => format!("wait for {}", ticket.hold),
         Todo::Step(Do::Forward(permit)) => format!("forward by {}", permit.deadline()),
         Todo::Step(Do::Settle(settle)) => format!("settle {:?}", settle.end),
         Todo::Step(Do::Reply(answer)) => format!("reply {answer:?}"),

@@ -131,6 +131,10 @@ fn in_words(reply: &Reply) -> String {
         Reply::Permit(permit) => format!("permit {}", permit.effect()),
         Reply::Clear => "clear".to_owned(),
         Reply::Consult(askings) => format!("consult {} points", askings.len()),
+        Reply::Read(reading) => format!("read {}", reading.tool),
+        Reply::Held(ticket) => format!("held as {}", ticket.hold),
+        Reply::Again(again) => format!("again: {:?}", again.phase),
+        Reply::Elevated(until) => format!("elevated until {until}"),
         Reply::Recorded => "recorded".to_owned(),
         Reply::Opened(until) => format!("opened until {until}"),
     }

@@ -78,6 +78,7 @@ impl Pure {
                 Do::Admit(call) => self.judged(Request::Call(call)),
                 // The policies of scenarios have no points outside.
                 Do::Consult(_) => return Saw::Unsupported,
+                Do::Read(_) | Do::Wait(_) => return Saw::Unsupported,
                 Do::Prepare => Happened::Prepared,
                 Do::Forward(_) => {
                     let ok = (self.world.answers)(&tool, &arguments);
@@ -122,8 +123,19 @@ impl Stage for Pure {
             .filter_map(|(name, value)| Some((name.parse().ok()?, (value.clone(), ChosenBy::Parameter))))
             .collect();
         let user = opening.user.as_ref().and_then(|user| user.parse::<Name>().ok());
-        let open =
-            Open { task, run, memory, by: OWNER, agent, user, purpose, parameters, objective: None, parent: None };
+        let open = Open {
+            task,
+            run,
+            memory,
+            by: OWNER,
+            agent,
+            user,
+            purpose,
+            parameters,
+            objective: None,
+            parent: None,
+            undoes: None,
+        };
         self.tasks.insert(name.to_owned(), (task, run));
         match self.turn(Request::Open(open)) {
             Reply::Opened(_) => Saw::Open,
@@ -156,7 +168,16 @@ impl Stage for Pure {
         }
         let effect = EffectId(self.id());
         let fit = Fit { pin: definition(&tool), error: None };
-        self.live(Call { effect, run, tool, arguments: arguments.clone(), fit, answers: Vec::new(), continues: None })
+        self.live(Call {
+            effect,
+            run,
+            tool,
+            arguments: arguments.clone(),
+            fit,
+            answers: Vec::new(),
+            continues: None,
+            before: None,
+        })
     }
 
     fn stop(&mut self, task: &str) -> Saw {

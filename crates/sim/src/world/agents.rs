@@ -113,7 +113,8 @@ impl World {
         let objective = Some("look after the order".to_owned());
         let (by_run, below) = (parent.is_some(), parent.map(|parent| parent.task));
         let below = below.filter(|_| matches!(by, Actor::Run(_)));
-        let open = Open { task, run, memory, by, agent, user, purpose, parameters, objective, parent: below };
+        let open =
+            Open { task, run, memory, by, agent, user, purpose, parameters, objective, parent: below, undoes: None };
         gateway.open(task, by_run, Request::Open(open));
     }
 
@@ -191,6 +192,7 @@ impl World {
                 fit: Fit { pin, error: None },
                 answers: Vec::new(),
                 continues: None,
+                before: None,
             },
             env,
         );

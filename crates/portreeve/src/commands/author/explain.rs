@@ -315,6 +315,6 @@ fn is_about(record: &Record, id: &str) -> bool {
 fn call_of(record: &Record, id: &str) -> Option<(EffectId, Millis, Result<Call, &'static str>)> {
     let Event::Admitted(admitted) = &record.event else { return None };
     let What::Call(facts) = &admitted.what else { return None };
-    let is = admitted.effect.to_string() == id || admitted.task.to_string() == id;
+    let is = admitted.effect.to_string() == id || admitted.task.is_some_and(|task| task.to_string() == id);
     is.then(|| (admitted.effect, admitted.now, rebuild(record, admitted, facts)))
 }

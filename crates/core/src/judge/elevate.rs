@@ -1,0 +1,256 @@
+//! May a class be opened for a while?
+
+use super::{
+    Shelf,
+    call::{chain, live_pin, versions},
+    hold::{Holding, ask, has_role, own, text, texts, waits},
+    now,
+};
+use crate::{
+    event::{Actor, HeldWhat},
+    names::{HoldId, TaskId},
+    policy::{Bundle, Class, OnHold, PersonRole, Purpose, Tier, Usage},
+    reason::{Reason, Word},
+    request::{Clock, Elevate},
+    state::{State, Task, is_approver},
+    time::Millis,
+    value::Value,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// What opening a class means, once no reason is left
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Elevating {
+    /// It is opened
+    Granted {
+        /// Which class
+        class: Class,
+        /// Who answers for it: the purpose, or whoever opened it
+        owner: String,
+        /// Until when
+        until: Millis,
+        /// The time that was judged with
+        now: Millis,
+    },
+    /// People are asked
+    Held(Class, Holding),
+}
+
+/// Calls that one elevation is for at most
+const TIMES_MAX: u32 = 1_000;
+/// How long one elevation lasts at most, in milliseconds
+const LASTS_MS_MAX: i64 = 24 * 60 * 60 * 1_000;
+/// Elevations of one task at once
+const PER_TASK_MAX: usize = 32;
+/// Tools of one elevation
+const USES_MAX: usize = 32;
+/// Bytes of the sentence that says why, and of all values
+const TEXT_BYTES_MAX: usize = 4 << 10;
+
+/// The unmet reasons why a class may not be opened for a while; none: whether it is, or who is asked first
+///
+/// Only what the purpose names can be opened: the ceiling stays where it is. More than that is another purpose.
+///
+/// # Errors
+/// The reasons, sorted.
+pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clock) -> Result<Elevating, Vec<Reason>> {
+    let (now, clock_reason) = now(state, clock);
+    let mut reasons = BTreeSet::from_iter(clock_reason);
+    let by_run = match &elevate.by {
+        Actor::Run(run) => state.task_of(*run) == Some(elevate.task),
+        by => has_role(state, shelf, by, PersonRole::Operator),
+    };
+    if !by_run {
+        reasons.insert(Reason::new(Word::NotYours, elevate.task));
+    }
+    reasons.extend(state.life(elevate.task, now));
+    let (Some(task), Some(current)) = (state.task(elevate.task), shelf.current(state)) else {
+        if state.task(elevate.task).is_some() {
+            reasons.insert(Reason::new(Word::PolicyUnavailable, "policy"));
+        }
+        return Err(reasons.into_iter().collect());
+    };
+    let source = format!("purpose:{}", task.purpose);
+    let refused = |about: &'static str, what: String| Reason::new(Word::ElevationRefused, &source).with(about, what);
+    bounds(elevate, task, &refused, &mut reasons);
+    let class = class_of(state, shelf, (elevate, task), current, &refused, &mut reasons);
+    let purpose = current.purposes.get(&task.purpose);
+    let (Some(class), Some(purpose)) = (class, purpose) else {
+        if reasons.is_empty() {
+            reasons.insert(refused("tools", "the purpose does not name them".to_owned()));
+        }
+        return Err(reasons.into_iter().collect());
+    };
+    let tiers = elevate.uses.iter().filter_map(|usage| current.connectors.get(&usage.tool.connector));
+    let tier = tiers.map(|connector| connector.tier).max().unwrap_or_default();
+    if !reasons.is_empty() {
+        return Err(reasons.into_iter().collect());
+    }
+    let granted = |owner: String| {
+        let until = now.plus(elevate.lasts_ms).min(task.expires);
+        Ok(Elevating::Granted { class, owner, until, now })
+    };
+    let Some(opens) = &purpose.elevate else {
+        return Err(vec![refused("because", "the purpose has no `[elevate]`".to_owned())]);
+    };
+    if stands_alone(opens.alone.get(&class), elevate, task, class) && !tier.needs_person(class) {
+        return granted(source);
+    }
+    let Some(quorum) = &opens.ask else {
+        let because = "it is more than the purpose opens without a person, and it names nobody who could open more";
+        return Err(vec![refused("because", because.to_owned())]);
+    };
+    let mut quorum = quorum.clone();
+    quorum.passkey |= tier == Tier::High;
+    // Who could say yes to it alone opens it by asking for it; nobody does so for their own task.
+    if let Some(user) = elevate.by.user()
+        && quorum.people == 1
+        && !quorum.passkey
+        && is_approver(current, user, &quorum.who)
+        && !own(current, chain(state, elevate.task, task).map(|(_, task)| task)).contains(user)
+    {
+        return granted(format!("user:{user}"));
+    }
+    let reason = Reason::asking(&source, &quorum).with("step", format!("elevate {class}"));
+    if purpose.limits.on_hold == OnHold::Deny {
+        return Err(vec![Reason { word: Word::NobodyToAsk, ..reason }]);
+    }
+    held(state, (elevate, class), (task, current), reason, now).map(|holding| Elevating::Held(class, holding))
+}
+
+/// An agent that asks again for what waits already is told so
+fn held(
+    state: &State,
+    (elevate, class): (&Elevate, Class),
+    (task, current): (&Task, &Arc<Bundle>),
+    reason: Reason,
+    now: Millis,
+) -> Result<Holding, Vec<Reason>> {
+    let same = |id: &HoldId| {
+        let hold = state.hold(*id).filter(|hold| hold.is_open(now))?;
+        let HeldWhat::Elevation(open) = &hold.held.what else { return None };
+        let values: Option<BTreeMap<_, _>> =
+            open.values.iter().map(|(name, value)| Some((name.clone(), value.value()?))).collect();
+        let same = (open.class, &open.uses, open.times, open.lasts_ms, values?)
+            == (class, &elevate.uses, elevate.times, elevate.lasts_ms, elevate.values.clone());
+        same.then_some(hold)
+    };
+    if let Some(hold) = task.questions.iter().find_map(same) {
+        return Ok(waits(&hold.held, vec![reason]));
+    }
+    let line: Vec<&Task> = chain(state, elevate.task, task).map(|(_, task)| task).collect();
+    let above = line.iter().skip(1).map(|task| task.agent.clone()).collect();
+    let own = own(current, line.iter().copied());
+    let questions: Vec<_> = reason.question().into_iter().collect();
+    let shown = |_| {
+        let user = task.user.as_ref().map_or(Value::Null, text);
+        BTreeMap::from([
+            ("kind", text("elevation")),
+            ("task", text(elevate.task)),
+            ("agent", text(&task.agent)),
+            ("user", user),
+            ("purpose", text(&task.purpose)),
+            ("class", text(class)),
+            ("tools", texts(&elevate.uses)),
+            ("values", Value::Object(elevate.values.clone())),
+            ("times", text(elevate.times)),
+            ("lasts_ms", text(elevate.lasts_ms)),
+            ("why", text(&elevate.why)),
+        ])
+    };
+    ask(state, (HoldId(elevate.grant.0), Some(task)), (questions, vec![reason]), shown, (own, above), now)
+}
+
+fn bounds(
+    elevate: &Elevate,
+    task: &Task,
+    refused: &impl Fn(&'static str, String) -> Reason,
+    reasons: &mut BTreeSet<Reason>,
+) {
+    let bytes = elevate.why.len() + Value::canonical_object(&elevate.values).len();
+    if elevate.why.trim().is_empty() || bytes > TEXT_BYTES_MAX {
+        reasons.insert(refused("why", format!("a sentence, with its values at most {TEXT_BYTES_MAX} bytes")));
+    }
+    if !(1..=TIMES_MAX).contains(&elevate.times) {
+        reasons.insert(refused("times", format!("1 to {TIMES_MAX}")));
+    }
+    if !(1..=LASTS_MS_MAX).contains(&elevate.lasts_ms) {
+        reasons.insert(refused("lasts", "at most a day".to_owned()));
+    }
+    if elevate.uses.is_empty() || elevate.uses.len() > USES_MAX {
+        reasons.insert(refused("tools", format!("1 to {USES_MAX} of them")));
+    }
+    if task.elevations.len() >= PER_TASK_MAX {
+        reasons.insert(Reason::new(Word::TooManyGrants, "task").with("limit", PER_TASK_MAX));
+    }
+}
+
+/// The one class of all the tools: as strict as any version of the policy of the task or of one above it says
+fn class_of(
+    state: &State,
+    shelf: &Shelf,
+    (elevate, task): (&Elevate, &Task),
+    current: &Arc<Bundle>,
+    refused: &impl Fn(&'static str, String) -> Reason,
+    reasons: &mut BTreeSet<Reason>,
+) -> Option<Class> {
+    let mut classes = BTreeSet::new();
+    let links: Vec<(TaskId, &Task)> = chain(state, elevate.task, task).collect();
+    for usage in &elevate.uses {
+        reasons.extend(state.connector_life(&usage.tool.connector));
+        reasons.extend(live_pin(state, &usage.tool));
+        for (link, link_task) in &links {
+            for bundle in versions(shelf, link_task.bundle, current) {
+                let purpose = bundle.and_then(|bundle| Some((bundle, bundle.purposes.get(&link_task.purpose)?)));
+                let Some((bundle, purpose)) = purpose else {
+                    reasons.insert(Reason::new(Word::PolicyUnavailable, link));
+                    continue;
+                };
+                match class_in(bundle, purpose, usage) {
+                    Some(class) => drop(classes.insert(class)),
+                    None => drop(reasons.insert(refused("tools", format!("the purpose does not name {usage}")))),
+                }
+            }
+        }
+    }
+    if classes.len() > 1 {
+        reasons.insert(refused("tools", "all of one class: no grant of one class opens another".to_owned()));
+    }
+    let class = classes.pop_last()?;
+    let stands = |bundle: &Arc<Bundle>| {
+        let purpose = bundle.purposes.get(&task.purpose)?;
+        let tiers = elevate.uses.iter().filter_map(|usage| bundle.connectors.get(&usage.tool.connector));
+        let tier = tiers.map(|connector| connector.tier).max().unwrap_or_default();
+        Some(tier.stands(class, &purpose.limits.standing))
+    };
+    if versions(shelf, task.bundle, current).all(|bundle| bundle.and_then(stands) == Some(true)) {
+        reasons.insert(refused("class", format!("{class} is open already")));
+    }
+    Some(class)
+}
+
+/// The class of a tool or variant that an entry of the purpose names
+fn class_in(bundle: &Bundle, purpose: &Purpose, usage: &Usage) -> Option<Class> {
+    let mut named = purpose.entries_of(&usage.tool).flat_map(|entry| &entry.uses);
+    if !named.any(|known| known == usage) {
+        return None;
+    }
+    let profile = bundle.profile(&usage.tool)?;
+    match &usage.variant {
+        None => Some(profile.class),
+        Some(name) => profile.variants.iter().find(|variant| variant.name == *name).map(|variant| variant.class),
+    }
+}
+
+/// Whether the purpose opens it without a person
+fn stands_alone(alone: Option<&crate::policy::Alone>, elevate: &Elevate, task: &Task, class: Class) -> bool {
+    alone.is_some_and(|alone| {
+        let used = task.alone.get(&class).copied().unwrap_or_default();
+        elevate.uses.iter().all(|usage| alone.uses.contains(usage))
+            && used.saturating_add(elevate.times) <= alone.times
+            && elevate.lasts_ms <= alone.within_ms
+    })
+}

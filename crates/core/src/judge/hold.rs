@@ -1,0 +1,366 @@
+//! What waits for people: may it, has it been answered, and who may answer.
+
+use super::{Shelf, call::Used, now};
+use crate::{
+    event::{Actor, Elevation, Held, HeldWhat, How, Question},
+    hash::Hash,
+    names::{HoldId, Name, TaskId},
+    node::{Node, Why},
+    policy::{Bundle, PersonRole},
+    reason::{Reason, Word},
+    request::{Answering, Clock, Review},
+    state::{AGAIN_MS, Hold, Phase, State, Task, is_approver},
+    time::Millis,
+    value::Value,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What whoever asked is told of a question that waits
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The question
+    pub hold: HoldId,
+    /// What is asked of whom
+    pub questions: Vec<Question>,
+    /// When it lapses
+    pub until: Millis,
+}
+
+/// What became of a question that was used
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again {
+    /// The question
+    pub hold: HoldId,
+    /// Where it stands: used, done or unknown
+    pub phase: Phase,
+}
+
+/// A question that has to be put, or was put already
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// What whoever asks is told
+    pub ticket: Ticket,
+    /// The reasons that ask
+    pub reasons: Vec<Reason>,
+    /// What has to be recorded first; nothing if it was put already
+    pub new: Option<Asking>,
+}
+
+/// A question to be put, but for what is asked about
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asking {
+    /// People who may not answer because it is their own
+    pub own: Vec<Name>,
+    /// The agents above, nearest first
+    pub chain: Vec<Name>,
+    /// The digest of everything that is shown
+    pub binding: Hash,
+    /// The time that was judged with
+    pub now: Millis,
+}
+
+/// A question's answers, as far as they count
+pub(super) enum Answers {
+    /// Enough: the grants that are used, with the question that each counts towards
+    Enough(Vec<Used>),
+    /// Not yet
+    Open,
+}
+
+/// Open questions of one task
+const OPEN_PER_TASK_MAX: u32 = 8;
+/// Questions of one task in its life
+const PER_TASK_MAX: u32 = 64;
+/// Open questions in a data folder
+const OPEN_MAX: usize = 1_024;
+/// Bytes of canonical JSON that a person can be shown
+pub const SHOWN_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of the reason of an answer
+pub const WHY_BYTES_MAX: usize = 1_000;
+
+/// Why a task may not put another question
+pub(super) fn room(state: &State, task: Option<&Task>) -> Option<Reason> {
+    let reason = |limit: usize, of| Reason::new(Word::TooManyHolds, of).with("limit", limit);
+    if state.hold_deadlines.len() >= OPEN_MAX {
+        return Some(reason(OPEN_MAX, Node::Tenant.to_string()));
+    }
+    let task = task?;
+    if task.waiting >= OPEN_PER_TASK_MAX {
+        return Some(reason(OPEN_PER_TASK_MAX as usize, "task".to_owned()));
+    }
+    (task.asked >= PER_TASK_MAX).then(|| reason(PER_TASK_MAX as usize, "task".to_owned()))
+}
+
+/// Those whose own a task is, and its parents: the users, who opened them, who owns the agents
+pub(super) fn own<'a>(bundle: &Bundle, line: impl Iterator<Item = &'a Task>) -> Vec<Name> {
+    let mut own = BTreeSet::new();
+    for task in line {
+        own.extend(task.user.iter().chain(&task.opener).cloned());
+        own.extend(owners(bundle, &task.agent));
+    }
+    own.into_iter().collect()
+}
+
+/// The users who answer for an agent
+pub(super) fn owners(bundle: &Bundle, agent: &Name) -> Vec<Name> {
+    let Some(agent) = bundle.agents.get(agent) else { return Vec::new() };
+    let owns = bundle.users.iter().filter(|(name, user)| user.is_owner(name, &agent.owner));
+    owns.map(|(name, _)| name.clone()).collect()
+}
+
+/// The questions that reasons ask, each once
+pub(super) fn questions<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> Vec<Question> {
+    reasons.into_iter().filter_map(Reason::question).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Whether all that is asked now was asked then, and is answered
+///
+/// A yes counts only towards what was shown: the same reasons of the same sources. How many have to agree, and how, is
+/// what the policy says now.
+pub(super) fn answers(state: &State, bundle: &Bundle, hold: &Hold, reasons: &BTreeSet<Reason>) -> Answers {
+    let mut used = Vec::new();
+    for reason in reasons {
+        let Some(question) = reason.question() else { return Answers::Open };
+        let same = |asked: &&Question| asked.source == question.source && asked.step == question.step;
+        if !hold.held.questions.iter().any(|asked| same(&asked) && asked.quorum.who == question.quorum.who) {
+            return Answers::Open;
+        }
+        let counting = state.counting(bundle, hold, &question);
+        if counting.len() < usize::from(question.quorum.people) {
+            return Answers::Open;
+        }
+        let counting = counting.into_iter().take(usize::from(question.quorum.people));
+        used.extend(counting.map(|(user, grant)| Used {
+            grant,
+            reason: reason.clone(),
+            until: hold.held.until,
+            rests_on: Node::User(user.clone()),
+        }));
+    }
+    Answers::Enough(used)
+}
+
+/// What a repeat of something that was asked about is told, unless it is a question of its own
+pub(super) fn again(id: HoldId, hold: &Hold, now: Millis) -> Option<Result<Again, Reason>> {
+    match hold.phase {
+        Phase::Declined { .. } => {
+            let why = hold.answers.values().find(|answered| answered.grant.is_none());
+            let why = why.and_then(|answered| answered.why.clone()).unwrap_or_default();
+            Some(Err(Reason::new(Word::ApprovalDeclined, id).with("why", why)))
+        }
+        Phase::Used { .. } => Some(Ok(Again { hold: id, phase: hold.phase })),
+        Phase::Done { at, .. } | Phase::Unknown { at, .. } => {
+            (now.since(at) < AGAIN_MS).then_some(Ok(Again { hold: id, phase: hold.phase }))
+        }
+        Phase::Open | Phase::Over { .. } => None,
+    }
+}
+
+/// The digest of everything that those who answer are shown
+///
+/// RFC 8785 with exact numbers, so that anybody can make it anew from the record.
+pub(super) fn binding(members: impl IntoIterator<Item = (&'static str, Value)>) -> Hash {
+    Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()).digest()
+}
+
+/// Text, as a member of a binding
+pub(super) fn text(text: impl ToString) -> Value {
+    Value::String(text.to_string())
+}
+
+/// A list of texts, as a member of a binding
+pub(super) fn texts<T: ToString>(list: impl IntoIterator<Item = T>) -> Value {
+    Value::Array(list.into_iter().map(text).collect())
+}
+
+/// Questions, as a member of a binding
+pub(super) fn asked(questions: &[Question]) -> Value {
+    let question = |question: &Question| {
+        let step = question.step.clone().map_or(Value::Null, Value::String);
+        let members = [("source", text(&question.source)), ("step", step), ("who", text(&question.quorum.who))];
+        Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    };
+    Value::Array(questions.iter().map(question).collect())
+}
+
+/// The unmet reasons why somebody may not answer a question so
+///
+/// They may answer what they are asked about, as long as it waits, and it is what they were shown. A no needs less
+/// than a yes: anybody who is asked can say it, whatever they signed in with.
+#[must_use]
+pub fn judge_answer(state: &State, shelf: &Shelf, answer: &Answering, clock: Clock) -> Vec<Reason> {
+    let (now, clock_reason) = now(state, clock);
+    let mut reasons = Vec::from_iter(clock_reason);
+    let Some(hold) = state.hold(answer.hold) else {
+        reasons.push(Reason::new(Word::HoldUnknown, answer.hold));
+        return reasons;
+    };
+    if hold.held.binding != answer.binding {
+        reasons.push(Reason::new(Word::HoldChanged, answer.hold));
+    }
+    let how = match &answer.by {
+        Actor::Person { how, .. } => how,
+        _ => &How::Socket,
+    };
+    reasons.extend(may_answer(state, shelf, answer.hold, answer.by.user(), (answer.yes, how), now));
+    let why = answer.why.trim();
+    if answer.why.len() > WHY_BYTES_MAX || (!answer.yes && why.is_empty()) {
+        reasons.push(Reason::new(Word::AnswerUnbounded, answer.hold));
+    }
+    reasons.sort();
+    reasons.dedup();
+    reasons
+}
+
+/// Why a person may not answer a question, known as they are now
+#[must_use]
+pub fn may_answer(
+    state: &State,
+    shelf: &Shelf,
+    id: HoldId,
+    user: Option<&Name>,
+    (yes, how): (bool, &How),
+    now: Millis,
+) -> Vec<Reason> {
+    let Some(hold) = state.hold(id) else { return vec![Reason::new(Word::HoldUnknown, id)] };
+    let mut reasons = Vec::new();
+    if !hold.is_open(now) || hold.held.task.is_some_and(|task| !state.life(task, now).is_empty()) {
+        reasons.push(Reason::new(Word::HoldOver, id));
+    }
+    let Some(bundle) = shelf.current(state) else {
+        reasons.push(Reason::new(Word::PolicyUnavailable, "policy"));
+        return reasons;
+    };
+    let Some((name, user)) = user.and_then(|name| Some((name, bundle.users.get(name)?))) else {
+        reasons.push(Reason::new(Word::NotApprover, id));
+        return reasons;
+    };
+    let node = Node::User(name.clone());
+    if let Some(why) = state.registry.get(&node).map_or(Some(Why::Ended), |standing| standing.over) {
+        reasons.push(Reason::new(Word::UserStopped, node).with("why", why));
+    }
+    let asked = || hold.held.questions.iter().filter(|question| is_approver(bundle, name, &question.quorum.who));
+    if asked().next().is_none() || !user.roles.contains(&PersonRole::Approver) {
+        let groups: BTreeSet<&str> = hold.held.questions.iter().map(|question| question.quorum.who.as_str()).collect();
+        let groups: Vec<_> = groups.into_iter().collect();
+        reasons.push(Reason::new(Word::NotApprover, id).with("asked", groups.join(", ")));
+    }
+    let task = hold.held.task.and_then(|task| state.task(task));
+    let now_own = task.is_some_and(|task| own(bundle, std::iter::once(task)).contains(name));
+    if now_own || hold.held.own.contains(name) {
+        reasons.push(Reason::new(Word::OwnCall, id));
+    }
+    if hold.answers.contains_key(name) {
+        reasons.push(Reason::new(Word::AnsweredAlready, id));
+    }
+    if yes && *how != How::Passkey && asked().any(|question| question.quorum.passkey) {
+        reasons.push(Reason::new(Word::StepUpNeeded, id));
+    }
+    reasons
+}
+
+/// The elevation that a question asks for, once enough have said yes; it runs from then on
+#[must_use]
+pub fn granted_elevation(state: &State, shelf: &Shelf, id: HoldId, now: Millis) -> Option<(Elevation, Millis)> {
+    let hold = state.hold(id).filter(|hold| hold.is_open(now))?;
+    let HeldWhat::Elevation(elevation) = &hold.held.what else { return None };
+    let bundle = shelf.current(state)?;
+    let task = state.task(elevation.task).filter(|_| state.life(elevation.task, now).is_empty())?;
+    let reasons = hold.held.questions.iter().map(|question| {
+        let reason = Reason::asking(&question.source, &question.quorum);
+        match &question.step {
+            Some(step) => reason.with("step", step),
+            None => reason,
+        }
+    });
+    match answers(state, bundle, hold, &reasons.collect()) {
+        Answers::Enough(_) => Some((elevation.clone(), now.plus(elevation.lasts_ms).min(task.expires))),
+        Answers::Open => None,
+    }
+}
+
+/// Why a person may not close a review
+#[must_use]
+pub fn judge_review(state: &State, shelf: &Shelf, review: &Review) -> Vec<Reason> {
+    let mut reasons = may_review(state, shelf, review.task, review.by.user());
+    if review.why.trim().is_empty() || review.why.len() > WHY_BYTES_MAX {
+        reasons.push(Reason::new(Word::AnswerUnbounded, review.task));
+    }
+    reasons
+}
+
+/// Why somebody may not close the review of a task: it has to be over, and looked at by another one
+#[must_use]
+pub fn may_review(state: &State, shelf: &Shelf, task: TaskId, user: Option<&Name>) -> Vec<Reason> {
+    let open = state.reviews().find(|(id, _)| *id == task);
+    let Some((_, open)) = open.filter(|(id, _)| state.task(*id).is_none()) else {
+        return vec![Reason::new(Word::ReviewUnknown, task)];
+    };
+    let bundle = shelf.current(state);
+    let person = user.and_then(|name| Some((name, bundle?.users.get(name)?)));
+    let Some((name, person)) = person else { return vec![Reason::new(Word::NotApprover, task)] };
+    let mut reasons = Vec::new();
+    if !person.groups.contains(&open.group) || !person.roles.contains(&PersonRole::Auditor) {
+        reasons.push(Reason::new(Word::NotApprover, task).with("asked", &open.group));
+    }
+    if open.opener.as_ref() == Some(name) || open.approvers.contains(name) {
+        reasons.push(Reason::new(Word::OwnCall, task));
+    }
+    reasons
+}
+
+/// Whether a person of the policy in force has a role; the owner of the data folder administers it
+#[must_use]
+pub fn has_role(state: &State, shelf: &Shelf, by: &Actor, role: PersonRole) -> bool {
+    match by {
+        Actor::Owner { .. } | Actor::System => true,
+        Actor::Person { user, .. } => {
+            let lives = state.registry.get(&Node::User(user.clone())).is_some_and(|standing| standing.over.is_none());
+            let person = shelf.current(state).and_then(|bundle| bundle.users.get(user));
+            lives && person.is_some_and(|person| person.roles.contains(&role))
+        }
+        Actor::Run(_) => false,
+    }
+}
+
+/// A question that has to be put, with the digest of what is shown
+pub(super) fn ask(
+    state: &State,
+    (hold, task): (HoldId, Option<&Task>),
+    (questions, reasons): (Vec<Question>, Vec<Reason>),
+    shown: impl FnOnce(Millis) -> BTreeMap<&'static str, Value>,
+    (own, chain): (Vec<Name>, Vec<Name>),
+    now: Millis,
+) -> Result<Holding, Vec<Reason>> {
+    if let Some(reason) = room(state, task) {
+        return Err(vec![reason]);
+    }
+    let within = questions.iter().map(|question| question.quorum.within_ms).min().unwrap_or_default();
+    let until = now.plus(within).min(task.map_or(Millis(i64::MAX), |task| task.expires));
+    let binding = bound(state, (hold, until), &questions, shown(until));
+    let ticket = Ticket { hold, questions, until };
+    Ok(Holding { ticket, reasons, new: Some(Asking { own, chain, binding, now }) })
+}
+
+/// The digest of what is shown of a question
+pub(super) fn bound(
+    state: &State,
+    (hold, until): (HoldId, Millis),
+    questions: &[Question],
+    shown: BTreeMap<&'static str, Value>,
+) -> Hash {
+    let always = [
+        ("tenant", text(state.origin())),
+        ("hold", text(hold)),
+        ("until", text(until.0)),
+        ("questions", asked(questions)),
+    ];
+    binding(shown.into_iter().chain(always))
+}
+
+/// What waits already, in the words of whoever repeats it
+pub(super) fn waits(hold: &Held, reasons: Vec<Reason>) -> Holding {
+    let ticket = Ticket { hold: hold.hold, questions: hold.questions.clone(), until: hold.until };
+    Holding { ticket, reasons, new: None }
+}

@@ -1,0 +1,321 @@
+//! What waits for people, and what they have said.
+
+use super::{Phase, REMEMBERED_MS, State, serial};
+use crate::{
+    event::{Declined, End, Granted, Held, HeldWhat, How, Question, Signed, To},
+    hash::Hash,
+    names::{EffectId, GrantId, HoldId, Name, TaskId},
+    node::{Node, Why},
+    policy::{Bundle, PersonRole},
+    time::Millis,
+    value::Value,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// A question to people
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// What was asked
+    #[serde(with = "serial::opened")]
+    pub held: Held,
+    /// When
+    pub asked: Millis,
+    /// Who said what; one answer each
+    pub answers: BTreeMap<Name, Answered>,
+    /// Where it stands
+    pub phase: Phase,
+}
+
+/// What somebody said
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The grant, if it was a yes
+    pub grant: Option<GrantId>,
+    /// When
+    pub at: Millis,
+    /// How they were known
+    pub how: How,
+    /// Why, unless that was erased
+    pub why: Option<String>,
+    /// Which bearer of the user's name
+    generation: u64,
+}
+
+/// How approvals go, so that they do not become a reflex
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reflex {
+    /// Questions put to people
+    pub asked: u64,
+    /// Used after enough had said yes
+    pub approved: u64,
+    /// Declined
+    pub declined: u64,
+    /// Not answered in time, or over with what they rested on
+    pub lapsed: u64,
+    /// By person
+    pub people: BTreeMap<Name, Reader>,
+}
+
+/// How one person answers
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reader {
+    /// How often they said yes
+    pub yes: u64,
+    /// How often they said no
+    pub no: u64,
+    /// How long they had the last questions in front of them, in milliseconds
+    pub read_ms: VecDeque<u32>,
+}
+
+impl Reader {
+    fn took(&mut self, signed: Option<&Signed>) {
+        let Some(read_ms) = signed.and_then(|signed| signed.read_ms) else { return };
+        self.read_ms.truncate(READS_MAX - 1);
+        self.read_ms.push_front(read_ms);
+    }
+
+    /// The median of the last reading times, in milliseconds
+    #[must_use]
+    pub fn median_ms(&self) -> Option<u32> {
+        let mut sorted: Vec<u32> = self.read_ms.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+}
+
+/// Reading times of one person that are kept
+const READS_MAX: usize = 64;
+/// People whose answers are counted
+const PEOPLE_MAX: usize = 10_000;
+/// How long the outcome of a used question is told to whoever repeats it, in milliseconds
+pub const AGAIN_MS: i64 = 10 * 60 * 1_000;
+
+impl Hold {
+    /// Whether it waits for people at `now`
+    #[must_use]
+    pub fn is_open(&self, now: Millis) -> bool {
+        self.phase == Phase::Open && self.held.until > now
+    }
+
+    /// The digest by which a repeat is known, if it is a call or an opening
+    #[must_use]
+    pub fn key(&self) -> Option<Hash> {
+        match &self.held.what {
+            HeldWhat::Call(call) => Some(call.key),
+            HeldWhat::Opening(opening) => Some(opening.key),
+            HeldWhat::Elevation(_) => None,
+        }
+    }
+}
+
+impl State {
+    /// A question, open or remembered
+    #[must_use]
+    pub fn hold(&self, id: HoldId) -> Option<&Hold> {
+        self.holds.get(&id)
+    }
+
+    /// Every question that is open or remembered
+    pub fn holds(&self) -> impl Iterator<Item = (HoldId, &Hold)> {
+        self.holds.iter().map(|(id, hold)| (*id, hold))
+    }
+
+    /// Questions that nobody has finished answering, used or let lapse on the record
+    pub fn open_holds(&self) -> impl Iterator<Item = (HoldId, &Hold)> {
+        self.hold_deadlines.iter().filter_map(|(_, id)| Some((*id, self.holds.get(id)?)))
+    }
+
+    /// How approvals go
+    #[must_use]
+    pub fn reflex(&self) -> &Reflex {
+        &self.reflex
+    }
+
+    /// The question of a task about the same tool and arguments, the latest
+    #[must_use]
+    pub fn hold_of(&self, task: TaskId, key: Hash) -> Option<(HoldId, &Hold)> {
+        let id = *self.tasks.get(&task)?.holds.get(&key)?;
+        Some((id, self.holds.get(&id)?))
+    }
+
+    /// The question about the same opening, the latest
+    #[must_use]
+    pub fn opening_of(&self, key: Hash) -> Option<(HoldId, &Hold)> {
+        let id = *self.openings.get(&key)?;
+        Some((id, self.holds.get(&id)?))
+    }
+
+    /// Those whose yes to a question counts now, with their grants
+    ///
+    /// Whoever has left the policy, the group or the role does not count any more, nor does an answer without the
+    /// passkey that is wanted now, nor a new bearer of an old name.
+    #[must_use]
+    pub fn counting<'s>(&'s self, bundle: &Bundle, hold: &'s Hold, question: &Question) -> Vec<(&'s Name, GrantId)> {
+        let counts = |(user, answered): (&'s Name, &'s Answered)| {
+            let grant = answered.grant?;
+            let signed = !question.quorum.passkey || answered.how == How::Passkey;
+            let may = signed
+                && !hold.held.own.contains(user)
+                && is_approver(bundle, user, &question.quorum.who)
+                && self.gone(&Node::User(user.clone()), answered.generation).is_none();
+            may.then_some((user, grant))
+        };
+        hold.answers.iter().filter_map(counts).collect()
+    }
+
+    pub(super) fn held(&mut self, held: &Held, time: Millis) {
+        if let Some(task) = held.task {
+            let Some(of) = self.tasks.get(&task) else { return };
+            let earlier = match &held.what {
+                HeldWhat::Call(call) => of.holds.get(&call.key).copied(),
+                HeldWhat::Elevation(_) | HeldWhat::Opening(_) => None,
+            };
+            // Another question about the same call takes its place.
+            if let Some(earlier) = earlier {
+                self.close(earlier, Phase::Over { why: Why::Ended, at: time }, time);
+            }
+            self.touch(task, time, |_| {});
+            if let Some(of) = self.tasks.get_mut(&task) {
+                of.asked = of.asked.saturating_add(1);
+                of.questions.insert(held.hold);
+                if let HeldWhat::Call(call) = &held.what {
+                    of.holds.insert(call.key, held.hold);
+                }
+            }
+            self.wait(task, time, 1);
+        } else if let HeldWhat::Opening(opening) = &held.what
+            && let Some(earlier) = self.openings.insert(opening.key, held.hold)
+        {
+            self.close(earlier, Phase::Over { why: Why::Ended, at: time }, time);
+        }
+        self.reflex.asked = self.reflex.asked.saturating_add(1);
+        self.hold_deadlines.insert((held.until, held.hold));
+        let hold = Hold { held: held.clone(), asked: time, answers: BTreeMap::new(), phase: Phase::Open };
+        self.holds.insert(held.hold, hold);
+    }
+
+    pub(super) fn approved(&mut self, granted: &Granted, time: Millis) {
+        let (To::Approval { hold, .. }, Ok(Node::User(user))) = (&granted.to, granted.owner.parse()) else { return };
+        self.answered(*hold, &user, (Some(granted.grant), granted.signed.as_ref(), granted.why.value()), time);
+    }
+
+    pub(super) fn declined(&mut self, declined: &Declined, time: Millis) {
+        self.answered(declined.hold, &declined.by, (None, Some(&declined.signed), declined.why.value()), time);
+        self.reflex.declined = self.reflex.declined.saturating_add(1);
+        self.close(declined.hold, Phase::Declined { at: time }, time);
+    }
+
+    fn answered(
+        &mut self,
+        hold: HoldId,
+        user: &Name,
+        (grant, signed, why): (Option<GrantId>, Option<&Signed>, Option<Value>),
+        time: Millis,
+    ) {
+        // Generation 0 never exists, so the answer of an unknown user counts for nothing.
+        let generation = self.registry.get(&Node::User(user.clone())).map_or(0, |standing| standing.generation);
+        let Some(hold) = self.holds.get_mut(&hold) else { return };
+        let how = signed.map_or(How::Socket, |signed| signed.how.clone());
+        let why = why.and_then(|why| why.as_str().map(ToOwned::to_owned));
+        hold.answers.insert(user.clone(), Answered { grant, at: time, how, why, generation });
+        if self.reflex.people.contains_key(user) || self.reflex.people.len() < PEOPLE_MAX {
+            let reader = self.reflex.people.entry(user.clone()).or_default();
+            let said = if grant.is_some() { &mut reader.yes } else { &mut reader.no };
+            *said = said.saturating_add(1);
+            reader.took(signed);
+        }
+    }
+
+    /// A question is used by an effect, a grant or an opening
+    pub(super) fn use_hold(&mut self, id: HoldId, effect: Option<EffectId>, time: Millis) {
+        if self.holds.get(&id).is_some_and(|hold| hold.phase == Phase::Open) {
+            self.reflex.approved = self.reflex.approved.saturating_add(1);
+        }
+        self.close(id, Phase::Used { effect }, time);
+    }
+
+    /// The effect that used a question has ended
+    pub(super) fn settle_hold(&mut self, id: HoldId, effect: EffectId, (end, is_first): (&End, bool), time: Millis) {
+        let Some(hold) = self.holds.get_mut(&id) else { return };
+        if hold.phase != (Phase::Used { effect: Some(effect) }) {
+            return;
+        }
+        match end {
+            // Nothing left, so the use is there again, if its time has not passed.
+            End::NotSent { .. } if is_first => {
+                let (task, until) = (hold.held.task, hold.held.until);
+                let gone = task.is_some_and(|task| !self.tasks.contains_key(&task));
+                if until <= time || gone {
+                    let why = if gone { Why::Ended } else { Why::Expired };
+                    hold.phase = Phase::Over { why, at: until.min(time) };
+                    return;
+                }
+                hold.phase = Phase::Open;
+                self.reflex.approved = self.reflex.approved.saturating_sub(1);
+                self.hold_deadlines.insert((until, id));
+                if let Some(task) = task {
+                    self.wait(task, time, 1);
+                }
+            }
+            End::NotSent { .. } | End::Pending { .. } => {}
+            End::Done { ok, .. } => hold.phase = Phase::Done { effect, ok: *ok, at: time },
+            End::Unknown { .. } => hold.phase = Phase::Unknown { effect, at: time },
+        }
+    }
+
+    /// Ends what was open about a question
+    pub(super) fn close(&mut self, id: HoldId, phase: Phase, time: Millis) {
+        let Some(hold) = self.holds.get_mut(&id) else { return };
+        if !matches!(hold.phase, Phase::Open | Phase::Used { .. }) {
+            return;
+        }
+        let was_open = hold.phase == Phase::Open;
+        if matches!(phase, Phase::Over { .. }) && !was_open {
+            return;
+        }
+        hold.phase = phase;
+        let (task, until) = (hold.held.task, hold.held.until);
+        if !was_open {
+            return;
+        }
+        self.hold_deadlines.remove(&(until, id));
+        match task {
+            Some(task) => self.wait(task, time, -1),
+            None => drop(self.forget_holds.insert((time.plus(REMEMBERED_MS), id))),
+        }
+        if matches!(phase, Phase::Over { .. }) {
+            self.reflex.lapsed = self.reflex.lapsed.saturating_add(1);
+        }
+    }
+
+    /// The questions of a task that is over are over too, and remembered for a while
+    pub(super) fn end_holds(&mut self, held: &BTreeSet<HoldId>, why: Why, time: Millis) {
+        for id in held {
+            self.close(*id, Phase::Over { why, at: time }, time);
+            self.forget_holds.insert((time.plus(REMEMBERED_MS), *id));
+        }
+    }
+
+    pub(super) fn forget_old_holds(&mut self, now: Millis) {
+        while let Some((until, id)) = self.forget_holds.first().copied().filter(|(until, _)| *until < now) {
+            self.forget_holds.remove(&(until, id));
+            if let Some(hold) = self.holds.remove(&id)
+                && let Some(key) = hold.key()
+                && self.openings.get(&key) == Some(&id)
+            {
+                self.openings.remove(&key);
+            }
+        }
+    }
+
+    fn wait(&mut self, task: TaskId, time: Millis, more: i32) {
+        self.touch(task, time, |task| task.waiting = task.waiting.saturating_add_signed(more));
+    }
+}
+
+/// Whether a person of the policy may answer for a group
+#[must_use]
+pub fn is_approver(bundle: &Bundle, user: &Name, group: &Name) -> bool {
+    bundle.users.get(user).is_some_and(|user| user.groups.contains(group) && user.roles.contains(&PersonRole::Approver))
+}

@@ -1,0 +1,194 @@
+//! Sessions of browsers: who is signed in, how, and for how long.
+//!
+//! A session is named by a random cookie value of which only the digest is kept. It ends when it was idle for
+//! too long, when it is too old, when its user signs out, and with the process. *What* a person may do is asked
+//! of the policy each time: a session only says who it is.
+
+use crate::secret::{self, NotDrawn};
+use aws_lc_rs::hmac;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use portreeve_core::{hash::Hash, names::Name, time::Millis};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// How long a session may be idle, in milliseconds
+pub const IDLE_MS: i64 = 30 * 60 * 1000;
+/// How long a session lives at most, in milliseconds
+pub const LIFETIME_MS: i64 = 12 * 60 * 60 * 1000;
+/// Sessions of all users at once
+pub const SESSIONS_MAX: usize = 4096;
+/// Sessions of one user at once; a further one takes the place of the one used longest ago
+pub const SESSIONS_OF_USER_MAX: usize = 16;
+
+/// Bytes of a cookie's value
+const COOKIE_BYTES: usize = 32;
+
+/// How somebody signed in
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SignedIn {
+    /// By a one-time link
+    Link,
+    /// With a passkey
+    Passkey,
+}
+
+/// A session as it is at one moment
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Who
+    pub user: Name,
+    /// How they signed in
+    pub how: SignedIn,
+    /// When a passkey was used last, at signing in or since
+    pub passkey: Option<Millis>,
+    /// When they signed in
+    pub since: Millis,
+    /// When it is over if nothing is done with it
+    pub until: Millis,
+    /// What every form of this session carries, for [`Sessions::check_csrf`]
+    pub csrf: String,
+}
+
+/// The sessions there are, in memory only: a restart signs everybody out
+#[derive(Debug)]
+pub struct Sessions {
+    // Held only for a look-up or a change, never across anything slow.
+    live: Mutex<BTreeMap<Hash, Kept>>,
+    // Of this process: what it was derived from ends with it, like the sessions.
+    forms: hmac::Key,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    user: Name,
+    how: SignedIn,
+    passkey: Option<Millis>,
+    since: Millis,
+    seen: Millis,
+}
+
+impl Kept {
+    fn until(&self) -> Millis {
+        self.seen.plus(IDLE_MS).min(self.since.plus(LIFETIME_MS))
+    }
+
+    /// A clock that went back before the session began ends it
+    fn lives(&self, now: Millis) -> bool {
+        self.since <= now && now < self.until()
+    }
+}
+
+impl Sessions {
+    /// No sessions yet
+    ///
+    /// # Errors
+    /// [`NotDrawn::Randomness`]
+    pub fn new() -> Result<Self, NotDrawn> {
+        let key = secret::random::<32>().ok_or(NotDrawn::Randomness)?;
+        Ok(Self { live: Mutex::default(), forms: hmac::Key::new(hmac::HMAC_SHA256, &key) })
+    }
+
+    /// Signs `user` in: the value of a new cookie (256 bits, base64url)
+    ///
+    /// The value is new each time, also for who has a session: one that somebody was given before signing in is
+    /// worth nothing.
+    ///
+    /// # Errors
+    /// [`NotDrawn`]: there is no randomness, or too many people are signed in.
+    pub fn begin(&self, user: Name, how: SignedIn, now: Millis) -> Result<String, NotDrawn> {
+        let cookie = secret::draw::<COOKIE_BYTES>().ok_or(NotDrawn::Randomness)?;
+        let hash = secret::digest::<COOKIE_BYTES>(&cookie).ok_or(NotDrawn::Randomness)?;
+        let mut live = self.live();
+        live.retain(|_, kept| kept.lives(now));
+        let of_user = || live.iter().filter(|(_, kept)| kept.user == user);
+        if of_user().count() >= SESSIONS_OF_USER_MAX {
+            let oldest = of_user().min_by_key(|(_, kept)| kept.seen).map(|(hash, _)| *hash);
+            oldest.and_then(|oldest| live.remove(&oldest));
+        }
+        if live.len() >= SESSIONS_MAX {
+            return Err(NotDrawn::Full);
+        }
+        let passkey = (how == SignedIn::Passkey).then_some(now);
+        live.insert(hash, Kept { user, how, passkey, since: now, seen: now });
+        Ok(cookie)
+    }
+
+    /// The session of this cookie, which counts as used
+    #[must_use]
+    pub fn look(&self, cookie: &str, now: Millis) -> Option<Session> {
+        let (hash, kept) = self.touch(cookie, now, |kept| kept.seen = kept.seen.max(now))?;
+        Some(self.session(hash, kept))
+    }
+
+    /// The session of this cookie, without using it: for what a page asks for by itself, such as a stream of news
+    #[must_use]
+    pub fn peek(&self, cookie: &str, now: Millis) -> Option<Session> {
+        let (hash, kept) = self.touch(cookie, now, |_| ())?;
+        Some(self.session(hash, kept))
+    }
+
+    /// Notes that the user of this session has just used a passkey; whether there is such a session
+    pub fn passkey_used(&self, cookie: &str, now: Millis) -> bool {
+        self.touch(cookie, now, |kept| (kept.seen, kept.passkey) = (kept.seen.max(now), Some(now))).is_some()
+    }
+
+    /// Whether a form with this value came from a page of this session
+    ///
+    /// The comparison takes the same time wherever the two differ.
+    #[must_use]
+    pub fn check_csrf(&self, cookie: &str, csrf: &str, now: Millis) -> bool {
+        let Some((hash, _)) = self.touch(cookie, now, |_| ()) else {
+            return false;
+        };
+        // Base64 of 32 bytes.
+        csrf.len() == 43
+            && URL_SAFE_NO_PAD.decode(csrf).is_ok_and(|csrf| hmac::verify(&self.forms, &form_of(hash), &csrf).is_ok())
+    }
+
+    /// Signs this browser out; whose session it was
+    pub fn end(&self, cookie: &str) -> Option<Name> {
+        let hash = secret::digest::<COOKIE_BYTES>(cookie)?;
+        self.live().remove(&hash).map(|kept| kept.user)
+    }
+
+    /// Signs a user out everywhere; from how many sessions
+    pub fn end_all(&self, user: &Name) -> usize {
+        let mut live = self.live();
+        let before = live.len();
+        live.retain(|_, kept| kept.user != *user);
+        before - live.len()
+    }
+
+    /// Changes the session of this cookie if it lives; one that does not is forgotten
+    fn touch(&self, cookie: &str, now: Millis, change: impl FnOnce(&mut Kept)) -> Option<(Hash, Kept)> {
+        let hash = secret::digest::<COOKIE_BYTES>(cookie)?;
+        let mut live = self.live();
+        let kept = live.get_mut(&hash)?;
+        if !kept.lives(now) {
+            live.remove(&hash);
+            return None;
+        }
+        change(kept);
+        Some((hash, kept.clone()))
+    }
+
+    fn session(&self, hash: Hash, kept: Kept) -> Session {
+        let csrf = URL_SAFE_NO_PAD.encode(hmac::sign(&self.forms, &form_of(hash)).as_ref());
+        let until = kept.until();
+        Session { user: kept.user, how: kept.how, passkey: kept.passkey, since: kept.since, until, csrf }
+    }
+
+    fn live(&self) -> MutexGuard<'_, BTreeMap<Hash, Kept>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the value of a session's forms is derived from
+fn form_of(session: Hash) -> Vec<u8> {
+    [b"portreeve form 1".as_slice(), &session.0].concat()
+}
+
+#[cfg(test)]
+mod tests;
