@@ -46,8 +46,9 @@ export async function open(browser, options = {}) {
   page.on("console", (message) => { if (["error", "warning"].includes(message.type())) page.wrongs.push(message.text()); });
   page.on("pageerror", (error) => page.wrongs.push(String(error)));
   page.on("requestfailed", (request) => {
-    // A page that is left ends its stream of news.
-    if (!request.url().endsWith("/events")) page.wrongs.push(`${request.url()} ${request.failure()?.errorText}`);
+    // A page that is left ends what it had asked for.
+    const why = request.failure()?.errorText;
+    if (why !== "net::ERR_ABORTED") page.wrongs.push(`${request.url()} ${why}`);
   });
   if (options.javaScriptEnabled !== false) {
     await page.addInitScript(() => addEventListener("securitypolicyviolation", (event) => console.error(`violation: ${event.violatedDirective} ${event.blockedURI}`)));

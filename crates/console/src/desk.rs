@@ -4,7 +4,7 @@ use portreeve_core::{
     event::How,
     hash::Hash,
     names::{HoldId, Name, TaskId},
-    policy::Role,
+    policy::PersonRole as Role,
     time::Millis,
 };
 use portreeve_gateway::office::view::{HoldView, Reflex, ReviewView, TaskRow, TaskView};

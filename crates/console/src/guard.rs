@@ -30,7 +30,7 @@ pub struct Visitor {
 impl Visitor {
     /// A problem on a page for who is signed in
     pub(crate) fn refuse(&self) -> impl Fn(Problem) -> Refusal + use<> {
-        let visitor = self.clone();
+        let visitor = Box::new(self.clone());
         move |problem| Refusal::Page { problem, visitor: Some(visitor.clone()) }
     }
 }
@@ -183,6 +183,9 @@ fn signed_out() -> Problem {
 }
 
 /// A script from elsewhere, a frame around us, a form to elsewhere: none of it
+///
+/// Other sites learn nothing of where somebody came from. `no-referrer` would go further: browsers then hide from us,
+/// too, that a form came from our own page (`Origin: null`).
 const HEADERS: [(&str, &str); 7] = [
     (
         "content-security-policy",

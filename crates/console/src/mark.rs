@@ -2,7 +2,7 @@
 
 use crate::text::Visible;
 use askama::filters::HtmlSafe;
-use portreeve_core::policy::Class;
+use portreeve_core::{policy::Class, reason::Word};
 use portreeve_gateway::office::view::{HoldState, Moment, TaskRow};
 use std::fmt;
 
@@ -45,7 +45,9 @@ impl Mark<'static> {
     /// Whether a task may act
     #[must_use]
     pub fn task(row: &TaskRow) -> Self {
-        let (icon, word, tone) = if !row.reasons.is_empty() {
+        let (icon, word, tone) = if is_over(row) {
+            (Icon::Dash, "over", "plain")
+        } else if !row.reasons.is_empty() {
             (Icon::Cross, "may not act", "bad")
         } else if row.holds > 0 {
             (Icon::Clock, "waits for people", "waits")
@@ -134,6 +136,12 @@ impl fmt::Display for Mark<'_> {
 }
 
 impl HtmlSafe for Mark<'_> {}
+
+/// Whether a task has ended for good
+#[must_use]
+pub fn is_over(row: &TaskRow) -> bool {
+    row.reasons.iter().any(|reason| reason.word == Word::TaskOver)
+}
 
 /// A small drawing that repeats what a word says, and is hidden from who hears the page
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -67,7 +67,7 @@ pub enum Refusal {
         /// What
         problem: Problem,
         /// Who is told, if they are signed in
-        visitor: Option<Visitor>,
+        visitor: Option<Box<Visitor>>,
     },
 }
 
@@ -78,7 +78,7 @@ impl IntoResponse for Refusal {
             Self::Page { problem, visitor } => {
                 let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 // No time stands on the page.
-                let page = Wrong { frame: Frame::bare(visitor, Millis::default()), problem };
+                let page = Wrong { frame: Frame::bare(visitor.map(|visitor| *visitor), Millis::default()), problem };
                 (status, html(&page)).into_response()
             }
         }

@@ -41,48 +41,64 @@ impl<T: AsRef<str>> fmt::Display for Visible<T> {
 
 impl<T: AsRef<str>> HtmlSafe for Visible<T> {}
 
-/// JSON with line breaks and indents, of which nothing but the white space between its parts differs
+/// JSON on lines of its own with indents, of which nothing but the white space between its parts differs
 ///
 /// Not parsed and written anew: what is shown must be what was said, to the last digit. Text that is no JSON comes out
-/// with breaks at odd places, and nothing of it is lost.
-#[must_use]
-pub fn pretty(json: &str) -> String {
-    let mut out = String::with_capacity(json.len() * 2);
+/// with breaks at odd places, and nothing of it is lost. Line breaks that were in it are marked as in [`Visible`], so
+/// that nobody takes them for ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Pretty<'a>(pub &'a str);
+
+impl fmt::Display for Pretty<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (depth, line)) in lines(self.0).into_iter().enumerate() {
+            if at > 0 {
+                f.write_char('\n')?;
+            }
+            // Deeper than this nobody reads indents, and an attacker would make the page huge with them.
+            f.write_str(&"  ".repeat(depth.min(INDENTS_MAX)))?;
+            fmt::Display::fmt(&Visible(&line), f)?;
+        }
+        Ok(())
+    }
+}
+
+impl HtmlSafe for Pretty<'_> {}
+
+/// The lines of JSON, each with how deep it stands
+fn lines(json: &str) -> Vec<(usize, String)> {
+    let (mut lines, mut line, mut at) = (Vec::new(), String::new(), 0);
     let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
     let mut rest = json.chars().peekable();
     while let Some(one) = rest.next() {
         if quoted {
-            out.push(one);
+            line.push(one);
             quoted = escaped || one != '"';
             escaped = !escaped && one == '\\';
             continue;
         }
-        match one {
-            '"' => quoted = true,
-            '{' | '[' => depth += 1,
-            '}' | ']' => depth = depth.saturating_sub(1),
-            _ => {}
+        quoted = one == '"';
+        let closes = matches!(one, '}' | ']');
+        if closes {
+            depth = depth.saturating_sub(1);
+            if !line.ends_with(['{', '[']) && !line.is_empty() {
+                lines.push((std::mem::replace(&mut at, depth), std::mem::take(&mut line)));
+            }
+            at = at.min(depth);
         }
+        line.push(one);
         let empty = matches!((one, rest.peek()), ('{', Some('}')) | ('[', Some(']')));
-        let closes_empty = matches!(one, '}' | ']') && out.ends_with(['{', '[']);
-        if matches!(one, '}' | ']') && !closes_empty {
-            indent(&mut out, depth);
+        if matches!(one, '{' | '[') {
+            depth += 1;
         }
-        out.push(one);
-        match one {
-            '{' | '[' if !empty => indent(&mut out, depth),
-            ',' => indent(&mut out, depth),
-            ':' => out.push(' '),
-            _ => {}
+        if one == ',' || matches!(one, '{' | '[') && !empty {
+            lines.push((std::mem::replace(&mut at, depth), std::mem::take(&mut line)));
+        } else if one == ':' {
+            line.push(' ');
         }
     }
-    out
-}
-
-fn indent(out: &mut String, depth: usize) {
-    out.push('\n');
-    // Deeper than this nobody reads indents, and an attacker would make the page huge with them.
-    out.extend(std::iter::repeat_n("  ", depth.min(INDENTS_MAX)));
+    lines.push((at, line));
+    lines
 }
 
 fn odd(one: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -229,17 +245,24 @@ mod tests {
 
     #[test]
     fn pretty_only_adds_white_space() {
-        let json = r#"{"a":[1,2.50,{}],"b":"x, {y}: \"z\" \\","c":[],"d":1e400}"#;
-        let text = pretty(json);
+        let json = r#"{"a":[1,2.50,{}],"b":"x, {y}: 'z' \\","c":[],"d":{"e":1e400}}"#;
         assert_eq!(
-            text,
-            "{\n  \"a\": [\n    1,\n    2.50,\n    {}\n  ],\n  \"b\": \"x, {y}: \\\"z\\\" \\\\\",\n  \"c\": [],\n  \"d\": 1e400\n}"
+            Pretty(json).to_string().replace("&quot;", "\"").replace("&#39;", "'"),
+            "{\n  \"a\": [\n    1,\n    2.50,\n    {}\n  ],\n  \"b\": \"x, {y}: 'z' \\\\\",\n  \"c\": [],\n  \"d\": {\n    \
+             \"e\": 1e400\n  }\n}"
         );
         let bare = |text: &str| text.chars().filter(|one| !one.is_whitespace()).collect::<String>();
-        assert_eq!(bare(&text), bare(json));
-        for broken in ["}}}", "[[[", "\"", "{\"a\\", ""] {
-            assert_eq!(bare(&pretty(broken)), bare(broken));
+        for text in [json, "}}}", "[[[", "\"", "{\"a\\", "", "[]]", "{,,}", "a:b"] {
+            let whole: String = lines(text).into_iter().map(|(_, line)| line).collect();
+            assert_eq!(bare(&whole), bare(text));
         }
-        assert!(pretty(&"[".repeat(4096)).len() < 4096 * (INDENTS_MAX * 2 + 3));
+        assert!(Pretty(&"[".repeat(4096)).to_string().len() < 4096 * (INDENTS_MAX * 2 + 3));
+    }
+
+    #[test]
+    fn their_line_breaks_are_not_ours() {
+        let html = Pretty("{\"a\":\"x\ny\"}").to_string();
+        assert_eq!(html.matches('↵').count(), 1, "{html}");
+        assert_eq!(html.matches('\n').count(), 3, "{html}");
     }
 }

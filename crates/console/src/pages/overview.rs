@@ -4,7 +4,7 @@ use super::{CARDS_MAX, Frame, Refusal, html, show};
 use crate::{
     Console,
     guard::Visitor,
-    mark::{Icon, Mark},
+    mark::{Icon, Mark, is_over},
 };
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -28,6 +28,7 @@ pub(crate) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) 
     let (desk, who) = (&console.desk, &visitor.person);
     let reviews = desk.reviews(who).await.map_err(visitor.refuse())?;
     let mut tasks = desk.tasks(who).await.map_err(visitor.refuse())?;
+    tasks.retain(|task| !is_over(task));
     super::tasks::sort(&mut tasks);
     let reflex = desk.reflex(who).await.map_err(visitor.refuse())?;
     Ok(html(&Overview { frame, reviews, holds, tasks, reflex }))

@@ -3,11 +3,11 @@
 use crate::{
     guard::WHY_CHARS_MAX,
     mark::Icon,
-    text::{self, Visible},
-    when::{Span, When},
+    text::{Pretty, Visible},
+    when::{Exact, Span, When},
 };
 use askama::filters::HtmlSafe;
-use portreeve_core::{policy::Role, time::Millis};
+use portreeve_core::{policy::PersonRole as Role, time::Millis};
 use portreeve_gateway::office::view::Reader;
 use std::fmt;
 
@@ -23,6 +23,11 @@ pub(crate) fn when(at: &Millis, now: &Millis) -> When {
     When { at: *at, now: *now }
 }
 
+/// How long something stands still
+pub(crate) fn until(at: &Millis, now: &Millis) -> Until {
+    Until(When { at: *at, now: *now })
+}
+
 /// So much of a value as fits into a card
 pub(crate) fn short(value: Option<&str>) -> String {
     let Some(value) = value else { return "…".to_owned() };
@@ -33,8 +38,9 @@ pub(crate) fn short(value: Option<&str>) -> String {
     text
 }
 
-pub(crate) fn pretty(json: &str) -> String {
-    text::pretty(json)
+/// A value: JSON of several parts on several lines, everything else as it is
+pub(crate) fn value(text: &str) -> Value<'_> {
+    if text.starts_with(['{', '[']) { Value::Parts(Pretty(text)) } else { Value::Plain(Visible(text)) }
 }
 
 pub(crate) fn span(ms: &i64) -> Span {
@@ -47,7 +53,10 @@ pub(crate) fn share(reader: &Reader) -> u64 {
 }
 
 pub(crate) fn seconds(ms: &u64) -> String {
-    Span(i64::try_from(*ms).unwrap_or(i64::MAX)).to_string()
+    match ms {
+        0..10_000 => format!("{}.{} s", ms / 1000, ms / 100 % 10),
+        _ => Span(i64::try_from(*ms).unwrap_or(i64::MAX)).to_string(),
+    }
 }
 
 /// Whether somebody says yes to nearly everything, faster than it can be read
@@ -89,6 +98,38 @@ pub(crate) fn role_says(role: &Role) -> &'static str {
     }
 }
 
+/// How long something stands still: `14 min more, until …`
+#[derive(Debug)]
+pub(crate) struct Until(When);
+
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(When { at, now }) = self;
+        let left = Span(at.since(*now));
+        write!(f, "<span class=\"rel\"><b>{left}</b> more,</span> <span class=\"abs\">until {}</span>", Exact(*at))
+    }
+}
+
+impl HtmlSafe for Until {}
+
+/// A value on the page
+#[derive(Debug)]
+pub(crate) enum Value<'a> {
+    Parts(Pretty<'a>),
+    Plain(Visible<&'a str>),
+}
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parts(parts) => parts.fmt(f),
+            Self::Plain(text) => text.fmt(f),
+        }
+    }
+}
+
+impl HtmlSafe for Value<'_> {}
+
 /// Who chose a value
 #[derive(Debug)]
 pub(crate) struct Chooser<'a>(&'a str);
@@ -96,7 +137,7 @@ pub(crate) struct Chooser<'a>(&'a str);
 impl fmt::Display for Chooser<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (word, tone, icon) = match self.0 {
-            "parameter" => ("whoever opened the task", "good", Icon::User),
+            "parameter" => ("task's opener", "good", Icon::User),
             "objective" => ("the objective", "good", Icon::User),
             "purpose" => ("the purpose", "good", Icon::Shield),
             "model" => ("the model", "waits", Icon::Alert),

@@ -5,14 +5,14 @@ use crate::{
     Console,
     desk::Problem,
     guard::{Filled, Visitor},
-    mark::{Icon, Mark},
+    mark::{Icon, Mark, is_over},
 };
 use askama::Template;
 use axum::{
     extract::{Path, RawQuery, State},
     response::{IntoResponse as _, Redirect, Response},
 };
-use portreeve_core::{names::TaskId, policy::Role};
+use portreeve_core::{names::TaskId, policy::PersonRole as Role};
 use portreeve_gateway::office::view::{ReviewView, TaskRow, TaskView};
 use std::sync::Arc;
 
@@ -31,9 +31,9 @@ pub(crate) async fn list(State(console): State<Arc<Console>>, visitor: Visitor) 
     Ok(html(&Tasks { frame, tasks }))
 }
 
-/// Those that may act first, the newest first among them
+/// Those that live first, the newest first among them
 pub(crate) fn sort(tasks: &mut [TaskRow]) {
-    tasks.sort_by_key(|task| (!task.reasons.is_empty(), std::cmp::Reverse(task.opened)));
+    tasks.sort_by_key(|task| (is_over(task), std::cmp::Reverse(task.opened)));
 }
 
 #[derive(Template)]

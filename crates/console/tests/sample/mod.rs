@@ -8,7 +8,7 @@ use portreeve_core::{
     hash::Hash,
     names::{EffectId, GrantId, HoldId, Name, RunId, TaskId},
     node::Why,
-    policy::{Class, Role},
+    policy::{Class, PersonRole as Role},
     reason::{Reason, Word},
     time::Millis,
 };
