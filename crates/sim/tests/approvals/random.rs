@@ -179,7 +179,7 @@ fn nothing_is_found_in_what_any_order_of_things_leads_to() {
                 .or_default() += 1;
         }
     }
-    println!("{states:?}");
+    eprintln!("{states:?}");
     for state in ["done", "declined", "lapsed", "used again"] {
         assert!(seeds < 4 || states.contains_key(state), "no question ends as {state}: {states:?}");
     }
