@@ -168,9 +168,21 @@ pub struct Signed {
     pub passkey: Option<Assertion>,
 }
 
-/// What a passkey signed (Web Authentication Level 3, 6.3.3), everything in base64url
+impl Signed {
+    /// Whether a passkey was used for this very answer; that somebody signed in with one earlier is less
+    #[must_use]
+    pub fn is_stepped_up(&self) -> bool {
+        self.how == How::Passkey && self.passkey.is_some()
+    }
+}
+
+/// What a passkey signed (Web Authentication Level 3, 6.3.3), bytes in base64url
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assertion {
+    /// The domain that the passkey is for
+    pub site: String,
+    /// Where it was used, as browsers write it
+    pub origin: String,
     /// Which credential
     pub credential: String,
     /// Its public key, as it was registered (COSE)
