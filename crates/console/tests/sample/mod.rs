@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "two programs of tests use it, each a part")]
 
-use portreeve_console::desk::{Answer, Answering, Desk, Person, Problem};
+use portreeve_console::desk::{Answer, Desk, Problem};
 use portreeve_core::{
     event::How,
     hash::Hash,
@@ -16,6 +16,8 @@ use portreeve_gateway::office::view::{
     About, AnswerView, Change, ElevationView, HoldState, HoldView, Moment, QuestionView, Reader, Reflex, ReviewView,
     Shown, StepView, TaskRow, TaskView,
 };
+use portreeve_gateway::office::{Answering, Person};
+use portreeve_identity::link::Links;
 use std::sync::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
@@ -41,6 +43,8 @@ pub const EVIL: &str = "<script>alert(1)</script> invoice\u{202e}fdp.exe \u{200b
 #[derive(Debug)]
 pub struct Sample {
     world: Mutex<World>,
+    links: Links,
+    base: String,
     position: watch::Sender<u64>,
 }
 
@@ -50,19 +54,33 @@ struct World {
     tasks: Vec<TaskView>,
     reviews: Vec<ReviewView>,
     said: Vec<Answering>,
+    entered: Vec<(Name, How)>,
     down: bool,
 }
 
 impl Sample {
-    pub fn new() -> Self {
-        let world = World { holds: holds(), tasks: tasks(), reviews: vec![review()], said: Vec::new(), down: false };
-        Self { world: Mutex::new(world), position: watch::Sender::new(41) }
+    pub fn new(base: &str) -> Self {
+        Self::of(base, (holds(), tasks(), vec![review()]))
+    }
+
+    fn of(base: &str, (holds, tasks, reviews): (Vec<HoldView>, Vec<TaskView>, Vec<ReviewView>)) -> Self {
+        let world = World { holds, tasks, reviews, said: Vec::new(), entered: Vec::new(), down: false };
+        Self {
+            world: Mutex::new(world),
+            links: Links::default(),
+            base: base.to_owned(),
+            position: watch::Sender::new(41),
+        }
     }
 
     /// Nothing at all
-    pub fn empty() -> Self {
-        let world = World { holds: Vec::new(), tasks: Vec::new(), reviews: Vec::new(), said: Vec::new(), down: false };
-        Self { world: Mutex::new(world), position: watch::Sender::new(1) }
+    pub fn empty(base: &str) -> Self {
+        Self::of(base, (Vec::new(), Vec::new(), Vec::new()))
+    }
+
+    /// Who signed in, and how
+    pub fn entered(&self) -> Vec<(Name, How)> {
+        self.world().entered.clone()
     }
 
     /// The answers that reached the office
@@ -130,6 +148,22 @@ impl Desk for Sample {
         done(Ok(Person { user, how, roles: roles.iter().copied().collect() }))
     }
 
+    fn base(&self) -> &str {
+        &self.base
+    }
+
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    fn signed_in(&self, user: Name, how: How) -> Answer<'_, ()> {
+        done(self.up().map(|mut world| world.entered.push((user, how))))
+    }
+
+    fn statement(&self, who: &Person, (hold, binding): (HoldId, Hash), said: (bool, &str), at: Millis) -> Vec<u8> {
+        format!("{} {} {hold} {binding} {said:?} {at}", who.user, who.how).into_bytes()
+    }
+
     fn holds<'a>(&'a self, _who: &'a Person, all: bool) -> Answer<'a, Vec<HoldView>> {
         done(
             self.up()
@@ -154,6 +188,9 @@ impl Desk for Sample {
             if hold.binding != answer.binding {
                 let message = "What you were shown is not what waits now.";
                 return Err(Problem::new(409, "binding_differs", message, "Open the page anew."));
+            }
+            if hold.passkey && answer.yes && answer.passkey.is_none() {
+                return Err(Problem::new(403, "step_up_needed", "A yes needs your passkey.", "Use it."));
             }
             if hold.state != HoldState::Open {
                 return Err(Problem::new(409, "hold_over", "This question was answered already.", ""));

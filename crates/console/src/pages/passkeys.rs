@@ -1,0 +1,53 @@
+//! What pages have in common that use passkeys.
+
+use crate::{Console, desk::Problem};
+use portreeve_core::{hash::Hash, names::Name};
+use portreeve_identity::passkey::{Assertion, Checked, Refused};
+use std::sync::Arc;
+
+/// Whose passkey signed the challenge, as a browser says it: one of `user`'s, or anybody's
+pub(crate) async fn used(
+    console: &Console,
+    user: Option<&Name>,
+    response: &str,
+    challenge: Hash,
+) -> Result<Checked, Problem> {
+    let party = console.party.clone().ok_or_else(none_here)?;
+    let assertion = Assertion::from_json(response.as_bytes()).map_err(|wrong| refused(&wrong.into()))?;
+    let (passkeys, user, now) = (Arc::clone(&console.passkeys), user.cloned(), console.desk.now());
+    // What it has counted is written before it counts.
+    on_disk(move || passkeys.check(&party, user.as_ref(), &challenge.0, assertion, now)).await
+}
+
+/// Does what waits for the disk where nobody else waits for it
+pub(crate) async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|why| refused(&why)),
+        Err(_) => Err(Problem::new(503, "unavailable", "Portreeve is ending.", "Start it again.")),
+    }
+}
+
+/// Why a passkey counts for nothing
+pub(crate) fn refused(why: &Refused) -> Problem {
+    let (status, remedy) = match why {
+        Refused::Store(_) => (503, "Look at the data folder: it has to be writable, and its owner's alone."),
+        Refused::Full => (409, "Remove one that you do not need."),
+        Refused::Known => (409, "Use it."),
+        Refused::Label => (422, "Give it a short name."),
+        Refused::Randomness => (503, "Try again."),
+        _ => (403, "Try again, with a passkey that is registered for you here."),
+    };
+    let mut message = why.to_string();
+    if let Some(first) = message.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    Problem::new(status, "passkey_refused", format!("{message}."), remedy)
+}
+
+/// Browsers have passkeys for names only, and over https or on this machine
+pub(crate) fn none_here() -> Problem {
+    let message = "Browsers use no passkeys at this address.";
+    Problem::new(409, "passkey_refused", message, "Open the console at http://localhost, or at a name over https.")
+}
