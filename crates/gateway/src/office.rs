@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use past::Past;
 use portreeve_core::{
     engine::Reply,
-    event::{self, Actor, How, Signed},
+    event::{Actor, How, Question, Signed},
     hash::Hash,
     judge::{has_role, may_review},
     names::{GrantId, HoldId, Name, TaskId},
@@ -28,7 +28,7 @@ use portreeve_identity::{
     answer::{self as said, Statement},
     key::{PublicKey, SigningKey},
     link::{LIFETIME_MS, Links},
-    passkey,
+    passkey::{Assertion, Passkeys, RelyingParty},
 };
 use portreeve_upstream::clock::SteadyClock;
 use std::{
@@ -48,6 +48,9 @@ pub struct Office {
     clock: SteadyClock,
     key: SigningKey,
     links: Links,
+    passkeys: Arc<Passkeys>,
+    /// The site that passkeys are for; none where no browser would use one
+    party: Option<RelyingParty>,
     past: Past,
     tenant: Name,
     base: String,
@@ -86,8 +89,8 @@ pub struct Answering {
 pub struct PasskeyUse {
     /// The time that stands in the statement
     pub at: Millis,
-    /// What the passkey signed; that it is the person's was found out before
-    pub proof: passkey::Proof,
+    /// What the browser answered
+    pub assertion: Assertion,
 }
 
 /// Who looks: somebody of the policy, or the owner of the data folder, who sees everything
@@ -109,8 +112,7 @@ impl Eyes {
         let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
         let held = &hold.held;
         let asked = || {
-            let asks =
-                |question: &event::Question| bundle.is_some_and(|of| is_approver(of, user, &question.quorum.who));
+            let asks = |question: &Question| bundle.is_some_and(|of| is_approver(of, user, &question.quorum.who));
             held.questions.iter().any(asks)
         };
         let task = held.task.and_then(|task| state.task(task));
@@ -165,13 +167,14 @@ impl Office {
         door: Door,
         catalogue: Arc<Catalogue>,
         clock: SteadyClock,
-        key: SigningKey,
+        (key, passkeys): (SigningKey, Passkeys),
         (data, base): (PathBuf, String),
     ) -> Option<Arc<Self>> {
         let origin = door.ask(|engine| engine.state().origin()).await?;
         let tenant = origin.to_string().parse().ok()?;
-        let (links, past) = (Links::default(), Past::new(data));
-        Some(Arc::new(Self { door, catalogue, clock, key, links, past, tenant, base }))
+        let (links, past, passkeys) = (Links::default(), Past::new(data), Arc::new(passkeys));
+        let party = RelyingParty::of_origin(&base).ok();
+        Some(Arc::new(Self { door, catalogue, clock, key, links, passkeys, party, past, tenant, base }))
     }
 
     /// The time, by the clock of the record
@@ -196,6 +199,18 @@ impl Office {
     #[must_use]
     pub fn links(&self) -> &Links {
         &self.links
+    }
+
+    /// The passkeys of everybody
+    #[must_use]
+    pub fn passkeys(&self) -> &Arc<Passkeys> {
+        &self.passkeys
+    }
+
+    /// The site that passkeys are for; nothing where no browser would use one
+    #[must_use]
+    pub fn party(&self) -> Option<&RelyingParty> {
+        self.party.as_ref()
     }
 
     /// The page of a question
@@ -284,8 +299,7 @@ impl Office {
         Ok(view)
     }
 
-    /// What somebody would say with an answer at a time, word for word: what is signed, and whose SHA-256 is the
-    /// challenge of a passkey
+    /// What somebody would say with their passkey to a question at a time, word for word; its SHA-256 is the challenge
     #[must_use]
     pub fn statement(
         &self,
@@ -293,28 +307,19 @@ impl Office {
         (hold, binding): (HoldId, Hash),
         (yes, why): (bool, &str),
         at: Millis,
-    ) -> Vec<u8> {
-        self.said(&who.user, how_said(&who.how), (hold, binding), (yes, why), at).text().into_bytes()
+    ) -> Statement {
+        self.said((&who.user, How::Passkey), (hold, binding), (yes, why), at)
     }
 
     fn said(
         &self,
-        user: &Name,
-        how: said::How,
+        (user, how): (&Name, How),
         (hold, binding): (HoldId, Hash),
         (yes, why): (bool, &str),
         at: Millis,
     ) -> Statement {
-        Statement {
-            tenant: self.tenant.clone(),
-            hold: hold.to_string(),
-            binding,
-            user: user.clone(),
-            yes,
-            how,
-            why: why.trim().to_owned(),
-            at,
-        }
+        let (tenant, user, why) = (self.tenant.clone(), user.clone(), why.trim().to_owned());
+        Statement { tenant, hold, binding, user, yes, how, why, at }
     }
 
     /// A yes or a no: signed, judged, recorded; then the question as it stands
@@ -328,7 +333,7 @@ impl Office {
         let request = request::Answering {
             hold,
             binding: answer.binding,
-            by: Actor::Person { user: who.user.clone(), how: who.how.clone() },
+            by: Actor::Person { user: who.user.clone(), how: signed.how.clone() },
             yes,
             why: answer.why,
             grant: GrantId(draw().map_err(no_id)?),
@@ -345,28 +350,26 @@ impl Office {
     }
 
     fn sign(&self, who: &Person, answer: &Answering) -> Result<Signed, Failure> {
+        let wrong = |why: String| {
+            let message = format!("The passkey does not say this: {why}.");
+            Failure::new(StatusCode::FORBIDDEN, "step_up_needed", message, "Open the question anew and use it there.")
+        };
         let now = self.now();
         let at = answer.passkey.as_ref().map_or(now, |used| used.at);
         if now.since(at).abs() > SIGNED_MS_MAX {
-            let message = "The passkey was used too long ago.";
-            return Err(Failure::new(StatusCode::CONFLICT, "hold_changed", message, "Open the question anew."));
+            return Err(wrong("it was used too long ago".to_owned()));
         }
-        let how = if answer.passkey.is_some() { said::How::Passkey } else { how_said(&who.how) };
-        let statement = self.said(&who.user, how, (answer.hold, answer.binding), (answer.yes, &answer.why), at);
-        let proof = answer.passkey.as_ref().map(|used| used.proof.clone());
-        let signed = said::sign(&self.key, &statement, proof).map_err(|wrong| {
-            let message = format!("The passkey does not say this: {wrong}.");
-            Failure::new(StatusCode::FORBIDDEN, "step_up_needed", message, "Use your passkey again on the console.")
-        })?;
-        Ok(Signed {
-            how: who.how.clone(),
-            at,
-            read_ms: answer.read_ms.map(|read| u32::try_from(read).unwrap_or(u32::MAX)),
-            statement: signed.statement,
-            key: signed.key.to_string(),
-            signature: signed.signature,
-            passkey: signed.passkey.as_ref().map(assertion),
-        })
+        let how = said_by(&who.how, answer.passkey.is_some());
+        let statement = self.said((&who.user, how), (answer.hold, answer.binding), (answer.yes, &answer.why), at);
+        let proof = answer.passkey.as_ref().map(|used| {
+            let party = self.party.as_ref().ok_or_else(|| wrong(format!("{} has no passkeys", self.base)))?;
+            let checked =
+                self.passkeys.check(party, Some(&who.user), &statement.digest().0, used.assertion.clone(), now);
+            checked.map(|checked| checked.proof).map_err(|refused| wrong(refused.to_string()))
+        });
+        let proof = proof.transpose()?;
+        let read_ms = answer.read_ms.map(|read| u32::try_from(read).unwrap_or(u32::MAX));
+        said::sign(&self.key, &statement, proof.as_ref(), read_ms).map_err(|error| wrong(error.to_string()))
     }
 
     /// Tasks that live
@@ -567,27 +570,12 @@ impl fmt::Debug for Office {
     }
 }
 
-fn how_said(how: &How) -> said::How {
+/// How an answer is known to be somebody's: a passkey with which they only signed in does not sign what they say
+fn said_by(how: &How, passkey: bool) -> How {
     match how {
-        How::Socket => said::How::Socket,
-        How::Link => said::How::Link,
-        How::Passkey => said::How::Passkey,
-        How::Webhook { .. } => said::How::Webhook,
-    }
-}
-
-fn assertion(proof: &passkey::Proof) -> event::Assertion {
-    // Bytes are written as the proof writes them itself: in base64url.
-    let written = serde_json::to_value(proof).unwrap_or_default();
-    let text = |name: &str| written.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-    event::Assertion {
-        site: proof.party.id().to_owned(),
-        origin: proof.party.origin().to_owned(),
-        credential: text("credential"),
-        public_key: text("public_key"),
-        authenticator_data: text("authenticator_data"),
-        client_data: text("client_data"),
-        signature: text("signature"),
+        _ if passkey => How::Passkey,
+        How::Passkey => How::Link,
+        how => how.clone(),
     }
 }
 

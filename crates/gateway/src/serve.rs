@@ -37,6 +37,7 @@ use portreeve_core::{
 };
 use portreeve_identity::{
     key::{self, SigningKey},
+    passkey::{self, Passkeys},
     seal::Sealer,
     token::Issuer,
 };
@@ -68,6 +69,9 @@ pub enum Error {
     /// There is no key to sign with
     #[error("there is no key to sign with")]
     Key(#[source] key::Error),
+    /// What is kept of people cannot be used
+    #[error("what is kept of people cannot be used")]
+    People(#[source] passkey::Error),
     /// There is no policy that could be judged with
     #[error("the policy in {path} has errors, and no earlier one is in force")]
     Policy {
@@ -135,6 +139,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     std::fs::create_dir_all(settings.data.join("keys")).map_err(folder)?;
     let key = SigningKey::load_or_make(&settings.data.join("keys").join("token.key")).map_err(Error::Key)?;
     let answers = SigningKey::load_or_make(&settings.data.join("keys").join("answer.key")).map_err(Error::Key)?;
+    let passkeys = Passkeys::open(&settings.data.join("people")).map_err(Error::People)?;
     let boot = BootId(draw().map_err(Error::System)?);
     let store = snapshots::Store::of(&settings.data);
     let mut engine =
@@ -208,7 +213,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let endpoints = Arc::new(Endpoints::new(dispatch, kept, issuer, clock, address));
     let people = if address.ip().is_loopback() { format!("http://localhost:{}", address.port()) } else { base.clone() };
     let kept = (settings.data.clone(), people);
-    let office = Office::open(door.clone(), Arc::clone(&catalogue), clock, answers, kept).await;
+    let office = Office::open(door.clone(), Arc::clone(&catalogue), clock, (answers, passkeys), kept).await;
     let office = office.ok_or_else(|| Error::System("the door has ended".to_owned()))?;
     let pages = pages(Arc::clone(&office)).merge(hooks::router(Arc::clone(&office)));
     let admin = Arc::new(Admin {

@@ -176,13 +176,9 @@ impl Signed {
     }
 }
 
-/// What a passkey signed (Web Authentication Level 3, 6.3.3), bytes in base64url
+/// What a passkey signed (Web Authentication Level 3, 6.3.3), everything in base64url
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assertion {
-    /// The domain that the passkey is for
-    pub site: String,
-    /// Where it was used, as browsers write it
-    pub origin: String,
     /// Which credential
     pub credential: String,
     /// Its public key, as it was registered (COSE)
