@@ -9,7 +9,6 @@
 mod sample;
 
 use portreeve_console::{desk::Desk as _, router};
-use portreeve_identity::passkey::Passkeys;
 use sample::Sample;
 use std::sync::Arc;
 use tokio::{
@@ -24,9 +23,7 @@ async fn main() {
     // A passkey is bound to a name, and a number is none.
     let base = format!("http://localhost:{}", listener.local_addr().unwrap().port());
     let world = Arc::new(if empty { Sample::empty(&base) } else { Sample::new(&base) });
-    let people = tempfile::tempdir().unwrap();
-    let passkeys = Passkeys::open(&people.path().join("people")).unwrap();
-    let pages = router(Arc::clone(&world) as _, passkeys).unwrap();
+    let pages = router(Arc::clone(&world) as _).unwrap();
     println!("{}", serde_json::json!({ "base": base }));
     tokio::spawn(async move { axum::serve(listener, pages).await });
     let mut lines = BufReader::new(stdin()).lines();

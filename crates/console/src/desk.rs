@@ -14,8 +14,11 @@ use portreeve_gateway::{
         view::{HoldView, Reflex, ReviewView, TaskRow, TaskView},
     },
 };
-use portreeve_identity::link::Links;
-use std::{fmt, pin::Pin};
+use portreeve_identity::{
+    link::Links,
+    passkey::{Passkeys, RelyingParty},
+};
+use std::{fmt, pin::Pin, sync::Arc};
 use tokio::sync::watch;
 
 /// An answer that takes a while
@@ -31,6 +34,10 @@ pub trait Desk: fmt::Debug + Send + Sync + 'static {
     fn base(&self) -> &str;
     /// The one-time links that are open
     fn links(&self) -> &Links;
+    /// The passkeys of everybody
+    fn passkeys(&self) -> &Arc<Passkeys>;
+    /// The site that passkeys are for; nothing where no browser would use one
+    fn party(&self) -> Option<&RelyingParty>;
     /// What a user of the policy may do now; a problem if there is none, or it was stopped
     fn person(&self, user: Name, how: How) -> Answer<'_, Person>;
     /// Puts on the record that somebody signed in; a problem if they cannot be
@@ -39,8 +46,8 @@ pub trait Desk: fmt::Debug + Send + Sync + 'static {
     fn holds<'a>(&'a self, who: &'a Person, all: bool) -> Answer<'a, Vec<HoldView>>;
     /// One question, by its id or its code
     fn hold<'a>(&'a self, who: &'a Person, named: &'a str) -> Answer<'a, HoldView>;
-    /// What somebody would say with an answer at a time, word for word: what a passkey signs the SHA-256 of
-    fn statement(&self, who: &Person, of: (HoldId, Hash), said: (bool, &str), at: Millis) -> Vec<u8>;
+    /// What a passkey signs for an answer at a time: the digest of the statement, word for word
+    fn challenge(&self, who: &Person, of: (HoldId, Hash), said: (bool, &str), at: Millis) -> Hash;
     /// A yes or a no
     fn answer<'a>(&'a self, who: &'a Person, answer: Answering) -> Answer<'a, HoldView>;
     /// Tasks that are remembered
@@ -72,6 +79,14 @@ impl Desk for Office {
         self.links()
     }
 
+    fn passkeys(&self) -> &Arc<Passkeys> {
+        self.passkeys()
+    }
+
+    fn party(&self) -> Option<&RelyingParty> {
+        self.party()
+    }
+
     fn person(&self, user: Name, how: How) -> Answer<'_, Person> {
         said(self.person(user, how))
     }
@@ -88,8 +103,8 @@ impl Desk for Office {
         said(self.hold(who, named))
     }
 
-    fn statement(&self, who: &Person, of: (HoldId, Hash), said: (bool, &str), at: Millis) -> Vec<u8> {
-        self.statement(who, of, said, at)
+    fn challenge(&self, who: &Person, of: (HoldId, Hash), said: (bool, &str), at: Millis) -> Hash {
+        self.statement(who, of, said, at).digest()
     }
 
     fn answer<'a>(&'a self, who: &'a Person, answer: Answering) -> Answer<'a, HoldView> {

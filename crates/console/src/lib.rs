@@ -22,11 +22,7 @@ use axum::{
     routing::{get, post},
 };
 use desk::Desk;
-use portreeve_identity::{
-    browser::Sessions,
-    passkey::{Challenges, Passkeys, RelyingParty},
-    secret::NotDrawn,
-};
+use portreeve_identity::{NotDrawn, browser::Sessions, passkey::Challenges};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -35,10 +31,7 @@ use tokio::sync::Semaphore;
 pub struct Console {
     desk: Arc<dyn Desk>,
     sessions: Sessions,
-    passkeys: Arc<Passkeys>,
     challenges: Challenges,
-    /// The site that passkeys are for; none where browsers have none
-    party: Option<RelyingParty>,
     reached: Reached,
     streams: Arc<Semaphore>,
 }
@@ -58,14 +51,12 @@ pub enum Reached {
 ///
 /// # Errors
 /// There is no randomness.
-pub fn router(desk: Arc<dyn Desk>, passkeys: Passkeys) -> Result<Router, NotDrawn> {
-    let (party, https) = (RelyingParty::of_origin(desk.base()).ok(), desk.base().starts_with("https://"));
+pub fn router(desk: Arc<dyn Desk>) -> Result<Router, NotDrawn> {
+    let https = desk.base().starts_with("https://");
     let console = Arc::new(Console {
         desk,
         sessions: Sessions::new()?,
-        passkeys: Arc::new(passkeys),
         challenges: Challenges::default(),
-        party,
         reached: if https { Reached::Https } else { Reached::Loopback },
         streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
     });

@@ -13,11 +13,12 @@ use axum::{
     extract::{Path, RawQuery, State},
     response::{IntoResponse as _, Redirect, Response},
 };
-use portreeve_core::{event::How, hash::Hash, policy::Class, time::Millis};
+use portreeve_core::{policy::Class, time::Millis};
 use portreeve_gateway::office::{
-    Answering, PasskeyUse, Person,
+    Answering, PasskeyUse,
     view::{About, HoldState, HoldView},
 };
+use portreeve_identity::passkey::Assertion;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -83,11 +84,9 @@ pub(crate) async fn answer(
     let mut answer = answering(&console, &code, &filled).await?;
     if !filled.field("passkey").is_empty() {
         let at = filled.field("at").parse().map(Millis).map_err(|_| refuse(malformed()))?;
-        let challenge = challenge(&console, visitor, &answer, at);
-        let used = passkeys::used(&console, Some(&visitor.person.user), filled.field("passkey"), challenge);
-        let checked = used.await.map_err(&refuse)?;
-        answer.passkey = Some(PasskeyUse { at, proof: checked.proof });
-        console.sessions.passkey_used(&visitor.cookie, console.desk.now());
+        let said = Assertion::from_json(filled.field("passkey").as_bytes());
+        let assertion = said.map_err(|wrong| refuse(passkeys::refused(&wrong.into())))?;
+        answer.passkey = Some(PasskeyUse { at, assertion });
     }
     let said = if answer.yes { "yes" } else { "no" };
     let hold = console.desk.answer(&visitor.person, answer).await.map_err(&refuse)?;
@@ -101,11 +100,12 @@ pub(crate) async fn ask(
     filled: Filled,
 ) -> Result<Response, Refusal> {
     let visitor = &filled.visitor;
-    let party = console.party.as_ref().ok_or_else(|| visitor.refuse()(passkeys::none_here()))?;
+    let party = console.desk.party().ok_or_else(|| visitor.refuse()(passkeys::none_here()))?;
     let answer = answering(&console, &code, &filled).await?;
     let at = console.desk.now();
-    let challenge = challenge(&console, visitor, &answer, at);
-    let options = console.passkeys.request_options(party, Some(&visitor.person.user), &challenge.0);
+    let said = (answer.yes, answer.why.as_str());
+    let challenge = console.desk.challenge(&visitor.person, (answer.hold, answer.binding), said, at);
+    let options = console.desk.passkeys().request_options(party, Some(&visitor.person.user), &challenge.0);
     Ok(Json(json!({ "get": options, "at": at })).into_response())
 }
 
@@ -128,13 +128,6 @@ async fn answering(console: &Console, code: &str, filled: &Filled) -> Result<Ans
     let read_ms = filled.field("read_ms").parse().ok();
     // What the person was shown, not what it is by now.
     Ok(Answering { hold: hold.hold, binding, yes, why, read_ms, passkey: None })
-}
-
-/// What a passkey signs: the digest of the statement, which says that one was used
-fn challenge(console: &Console, visitor: &Visitor, answer: &Answering, at: Millis) -> Hash {
-    let who = Person { how: How::Passkey, ..visitor.person.clone() };
-    let said = (answer.yes, answer.why.as_str());
-    Hash::of(&console.desk.statement(&who, (answer.hold, answer.binding), said, at))
 }
 
 fn malformed() -> Problem {

@@ -14,11 +14,11 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
 };
 use http::HeaderMap;
-use portreeve_core::{event::How, hash::Hash, names::Name};
+use portreeve_core::{event::How, names::Name};
 use portreeve_identity::{
+    NotDrawn,
     browser::SignedIn,
     passkey::{Assertion, Purpose},
-    secret::NotDrawn,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -63,10 +63,10 @@ pub(crate) async fn take(
 
 /// `POST /sign-in/passkey/ask`: a challenge for whoever wants to come in
 pub(crate) async fn ask(State(console): State<Arc<Console>>) -> Result<Response, Refusal> {
-    let party = console.party.as_ref().ok_or_else(|| outside(passkeys::none_here()))?;
+    let party = console.desk.party().ok_or_else(|| outside(passkeys::none_here()))?;
     let challenge = console.challenges.draw(Purpose::SignIn, console.desk.now());
     let challenge = challenge.map_err(|error| outside(too_many(error)))?;
-    Ok(Json(json!({ "get": console.passkeys.request_options(party, None, &challenge) })).into_response())
+    Ok(Json(json!({ "get": console.desk.passkeys().request_options(party, None, &challenge) })).into_response())
 }
 
 /// `POST /sign-in/passkey`
@@ -74,13 +74,14 @@ pub(crate) async fn passkey(State(console): State<Arc<Console>>, request: Reques
     let (parts, body) = request.into_parts();
     let fields = fields(&parts.headers, body).await.map_err(outside)?;
     let response = fields.get("passkey").map_or("", String::as_str);
-    let claimed = Assertion::from_json(response.as_bytes()).ok().and_then(|assertion| assertion.challenge());
-    let claimed = claimed.and_then(|challenge| <[u8; 32]>::try_from(challenge).ok());
+    let assertion = Assertion::from_json(response.as_bytes());
+    let assertion = assertion.map_err(|wrong| outside(passkeys::refused(&wrong.into())))?;
+    let claimed = assertion.challenge().and_then(|challenge| <[u8; 32]>::try_from(challenge).ok());
     // It counts once, whatever comes of it.
     let open = |challenge: &[u8; 32]| console.challenges.take(challenge, &Purpose::SignIn, console.desk.now());
     let challenge = claimed.filter(open).ok_or_else(|| outside(too_late()))?;
-    let checked = passkeys::used(&console, None, response, Hash(challenge)).await.map_err(outside)?;
-    enter(&console, &parts.headers, checked.user, SignedIn::Passkey).await.map_err(outside)
+    let user = passkeys::whose(&console, assertion, challenge).await.map_err(outside)?;
+    enter(&console, &parts.headers, user, SignedIn::Passkey).await.map_err(outside)
 }
 
 /// Gives somebody a session, once it is on the record that they signed in

@@ -35,20 +35,20 @@ pub(crate) async fn page(
 ) -> Result<Response, Refusal> {
     let (mut frame, _) = Frame::of(&console, &visitor, "me").await?;
     frame.said = said(query.as_deref());
-    let passkeys = console.passkeys.of(&visitor.person.user);
-    Ok(html(&Me { frame, visitor, passkeys, possible: console.party.is_some() }))
+    let passkeys = console.desk.passkeys().of(&visitor.person.user);
+    Ok(html(&Me { frame, visitor, passkeys, possible: console.desk.party().is_some() }))
 }
 
 /// `POST /me/passkeys/ask`: what a new passkey is made from
 pub(crate) async fn ask(State(console): State<Arc<Console>>, filled: Filled) -> Result<Response, Refusal> {
     let user = &filled.visitor.person.user;
     let refuse = filled.visitor.refuse();
-    let party = console.party.as_ref().ok_or_else(|| refuse(passkeys::none_here()))?;
+    let party = console.desk.party().ok_or_else(|| refuse(passkeys::none_here()))?;
     let challenge = console.challenges.draw(Purpose::Register(user.clone()), console.desk.now());
     let challenge = challenge.map_err(|error| {
         refuse(Problem::new(503, "too_many", format!("Not now: {error}."), "Try again in a few minutes."))
     })?;
-    let options = console.passkeys.creation_options(party, user, &challenge);
+    let options = console.desk.passkeys().creation_options(party, user, &challenge);
     Ok(Json(json!({ "create": options.map_err(|why| refuse(passkeys::refused(&why)))? })).into_response())
 }
 
@@ -56,7 +56,7 @@ pub(crate) async fn ask(State(console): State<Arc<Console>>, filled: Filled) -> 
 pub(crate) async fn register(State(console): State<Arc<Console>>, filled: Filled) -> Result<Response, Refusal> {
     let user = filled.visitor.person.user.clone();
     let refuse = filled.visitor.refuse();
-    let party = console.party.clone().ok_or_else(|| refuse(passkeys::none_here()))?;
+    let party = console.desk.party().cloned().ok_or_else(|| refuse(passkeys::none_here()))?;
     let made = Registration::from_json(filled.field("passkey").as_bytes());
     let made = made.map_err(|wrong| refuse(passkeys::refused(&wrong.into())))?;
     let (challenge, now) = (made.challenge().unwrap_or_default(), console.desk.now());
@@ -64,7 +64,7 @@ pub(crate) async fn register(State(console): State<Arc<Console>>, filled: Filled
         let message = "The passkey was made too late, or for something else.";
         return Err(refuse(Problem::new(403, "passkey_refused", message, "Open the page anew and try again.")));
     }
-    let (passkeys, label) = (Arc::clone(&console.passkeys), filled.field("name").to_owned());
+    let (passkeys, label) = (Arc::clone(console.desk.passkeys()), filled.field("name").to_owned());
     let work = move || passkeys.register(&party, &user, &label, &challenge, &made, now);
     passkeys::on_disk(work).await.map_err(&refuse)?;
     Ok(Redirect::to("/me?said=registered").into_response())
@@ -74,7 +74,7 @@ pub(crate) async fn register(State(console): State<Arc<Console>>, filled: Filled
 pub(crate) async fn remove(State(console): State<Arc<Console>>, filled: Filled) -> Result<Response, Refusal> {
     let user = filled.visitor.person.user.clone();
     let id = filled.field("id").to_owned();
-    let passkeys = Arc::clone(&console.passkeys);
+    let passkeys = Arc::clone(console.desk.passkeys());
     let work = move || {
         let meant = passkeys.of(&user).into_iter().find(|passkey| passkey.id() == id);
         meant.map_or(Ok(false), |passkey| passkeys.remove(&user, &passkey.credential)).map_err(Into::into)

@@ -1,22 +1,17 @@
 //! What pages have in common that use passkeys.
 
 use crate::{Console, desk::Problem};
-use portreeve_core::{hash::Hash, names::Name};
-use portreeve_identity::passkey::{Assertion, Checked, Refused};
+use portreeve_core::names::Name;
+use portreeve_identity::passkey::{Assertion, Refused};
 use std::sync::Arc;
 
-/// Whose passkey signed the challenge, as a browser says it: one of `user`'s, or anybody's
-pub(crate) async fn used(
-    console: &Console,
-    user: Option<&Name>,
-    response: &str,
-    challenge: Hash,
-) -> Result<Checked, Problem> {
-    let party = console.party.clone().ok_or_else(none_here)?;
-    let assertion = Assertion::from_json(response.as_bytes()).map_err(|wrong| refused(&wrong.into()))?;
-    let (passkeys, user, now) = (Arc::clone(&console.passkeys), user.cloned(), console.desk.now());
+/// Whose passkey signed the challenge
+pub(crate) async fn whose(console: &Console, assertion: Assertion, challenge: [u8; 32]) -> Result<Name, Problem> {
+    let party = console.desk.party().cloned().ok_or_else(none_here)?;
+    let (passkeys, now) = (Arc::clone(console.desk.passkeys()), console.desk.now());
     // What it has counted is written before it counts.
-    on_disk(move || passkeys.check(&party, user.as_ref(), &challenge.0, assertion, now)).await
+    let checked = on_disk(move || passkeys.check(&party, None, &challenge, assertion, now)).await?;
+    Ok(checked.user)
 }
 
 /// Does what waits for the disk where nobody else waits for it

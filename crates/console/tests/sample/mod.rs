@@ -17,8 +17,11 @@ use portreeve_gateway::office::view::{
     Shown, StepView, TaskRow, TaskView,
 };
 use portreeve_gateway::office::{Answering, Person};
-use portreeve_identity::link::Links;
-use std::sync::{Mutex, MutexGuard};
+use portreeve_identity::{
+    link::Links,
+    passkey::{Passkeys, RelyingParty},
+};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// 2026-11-20 17:00:00 UTC
@@ -44,7 +47,10 @@ pub const EVIL: &str = "<script>alert(1)</script> invoice\u{202e}fdp.exe \u{200b
 pub struct Sample {
     world: Mutex<World>,
     links: Links,
+    passkeys: Arc<Passkeys>,
+    party: Option<RelyingParty>,
     base: String,
+    _people: tempfile::TempDir,
     position: watch::Sender<u64>,
 }
 
@@ -65,9 +71,13 @@ impl Sample {
 
     fn of(base: &str, (holds, tasks, reviews): (Vec<HoldView>, Vec<TaskView>, Vec<ReviewView>)) -> Self {
         let world = World { holds, tasks, reviews, said: Vec::new(), entered: Vec::new(), down: false };
+        let people = tempfile::tempdir().unwrap();
         Self {
             world: Mutex::new(world),
             links: Links::default(),
+            passkeys: Arc::new(Passkeys::open(&people.path().join("people")).unwrap()),
+            party: RelyingParty::of_origin(base).ok(),
+            _people: people,
             base: base.to_owned(),
             position: watch::Sender::new(41),
         }
@@ -160,8 +170,16 @@ impl Desk for Sample {
         done(self.up().map(|mut world| world.entered.push((user, how))))
     }
 
-    fn statement(&self, who: &Person, (hold, binding): (HoldId, Hash), said: (bool, &str), at: Millis) -> Vec<u8> {
-        format!("{} {} {hold} {binding} {said:?} {at}", who.user, who.how).into_bytes()
+    fn passkeys(&self) -> &Arc<Passkeys> {
+        &self.passkeys
+    }
+
+    fn party(&self) -> Option<&RelyingParty> {
+        self.party.as_ref()
+    }
+
+    fn challenge(&self, who: &Person, (hold, binding): (HoldId, Hash), said: (bool, &str), at: Millis) -> Hash {
+        Hash::of(format!("{} {hold} {binding} {said:?} {at}", who.user).as_bytes())
     }
 
     fn holds<'a>(&'a self, _who: &'a Person, all: bool) -> Answer<'a, Vec<HoldView>> {
@@ -183,7 +201,14 @@ impl Desk for Sample {
     fn answer<'a>(&'a self, who: &'a Person, answer: Answering) -> Answer<'a, HoldView> {
         done((|| {
             let mut world = self.up()?;
-            world.said.push(answer.clone());
+            let kept = answer.clone();
+            if let Some(used) = answer.passkey.clone() {
+                let of = (answer.hold, answer.binding);
+                let challenge = self.challenge(who, of, (answer.yes, &answer.why), used.at);
+                let party = self.party.as_ref().unwrap();
+                let checked = self.passkeys.check(party, Some(&who.user), &challenge.0, used.assertion, NOW);
+                checked.map_err(|why| Problem::new(403, "step_up_needed", why.to_string(), "Use it again."))?;
+            }
             let hold = world.holds.iter_mut().find(|hold| hold.hold == answer.hold).unwrap();
             if hold.binding != answer.binding {
                 let message = "What you were shown is not what waits now.";
@@ -215,6 +240,7 @@ impl Desk for Sample {
                 hold.state = HoldState::Declined;
             }
             let hold = hold.clone();
+            world.said.push(kept);
             drop(world);
             self.tell();
             Ok(hold)
