@@ -47,7 +47,7 @@ pub struct Office {
     catalogue: Arc<Catalogue>,
     clock: SteadyClock,
     key: SigningKey,
-    links: Links,
+    links: Arc<Links>,
     passkeys: Arc<Passkeys>,
     /// The site that passkeys are for; none where no browser would use one
     party: Option<RelyingParty>,
@@ -172,7 +172,7 @@ impl Office {
     ) -> Option<Arc<Self>> {
         let origin = door.ask(|engine| engine.state().origin()).await?;
         let tenant = origin.to_string().parse().ok()?;
-        let (links, past, passkeys) = (Links::default(), Past::new(data), Arc::new(passkeys));
+        let (links, past, passkeys) = (Arc::<Links>::default(), Past::new(data), Arc::new(passkeys));
         let party = RelyingParty::of_origin(&base).ok();
         Some(Arc::new(Self { door, catalogue, clock, key, links, passkeys, party, past, tenant, base }))
     }
@@ -197,7 +197,7 @@ impl Office {
 
     /// The one-time links that are open
     #[must_use]
-    pub fn links(&self) -> &Links {
+    pub fn links(&self) -> &Arc<Links> {
         &self.links
     }
 

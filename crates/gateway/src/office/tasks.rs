@@ -330,6 +330,8 @@ fn noted_line(noted: &Noted) -> Line {
         Noted::Probed { reach, tools } => line(format!("{reach} offers {tools} tools")),
         Noted::SignedIn { user, how: Some(how) } => line(format!("{user} signs in by {how}")),
         Noted::SignedIn { user, how: None } => line(format!("A link is made for {user}")),
+        Noted::Passkey { user, added: true, .. } => line(format!("{user} registers a passkey")),
+        Noted::Passkey { user, added: false, .. } => line(format!("{user} removes a passkey")),
         Noted::Reviewed { by, why, .. } => {
             Line::new("noted", format!("{by} closes the review"), "good").detail("why", value(why))
         }
