@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
+mod classes;
 mod door;
+mod holds;
+mod house;
 mod legs;
 
 use door::{Door, Want, bundle, call, entries, history, pattern};
