@@ -161,7 +161,7 @@ impl State {
         }
     }
 
-    pub(super) fn wants_review(&mut self, began: &Began, opener: Option<&Name>, time: Millis) {
+    pub(super) fn owe_review(&mut self, began: &Began, opener: Option<&Name>, time: Millis) {
         let Some(group) = &began.review else { return };
         let approvers = |hold| {
             let hold = self.holds.get(&hold);
