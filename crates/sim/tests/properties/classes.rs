@@ -295,9 +295,11 @@ fn an_elevation_ends_with_anybody_who_agreed_to_it() {
     }
 }
 
+type Change = fn(&mut House);
+
 #[test]
 fn an_elevation_is_judged_when_it_is_given() {
-    let changes: [(&str, fn(&mut House)); 6] = [
+    let changes: [(&str, Change); 6] = [
         ("no table", |house| house.change(|policy| policy.purposes.get_mut("work").unwrap().elevate = None)),
         ("more people", |house| {
             house.change(|policy| {
@@ -523,7 +525,7 @@ fn a_task_that_takes_back_makes_those_calls_in_their_order() {
         work.asks.clear();
         work.standing = vec![Class::Read];
     }));
-    let (one, two): (&[(&str, &str)], &[(&str, &str)]) = (&[("id", "1")], &[("id", "2")]);
+    let (one, two) = (&[("id", "1")][..], &[("id", "2")][..]);
     for by in [Actor::Run(RunId(1)), person("cid"), person("ana")] {
         let steps = vec![(portreeve_core::names::EffectId(1), "shop.refund".parse().unwrap(), BTreeMap::new())];
         let undo = request::Undo { of: TaskId(1), steps };

@@ -15,6 +15,9 @@ use portreeve_core::{
 };
 use proptest::{prelude::*, test_runner::RngSeed};
 
+type Change = fn(&mut Policy);
+type Dismissal = fn(&mut House);
+
 fn refused(reply: &Reply, word: Word) {
     assert!(words(reply).contains(&word), "{word} is not in {reply:?}");
 }
@@ -220,7 +223,7 @@ fn an_answer_is_to_what_was_shown() {
 /// Everything that a person was shown: another one of it, and an old yes lets nothing through
 #[test]
 fn a_yes_counts_for_what_was_shown() {
-    let changes: [(&str, fn(&mut Policy)); 8] = [
+    let changes: [(&str, Change); 8] = [
         ("label", |policy| policy.label = Label::Secret),
         ("class", |policy| *policy.classes.get_mut("refund").unwrap() = Class::Execute),
         ("a rule asks too", |policy| policy.asking.push(("refund", "others"))),
@@ -340,7 +343,7 @@ fn runs_and_nobody_in_particular_answer_nothing() {
 /// Whoever is dismissed between the yes and its use does not count
 #[test]
 fn the_dismissed_do_not_count() {
-    let dismissals: [(&str, fn(&mut House)); 5] = [
+    let dismissals: [(&str, Dismissal); 5] = [
         ("stopped", |house| drop(house.stop(Node::User(name("bob"))))),
         ("another group", |house| house.change(|policy| policy.people.get_mut("bob").unwrap().groups = vec!["others"])),
         ("another role", |house| {

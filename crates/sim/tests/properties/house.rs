@@ -238,17 +238,23 @@ impl Rules for Asks {
 
 /// Every version that was applied, and a snapshot, if one was kept
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Kept(Rc<RefCell<(BTreeMap<Hash, Arc<Bundle>>, Option<String>)>>);
+pub(crate) struct Kept(Rc<RefCell<Memory>>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    bundles: BTreeMap<Hash, Arc<Bundle>>,
+    snapshot: Option<String>,
+}
 
 impl Bundles for Kept {
     fn read(&self, digest: Hash, _: &[u8]) -> Result<Arc<Bundle>, String> {
-        self.0.borrow().0.get(&digest).cloned().ok_or_else(|| "unknown".to_owned())
+        self.0.borrow().bundles.get(&digest).cloned().ok_or_else(|| "unknown".to_owned())
     }
 }
 
 impl Snapshots for Kept {
     fn newest(&self) -> Option<State> {
-        self.0.borrow().1.as_deref().map(|text| serde_json::from_str(text).unwrap())
+        self.0.borrow().snapshot.as_deref().map(|text| serde_json::from_str(text).unwrap())
     }
 }
 
@@ -300,7 +306,7 @@ impl House {
     /// Puts a version of the policy into force
     pub(crate) fn apply(&mut self, policy: Policy) {
         let bundle = policy.bundle();
-        self.kept.0.borrow_mut().0.insert(bundle.digest, Arc::clone(&bundle));
+        self.kept.0.borrow_mut().bundles.insert(bundle.digest, Arc::clone(&bundle));
         self.policy = policy;
         let reply =
             self.turn(Request::Change(Change { by: owner(), what: ChangeWhat::Bundle { bundle, blob: vec![1] } }));
@@ -480,7 +486,7 @@ impl House {
 
     /// Memory is read back from here on
     pub(crate) fn keep_snapshot(&mut self) {
-        self.kept.0.borrow_mut().1 = Some(serde_json::to_string(self.engine.state()).unwrap());
+        self.kept.0.borrow_mut().snapshot = Some(serde_json::to_string(self.engine.state()).unwrap());
     }
 
     pub(crate) fn records(&self) -> Vec<Record> {
