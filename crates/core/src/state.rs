@@ -392,6 +392,12 @@ impl State {
         self.registry.iter().map(|(node, standing)| (node.clone(), standing.over.is_none())).collect()
     }
 
+    /// Whether a node of the registry is there and was not stopped
+    #[must_use]
+    pub fn stands(&self, node: &Node) -> bool {
+        self.registry.get(node).is_some_and(|standing| standing.over.is_none())
+    }
+
     /// Effects that are not over and rest on `node`
     #[must_use]
     pub fn resting_on(&self, node: &Node) -> Vec<EffectId> {

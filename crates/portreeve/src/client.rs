@@ -166,7 +166,7 @@ impl Hosted {
 /// Serves a data folder
 pub(crate) async fn start(settings: portreeve_gateway::settings::Settings) -> Result<Serving, Failure> {
     let data = settings.data.display().to_string();
-    let serving = serve::serve(settings).await.map_err(|error| match error {
+    let serving = serve::serve(settings, |_| axum::Router::new()).await.map_err(|error| match error {
         serve::Error::Policy { path, findings } => Failure::new(
             exit::FAILURE,
             "policy_broken",

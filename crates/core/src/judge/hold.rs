@@ -203,7 +203,9 @@ pub fn judge_answer(state: &State, shelf: &Shelf, answer: &Answering, clock: Clo
     if hold.held.binding != answer.binding {
         reasons.push(Reason::new(Word::HoldChanged, answer.hold));
     }
+    // A passkey counts only if it was used for this very answer.
     let how = match &answer.by {
+        Actor::Person { how: How::Passkey, .. } if !answer.signed.is_stepped_up() => &How::Link,
         Actor::Person { how, .. } => how,
         _ => &How::Socket,
     };

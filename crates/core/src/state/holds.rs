@@ -36,6 +36,8 @@ pub struct Answered {
     pub at: Millis,
     /// How they were known
     pub how: How,
+    /// Whether a passkey was used for this very answer
+    pub passkey: bool,
     /// Why, unless that was erased
     pub why: Option<String>,
     /// Which bearer of the user's name
@@ -180,7 +182,7 @@ impl State {
         let own = self.own(bundle, &hold.held);
         let counts = |(user, answered): (&'s Name, &'s Answered)| {
             let grant = answered.grant?;
-            let signed = !question.quorum.passkey || answered.how == How::Passkey;
+            let signed = !question.quorum.passkey || answered.passkey;
             let may = signed
                 && !own.contains(user)
                 && is_approver(bundle, user, &question.quorum.who)
@@ -243,8 +245,9 @@ impl State {
         let generation = self.registry.get(&Node::User(user.clone())).map_or(0, |standing| standing.generation);
         let Some(hold) = self.holds.get_mut(&hold) else { return };
         let how = signed.map_or(How::Socket, |signed| signed.how.clone());
+        let passkey = signed.is_some_and(Signed::is_stepped_up);
         let why = why.and_then(|why| why.as_str().map(ToOwned::to_owned));
-        hold.answers.insert(user.clone(), Answered { grant, at: time, how, why, generation });
+        hold.answers.insert(user.clone(), Answered { grant, at: time, how, passkey, why, generation });
         if self.reflex.people.contains_key(user) || self.reflex.people.len() < PEOPLE_MAX {
             let reader = self.reflex.people.entry(user.clone()).or_default();
             let said = if grant.is_some() { &mut reader.yes } else { &mut reader.no };
