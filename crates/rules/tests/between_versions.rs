@@ -4,8 +4,8 @@
 use portreeve_core::{
     commit::Committed,
     event::{
-        Accepted, Actor, Admitted, Began, CallFacts, Changed, ChosenBy, Elevation, End, Event, Given, Granted, Held, HeldCall, HeldWhat, How, Inputs, Record, Settled,
-        Signed, To, What,
+        Accepted, Actor, Admitted, Began, CallFacts, Changed, ChosenBy, Elevation, End, Event, Given, Granted, Held,
+        HeldCall, HeldWhat, How, Inputs, Record, Settled, Signed, To, What,
     },
     hash::Hash,
     judge::{self, Admission, Elevating, Judged, Opening, Shelf, judge_answer, judge_call, judge_elevate, judge_open},

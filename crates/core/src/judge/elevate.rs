@@ -4,14 +4,14 @@ use super::{
     Shelf,
     call::{chain, live_pin, versions},
     envelope::asked,
-    hold::{Holding, ask, has_role, own, questions, text, texts, waits},
+    hold::{Answers, Holding, answers, ask, has_role, own, questions, stopped, text, texts, waits},
     now,
 };
 use crate::{
-    event::{Actor, HeldWhat},
-    names::{HoldId, TaskId},
+    event::{Actor, Elevation, HeldWhat},
+    names::{HoldId, Name, TaskId},
     node::Node,
-    policy::{Bundle, Class, OnHold, PersonRole, Purpose, Quorum, Tier, Usage},
+    policy::{Bundle, Class, PersonRole, Purpose, Quorum, Tier, Usage},
     reason::{Reason, Word},
     request::{Clock, Elevate},
     state::{State, Task, is_approver},
@@ -37,6 +37,8 @@ pub enum Elevating {
         /// The time that was judged with
         now: Millis,
     },
+    /// People have agreed to it
+    Agreed(HoldId, Box<Agreed>),
     /// People are asked
     Held(Class, Holding),
 }
@@ -60,12 +62,20 @@ const TEXT_BYTES_MAX: usize = 4 << 10;
 /// The reasons, sorted.
 pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clock) -> Result<Elevating, Vec<Reason>> {
     let (now, clock_reason) = now(state, clock);
-    let by_whom = match &elevate.by {
+    let mut reasons = BTreeSet::from_iter(clock_reason);
+    let by_run = match &elevate.by {
         Actor::Run(run) => state.task_of(*run) == Some(elevate.task),
         by => has_role(state, shelf, by, PersonRole::Operator),
     };
-    let reasons = clock_reason.into_iter().chain((!by_whom).then(|| Reason::new(Word::NotYours, elevate.task)));
-    let Wanted { task, current, class, asks, waits } = wanted(state, shelf, elevate, (reasons.collect(), now))?;
+    if !by_run {
+        reasons.insert(Reason::new(Word::NotYours, elevate.task));
+    }
+    let terms = match terms(state, shelf, elevate, now) {
+        Ok(terms) if reasons.is_empty() => terms,
+        Ok(_) => return Err(reasons.into_iter().collect()),
+        Err(unmet) => return Err(reasons.into_iter().chain(unmet).collect::<BTreeSet<_>>().into_iter().collect()),
+    };
+    let Terms { class, task, current, asks } = terms;
     let granted = |owner: String| {
         let until = now.plus(elevate.lasts_ms).min(task.expires);
         Ok(Elevating::Granted { class, owner, until, now })
@@ -74,40 +84,37 @@ pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clo
         return granted(format!("purpose:{}", task.purpose));
     }
     // Who could say yes to it alone opens it by asking for it; nobody does so for their own task.
-    let mut quorums = asks.iter().filter_map(|reason| reason.ask.as_deref());
+    let own = || own(current, chain(state, elevate.task, task).map(|(_, task)| task));
     if let Some(user) = elevate.by.user()
-        && quorums.all(|quorum| quorum.people == 1 && !quorum.passkey && is_approver(current, user, &quorum.who))
-        && !own(current, chain(state, elevate.task, task).map(|(_, task)| task)).contains(user)
+        && stopped(state, user).is_none()
+        && asks.iter().all(|reason| reason.ask.as_deref().is_some_and(|quorum| is_alone(current, user, quorum)))
+        && !own().contains(user)
     {
-        return granted(Node::User(user.clone()).to_string());
+        return granted(format!("user:{user}"));
     }
-    if !waits {
-        return Err(asks.into_iter().map(|reason| asked(reason, OnHold::Deny)).collect());
+    if asks.iter().any(|reason| reason.word == Word::NobodyToAsk) {
+        return Err(asks.into_iter().collect());
     }
-    held(state, (elevate, class), (task, current), asks, now).map(|holding| Elevating::Held(class, holding))
+    held(state, shelf, (elevate, class), (task, current), (asks, now))
 }
 
-/// What opening a class comes to, whoever asks for it
-pub(super) struct Wanted<'s> {
-    task: &'s Task,
-    current: &'s Arc<Bundle>,
-    /// The one class of all the tools
-    pub(super) class: Class,
-    /// Whom each version of the purpose has asked; nobody: it opens it without a person
-    pub(super) asks: BTreeSet<Reason>,
-    /// Whether every version has somebody wait for an answer
-    pub(super) waits: bool,
+/// Whether somebody is all that a quorum asks for
+fn is_alone(bundle: &Bundle, user: &Name, quorum: &Quorum) -> bool {
+    quorum.people <= 1 && !quorum.passkey && is_approver(bundle, user, &quorum.who)
 }
 
-/// What opening a class comes to under every version of the policy that its task has to pass: none of them is widened
-/// by another
-pub(super) fn wanted<'s>(
-    state: &'s State,
-    shelf: &'s Shelf,
-    elevate: &Elevate,
-    (mut reasons, now): (BTreeSet<Reason>, Millis),
-) -> Result<Wanted<'s>, Vec<Reason>> {
-    reasons.extend(state.life(elevate.task, now));
+/// What opening a class stands on
+struct Terms<'a> {
+    class: Class,
+    task: &'a Task,
+    current: &'a Arc<Bundle>,
+    /// Whom the versions of the purpose have asked; nobody, if all of them open it without a person
+    asks: BTreeSet<Reason>,
+}
+
+/// What every version of the policy says that opening a class needs: a later one never widens a running task
+fn terms<'a>(state: &'a State, shelf: &'a Shelf, elevate: &Elevate, now: Millis) -> Result<Terms<'a>, Vec<Reason>> {
+    let mut reasons = BTreeSet::from_iter(state.life(elevate.task, now));
     let (Some(task), Some(current)) = (state.task(elevate.task), shelf.current(state)) else {
         if state.task(elevate.task).is_some() {
             reasons.insert(Reason::new(Word::PolicyUnavailable, "policy"));
@@ -116,25 +123,26 @@ pub(super) fn wanted<'s>(
     };
     let source = format!("purpose:{}", task.purpose);
     let refused = |about: &'static str, what: String| Reason::new(Word::ElevationRefused, &source).with(about, what);
-    if task.undoes.is_some() {
-        reasons.insert(refused("because", "a task that takes something back does nothing else".to_owned()));
-    }
     bounds(elevate, task, &refused, &mut reasons);
     let class = class_of(state, shelf, (elevate, task), current, &refused, &mut reasons);
-    let Some(class) = class.filter(|_| reasons.is_empty()) else {
+    let Some(class) = class else {
         if reasons.is_empty() {
             reasons.insert(refused("tools", "the purpose does not name them".to_owned()));
         }
         return Err(reasons.into_iter().collect());
     };
-    let (mut asks, mut waits) = (BTreeSet::new(), true);
-    for bundle in versions(shelf, task.bundle, current) {
-        let purpose = bundle.and_then(|bundle| Some((bundle, bundle.purposes.get(&task.purpose)?)));
-        let Some((bundle, purpose)) = purpose else {
+    let bundles: Vec<_> = versions(shelf, task.bundle, current).collect();
+    let tiers = bundles.iter().flatten().flat_map(|bundle| {
+        let connectors = elevate.uses.iter().filter_map(|usage| bundle.connectors.get(&usage.tool.connector));
+        connectors.map(|connector| connector.tier)
+    });
+    let tier = tiers.max().unwrap_or_default();
+    let mut asks = BTreeSet::new();
+    for bundle in bundles {
+        let Some(purpose) = bundle.and_then(|bundle| bundle.purposes.get(&task.purpose)) else {
             reasons.insert(Reason::new(Word::PolicyUnavailable, elevate.task));
             continue;
         };
-        let tier = tier(bundle, elevate);
         if tier.stands(class, &purpose.limits.standing) {
             continue;
         }
@@ -150,47 +158,79 @@ pub(super) fn wanted<'s>(
             reasons.insert(refused("because", because.to_owned()));
             continue;
         };
-        waits &= purpose.limits.on_hold == OnHold::Ask;
         let quorum = Quorum { passkey: quorum.passkey || tier == Tier::High, ..quorum.clone() };
-        asks.insert(Reason::asking(&source, &quorum).with("step", format!("elevate {class}")));
+        let reason = Reason::asking(&source, &quorum).with("step", format!("elevate {class}"));
+        asks.insert(asked(reason, purpose.limits.on_hold));
     }
-    if reasons.is_empty() {
-        Ok(Wanted { task, current, class, asks, waits })
-    } else {
-        Err(reasons.into_iter().collect())
-    }
+    if reasons.is_empty() { Ok(Terms { class, task, current, asks }) } else { Err(reasons.into_iter().collect()) }
 }
 
-/// The highest tier of the connectors of all the tools
-fn tier(bundle: &Bundle, elevate: &Elevate) -> Tier {
-    let connectors = elevate.uses.iter().filter_map(|usage| bundle.connectors.get(&usage.tool.connector));
-    connectors.map(|connector| connector.tier).max().unwrap_or_default()
+/// An elevation that enough people have agreed to
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// What is opened
+    pub elevation: Elevation,
+    /// Until when; it runs from now on
+    pub until: Millis,
+    /// Whose yes came last, of those that count
+    pub by: Option<Name>,
 }
 
-/// An agent that asks again for what waits already is told so
+/// The elevation that a question asks for, once enough have said yes; everything is judged as it is now
+#[must_use]
+pub fn granted_elevation(state: &State, shelf: &Shelf, id: HoldId, now: Millis) -> Option<Agreed> {
+    let hold = state.hold(id).filter(|hold| hold.is_open(now))?;
+    let HeldWhat::Elevation(elevation) = &hold.held.what else { return None };
+    let elevate = Elevate {
+        grant: id.into(),
+        by: Actor::System,
+        task: elevation.task,
+        uses: elevation.uses.clone(),
+        values: opened(elevation)?,
+        times: elevation.times,
+        lasts_ms: elevation.lasts_ms,
+        why: elevation.why.value()?.as_str()?.to_owned(),
+    };
+    let Terms { class, task, current, asks } = terms(state, shelf, &elevate, now).ok()?;
+    let Answers::Enough(used) = answers(state, current, hold, &asks) else { return None };
+    let counts = |user: &&Name| used.iter().any(|used| used.rests_on == Node::User((*user).clone()));
+    let last = |user: &&Name| hold.answers.get(*user).map(|answered| answered.at);
+    let by = hold.agreed().filter(counts).max_by_key(last).or_else(|| hold.agreed().max_by_key(last));
+    let until = now.plus(elevation.lasts_ms).min(task.expires);
+    (class == elevation.class).then(|| Agreed { elevation: elevation.clone(), until, by: by.cloned() })
+}
+
+/// The values of an elevation, unless one of them was erased
+fn opened(elevation: &Elevation) -> Option<BTreeMap<String, Value>> {
+    elevation.values.iter().map(|(name, value)| Some((name.clone(), value.value()?))).collect()
+}
+
+/// An agent that asks again for what waits already is told so, or has it if enough have agreed by now
 fn held(
     state: &State,
+    shelf: &Shelf,
     (elevate, class): (&Elevate, Class),
     (task, current): (&Task, &Arc<Bundle>),
-    asks: BTreeSet<Reason>,
-    now: Millis,
-) -> Result<Holding, Vec<Reason>> {
+    (asks, now): (BTreeSet<Reason>, Millis),
+) -> Result<Elevating, Vec<Reason>> {
+    let questions = questions(&asks);
+    let reasons: Vec<Reason> = asks.into_iter().collect();
     let same = |id: &HoldId| {
-        let hold = state.hold(*id).filter(|hold| hold.is_open(now))?;
+        let hold = state.hold(*id).filter(|hold| hold.is_open(now) && hold.held.questions == questions)?;
         let HeldWhat::Elevation(open) = &hold.held.what else { return None };
-        let values: Option<BTreeMap<_, _>> =
-            open.values.iter().map(|(name, value)| Some((name.clone(), value.value()?))).collect();
-        let same = (open.class, &open.uses, open.times, open.lasts_ms, values?)
+        let same = (open.class, &open.uses, open.times, open.lasts_ms, opened(open)?)
             == (class, &elevate.uses, elevate.times, elevate.lasts_ms, elevate.values.clone());
         same.then_some(hold)
     };
     if let Some(hold) = task.questions.iter().find_map(same) {
-        return Ok(waits(&hold.held, asks.into_iter().collect()));
+        if let Some(agreed) = granted_elevation(state, shelf, hold.held.hold, now) {
+            return Ok(Elevating::Agreed(hold.held.hold, Box::new(agreed)));
+        }
+        return Ok(Elevating::Held(class, waits(&hold.held, reasons)));
     }
     let line: Vec<&Task> = chain(state, elevate.task, task).map(|(_, task)| task).collect();
     let above = line.iter().skip(1).map(|task| task.agent.clone()).collect();
     let own = own(current, line.iter().copied());
-    let questions = questions(&asks);
     let shown = |_| {
         let user = task.user.as_ref().map_or(Value::Null, text);
         BTreeMap::from([
@@ -207,7 +247,8 @@ fn held(
             ("why", text(&elevate.why)),
         ])
     };
-    ask(state, (HoldId(elevate.grant.0), Some(task)), (questions, asks.into_iter().collect()), shown, (own, above), now)
+    let hold = (HoldId(elevate.grant.0), Some(task));
+    ask(state, hold, (questions, reasons), shown, (own, above), now).map(|holding| Elevating::Held(class, holding))
 }
 
 fn bounds(
@@ -268,7 +309,9 @@ fn class_of(
     let class = classes.pop_last()?;
     let stands = |bundle: &Arc<Bundle>| {
         let purpose = bundle.purposes.get(&task.purpose)?;
-        Some(tier(bundle, elevate).stands(class, &purpose.limits.standing))
+        let tiers = elevate.uses.iter().filter_map(|usage| bundle.connectors.get(&usage.tool.connector));
+        let tier = tiers.map(|connector| connector.tier).max().unwrap_or_default();
+        Some(tier.stands(class, &purpose.limits.standing))
     };
     if versions(shelf, task.bundle, current).all(|bundle| bundle.and_then(stands) == Some(true)) {
         reasons.insert(refused("class", format!("{class} is open already")));

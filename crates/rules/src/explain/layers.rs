@@ -1,7 +1,7 @@
 //! What each layer of a judgement looks at.
 
 use super::{Layer, Line, Mark, Position, chain};
-use crate::{case::short, places::Places};
+use crate::{case::short, places::Places, undo};
 use portreeve_core::{
     names::{Name, TaskId},
     path::{FieldPath, Reached, uncovered},
@@ -347,13 +347,15 @@ impl View<'_> {
                 (spared, _) => Line { mark: Mark::Yes, ..fact("ask", format!("nobody: {}", spared.join(", "))) },
             });
         }
-        lines.push(match entry.undo.as_ref().or(profile.undo.as_ref()) {
+        match entry.undo.as_ref().or(profile.undo.as_ref()) {
             Some(undo) => {
                 let read = undo.before.as_ref().map(|before| format!(", after {} was read", before.tool));
-                fact("undo", format!("{undo}{}", read.unwrap_or_default()))
+                lines.push(fact("undo", format!("{undo}{}", read.unwrap_or_default())));
             }
-            None => fact("undo", "nothing takes it back"),
-        });
+            // What only looks has nothing to take back.
+            None if undo::looks(profile) => {}
+            None => lines.push(fact("undo", "nothing takes it back")),
+        }
         let place = self.places.entries.get(&(self.task.purpose.clone(), entry.name.clone())).cloned();
         let title = format!("purpose {}, step {}{}", self.task.purpose, entry.name, self.at);
         Layer { layer: "entry", title, place, lines }

@@ -3,9 +3,9 @@
 use super::{Judgement, RUN, SALT, Stage, TASK};
 use portreeve_core::{
     commit::Committed,
-    event::{Actor, ChosenBy, Elevation, Event, Given, Granted, Held, HeldCall, HeldWhat, How, Signed, To},
+    event::{Actor, Assertion, ChosenBy, Elevation, Event, Given, Granted, Held, HeldCall, HeldWhat, How, Signed, To},
     hash::Hash,
-    judge::{self, Elevating, Holding},
+    judge::{self, Agreed, Elevating, Holding},
     names::{GrantId, HoldId, Name},
     node::Node,
     policy::{Class, Usage},
@@ -66,6 +66,11 @@ impl Stage<'_> {
                 self.grant(elevate.grant, To::Elevation(elevation(&elevate, class)), owner, (until, None, None));
                 return Ok((class, true));
             }
+            Elevating::Agreed(hold, agreed) => {
+                let class = agreed.elevation.class;
+                self.agree(hold, *agreed);
+                return Ok((class, false));
+            }
             Elevating::Held(class, holding) => (class, holding),
         };
         let hold = holding.ticket.hold;
@@ -74,9 +79,8 @@ impl Stage<'_> {
         let said = self.answers(hold);
         let opened = judge::granted_elevation(&self.state, &self.shelf, hold, self.clock.steady);
         match (opened, said) {
-            (Some((elevation, until)), _) => {
-                let owner = self.people.last().cloned().map(Node::User).unwrap_or(Node::Tenant).to_string();
-                self.grant(hold.into(), To::Elevation(elevation), owner, (until, Some(hold), None));
+            (Some(agreed), _) => {
+                self.agree(hold, agreed);
                 Ok((class, false))
             }
             (None, Said::Refused(why)) => Err(why),
@@ -162,6 +166,12 @@ impl Stage<'_> {
         if counted || refused.is_empty() { Said::Heard } else { Said::Refused(refused) }
     }
 
+    fn agree(&mut self, hold: HoldId, agreed: Agreed) {
+        let Agreed { elevation, until, by } = agreed;
+        let owner = by.map(Node::User).unwrap_or(Node::Tenant).to_string();
+        self.grant(hold.into(), To::Elevation(elevation), owner, (until, Some(hold), None));
+    }
+
     fn grant(
         &mut self,
         grant: GrantId,
@@ -196,6 +206,12 @@ fn signed() -> Signed {
         statement: Hash::default(),
         key: String::new(),
         signature: String::new(),
-        passkey: None,
+        passkey: Some(Assertion {
+            credential: String::new(),
+            public_key: String::new(),
+            authenticator_data: String::new(),
+            client_data: String::new(),
+            signature: String::new(),
+        }),
     }
 }

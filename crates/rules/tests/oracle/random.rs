@@ -183,7 +183,8 @@ impl Setting {
             files.push((format!("connectors/{connector}.toml"), text));
         }
         files.push(("rules/r.cedar".to_owned(), rules(random)));
-        let mut setting = Self { files, purposes: Vec::new(), wanted: BTreeSet::new(), entries: Vec::new(), uses: BTreeMap::new() };
+        let mut setting =
+            Self { files, purposes: Vec::new(), wanted: BTreeSet::new(), entries: Vec::new(), uses: BTreeMap::new() };
         for name in ["one", "two"] {
             let text = setting.purpose(random, name, &variants);
             setting.files.push((format!("purposes/{name}.toml"), text));
@@ -286,12 +287,22 @@ impl Setting {
                 let (is, tier) = self.class_of(usage);
                 is == class && (class != "execute" || tier != "high")
             };
-            let tools: Vec<String> =
-                self.uses.get(name).into_iter().flatten().filter(of_class).map(|usage| format!("\"{usage}\"")).collect();
+            let tools: Vec<String> = self
+                .uses
+                .get(name)
+                .into_iter()
+                .flatten()
+                .filter(of_class)
+                .map(|usage| format!("\"{usage}\""))
+                .collect();
             if !tools.is_empty() && random.chance(1, 2) {
                 let (times, within) = (1 + random.below(3), random.pick(&["1m", "5m"]));
-                writeln!(lines, "{class} = {{ tools = [{}], times = {times}, within = \"{within}\" }}", tools.join(", "))
-                    .unwrap();
+                writeln!(
+                    lines,
+                    "{class} = {{ tools = [{}], times = {times}, within = \"{within}\" }}",
+                    tools.join(", ")
+                )
+                .unwrap();
             }
         }
         if random.chance(1, 2) {
