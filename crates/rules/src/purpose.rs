@@ -463,8 +463,11 @@ fn entry<'t>(
     Some((Entry { name, uses, arguments, times, after: after?, ask: ask?, undo: undo? }, spans))
 }
 
+/// A tool or variant, and where it is named
+type Used = (Usage, Range<usize>);
+
 /// Says what of an undo does not fit the tools that it names
-fn undone(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, (undo, uses): (&Undo, Option<&[(Usage, Range<usize>)]>)) {
+fn undone(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, (undo, uses): (&Undo, Option<&[Used]>)) {
     let profile = |tool: &Tool| {
         let connector = facts.connectors.get(&tool.connector)?.as_ref()?;
         Some(connector.profile(&tool.name))

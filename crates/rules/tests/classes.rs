@@ -4,6 +4,8 @@
 //! The policy is made at random, and so is what happens; what was opened is kept here in a way of its own, from the
 //! texts of the policy and the answers alone.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
 use portreeve_core::{
     policy::Class,
     reason::{Verdict, Word},
