@@ -322,7 +322,14 @@ class Audit:
             "hold": name,
             "until": str(held["until"]),
             "questions": [
-                {"source": asked["source"], "step": asked.get("step"), "who": asked["who"]} for asked in held["questions"]
+                {
+                    "source": asked["source"],
+                    "step": asked.get("step"),
+                    "who": asked["who"],
+                    "people": str(asked["people"]),
+                    "passkey": asked.get("passkey", False),
+                }
+                for asked in held["questions"]
             ],
             "kind": kind,
             "agent": held["agent"],
@@ -364,6 +371,7 @@ class Audit:
             given = what["parameters"].items()
             objective = what.get("objective")
             shown |= {
+                "policy": held["bundle"],
                 "opener": what.get("opener"),
                 "parameters": {name: Raw(self.text(given["value"])) for name, given in given},
                 "objective": strict(self.text(objective["value"])) if objective else None,
@@ -547,7 +555,8 @@ class Audit:
         for question in hold["questions"]:
             agreed = {user for user, said in hold["yes"].items() if self.counts(hold, question, user, said, bundle)}
             need = question["people"]
-            if not same_policy and len(agreed) < need:
+            # How many are needed is part of what a call was shown with; a class is opened as the policy has it then.
+            if not same_policy and hold["what"][0] != "call" and len(agreed) < need:
                 self.note(f"{need} of {question['who']} were asked for, {len(agreed)} agreed; the policy changed since", **about)
                 need = 1
             if len(agreed) < need:

@@ -28,7 +28,7 @@ use portreeve_identity::{
     answer::{self as said, Statement},
     key::{PublicKey, SigningKey},
     link::{LIFETIME_MS, Links},
-    passkey::{Assertion, Passkeys, RelyingParty},
+    passkey::{Assertion, Passkey, Passkeys, RelyingParty},
 };
 use portreeve_upstream::clock::SteadyClock;
 use std::{
@@ -531,6 +531,21 @@ impl Office {
     pub async fn signed_in(&self, user: Name, how: How) -> Result<(), Failure> {
         let by = Actor::Person { user: user.clone(), how: how.clone() };
         self.note_sign_in(by, user, Some(how)).await
+    }
+
+    /// Puts on the record that somebody has a passkey from now on, or no longer has it
+    ///
+    /// # Errors
+    /// It could not be recorded.
+    pub async fn passkey_changed(&self, who: &Person, passkey: &Passkey, added: bool) -> Result<(), Failure> {
+        let by = Actor::Person { user: who.user.clone(), how: who.how.clone() };
+        let (user, credential, public_key) = (who.user.clone(), passkey.id(), passkey.key());
+        let change = request::PasskeyChange { by, user, credential, public_key, added };
+        match self.door.submit(Request::Passkey(change)).await {
+            Reply::Recorded => Ok(()),
+            Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
+            _ => Err(Failure::unavailable()),
+        }
     }
 
     async fn note_sign_in(&self, by: Actor, user: Name, how: Option<How>) -> Result<(), Failure> {
