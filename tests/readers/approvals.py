@@ -554,16 +554,16 @@ class Audit:
         same_policy = bundle == hold["bundle"]
         for question in hold["questions"]:
             agreed = {user for user, said in hold["yes"].items() if self.counts(hold, question, user, said, bundle)}
-            need = question["people"]
+            named = {user for user in agreed if approvals is None or hold["yes"][user]["grant"] in approvals}
+            need, who = question["people"], question["who"]
             # How many are needed is part of what a call was shown with; a class is opened as the policy has it then.
-            if not same_policy and hold["what"][0] != "call" and len(agreed) < need:
-                self.note(f"{need} of {question['who']} were asked for, {len(agreed)} agreed; the policy changed since", **about)
+            if not same_policy and hold["what"][0] != "call" and len(named) < need:
+                self.note(f"{need} of {who} were asked for, {len(named)} were enough; the policy changed since", **about)
                 need = 1
             if len(agreed) < need:
-                self.find("used", f"{len(agreed)} of {question['who']} had agreed, not {need}", **about)
-            named = {user for user in agreed if approvals is None or hold["yes"][user]["grant"] in approvals}
-            if len(agreed) >= need > len(named):
-                self.find("used", f"it names the yes of {len(named)} of {question['who']}, not of {need}", **about)
+                self.find("used", f"{len(agreed)} of {who} had agreed, not {need}", **about)
+            elif len(named) < need:
+                self.find("used", f"it names the yes of {len(named)} of {who}, not of {need}", **about)
         hold["phase"] = "used"
         hold["uses"].append(by)
         return hold
