@@ -283,6 +283,7 @@ pub(super) fn how_word(how: &How) -> &'static str {
     match how {
         How::Socket => "socket",
         How::Link => "link",
+        How::Handed { .. } => "handed link",
         How::Passkey => "passkey",
         How::Webhook { .. } => "webhook",
     }
