@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -26,42 +29,90 @@ fn me(place: &Place) -> String {
     names.find(|name| !name.starts_with("zz-")).unwrap()
 }
 
-/// Three leads and somebody else, all of them with the account that runs the tests, so that `--as` names them
-fn people(place: &Place) {
-    let own = place.read(&format!("policy/users/{}.toml", me(place)));
-    let account = own.lines().find(|line| line.starts_with("accounts")).unwrap().to_owned();
-    for (name, groups, roles) in [
+/// People who answer by way of a desk that signs for them, as one account is one person
+struct Desk {
+    key: SigningKey,
+    messages: AtomicU64,
+}
+
+impl Desk {
+    /// What somebody says of a question as it is shown now; status and word
+    fn says(&self, serve: &Serve, code: &str, person: &str, yes: bool) -> (u16, String) {
+        let (status, hold) = serve.admin("GET", &format!("/v1/holds/{code}"), &Value::Null);
+        assert_eq!(status, 200, "{hold}");
+        self.says_of(serve, &hold, person, yes)
+    }
+
+    /// What somebody says of a question as it was shown; status and word
+    fn says_of(&self, serve: &Serve, hold: &Value, person: &str, yes: bool) -> (u16, String) {
+        let id = format!("m{}", self.messages.fetch_add(1, Ordering::Relaxed));
+        let body = json!({
+            "hold": hold["hold"], "binding": hold["binding"], "yes": yes, "why": "not today", "person": person,
+        });
+        let body = body.to_string();
+        let headers = webhook::sign(&self.key, &id, now(), body.as_bytes()).unwrap();
+        let answer = hook(serve, "desk", &headers, &body);
+        (answer.status, word(&answer))
+    }
+
+    #[track_caller]
+    fn yes(&self, serve: &Serve, code: &str, person: &str) {
+        assert_eq!(self.says(serve, code, person, true), (200, String::new()));
+    }
+
+    #[track_caller]
+    fn refuses(&self, serve: &Serve, code: &str, person: &str, status: u16, word: &str) {
+        assert_eq!(self.says(serve, code, person, true), (status, word.to_owned()));
+    }
+}
+
+fn word(response: &Response) -> String {
+    response.json()["error"]["word"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Three leads and some others; the account that runs the tests is a lead too
+fn people(place: &Place) -> Desk {
+    let users = [
         ("zz-sam", "\"leads\"", "\"approver\""),
         ("zz-tom", "\"leads\"", "\"approver\""),
         ("zz-uma", "\"leads\", \"auditors\"", "\"approver\", \"auditor\""),
-        ("zz-vic", "\"staff\"", "\"approver\""),
-        ("zz-aud", "\"auditors\"", "\"auditor\""),
-    ] {
-        place.write(
-            &format!("policy/users/{name}.toml"),
-            &format!("{account}\ngroups = [{groups}]\nroles = [{roles}]\n"),
-        );
+        ("zz-vic", "\"staff\"", "\"approver\", \"auditor\""),
+    ];
+    for (name, groups, roles) in users {
+        place.write(&format!("policy/users/{name}.toml"), &format!("groups = [{groups}]\nroles = [{roles}]\n"));
     }
-    // Whose own it is may not answer, whatever else they are.
-    let own = own.replace("groups = [\"staff\"]", "groups = [\"staff\", \"leads\"]");
-    place.write(&format!("policy/users/{}.toml", me(place)), &own);
+    let me = me(place);
+    let own = place.read(&format!("policy/users/{me}.toml"));
+    let own = own.replace("groups = [\"staff\"]", "groups = [\"staff\", \"leads\", \"auditors\"]");
+    let own = format!("{own}\nroles = [\"approver\", \"auditor\"]\n");
+    place.write(&format!("policy/users/{me}.toml"), &own);
+    // Somebody else's agent.
+    place.write("policy/agents/assistant.toml", "owner = \"somebody@example.com\"\nabout = \"Works for the tests\"\n");
+    let key = SigningKey::make().unwrap();
+    let names = users.map(|(name, ..)| format!("\"{name}\" = \"{name}\"\n")).concat();
+    let public = webhook::public_text(&key.public_key());
+    place.write(
+        "policy/receivers/desk.toml",
+        &format!("url = \"http://127.0.0.1:9/\"\nwho = [\"staff\"]\nanswer_key = \"{public}\"\n[people]\n{names}\"me\" = \"{me}\"\n"),
+    );
+    Desk { key, messages: AtomicU64::new(0) }
 }
 
 /// A shop whose only tool people have to agree to
-fn asked(ask: &str) -> (Upstream, Place) {
+fn asked(ask: &str) -> (Upstream, Place, Desk) {
     let shop = Upstream::http(&["refund"], |_, _| false);
     let place = Place::with(&[("shop", &shop)], "", &format!("ask = {ask}\n"));
-    people(&place);
-    (shop, place)
+    let desk = people(&place);
+    (shop, place, desk)
 }
 
 /// A purpose whose openings people have to agree to
-fn opened(ask: &str, break_glass: bool) -> (Upstream, Place) {
+fn opened(ask: &str, break_glass: bool) -> (Upstream, Place, Desk) {
     let shop = Upstream::http(&["refund"], |_, _| false);
     let place = Place::with(&[("shop", &shop)], "", "");
-    people(&place);
+    let desk = people(&place);
     write_opening(&place, ask, break_glass);
-    (shop, place)
+    (shop, place, desk)
 }
 
 fn write_opening(place: &Place, ask: &str, break_glass: bool) {
@@ -69,9 +120,9 @@ fn write_opening(place: &Place, ask: &str, break_glass: bool) {
     let (head, rest) = text.split_once("[task]").unwrap();
     let head = head.split("[open]").next().unwrap();
     let open = if break_glass {
-        format!("[open]\nagents = [\"assistant\"]\nusers = \"staff\"\n\n[break_glass]\n{ask}\n\n")
+        format!("[open]\nagents = [\"assistant\"]\nusers = {{ group = \"staff\" }}\n\n[break_glass]\n{ask}\n\n")
     } else {
-        format!("[open]\nagents = [\"assistant\"]\nusers = \"staff\"\nask = {ask}\n\n")
+        format!("[open]\nagents = [\"assistant\"]\nusers = {{ group = \"staff\" }}\nask = {ask}\n\n")
     };
     place.write("policy/purposes/work.toml", &format!("{head}{open}[task]{rest}"));
 }
@@ -106,12 +157,9 @@ fn code(hold: &Value) -> String {
     hold["code"].as_str().unwrap().to_owned()
 }
 
-fn approve(place: &Place, code: &str, by: &str) -> Ran {
-    place.run(&["approve", code, "--yes", "--as", by, "--why", "looked at it"])
-}
-
-fn deny(place: &Place, code: &str, by: &str) -> Ran {
-    place.run(&["deny", code, "--as", by, "--why", "not today"])
+/// A yes of whoever runs the tests, on the command line
+fn approve(place: &Place, code: &str) -> Ran {
+    place.run(&["approve", code, "--yes", "--why", "looked at it"])
 }
 
 #[track_caller]
@@ -136,7 +184,7 @@ const TWO: &str = "{ who = \"leads\", people = 2 }";
 
 #[test]
 fn a_yes_on_the_command_line_lets_exactly_one_call_through() {
-    let (shop, place) = asked(ONE);
+    let (shop, place, desk) = asked(ONE);
     let serve = place.serve(&["shop"]);
     let task = serve.open("work");
     let calling = call(&task, "ord_1");
@@ -144,39 +192,42 @@ fn a_yes_on_the_command_line_lets_exactly_one_call_through() {
     let code = code(&hold);
     let listed = place.run(&["approvals"]).good();
     assert!(listed.out.contains(&code) && listed.out.contains("somebody of leads"), "{listed:?}");
-    let shown = place.run(&["approvals", &code.to_ascii_lowercase(), "--as", "zz-sam"]).good();
+    let shown = place.run(&["approvals", &code.to_ascii_lowercase()]).good();
     for part in ["assistant for nobody", "would call shop.refund (write)", "value = ord_1 (chosen by: model)"] {
         assert!(shown.out.contains(part), "{part}: {shown:?}");
     }
     assert!(shown.out.contains("cannot be undone") && !shown.out.contains("not by you"), "{shown:?}");
     assert!(shop.values().is_empty(), "nothing leaves before somebody agreed");
 
-    // Nobody says yes without having been shown it.
-    refused(&place.run(&["approve", &code, "--as", "zz-sam"]), 2, "usage");
-    let said = approve(&place, &code, "zz-sam").good();
+    // Nobody says yes without having been shown it, nor for somebody else.
+    refused(&place.run(&["approve", &code]), 2, "usage");
+    refused(&place.run(&["approve", &code, "--yes", "--as", "zz-sam"]), 4, "not_yours");
+    let said = approve(&place, &code).good();
     assert!(said.out.contains("would call shop.refund"), "{said:?}");
     assert_eq!(came(&task, calling, "ord_1"), "ok");
     assert_eq!(shop.values(), ["ord_1"]);
     // Said once more, it is told what came of it and nothing happens.
     task.word("shop", "refund", "ord_1");
     assert_eq!(shop.values(), ["ord_1"]);
+    desk.refuses(&serve, &code, "zz-tom", 409, "hold_over");
     let granted: Vec<Value> = place.record().events("granted").map(|(_, granted)| granted.clone()).collect();
     assert_eq!(granted.len(), 1, "{granted:?}");
-    assert_eq!((&granted[0]["owner"], &granted[0]["signed"]["how"]), (&json!("user:zz-sam"), &json!("socket")));
+    let owner = format!("user:{}", me(&place));
+    assert_eq!((&granted[0]["owner"], &granted[0]["signed"]["how"]), (&json!(owner), &json!("socket")));
     refused(&place.run(&["approvals", "0000-0000"]), 3, "hold_unknown");
 }
 
 #[test]
 fn a_no_says_why_and_ends_it() {
-    let (shop, place) = asked(ONE);
+    let (shop, place, desk) = asked(ONE);
     let serve = place.serve(&["shop"]);
     let task = serve.open("work");
     let calling = call(&task, "ord_1");
     let code = code(&open_hold(&serve));
-    assert_eq!(place.run(&["deny", &code, "--as", "zz-sam"]).code, 2, "a no has to say why");
-    deny(&place, &code, "zz-sam").good();
+    assert_eq!(place.run(&["deny", &code]).code, 2, "a no has to say why");
+    place.run(&["deny", &code, "--why", "not today"]).good();
     assert_eq!(came(&task, calling, "ord_1"), "approval_declined");
-    refused(&approve(&place, &code, "zz-tom"), 8, "hold_over");
+    desk.refuses(&serve, &code, "zz-tom", 409, "hold_over");
     assert!(shop.values().is_empty());
     let declined = holds(&serve, "?all=true");
     assert_eq!((&declined[0]["state"], &declined[0]["answers"][0]["why"]), (&json!("declined"), &json!("not today")));
@@ -186,21 +237,19 @@ fn a_no_says_why_and_ends_it() {
 
 #[test]
 fn two_of_a_group_open_a_task_and_nobody_else_does() {
-    let (_shop, place) = opened(TWO, false);
+    let (_shop, place, desk) = opened(TWO, false);
     let serve = place.serve(&["shop"]);
     let code = waiting(&place, &serve);
-    let me = me(&place);
-    refused(&approve(&place, &code, "zz-vic"), 4, "not_approver");
-    refused(&approve(&place, &code, &me), 4, "own_call");
-    refused(&approve(&place, &code, "nobody"), 4, "not_yours");
-    refused(&place.run(&["approve", &code, "--yes"]), 4, "own_call");
-    approve(&place, &code, "zz-sam").good();
-    refused(&approve(&place, &code, "zz-sam"), 8, "answered_already");
-    refused(&deny(&place, &code, "zz-sam"), 8, "answered_already");
+    desk.refuses(&serve, &code, "zz-vic", 404, "hold_unknown");
+    desk.refuses(&serve, &code, "nobody", 403, "user_unknown");
+    desk.refuses(&serve, &code, "me", 403, "own_call");
+    refused(&approve(&place, &code), 4, "own_call");
+    desk.yes(&serve, &code, "zz-sam");
+    assert_eq!(desk.says(&serve, &code, "zz-sam", false), (409, "answered_already".to_owned()));
     refused(&open(&place), 5, "approval_needed");
     assert_eq!(holds(&serve, "").len(), 1, "it is still the same question");
-    let second = approve(&place, &code, "zz-tom").good();
-    assert!(second.out.contains(&format!("{code}: approved")), "{second:?}");
+    desk.yes(&serve, &code, "zz-tom");
+    assert_eq!(open_hold(&serve)["state"], "approved");
     let task = open(&place).good().json()["task"].clone();
     assert!(task.as_str().unwrap().starts_with("task_"));
     // It was used: the next opening is a question of its own.
@@ -210,105 +259,104 @@ fn two_of_a_group_open_a_task_and_nobody_else_does() {
 
 #[test]
 fn whoever_waits_goes_on_at_the_yes_and_is_told_of_a_no() {
-    let (_shop, place) = opened(ONE, false);
+    let (_shop, place, desk) = opened(ONE, false);
     let serve = place.serve(&["shop"]);
     thread::scope(|scope| {
         let waits = scope.spawn(|| place.run(&["--json", "task", "open", "--purpose", "work"]));
-        approve(&place, &code(&open_hold(&serve)), "zz-sam").good();
+        desk.yes(&serve, &code(&open_hold(&serve)), "zz-sam");
         let opened = waits.join().unwrap().good();
         assert!(opened.err.contains("portreeve approve"), "{opened:?}");
         let waits = scope.spawn(|| place.run(&["exec", "--purpose", "work", "--", "true"]));
-        deny(&place, &code(&open_hold(&serve)), "zz-sam").good();
+        assert_eq!(desk.says(&serve, &code(&open_hold(&serve)), "zz-sam", false).0, 200);
         refused(&waits.join().unwrap(), 4, "approval_declined");
         let waits = scope.spawn(|| place.run(&["exec", "--purpose", "work", "--objective", "x", "--", "true"]));
-        approve(&place, &code(&open_hold(&serve)), "zz-tom").good();
+        desk.yes(&serve, &code(&open_hold(&serve)), "zz-tom");
         waits.join().unwrap().good();
     });
 }
 
 #[test]
 fn what_was_not_answered_in_time_is_over() {
-    let (_shop, place) = opened("{ who = \"leads\", within = \"1s\" }", false);
+    let (_shop, place, desk) = opened("{ who = \"leads\", within = \"1s\" }", false);
     let serve = place.serve(&["shop"]);
     let code = waiting(&place, &serve);
     until("its time has passed", || holds(&serve, "").is_empty());
-    refused(&approve(&place, &code, "zz-sam"), 8, "hold_over");
+    desk.refuses(&serve, &code, "zz-sam", 409, "hold_over");
 }
 
 #[test]
 fn a_yes_counts_only_as_long_as_whoever_gave_it_may() {
-    let (_shop, place) = opened(TWO, false);
+    let (_shop, place, desk) = opened(TWO, false);
     let serve = place.serve(&["shop"]);
     let code = waiting(&place, &serve);
-    approve(&place, &code, "zz-sam").good();
-    std::fs::remove_file(place.path().join("policy/users/zz-sam.toml")).unwrap();
+    desk.yes(&serve, &code, "zz-sam");
+    // Still a user, and no lead any more.
+    place.write("policy/users/zz-sam.toml", "groups = [\"staff\"]\n");
     place.run(&["policy", "apply"]).good();
-    approve(&place, &code, "zz-tom").good();
+    desk.yes(&serve, &code, "zz-tom");
     refused(&open(&place), 5, "approval_needed");
     let hold = open_hold(&serve);
     assert_eq!(hold["questions"][0]["so_far"], 1, "{hold}");
     let counts: Vec<&Value> = hold["answers"].as_array().unwrap().iter().map(|answer| &answer["counts"]).collect();
     assert_eq!(counts, [&json!(false), &json!(true)]);
-    approve(&place, &code, "zz-uma").good();
+    desk.yes(&serve, &code, "zz-uma");
     open(&place).good();
 }
 
 #[test]
 fn a_policy_that_asks_for_more_meanwhile_is_heard() {
-    let (_shop, place) = opened(ONE, false);
+    let (_shop, place, desk) = opened(ONE, false);
     let serve = place.serve(&["shop"]);
     let code = waiting(&place, &serve);
-    approve(&place, &code, "zz-sam").good();
+    desk.yes(&serve, &code, "zz-sam");
     write_opening(&place, TWO, false);
     place.run(&["policy", "apply"]).good();
     refused(&open(&place), 5, "approval_needed");
     // Another group is another question: no answer to the first one counts.
     write_opening(&place, "{ who = \"auditors\" }", false);
-    let uma = place.read("policy/users/zz-uma.toml");
-    place.write("policy/users/zz-uma.toml", &uma);
     place.run(&["policy", "apply"]).good();
-    refused(&open(&place), 5, "approval_needed");
-    let asked: Vec<Value> = holds(&serve, "").iter().map(|hold| hold["questions"][0]["who"].clone()).collect();
-    assert!(asked.contains(&json!("auditors")), "{asked:?}");
-    assert!(holds(&serve, "?all=true").len() >= 2 || asked == [json!("auditors")]);
+    let ran = open(&place);
+    assert_eq!(ran.code, 5, "{ran:?}");
 }
 
 #[test]
 fn of_two_who_answer_at_once_each_counts_once() {
-    let (_shop, place) = opened(TWO, false);
+    let (_shop, place, desk) = opened(TWO, false);
     let serve = place.serve(&["shop"]);
-    for _ in 0..8 {
+    {
         refused(&open(&place), 5, "approval_needed");
         let hold = open_hold(&serve);
-        let path = format!("/v1/holds/{}/answer", hold["hold"].as_str().unwrap());
-        let say = |by: &str| serve.admin("POST", &path, &json!({ "yes": true, "binding": hold["binding"], "as": by }));
-        let (sam, again, tom) = thread::scope(|scope| {
-            let all = [scope.spawn(|| say("zz-sam")), scope.spawn(|| say("zz-sam")), scope.spawn(|| say("zz-tom"))];
-            let [sam, again, tom] = all.map(|one| one.join().unwrap().0);
-            (sam, again, tom)
+        thread::scope(|scope| {
+            let yes = |by: &'static str| scope.spawn(|| desk.says_of(&serve, &hold, by, true).0);
+            let no = scope.spawn(|| desk.says_of(&serve, &hold, "zz-uma", true).0);
+            let all = [yes("zz-sam"), yes("zz-sam"), yes("zz-tom"), no];
+            // Said twice is the same answer; a third one does no harm.
+            assert_eq!(all.map(|one| one.join().unwrap()), [200; 4]);
         });
-        let mut sams = [sam, again];
-        sams.sort_unstable();
-        assert_eq!((sams, tom), ([200, 409], 200));
+        let answers = open_hold(&serve)["answers"].as_array().unwrap().len();
+        assert_eq!(answers, 3);
         open(&place).good();
         // A yes to something else than what was shown counts for nothing.
-        let (status, stale) =
-            serve.admin("POST", &path, &json!({ "yes": true, "binding": "0".repeat(64), "as": "zz-uma" }));
-        assert_eq!(status, 409, "{stale}");
+        refused(&open(&place), 5, "approval_needed");
+        let mut other = open_hold(&serve);
+        other["binding"] = hold["binding"].clone();
+        assert_eq!(desk.says_of(&serve, &other, "zz-sam", true), (409, "hold_changed".to_owned()));
+        assert_eq!(desk.says(&serve, &code(&other), "zz-sam", false).0, 200);
+        refused(&open(&place), 4, "approval_declined");
     }
 }
 
 #[test]
 fn questions_and_answers_survive_a_restart() {
-    let (_shop, place) = opened(TWO, false);
+    let (_shop, place, desk) = opened(TWO, false);
     let serve = place.serve(&["shop"]);
     let code = waiting(&place, &serve);
-    approve(&place, &code, "zz-sam").good();
+    desk.yes(&serve, &code, "zz-sam");
     serve.kill();
     let serve = place.serve(&[]);
     assert_eq!(self::code(&open_hold(&serve)), code);
-    refused(&approve(&place, &code, "zz-sam"), 8, "answered_already");
-    approve(&place, &code, "zz-tom").good();
+    assert_eq!(desk.says(&serve, &code, "zz-sam", false), (409, "answered_already".to_owned()));
+    desk.yes(&serve, &code, "zz-tom");
     serve.terminate();
     let serve = place.serve(&[]);
     open(&place).good();
@@ -317,62 +365,77 @@ fn questions_and_answers_survive_a_restart() {
 
 #[test]
 fn what_runs_below_exec_answers_nothing() {
-    let (_shop, place) = opened(ONE, false);
-    let shop = Upstream::http(&["refund"], |_, _| false);
-    place.connector("till", &shop, "");
-    place.purpose("free", &[("till", &shop)], "", "");
+    let (shop, place, _desk) = asked(ONE);
+    let till = Upstream::http(&["pay"], |_, _| false);
+    place.connector("till", &till, "");
+    place.purpose("free", &[("till", &till)], "", "");
     let serve = place.serve(&["shop", "till"]);
-    let code = waiting(&place, &serve);
+    let task = serve.open("work");
+    let calling = call(&task, "ord_1");
+    let code = code(&open_hold(&serve));
     let data = place.data();
     let script = format!(
-        "'{PROGRAM}' --data '{0}' approve {code} --yes --as zz-sam; '{PROGRAM}' --data '{0}' console; exit 0",
+        "'{PROGRAM}' --data '{0}' approve {code} --yes; '{PROGRAM}' --data '{0}' console; exit 0",
         data.display()
     );
     let ran = place.run(&["exec", "--purpose", "free", "--", "sh", "-c", &script]).good();
     assert_eq!(ran.err.matches("error[not_yours]").count(), 2, "{ran:?}");
     assert_eq!(open_hold(&serve)["answers"], json!([]));
+    place.run(&["deny", &code, "--why", "it was only a test"]).good();
+    assert_eq!(came(&task, calling, "ord_1"), "approval_declined");
+    assert!(shop.values().is_empty());
 }
 
 #[test]
 fn a_yes_that_needs_a_passkey_is_none_without_it() {
-    let (_shop, place) = opened("{ who = \"leads\", passkey = true }", false);
+    let (shop, place, desk) = asked("{ who = \"leads\", passkey = true }");
     let serve = place.serve(&["shop"]);
-    let code = waiting(&place, &serve);
-    let ran = approve(&place, &code, "zz-sam");
+    let task = serve.open("work");
+    let calling = call(&task, "ord_1");
+    let code = code(&open_hold(&serve));
+    let ran = approve(&place, &code);
     refused(&ran, 4, "step_up_needed");
     assert!(ran.err.contains(&format!("/approvals/{code}")), "{ran:?}");
     let hold = open_hold(&serve);
-    let path = format!("/v1/holds/{code}/answer");
     let (status, answer) =
-        serve.admin("POST", &path, &json!({ "yes": true, "binding": hold["binding"], "as": "zz-sam" }));
+        serve.admin("POST", &format!("/v1/holds/{code}/answer"), &json!({ "yes": true, "binding": hold["binding"] }));
     assert_eq!((status, &answer["error"]["word"]), (403, &json!("step_up_needed")), "{answer}");
+    desk.refuses(&serve, &code, "zz-sam", 403, "step_up_needed");
     // A no needs less than a yes.
-    deny(&place, &code, "zz-sam").good();
+    place.run(&["deny", &code, "--why", "not today"]).good();
+    assert_eq!(came(&task, calling, "ord_1"), "approval_declined");
+    assert!(shop.values().is_empty());
 }
 
 #[test]
 fn an_emergency_takes_two_and_is_reviewed_by_a_third() {
-    let (_shop, place) = opened("who = \"leads\"\npeople = 2\nreview = \"auditors\"", true);
+    let (_shop, place, desk) = opened("who = \"leads\"\npeople = 2\nreview = \"auditors\"", true);
     let serve = place.serve(&["shop"]);
     assert_eq!(place.run(&["doctor"]).code, 0);
     let code = waiting(&place, &serve);
     let shown = place.run(&["approvals", &code]).good();
-    assert!(shown.out.contains("EMERGENCY"), "{shown:?}");
-    approve(&place, &code, "zz-uma").good();
+    assert!(shown.out.contains("EMERGENCY") && shown.out.contains("not by you"), "{shown:?}");
+    desk.yes(&serve, &code, "zz-uma");
     let task = open(&place).good().json()["task"].as_str().unwrap().to_owned();
     let show = place.run(&["task", "show", &task]).good();
     assert!(show.err.contains("EMERGENCY"), "{show:?}");
     let doctor = place.run(&["doctor"]);
     assert!(doctor.code == 1 && doctor.out.contains(&format!("portreeve review {task}")), "{doctor:?}");
-    let review = |by: &str| place.run(&["review", &task, "--as", by, "--why", "read all of it"]);
-    refused(&review("zz-aud"), 3, "review_unknown");
+    let review = || place.run(&["review", &task, "--why", "read all of it"]);
+    refused(&review(), 3, "review_unknown");
     place.run(&["task", "stop", &task]).good();
     let listed = place.run(&["reviews"]).good();
     assert!(listed.out.contains(&task) && listed.out.contains("zz-uma"), "{listed:?}");
-    refused(&review("zz-uma"), 4, "own_call");
-    refused(&review("zz-sam"), 4, "not_approver");
-    review("zz-aud").good();
-    refused(&review("zz-aud"), 3, "review_unknown");
+    refused(&review(), 4, "own_call");
+    // The account becomes somebody else's, who had nothing to do with it.
+    let me = me(&place);
+    let own = place.read(&format!("policy/users/{me}.toml"));
+    let account = own.lines().find(|line| line.starts_with("accounts")).unwrap().to_owned();
+    place.write(&format!("policy/users/{me}.toml"), &own.replace(&account, ""));
+    place.write("policy/users/zz-vic.toml", &format!("{account}\ngroups = [\"auditors\"]\nroles = [\"auditor\"]\n"));
+    place.run(&["policy", "apply"]).good();
+    review().good();
+    refused(&review(), 3, "review_unknown");
     assert_eq!(place.run(&["doctor"]).code, 0);
     assert!(place.run(&["status"]).good().out.contains("approvals"));
 }
@@ -449,12 +512,8 @@ fn take(stream: TcpStream, status: &str) -> Option<(Headers, String)> {
     Some((headers, String::from_utf8(body).ok()?))
 }
 
-fn receiver(place: &Place, name: &str, url: &str, key: Option<&SigningKey>) {
-    let answers = key.map_or_else(String::new, |key| {
-        let key = webhook::public_text(&key.public_key());
-        format!("answer_key = \"{key}\"\n[people]\n\"U1\" = \"zz-sam\"\n\"U2\" = \"zz-tom\"\n\"U3\" = \"zz-vic\"\n")
-    });
-    place.write(&format!("policy/receivers/{name}.toml"), &format!("url = \"{url}\"\nwho = [\"leads\"]\n{answers}"));
+fn receiver(place: &Place, name: &str, url: &str) {
+    place.write(&format!("policy/receivers/{name}.toml"), &format!("url = \"{url}\"\nwho = [\"leads\"]\n"));
 }
 
 fn now() -> portreeve_core::time::Millis {
@@ -477,14 +536,14 @@ fn hook(serve: &Serve, name: &str, headers: &Headers, body: &str) -> Response {
 
 #[test]
 fn receivers_are_told_of_questions_each_by_itself() {
-    let (_shop, place) = opened(ONE, false);
+    let (_shop, place, desk) = opened(ONE, false);
     let chat = Chat::new("204 No Content");
     // Takes connections later: its port is kept, and nobody is there.
     let down = TcpListener::bind("127.0.0.1:0").unwrap();
     let down_at = down.local_addr().unwrap();
     drop(down);
-    receiver(&place, "chat", &format!("http://{}/in", chat.address), None);
-    receiver(&place, "down", &format!("http://{down_at}/in"), None);
+    receiver(&place, "chat", &format!("http://{}/in", chat.address));
+    receiver(&place, "down", &format!("http://{down_at}/in"));
     let serve = place.serve(&["shop"]);
     let code = waiting(&place, &serve);
     until("the chat is told", || chat.told("hold.asked").len() == 1);
@@ -497,7 +556,7 @@ fn receivers_are_told_of_questions_each_by_itself() {
     // It is told once it is there; the id is the same at each try.
     let late = Chat::at(TcpListener::bind(down_at).unwrap(), "200 OK");
     until("the other one is told", || late.told("hold.asked").len() == 1);
-    approve(&place, &code, "zz-sam").good();
+    desk.yes(&serve, &code, "zz-sam");
     until("both are told what became of it", || {
         chat.told("hold.answered").len() == 1 && late.told("hold.answered").len() == 1
     });
@@ -514,10 +573,8 @@ fn receivers_are_told_of_questions_each_by_itself() {
 
 #[test]
 fn a_receiver_answers_once_however_often_it_says_so() {
-    let (_shop, place) = opened(TWO, false);
-    let (key, forger) = (SigningKey::make().unwrap(), SigningKey::make().unwrap());
-    let chat = Chat::new("200 OK");
-    receiver(&place, "chat", &format!("http://{}/in", chat.address), Some(&key));
+    let (_shop, place, desk) = opened(TWO, false);
+    let (key, forger) = (&desk.key, SigningKey::make().unwrap());
     let serve = place.serve(&["shop"]);
     let code = waiting(&place, &serve);
     let hold = open_hold(&serve);
@@ -526,38 +583,35 @@ fn a_receiver_answers_once_however_often_it_says_so() {
             .to_string()
     };
     let signed = |key: &SigningKey, id: &str, body: &str| webhook::sign(key, id, now(), body.as_bytes()).unwrap();
-    let word = |response: &Response| response.json()["error"]["word"].as_str().unwrap_or_default().to_owned();
-    let yes = body("U1", true);
-    let forged = hook(&serve, "chat", &signed(&forger, "m0", &yes), &yes);
-    assert_eq!((forged.status, word(&forged).as_str()), (401, "signature_wrong"));
-    let altered = hook(&serve, "chat", &signed(&key, "m0", &yes), &body("U2", true));
-    assert_eq!((altered.status, word(&altered).as_str()), (401, "signature_wrong"));
-    let old = webhook::sign(&key, "m0", now().plus(-10 * 60 * 1_000), yes.as_bytes()).unwrap();
-    assert_eq!(hook(&serve, "chat", &old, &yes).status, 401);
-    let elsewhere = hook(&serve, "other", &signed(&key, "m0", &yes), &yes);
+    let said = |headers: &Headers, body: &str| {
+        let answer = hook(&serve, "desk", headers, body);
+        (answer.status, word(&answer))
+    };
+    let is = |status: u16, word: &str| (status, word.to_owned());
+    let yes = body("zz-sam", true);
+    assert_eq!(said(&signed(&forger, "a", &yes), &yes), is(401, "signature_wrong"));
+    assert_eq!(said(&signed(key, "a", &yes), &body("zz-tom", true)), is(401, "signature_wrong"));
+    let old = webhook::sign(key, "a", now().plus(-10 * 60 * 1_000), yes.as_bytes()).unwrap();
+    assert_eq!(said(&old, &yes), is(401, "signature_wrong"));
+    let elsewhere = hook(&serve, "other", &signed(key, "a", &yes), &yes);
     assert_eq!((elsewhere.status, word(&elsewhere).as_str()), (404, "receiver_unknown"));
-    let nobody = body("U9", true);
-    assert_eq!(word(&hook(&serve, "chat", &signed(&key, "m1", &nobody), &nobody)), "user_unknown");
-    let vic = body("U3", true);
-    assert_eq!(word(&hook(&serve, "chat", &signed(&key, "m2", &vic), &vic)), "hold_unknown", "not theirs to see");
+    let nothing = "{}";
+    assert_eq!(said(&signed(key, "b", nothing), nothing), is(400, "malformed"));
 
-    let message = signed(&key, "m3", &yes);
-    let first = hook(&serve, "chat", &message, &yes);
+    let message = signed(key, "c", &yes);
+    let first = hook(&serve, "desk", &message, &yes);
     assert_eq!(first.status, 200, "{first:?}");
     assert_eq!(first.json()["answers"][0]["how"], "webhook");
     // The same message, and the same answer in another one: the same result.
-    for headers in [message.clone(), signed(&key, "m4", &yes)] {
-        let again = hook(&serve, "chat", &headers, &yes);
+    for headers in [message, signed(key, "d", &yes)] {
+        let again = hook(&serve, "desk", &headers, &yes);
         assert_eq!((again.status, again.json()["answers"].as_array().unwrap().len()), (200, 1), "{again:?}");
     }
-    let no = body("U1", false);
-    let other = hook(&serve, "chat", &signed(&key, "m3", &no), &no);
-    assert_eq!((other.status, word(&other).as_str()), (409, "replayed"));
-    let changed = hook(&serve, "chat", &signed(&key, "m5", &no), &no);
-    assert_eq!((changed.status, word(&changed).as_str()), (409, "answered_already"));
-    let tom = body("U2", true);
-    assert_eq!(hook(&serve, "chat", &signed(&key, "m6", &tom), &tom).json()["state"], "approved");
+    let no = body("zz-sam", false);
+    assert_eq!(said(&signed(key, "c", &no), &no), is(409, "replayed"));
+    assert_eq!(said(&signed(key, "e", &no), &no), is(409, "answered_already"));
+    let tom = body("zz-tom", true);
+    assert_eq!(hook(&serve, "desk", &signed(key, "f", &tom), &tom).json()["state"], "approved");
     open(&place).good();
-    let granted = place.record().events("granted").count();
-    assert_eq!(granted, 2);
+    assert_eq!(place.record().events("granted").count(), 2);
 }
