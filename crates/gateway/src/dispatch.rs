@@ -7,6 +7,7 @@ use crate::{
     client::{Client, Speaker, Waits},
     door::Door,
     endpoint::{At, Via, modern},
+    held::Holds,
     lists::Lists,
     outlet::{Last, Outlet},
     polls::Polls,
@@ -51,6 +52,8 @@ pub struct Dispatch {
     pub under_way: Arc<UnderWay>,
     /// Questions to clients
     pub asks: Arc<Asks>,
+    /// Questions to people
+    pub holds: Arc<Holds>,
     /// Sessions
     pub sessions: Arc<Sessions>,
     /// Discovery

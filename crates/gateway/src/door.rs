@@ -38,6 +38,7 @@ pub struct Door {
     shared: Arc<Shared>,
     latches: Arc<Latches>,
     turns: watch::Receiver<u64>,
+    questions: watch::Receiver<u64>,
     /// Nothing is ever sent here; it closes with the thread
     alive: watch::Receiver<()>,
 }
@@ -115,6 +116,7 @@ impl Door {
     ) -> std::io::Result<(Self, JoinHandle<TheEngine>)> {
         let shared = Arc::new(Shared { queue: Mutex::default(), bell: Condvar::new() });
         let (turned, turns) = watch::channel(0);
+        let (asked, questions) = watch::channel(engine.state().hold_changes());
         let (living, alive) = watch::channel(());
         let kept = engine.state().head().n;
         let keeper = Keeper {
@@ -123,6 +125,7 @@ impl Door {
             latches: Arc::clone(&latches),
             notices,
             turned,
+            asked,
             snapshots,
             kept,
             again: VecDeque::new(),
@@ -135,7 +138,7 @@ impl Door {
                 keeper.run(&shared)
             })?
         };
-        Ok((Self { shared, latches, turns, alive }, thread))
+        Ok((Self { shared, latches, turns, questions, alive }, thread))
     }
 
     /// Puts a request to the door and waits until the answer is durable
@@ -203,6 +206,12 @@ impl Door {
         }
     }
 
+    /// Told whenever something about a question to people has changed, or the policy has
+    #[must_use]
+    pub fn questions(&self) -> watch::Receiver<u64> {
+        self.questions.clone()
+    }
+
     /// Returns once nothing is judged any more; costs a turn nothing
     pub async fn shut(&self) {
         let mut alive = self.alive.clone();
@@ -250,6 +259,8 @@ struct Keeper {
     latches: Arc<Latches>,
     notices: mpsc::UnboundedSender<Notice>,
     turned: watch::Sender<u64>,
+    /// Changes of questions to people, as the state counts them
+    asked: watch::Sender<u64>,
     snapshots: std::sync::mpsc::Sender<()>,
     /// The group at which a snapshot was asked for last
     kept: u64,
@@ -368,6 +379,8 @@ impl Keeper {
             }
         }
         self.turned.send_modify(|turn| *turn += 1);
+        let asked = self.engine.state().hold_changes();
+        self.asked.send_if_modified(|known| std::mem::replace(known, asked) != asked || changes);
         let head = self.engine.state().head().n;
         if head >= self.kept + EVERY {
             self.kept = head;

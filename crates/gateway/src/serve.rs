@@ -9,6 +9,7 @@ use crate::{
     door::Door,
     endpoint::Endpoints,
     fence::Fence,
+    held::Holds,
     history::Directory,
     links::Links,
     listen,
@@ -167,13 +168,15 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
     let at_the_door = || (door.clone(), Arc::clone(&latches));
     let asks = Asks::new(at_the_door(), Arc::clone(&catalogue), Arc::clone(&points), Arc::clone(&sealer));
     let under_way = UnderWay::new();
+    let console = console(address);
+    let holds = Holds::new(door.clone(), Arc::clone(&sealer), clock, console, settings.hold_wait);
     let calls = Calls::new(
         at_the_door(),
         Arc::clone(&links),
         Arc::clone(&catalogue),
         points,
         (Arc::clone(&asks), Arc::clone(&sealer)),
-        Arc::clone(&under_way),
+        (Arc::clone(&under_way), Arc::clone(&holds)),
     );
     let tasks =
         Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone(), Arc::clone(&fence));
@@ -194,6 +197,7 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         under_way: Arc::clone(&under_way),
         polls: Polls::new(at_the_door(), Arc::clone(&links), both(), sealer, clock),
         asks: Arc::clone(&asks),
+        holds,
         sessions: Arc::clone(&sessions),
         lists,
         streams: Arc::clone(&streams),
@@ -237,6 +241,14 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         listening,
         data: settings.data,
     })
+}
+
+/// Where people find the console: by the name by which passkeys know this machine, unless it is reached from others
+fn console(address: SocketAddr) -> String {
+    match address.ip() {
+        ip if ip.is_loopback() || ip.is_unspecified() => format!("http://localhost:{}", address.port()),
+        _ => format!("http://{address}"),
+    }
 }
 
 /// Files that this process may have open, after asking for as many as the system allows

@@ -206,6 +206,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             deadline: clock.steady.plus(PERMIT_MS),
             answer_max: None,
             wanted: Vec::new(),
+            hold: None,
         };
         let admitted = Admitted {
             effect: notify.effect,
