@@ -626,7 +626,7 @@ impl State {
             children: BTreeSet::new(),
             generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
         };
-        self.to_review(began, by.user(), time);
+        self.owes_review(began, by.user(), time);
         if let Some(hold) = began.hold {
             self.use_hold(hold, None, time);
         }

@@ -20,8 +20,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 pub struct Waiting {
     door: Door,
     // Held only to count.
-    per_run: Arc<Mutex<HashMap<RunId, usize>>>,
+    per_run: Arc<PerRun>,
 }
+
+type PerRun = Mutex<HashMap<RunId, usize>>;
 
 /// How long a call waits for people, and what it has seen of its question
 #[derive(Debug)]
@@ -156,7 +158,7 @@ impl Waiting {
 
 /// A request that is counted among those that wait; leaving is dropping this
 #[derive(Debug)]
-pub struct WaitPlace(Option<(Arc<Mutex<HashMap<RunId, usize>>>, RunId)>);
+pub struct WaitPlace(Option<(Arc<PerRun>, RunId)>);
 
 impl Drop for WaitPlace {
     fn drop(&mut self) {

@@ -44,7 +44,6 @@ pub struct Opened {
 
 /// What is left to do for an opening against which there is no reason
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "looked at once and taken apart")]
 pub enum Opening {
     /// Nothing: the task may begin
     Open(Opened),
