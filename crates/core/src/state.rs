@@ -536,7 +536,8 @@ impl State {
                 }
             }
             Event::Noted(Noted::Reviewed { task, .. }) => drop(self.reviews.remove(task)),
-            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. }) => {}
+            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. } | Noted::Passkey { .. }) => {
+            }
         }
     }
 
@@ -626,7 +627,7 @@ impl State {
             children: BTreeSet::new(),
             generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
         };
-        self.owes_review(began, by.user(), time);
+        self.owe_review(began, by.user(), time);
         if let Some(hold) = began.hold {
             self.use_hold(hold, None, time);
         }

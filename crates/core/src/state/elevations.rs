@@ -151,7 +151,7 @@ impl State {
         }
     }
 
-    pub(super) fn owes_review(&mut self, began: &Began, opener: Option<&Name>, time: Millis) {
+    pub(super) fn owe_review(&mut self, began: &Began, opener: Option<&Name>, time: Millis) {
         let Some(group) = &began.review else { return };
         let approvers = |hold: HoldId| {
             let answers = self.holds.get(&hold).into_iter().flat_map(|hold| &hold.answers);
