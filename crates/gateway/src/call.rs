@@ -5,6 +5,7 @@
 //! leg is settled as pending, and the answer is a leg of its own.
 
 mod again;
+pub mod away;
 mod before;
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
     using::{Using, unknown},
     waiting::Patience,
 };
+use away::{CANCELLED, Goings, can_follow};
 use bytes::Bytes;
 use http::StatusCode;
 use portreeve_core::{
@@ -79,6 +81,8 @@ pub struct Calls {
     sealer: Arc<Sealer>,
     under_way: Arc<UnderWay>,
     holds: Arc<Holds>,
+    /// Calls that go on by themselves
+    going: Goings,
 }
 
 /// One leg of a call: what is sent to the connector this time
@@ -174,7 +178,18 @@ impl Calls {
         (asks, sealer): (Arc<Asks>, Arc<Sealer>),
         (under_way, holds): (Arc<UnderWay>, Arc<Holds>),
     ) -> Arc<Self> {
-        Arc::new(Self { door, latches, links, catalogue, points, asks, sealer, under_way, holds })
+        Arc::new(Self {
+            door,
+            latches,
+            links,
+            catalogue,
+            points,
+            asks,
+            sealer,
+            under_way,
+            holds,
+            going: Goings::default(),
+        })
     }
 
     /// Takes a call all the way, and answers its client
@@ -311,10 +326,24 @@ impl Calls {
                     self.withdraw(&ticket).await;
                     Happened::Waited
                 }
-                Do::Wait(ticket) => tokio::select! {
-                    happened = self.holds.waiting.wait(ticket.hold, &mut walk.patience, client) => happened,
-                    why = entered.cancelled(client) => Happened::NotPrepared(why),
-                },
+                Do::Wait(ticket) => {
+                    if can_follow(client, method) {
+                        let call = Call { before: None, answers: Vec::new(), ..life.call().clone() };
+                        if let Some(legged) = self.goes_away(&ticket, using, &call, client) {
+                            return legged;
+                        }
+                    }
+                    tokio::select! {
+                        biased;
+                        why = entered.cancelled(client) => {
+                            if why == CANCELLED {
+                                self.withdraw(&ticket).await;
+                            }
+                            Happened::NotPrepared(why)
+                        }
+                        happened = self.holds.waiting.wait(ticket.hold, &mut walk.patience, client) => happened,
+                    }
+                }
                 Do::Prepare => {
                     let (ready, happened) = self.prepare(life.call(), client, entered).await;
                     link = ready;

@@ -6,6 +6,7 @@ use crate::{
     asks::Bound,
     client::Client,
     door::Door,
+    elevating::name_at,
     outcomes::Outcomes,
     outlet::Last,
     session::Session,
@@ -86,18 +87,18 @@ const STATE_BYTES_MAX: usize = 256 << 10;
 /// Sessions that are told of questions at once
 const TOLD_MAX: usize = 4_096;
 
-/// The name of the in-band tool at an endpoint
-#[must_use]
-pub fn elevation_tool(at: &str) -> &'static str {
-    if at == "/mcp" { "portreeve__request_elevation" } else { "portreeve_request_elevation" }
-}
-
 impl Holds {
     /// Nobody waits yet
     #[must_use]
     pub fn new(door: Door, sealer: Arc<Sealer>, clock: SteadyClock, console: String, wait: Duration) -> Arc<Self> {
         let (waiting, outcomes) = (Waiting::new(door.clone()), Arc::default());
         Arc::new(Self { waiting, outcomes, door, sealer, clock, console, wait, told: Arc::default() })
+    }
+
+    /// What time it is
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.clock.now()
     }
 
     /// How long a request waits for people
@@ -184,7 +185,7 @@ impl Holds {
         }
         let (task, elevates) = self.task_of(run).await;
         Hint {
-            elevation: (class && elevates).then(|| elevation_tool(at).to_owned()),
+            elevation: (class && elevates).then(|| name_at(at).to_owned()),
             page: task.filter(|_| nobody).map(|task| format!("{}/tasks/{task}", self.console)),
         }
     }

@@ -13,6 +13,7 @@ pub mod catalogue;
 pub mod client;
 pub mod dispatch;
 pub mod door;
+pub mod elevating;
 pub mod endpoint;
 pub mod fate;
 pub mod fence;

@@ -3,10 +3,11 @@
 use crate::{
     admin::{self, Admin},
     asks::Asks,
-    call::Calls,
+    call::{Calls, away::Away},
     catalogue::Catalogue,
     dispatch::Dispatch,
     door::Door,
+    elevating::Elevating,
     endpoint::Endpoints,
     fence::Fence,
     held::Holds,
@@ -187,9 +188,17 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         links: Arc::clone(&links),
         sealer: Arc::clone(&sealer),
         clock,
+        holds: Arc::clone(&holds),
     };
     let both = || (Arc::clone(&asks), Arc::clone(&under_way));
     let streams = Streams::new(at_the_door(), Arc::clone(&links), both(), lists.clone(), clock);
+    let away = Arc::new(Away::new(Arc::clone(&calls), door.clone(), Arc::clone(&sealer), clock));
+    let elevating = Elevating {
+        door: door.clone(),
+        holds: Arc::clone(&holds),
+        away: Arc::clone(&away),
+        under_way: Arc::clone(&under_way),
+    };
     let dispatch = Arc::new(Dispatch {
         door: door.clone(),
         catalogue: Arc::clone(&catalogue),
@@ -198,6 +207,8 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         polls: Polls::new(at_the_door(), Arc::clone(&links), both(), sealer, clock),
         asks: Arc::clone(&asks),
         holds,
+        away,
+        elevating,
         sessions: Arc::clone(&sessions),
         lists,
         streams: Arc::clone(&streams),

@@ -155,6 +155,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 self.record(draft, elevate.by.clone(), now, Event::Granted(Box::new(granted)));
                 Reply::Elevated(until)
             }
+            Ok(Elevating::Stands(until)) => Reply::Elevated(until),
             Ok(Elevating::Held(class, holding)) => {
                 let Some(asking) = holding.new else { return Reply::Held(holding.ticket) };
                 let Some(task) = self.state.task(elevate.task) else { return Reply::Refused(Vec::new()) };

@@ -12,7 +12,7 @@ use crate::{
     policy::{Bundle, Class, OnHold, PersonRole, Purpose, Tier, Usage},
     reason::{Reason, Word},
     request::{Clock, Elevate},
-    state::{State, Task, is_approver},
+    state::{Hold, Phase, State, Task, is_approver},
     time::Millis,
     value::Value,
 };
@@ -37,6 +37,8 @@ pub enum Elevating {
     },
     /// People are asked
     Held(Class, Holding),
+    /// Exactly this is open until then, and was not used yet: whoever repeats a request is told so
+    Stands(Millis),
 }
 
 /// Calls that one elevation is for at most
@@ -89,6 +91,15 @@ pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clo
     if !reasons.is_empty() {
         return Err(reasons.into_iter().collect());
     }
+    // An agent repeats its request to hear what came of it; that is no new question.
+    if matches!(elevate.by, Actor::Run(_)) {
+        if let Some(until) = state.unused_elevation(task, elevate, class, now) {
+            return Ok(Elevating::Stands(until));
+        }
+        if let Some(id) = same(state, task, elevate, class).find(|(_, hold)| is_declined(hold)).map(|(id, _)| id) {
+            return Err(vec![Reason::new(Word::ApprovalDeclined, id)]);
+        }
+    }
     let granted = |owner: String| {
         let until = now.plus(elevate.lasts_ms).min(task.expires);
         Ok(Elevating::Granted { class, owner, until, now })
@@ -129,16 +140,7 @@ fn held(
     reason: Reason,
     now: Millis,
 ) -> Result<Holding, Vec<Reason>> {
-    let same = |id: &HoldId| {
-        let hold = state.hold(*id).filter(|hold| hold.is_open(now))?;
-        let HeldWhat::Elevation(open) = &hold.held.what else { return None };
-        let values: Option<BTreeMap<_, _>> =
-            open.values.iter().map(|(name, value)| Some((name.clone(), value.value()?))).collect();
-        let same = (open.class, &open.uses, open.times, open.lasts_ms, values?)
-            == (class, &elevate.uses, elevate.times, elevate.lasts_ms, elevate.values.clone());
-        same.then_some(hold)
-    };
-    if let Some(hold) = task.questions.iter().find_map(same) {
+    if let Some((_, hold)) = same(state, task, elevate, class).find(|(_, hold)| hold.is_open(now)) {
         return Ok(waits(&hold.held, vec![reason]));
     }
     let line: Vec<&Task> = chain(state, elevate.task, task).map(|(_, task)| task).collect();
@@ -162,6 +164,28 @@ fn held(
         ])
     };
     ask(state, (HoldId(elevate.grant.0), Some(task)), (questions, vec![reason]), shown, (own, above), now)
+}
+
+/// The questions of a task about just this opening
+fn same<'s>(
+    state: &'s State,
+    task: &'s Task,
+    elevate: &'s Elevate,
+    class: Class,
+) -> impl Iterator<Item = (HoldId, &'s Hold)> {
+    task.questions.iter().filter_map(move |id| {
+        let hold = state.hold(*id)?;
+        let HeldWhat::Elevation(asked) = &hold.held.what else { return None };
+        let values: Option<BTreeMap<_, _>> =
+            asked.values.iter().map(|(name, value)| Some((name.clone(), value.value()?))).collect();
+        let same = (asked.class, &asked.uses, asked.times, asked.lasts_ms, values?)
+            == (class, &elevate.uses, elevate.times, elevate.lasts_ms, elevate.values.clone());
+        same.then_some((*id, hold))
+    })
+}
+
+fn is_declined(hold: &Hold) -> bool {
+    matches!(hold.phase, Phase::Declined { .. })
 }
 
 fn bounds(

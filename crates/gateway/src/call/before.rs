@@ -20,10 +20,11 @@ use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 /// Bytes of an answer from which fields are taken
 const READ_BYTES_MAX: usize = 256 << 10;
 
-/// A call of a tool in words of our own
-pub(super) fn message(tool: &Tool, arguments: &BTreeMap<String, Value>) -> Vec<u8> {
+/// A call of a tool in words of our own; `meta` as a client of the modern era has it
+pub(super) fn message(tool: &Tool, arguments: &BTreeMap<String, Value>, meta: Option<&str>) -> Vec<u8> {
     let (name, arguments) = (quoted(tool.name.as_str()), Value::canonical_object(arguments));
-    let params = format!("{{\"name\":{name},\"arguments\":{arguments}}}");
+    let meta = meta.map_or_else(String::new, |meta| format!(",\"_meta\":{meta}"));
+    let params = format!("{{\"name\":{name},\"arguments\":{arguments}{meta}}}");
     format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{params}}}").into_bytes()
 }
 
@@ -37,7 +38,7 @@ impl Calls {
         entered: &mut Entered,
     ) -> Happened {
         let Ok(effect) = crate::tasks::draw().map(EffectId) else { return Happened::WasRead(Read::default()) };
-        let bytes = message(&reading.tool, &reading.arguments);
+        let bytes = message(&reading.tool, &reading.arguments, None);
         let Ok(read) = Message::read(&bytes, &answer_limits()) else { return Happened::WasRead(Read::default()) };
         let fit = self.catalogue.view().fit(&reading.tool, &Value::Object(reading.arguments.clone()));
         let call = Call {
