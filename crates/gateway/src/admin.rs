@@ -3,6 +3,7 @@
 mod modes;
 mod policy;
 
+pub use crate::failure::Failure;
 pub(crate) use policy::accepted;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     links::{Links, Unready, digest},
     listen::Caller,
     modes::{observing, observing_task},
+    office::Office,
     private,
     settings::Settings,
     tasks::{OpenTask, Tasks},
@@ -21,7 +23,6 @@ use axum::{
     Extension, Json, Router,
     extract::{Path, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use portreeve_core::{
@@ -34,17 +35,13 @@ use portreeve_core::{
     offer::{self, Identity},
     policy::Reach,
     reason::Reason,
-    request::{Change, ChangeWhat, Request, Stop},
+    request::{Change, ChangeWhat, Request},
     state::Task,
 };
 use portreeve_upstream::{clock::SteadyClock, link::Offer};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Everything that the administration reaches
 #[derive(Debug)]
@@ -57,6 +54,8 @@ pub struct Admin {
     pub links: Arc<Links>,
     /// The tasks
     pub tasks: Arc<Tasks>,
+    /// Where people work
+    pub office: Arc<Office>,
     /// The endpoints
     pub endpoints: Arc<Endpoints>,
     /// Who is who
@@ -94,51 +93,6 @@ pub fn private_router(admin: Arc<Admin>, task: TaskId) -> Router {
     Router::new()
         .route("/v1/token", post(move || token(State(of_token), Path(task.to_string()))))
         .route("/v1/task", get(move || own_task(State(of_task), task)))
-}
-
-/// An error that a command can show: word, what, remedy
-#[derive(Debug)]
-pub struct Failure {
-    status: StatusCode,
-    body: Value,
-}
-
-impl Failure {
-    fn new(status: StatusCode, word: &str, message: impl Into<String>, remedy: &str) -> Self {
-        let message = message.into();
-        Self { status, body: json!({ "error": { "word": word, "message": message, "remedy": remedy } }) }
-    }
-
-    fn refused(reasons: &[Reason]) -> Self {
-        let first = reasons.first();
-        let body = json!({ "error": {
-            "word": first.map(|reason| reason.word),
-            "message": first.map(ToString::to_string),
-            "to_person": first.map(|reason| reason.word.to_person()),
-            "remedy": first.map(|reason| reason.word.remedy()),
-            "reasons": reasons,
-        }});
-        Self { status: StatusCode::FORBIDDEN, body }
-    }
-
-    fn unavailable() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Portreeve is ending.", "Start it again.")
-    }
-
-    fn malformed(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "malformed", message, "See `portreeve --help`.")
-    }
-
-    fn unreachable(why: impl Into<String>) -> Self {
-        let remedy = "Try its command or address by itself; its own messages are in the log of `portreeve serve`.";
-        Self::new(StatusCode::BAD_GATEWAY, "connector_unreachable", why, remedy)
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
-    }
 }
 
 type Answer = Result<Json<Value>, Failure>;
@@ -198,7 +152,7 @@ async fn task(State(admin): Shared, Path(task): Path<String>) -> Answer {
         Ok::<_, Vec<Reason>>(shown)
     });
     let shown = asked.await.ok_or_else(Failure::unavailable)?;
-    shown.map(Json).map_err(|reasons| Failure { status: StatusCode::NOT_FOUND, ..Failure::refused(&reasons) })
+    shown.map(Json).map_err(|reasons| Failure::missing(&reasons))
 }
 
 /// A task as its own run is told of it: not that somebody watches instead of refusing
@@ -288,38 +242,11 @@ struct StopNode {
 
 /// Recorded, then settled, then cleared; the answer shows all three, and names what is not
 async fn stop(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<StopNode>) -> Answer {
-    let begun = Instant::now();
     let by = Actor::Owner { user: user_of(&admin, caller.uid) };
     let why = if ask.ended { Why::Ended } else { Why::Killed };
-    let (reply, closing) = admin.door.stop(Stop { node: ask.node.clone(), why, by, at: None }).await;
-    let micros = |since: Instant| u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-    match reply {
-        Reply::Recorded => {}
-        Reply::Refused(reasons) => return Err(Failure::refused(&reasons)),
-        _ => return Err(Failure::unavailable()),
-    }
-    let recorded = micros(begun);
-    let settled = tokio::time::timeout(SETTLE, closing.settled()).await.is_ok();
-    let settled_after = settled.then(|| micros(begun));
-    let node = ask.node.clone();
-    // What the task's own record no longer names, its effects still do.
-    let left = admin.door.until_none(CLEAR, move |engine| engine.state().resting_on(&node)).await;
-    let cleared = left.as_ref().is_some_and(Vec::is_empty);
-    Ok(Json(json!({
-        "node": ask.node,
-        "why": why,
-        "recorded_us": recorded,
-        "settled_us": settled_after,
-        "cleared_us": cleared.then(|| micros(begun)),
-        "not_settled": closing.under_way(),
-        "not_cleared": left,
-    })))
+    let stopped = admin.office.stop_by(by, ask.node, why).await?;
+    Ok(Json(json!(stopped)))
 }
-
-/// How long the answer to a stop waits for what is under way
-const SETTLE: Duration = Duration::from_secs(5);
-/// How long it waits for calls to be cancelled and children to be dead
-const CLEAR: Duration = Duration::from_secs(8);
 
 async fn change(admin: &Admin, uid: u32, what: ChangeWhat) -> Result<(), Failure> {
     let by = Actor::Owner { user: user_of(admin, uid) };
@@ -393,7 +320,7 @@ async fn connector(State(admin): Shared, Path(connector): Path<String>) -> Answe
             let digest = offer::digest(&usable(&offer), identity);
             json!({ "offered": described(&offer), "digest": digest, "identity": { "accepted": known, "seen": identity } })
         }
-        Err(failure) => json!({ "offered": null, "unreachable": failure.body.pointer("/error/message") }),
+        Err(failure) => json!({ "offered": null, "unreachable": failure.message() }),
     };
     if let (Some(members), Value::Object(now)) = (answer.as_object_mut(), now) {
         members.extend(now);

@@ -39,6 +39,7 @@ pub struct Door {
     latches: Arc<Latches>,
     turns: watch::Receiver<u64>,
     questions: watch::Receiver<u64>,
+    heads: watch::Receiver<u64>,
     /// Nothing is ever sent here; it closes with the thread
     alive: watch::Receiver<()>,
 }
@@ -117,6 +118,7 @@ impl Door {
         let shared = Arc::new(Shared { queue: Mutex::default(), bell: Condvar::new() });
         let (turned, turns) = watch::channel(0);
         let (asked, questions) = watch::channel(engine.state().hold_changes());
+        let (grown, heads) = watch::channel(engine.state().head().n);
         let (living, alive) = watch::channel(());
         let kept = engine.state().head().n;
         let keeper = Keeper {
@@ -126,6 +128,7 @@ impl Door {
             notices,
             turned,
             asked,
+            grown,
             snapshots,
             kept,
             again: VecDeque::new(),
@@ -138,7 +141,7 @@ impl Door {
                 keeper.run(&shared)
             })?
         };
-        Ok((Self { shared, latches, turns, questions, alive }, thread))
+        Ok((Self { shared, latches, turns, questions, heads, alive }, thread))
     }
 
     /// Puts a request to the door and waits until the answer is durable
@@ -212,6 +215,12 @@ impl Door {
         self.questions.clone()
     }
 
+    /// The number of the record's newest group, each time that there is one
+    #[must_use]
+    pub fn heads(&self) -> watch::Receiver<u64> {
+        self.heads.clone()
+    }
+
     /// Returns once nothing is judged any more; costs a turn nothing
     pub async fn shut(&self) {
         let mut alive = self.alive.clone();
@@ -261,6 +270,8 @@ struct Keeper {
     turned: watch::Sender<u64>,
     /// Changes of questions to people, as the state counts them
     asked: watch::Sender<u64>,
+    /// The newest group of the record
+    grown: watch::Sender<u64>,
     snapshots: std::sync::mpsc::Sender<()>,
     /// The group at which a snapshot was asked for last
     kept: u64,
@@ -382,6 +393,7 @@ impl Keeper {
         let asked = self.engine.state().hold_changes();
         self.asked.send_if_modified(|known| std::mem::replace(known, asked) != asked || changes);
         let head = self.engine.state().head().n;
+        self.grown.send_if_modified(|grown| std::mem::replace(grown, head) != head);
         if head >= self.kept + EVERY {
             self.kept = head;
             let _ = self.snapshots.send(());

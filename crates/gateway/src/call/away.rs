@@ -10,6 +10,7 @@ use crate::{
     client::Client,
     door::Door,
     endpoint::At,
+    held::Telling,
     outlet::{self, Last},
     settings::answer_limits,
     using::{Back, Using},
@@ -66,8 +67,10 @@ pub(super) struct Goings {
 #[derive(Debug)]
 struct One {
     effect: EffectId,
-    ended: Option<(Millis, Arc<Ended>)>,
+    ended: Option<EndedAt>,
 }
+
+type EndedAt = (Millis, Arc<Ended>);
 
 /// How a call ended
 #[derive(Debug)]
@@ -166,7 +169,7 @@ impl Goings {
     }
 
     /// The effect, and its end if it has one; nothing if nothing goes on
-    fn of(&self, hold: HoldId) -> Option<(EffectId, Option<(Millis, Arc<Ended>)>)> {
+    fn of(&self, hold: HoldId) -> Option<(EffectId, Option<EndedAt>)> {
         self.all().get(&hold).map(|one| (one.effect, one.ended.clone()))
     }
 
@@ -486,7 +489,7 @@ impl Away {
 
     /// Lets an elevation wait as a task: nothing goes on but what people do
     #[must_use]
-    pub fn elevation(&self, ticket: &Ticket, of: Bound) -> Option<Box<dyn FnOnce(&str) -> Last + Send>> {
+    pub fn elevation(&self, ticket: &Ticket, of: Bound) -> Option<Telling> {
         let now = self.clock.now();
         let handle = Handle { of, hold: ticket.hold, at: now };
         let id = self.sealer.seal(KIND, &serde_json::to_vec(&handle).ok()?)?;
