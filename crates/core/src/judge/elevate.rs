@@ -42,7 +42,7 @@ pub enum Elevating {
     /// People are asked
     Held(Class, Holding),
     /// Exactly this is open until then, and was not used yet: whoever repeats a request is told so
-    Stands(Millis),
+    Stands(Class, Millis),
 }
 
 /// Calls that one elevation is for at most
@@ -81,7 +81,7 @@ pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clo
     // An agent repeats its request to hear what came of it; that is no new question.
     if matches!(elevate.by, Actor::Run(_)) {
         if let Some(until) = state.unused_elevation(task, elevate, class, now) {
-            return Ok(Elevating::Stands(until));
+            return Ok(Elevating::Stands(class, until));
         }
         if let Some((id, _)) = same(state, task, elevate, class).find(|(_, hold)| is_declined(hold)) {
             return Err(vec![Reason::new(Word::ApprovalDeclined, id)]);

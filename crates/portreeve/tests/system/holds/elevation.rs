@@ -10,9 +10,11 @@ use std::thread;
 
 /// Reads stand, writes have to be opened: `free` once without a person, the rest by one
 fn house(wait: &str) -> House {
-    let purpose = House::purpose("")
-        .replace("standing = [\"read\", \"write\"]\n", "standing = [\"read\"]\n\n[elevate]\n\
-            write = { tools = [\"shop.free\"], times = 1, within = \"5m\" }\nask = { who = \"leads\" }\n");
+    let purpose = House::purpose("").replace(
+        "standing = [\"read\", \"write\"]\n",
+        "standing = [\"read\"]\n\n[elevate]\n\
+            write = { tools = [\"shop.free\"], times = 1, within = \"5m\" }\nask = { who = \"leads\" }\n",
+    );
     House::with(wait, &purpose, echo)
 }
 
@@ -55,7 +57,8 @@ fn it_is_listed_where_a_purpose_opens_classes_and_nowhere_else() {
 fn a_class_that_needs_no_person_is_open_at_once_for_exactly_that() {
     let house = house("0s");
     let agent = house.modern();
-    let exactly = json!({ "tools": ["free"], "values": { "value": "v" }, "times": 1, "minutes": 1, "reason": "to see" });
+    let exactly =
+        json!({ "tools": ["free"], "values": { "value": "v" }, "times": 1, "minutes": 1, "reason": "to see" });
     let opened = asks(&agent, &exactly);
     assert!(text(&opened).contains("It is open until"), "{opened}");
     assert_eq!(asks(&agent, &exactly)["result"], opened["result"], "repeated, it is the same");

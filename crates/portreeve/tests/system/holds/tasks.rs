@@ -1,6 +1,6 @@
 //! Way 1: a call that waits is an MCP task, which goes on by itself once enough have agreed.
 
-use super::house::{House, echo};
+use super::house::{House, answers, echo};
 use crate::{
     checklist::agent::Agent,
     support::{place::word, until},
@@ -130,11 +130,14 @@ fn it_outlives_a_restart_at_every_step() {
     (serve, agent_now) = again(serve);
     let shown = get(&agent_now, &id);
     assert_eq!(shown["result"]["status"], "working", "{shown}");
-    let ask = json!({ "code": code, "user": "lea", "yes": true });
-    drop(serve.admin("POST", "/v1/test/answer", &ask));
+    answers(&place, "lea", &code, true);
     // It goes on from the record.
     let over = ended(&agent_now, &id);
-    assert_eq!((&over["status"], &over["result"]["content"][0]["text"]), (&json!("completed"), &json!("done v")), "{over}");
+    assert_eq!(
+        (&over["status"], &over["result"]["content"][0]["text"]),
+        (&json!("completed"), &json!("done v")),
+        "{over}"
+    );
     assert_eq!(over["result"]["resultType"], "complete", "{over}");
     serve.settled();
     // Once it was done, its content is gone, and never a second effect.
