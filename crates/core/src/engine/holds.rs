@@ -163,6 +163,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 self.record(draft, elevate.by.clone(), now, Event::Granted(Box::new(granted)));
                 Reply::Elevated(until)
             }
+            Ok(Elevating::Stands(_, until)) => Reply::Elevated(until),
             Ok(Elevating::Agreed(hold, agreed)) => {
                 let until = agreed.until;
                 self.opened_by(hold, *agreed, judge::now(&self.state, clock).0, draft);
@@ -226,6 +227,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             deadline: clock.steady.plus(PERMIT_MS),
             answer_max: None,
             wanted: Vec::new(),
+            hold: None,
         };
         let admitted = Admitted {
             effect: notify.effect,

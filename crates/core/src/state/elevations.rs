@@ -6,6 +6,7 @@ use crate::{
     names::{GrantId, HoldId, Name, TaskId, Tool},
     node::Node,
     policy::{Class, Tier, Usage},
+    request::Elevate,
     time::Millis,
     value::Value,
 };
@@ -98,6 +99,19 @@ impl State {
         };
         let fitting = task.elevations.iter().filter(|(_, open)| fits(open));
         fitting.map(|(id, open)| (open.until, *id)).min().map(|(until, id)| (id, until))
+    }
+
+    /// Until when exactly this is open, if it is and nothing has used it
+    pub(crate) fn unused_elevation(&self, task: &Task, asked: &Elevate, class: Class, now: Millis) -> Option<Millis> {
+        let same = |open: &&Open| {
+            open.until > now
+                && open.left == open.times
+                && (open.class, open.times) == (class, asked.times)
+                && open.uses == asked.uses
+                && open.values == asked.values
+                && open.rests_on.iter().all(|(node, generation)| self.gone(node, *generation).is_none())
+        };
+        task.elevations.values().filter(same).map(|open| open.until).max()
     }
 
     /// The elevations of a task that count at `now`

@@ -13,6 +13,7 @@
 )]
 
 mod acceptance;
+mod approvals;
 mod author;
 mod checklist;
 mod conformance;
@@ -22,6 +23,7 @@ mod demo;
 mod disk;
 mod endpoint;
 mod first_steps;
+mod holds;
 mod interop;
 mod language;
 mod lossless;

@@ -71,6 +71,7 @@ impl Stage<'_> {
                 self.agree(hold, *agreed);
                 return Ok((class, false));
             }
+            Elevating::Stands(class, _) => return Ok((class, true)),
             Elevating::Held(class, holding) => (class, holding),
         };
         let hold = holding.ticket.hold;
