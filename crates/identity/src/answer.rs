@@ -1,72 +1,46 @@
 //! What a person said to exactly one question, so that an auditor can check it later without us.
 //!
-//! A *statement* says who answered what, how they were signed in, why and when. Its canonical text (RFC 8785) is
-//! what everything rests on: the data folder's answer key signs it, and where a passkey is asked for, the challenge
-//! that the passkey signs *is* the text's SHA-256. So a passkey's assertion is a yes to this question and to no
-//! other, whoever holds the folder and its key.
+//! A *statement* says who answered what, how, why and when. Its canonical text (RFC 8785) is what everything rests on:
+//! the data folder's answer key signs it, and where a passkey was used, the challenge that the passkey signed *is* the
+//! text's SHA-256. So a passkey's assertion is a yes to this question and to no other, whoever holds the folder and
+//! its key.
+//!
+//! [`How::Passkey`] in a statement means that a passkey signed this very statement: it does not stand there without
+//! the proof, nor the proof without it. That somebody had *signed in* with a passkey is not enough for it.
 
 use crate::{
     key::{PublicKey, SigningKey},
-    passkey,
+    passkey::{self, Proof},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use portreeve_core::{
+    event::{How, Signed},
     hash::Hash,
-    names::Name,
+    names::{HoldId, Name},
     time::Millis,
     value::{self, Value},
 };
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// How who answered was signed in
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum How {
-    /// As the owner of the data folder, at its socket
-    Socket,
-    /// By a one-time link
-    Link,
-    /// With a passkey
-    Passkey,
-    /// By a signed message from another server
-    Webhook,
-}
 
 /// What somebody says to one question
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
     /// In which tenant
     pub tenant: Name,
-    /// To which hold, `hold_…`
-    pub hold: String,
+    /// To which question
+    pub hold: HoldId,
     /// The digest over everything that was shown
     pub binding: Hash,
     /// Who
     pub user: Name,
     /// Yes or no
     pub yes: bool,
-    /// How they were signed in
+    /// How it is known that it was them
     pub how: How,
     /// What they gave as the reason; may be empty
     pub why: String,
     /// When
     pub at: Millis,
-}
-
-/// A statement's signature, as it is recorded
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Signed {
-    /// SHA-256 of the statement's text
-    pub statement: Hash,
-    /// The answer key of the data folder
-    pub key: PublicKey,
-    /// Its Ed25519 signature of the statement and of what the passkey said; standard base64
-    pub signature: String,
-    /// What the person's passkey said to exactly this statement, where it was used
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub passkey: Option<passkey::Proof>,
 }
 
 /// Why a signature does not show that somebody said this
@@ -75,7 +49,7 @@ pub enum Wrong {
     /// The text is no statement
     #[error("this is no statement of an answer")]
     Form,
-    /// Its number does not fit
+    /// It is not written as we write
     #[error("the text of the statement is not in its canonical form: {0}")]
     Canonical(value::Error),
     /// Another statement was signed
@@ -87,11 +61,14 @@ pub enum Wrong {
     /// The key did not make this signature
     #[error("the signature does not fit")]
     Signature,
-    /// A passkey stands with it although the statement says that none was used
-    #[error("the statement says that no passkey was used, but one stands with it")]
+    /// What stands beside the statement contradicts it
+    #[error("how or when it was answered is not what the statement says")]
+    Beside,
+    /// The statement says that a passkey signed it and none did, or the other way round
+    #[error("whether a passkey signed it is not what the statement says")]
     How,
     /// What the passkey said does not hold
-    #[error("the passkey's assertion does not hold")]
+    #[error("the passkey's assertion does not hold: {0}")]
     Passkey(#[from] passkey::Wrong),
 }
 
@@ -103,11 +80,11 @@ impl Statement {
         let members = [
             ("v", Value::Number(VERSION.into())),
             ("tenant", text(self.tenant.as_str())),
-            ("hold", text(&self.hold)),
+            ("hold", text(&self.hold.to_string())),
             ("binding", text(&self.binding.to_string())),
             ("user", text(self.user.as_str())),
             ("answer", text(if self.yes { "yes" } else { "no" })),
-            ("how", text(self.how.word())),
+            ("how", how_value(&self.how)),
             ("why", text(&self.why)),
             ("at", Value::Number(self.at.0.into())),
         ];
@@ -136,7 +113,7 @@ impl Statement {
         let read = || {
             Some(Self {
                 tenant: member("tenant")?.parse().ok()?,
-                hold: member("hold")?.to_owned(),
+                hold: member("hold")?.parse().ok()?,
                 binding: member("binding")?.parse().ok()?,
                 user: member("user")?.parse().ok()?,
                 yes: match member("answer")? {
@@ -144,7 +121,7 @@ impl Statement {
                     "no" => false,
                     _ => return None,
                 },
-                how: How::ALL.into_iter().find(|how| member("how") == Some(how.word()))?,
+                how: how_of(value.get("how")?)?,
                 why: member("why")?.to_owned(),
                 at: Millis(number("at")?),
             })
@@ -154,38 +131,36 @@ impl Statement {
     }
 }
 
-impl How {
-    const ALL: [Self; 4] = [Self::Socket, Self::Link, Self::Passkey, Self::Webhook];
-
-    /// As it stands in statements
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Socket => "socket",
-            Self::Link => "link",
-            Self::Passkey => "passkey",
-            Self::Webhook => "webhook",
-        }
-    }
-}
-
 /// Signs what somebody said, once what their passkey said to it was found to hold
 ///
-/// Who they are, and whether they may answer, has been found out before; also whether the passkey is theirs.
+/// Who they are, and whether they may answer, has been found out before; also whether the passkey is theirs
+/// ([`passkey::Passkeys::check`]). `read_ms` is how long they had the question in front of them, in milliseconds.
 ///
 /// # Errors
-/// [`Wrong::How`] or [`Wrong::Passkey`]: the proof is none for this statement.
-pub fn sign(key: &SigningKey, statement: &Statement, passkey: Option<passkey::Proof>) -> Result<Signed, Wrong> {
-    check_passkey(statement, passkey.as_ref())?;
+/// [`Wrong::How`] or [`Wrong::Passkey`]: the proof is none for this statement, or is missing.
+pub fn sign(
+    key: &SigningKey,
+    statement: &Statement,
+    passkey: Option<&Proof>,
+    read_ms: Option<u32>,
+) -> Result<Signed, Wrong> {
+    check_passkey(statement, passkey)?;
     let text = statement.text();
-    let signature = STANDARD.encode(key.sign(&message(text.as_bytes(), passkey.as_ref())));
-    Ok(Signed { statement: Hash::of(text.as_bytes()), key: key.public_key(), signature, passkey })
+    Ok(Signed {
+        how: statement.how.clone(),
+        at: statement.at,
+        read_ms,
+        statement: Hash::of(text.as_bytes()),
+        key: key.public_key().to_string(),
+        signature: STANDARD.encode(key.sign(text.as_bytes())),
+        passkey: passkey.map(Proof::record),
+    })
 }
 
-/// Whether the folder with this answer key recorded exactly this statement, with everything that stands with it
+/// Whether the folder with this answer key recorded exactly this statement, and a passkey signed it if it says so
 ///
-/// Needs nothing but what it is given. What it cannot know: whose passkey it was. Compare
-/// [`passkey::Proof::public_key`] with what was recorded when that user registered it.
+/// Needs nothing but what it is given. What it cannot know: whose passkey it was. Compare the public key in the record
+/// with what was recorded when that user registered it.
 ///
 /// # Errors
 /// [`Wrong`]: the record shows no such answer.
@@ -194,30 +169,48 @@ pub fn verify(signed: &Signed, statement: &[u8], key: &PublicKey) -> Result<(), 
     if signed.statement != Hash::of(statement) {
         return Err(Wrong::Statement);
     }
-    if signed.key != *key {
+    if signed.key != key.to_string() {
         return Err(Wrong::Key);
     }
     let signature = STANDARD.decode(&signed.signature).map_err(|_| Wrong::Signature)?;
-    if !key.fits(&message(statement, signed.passkey.as_ref()), &signature) {
+    if !key.fits(statement, &signature) {
         return Err(Wrong::Signature);
     }
-    check_passkey(&said, signed.passkey.as_ref())
+    if signed.how != said.how || signed.at != said.at {
+        return Err(Wrong::Beside);
+    }
+    let proof = signed.passkey.as_ref().map(Proof::of_record).transpose()?;
+    check_passkey(&said, proof.as_ref())
 }
 
-fn check_passkey(statement: &Statement, passkey: Option<&passkey::Proof>) -> Result<(), Wrong> {
-    match passkey {
-        None => Ok(()),
-        Some(_) if statement.how != How::Passkey => Err(Wrong::How),
-        Some(proof) => Ok(proof.verify(&statement.digest().0)?),
+fn check_passkey(statement: &Statement, passkey: Option<&Proof>) -> Result<(), Wrong> {
+    match (&statement.how, passkey) {
+        (How::Passkey, Some(proof)) => Ok(proof.verify(&statement.digest().0)?),
+        (How::Passkey, None) | (_, Some(_)) => Err(Wrong::How),
+        (How::Socket | How::Link | How::Webhook { .. }, None) => Ok(()),
     }
 }
 
-/// What the answer key signs: the text, and the digest of what the passkey said, so that it cannot be left out
-///
-/// A canonical text has no line break, so the two cannot be mistaken for one.
-fn message(statement: &[u8], passkey: Option<&passkey::Proof>) -> Vec<u8> {
-    let passkey = passkey.map(|proof| format!("\n{}", proof.digest()));
-    [statement, passkey.unwrap_or_default().as_bytes()].concat()
+/// As events write it
+fn how_value(how: &How) -> Value {
+    let text = |text: &str| Value::String(text.to_owned());
+    let object = |key: &str, value| Value::Object([(key.to_owned(), value)].into());
+    match how {
+        How::Socket => text("socket"),
+        How::Link => text("link"),
+        How::Passkey => text("passkey"),
+        How::Webhook { receiver } => object("webhook", object("receiver", text(receiver.as_str()))),
+    }
+}
+
+fn how_of(value: &Value) -> Option<How> {
+    match value.as_str() {
+        Some("socket") => Some(How::Socket),
+        Some("link") => Some(How::Link),
+        Some("passkey") => Some(How::Passkey),
+        Some(_) => None,
+        None => Some(How::Webhook { receiver: value.get("webhook")?.get("receiver")?.as_str()?.parse().ok()? }),
+    }
 }
 
 const VERSION: i64 = 1;

@@ -256,7 +256,7 @@ fn judge_leg(
             tier = tier.max(facts.tier);
             label = label.max(facts.profile.confidentiality());
             if *link == task_id {
-                undo = undo.or_else(|| share.undo.clone());
+                undo = undo.or(share.undo);
                 target = target.or_else(|| facts.target.as_ref().map(ToString::to_string));
                 class = class.max(facts.class);
                 variants.extend(facts.variants.iter().map(|name| (*name).clone()));
@@ -308,18 +308,19 @@ fn judge_leg(
     if !weighed.unanswered.is_empty() {
         return Ok(Judged::Consult(weighed.unanswered));
     }
-    // Nothing of an emergency is kept out of the record.
-    if task.emergency {
+    // Nothing of an emergency is kept out of the record, nor of what it delegated.
+    if links.iter().any(|(_, task)| task.emergency) {
         digested.clear();
     }
-    let before = undo.as_ref().and_then(|undo| undo.before.as_ref());
+    let before = undo.and_then(|undo| undo.before.as_ref());
     if let Some(before) = before.filter(|_| call.before.is_none() && call.continues.is_none())
-        && let Some(reading) = reading(before, undo.as_ref(), call, task)
+        && let Some(reading) = reading(before, undo, call, task)
     {
         return Ok(Judged::Read(reading));
     }
     let unread = before.is_some() && call.before.as_ref().is_none_or(|read| read.effect.is_none());
-    let undo = undo.filter(|_| !unread).map(|undo| undo.to_string());
+    // Only people are shown it.
+    let undo = undo.filter(|_| !unread && !asks.is_empty()).map(ToString::to_string);
     let mut admission = Admission {
         task: task_id,
         bundle: current.digest,

@@ -17,7 +17,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a call uses up in one task, over the versions of its purpose
-pub(super) struct Share {
+pub(super) struct Share<'b> {
     /// Every entry that matches
     pub(super) entries: BTreeSet<Name>,
     /// Bytes of its arguments
@@ -33,10 +33,10 @@ pub(super) struct Share {
     /// Elevations that it uses up one call of
     pub(super) elevated: BTreeMap<GrantId, (Reason, Millis)>,
     /// What takes it back
-    pub(super) undo: Option<Undo>,
+    pub(super) undo: Option<&'b Undo>,
 }
 
-impl Share {
+impl Share<'_> {
     pub(super) fn new(sent: u64, paid: Option<BTreeSet<Name>>) -> Self {
         let (elevated, wanted) = (BTreeMap::new(), BTreeSet::new());
         Self { entries: BTreeSet::new(), sent, held: None, wanted, paid, silent: false, elevated, undo: None }
@@ -54,11 +54,11 @@ impl Share {
 }
 
 /// The unmet reasons why the purpose of a task does not let the call through; none: its share says what it is charged
-pub(super) fn envelope(
-    (state, bundle): (&State, &Bundle),
+pub(super) fn envelope<'b>(
+    (state, bundle): (&State, &'b Bundle),
     task: &Task,
-    facts: &Facts<'_>,
-    (share, now): (&mut Share, Millis),
+    facts: &Facts<'b>,
+    (share, now): (&mut Share<'b>, Millis),
 ) -> Vec<Reason> {
     let tool = &facts.call.tool;
     let Some(purpose) = bundle.purposes.get(&task.purpose) else {
@@ -111,7 +111,7 @@ pub(super) fn envelope(
     reasons.extend(limits(&purpose.limits, task, share, &source));
     let undo = matching.iter().find_map(|entry| entry.undo.as_ref()).or(facts.profile.undo.as_ref());
     // The current version comes first, and says how it is undone; an earlier one only if that does not.
-    share.undo = share.undo.take().or_else(|| undo.cloned());
+    share.undo = share.undo.or(undo);
     let results = undo.into_iter().flat_map(|undo| undo.arguments.values()).filter_map(|value| match value {
         Restored::Result(field) => Some(field),
         _ => None,
@@ -149,7 +149,7 @@ fn arguments(entry: &Entry, facts: &Facts<'_>, scope: Scope<'_>, source: &impl F
 }
 
 /// One of the matching entries must have order and count left; what an earlier leg was charged for is there already
-fn spent(matching: &[&Entry], task: &Task, share: &Share, source: &impl Fn() -> String) -> Vec<Reason> {
+fn spent(matching: &[&Entry], task: &Task, share: &Share<'_>, source: &impl Fn() -> String) -> Vec<Reason> {
     if matching.iter().any(|entry| share.is_paid(&entry.name)) {
         return Vec::new();
     }
@@ -200,7 +200,7 @@ fn undoing(
     undoes: &Undoes,
     task: &Task,
     facts: &Facts<'_>,
-    share: &mut Share,
+    share: &mut Share<'_>,
     source: &impl Fn() -> String,
 ) -> Vec<Reason> {
     let tool = &facts.call.tool;
@@ -224,7 +224,7 @@ fn undoing(
 }
 
 /// What the task as a whole has left
-pub(super) fn limits(limits: &Limits, task: &Task, share: &mut Share, source: &impl Fn() -> String) -> Vec<Reason> {
+pub(super) fn limits(limits: &Limits, task: &Task, share: &mut Share<'_>, source: &impl Fn() -> String) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if let Some(calls) = limits.calls.filter(|calls| share.paid.is_none() && task.calls >= *calls) {
         reasons.push(Reason::new(Word::CallsSpent, source()).with("limit", calls));

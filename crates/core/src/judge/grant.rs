@@ -83,6 +83,10 @@ pub(super) fn lift(
     reasons: &mut BTreeSet<Reason>,
     now: Millis,
 ) -> Option<Observed> {
+    // What takes something back makes just the recorded calls.
+    if task.undoes.is_some() {
+        return None;
+    }
     let is_closed = |reason: &Reason| reason.word == Word::ClassNotOpen;
     // No grant opens what is privileged; and what stays closed stays hidden.
     if reasons.is_empty() || (class == Class::Escalate && reasons.iter().any(is_closed)) {

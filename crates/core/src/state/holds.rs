@@ -245,8 +245,10 @@ impl State {
             // Nothing left, so the use is there again, if its time has not passed.
             End::NotSent { .. } if is_first => {
                 let (task, until) = (hold.held.task, hold.held.until);
-                if until <= time {
-                    hold.phase = Phase::Over { why: Why::Expired, at: until };
+                let gone = task.is_some_and(|task| !self.tasks.contains_key(&task));
+                if until <= time || gone {
+                    let why = if gone { Why::Ended } else { Why::Expired };
+                    hold.phase = Phase::Over { why, at: until.min(time) };
                     return;
                 }
                 hold.phase = Phase::Open;

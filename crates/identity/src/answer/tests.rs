@@ -1,10 +1,11 @@
 use super::*;
 use crate::passkey::{RelyingParty, authenticator::Authenticator};
+use proptest::prelude::*;
 
 fn statement() -> Statement {
     Statement {
         tenant: "local".parse().unwrap(),
-        hold: "hold_0000000abcdefgh".parse().unwrap(),
+        hold: "hold_00000abcdefgh".parse().unwrap(),
         binding: Hash::of(b"shown"),
         user: "ann".parse().unwrap(),
         yes: true,
@@ -25,14 +26,18 @@ fn the_text_is_canonical_and_says_everything() {
     assert_eq!(
         text,
         format!(
-            "{{\"answer\":\"yes\",\"at\":1800000000000,\"binding\":\"{binding}\",\"hold\":\"hold_0000000abcdefgh\",\
+            "{{\"answer\":\"yes\",\"at\":1800000000000,\"binding\":\"{binding}\",\"hold\":\"hold_00000abcdefgh\",\
              \"how\":\"passkey\",\"tenant\":\"local\",\"user\":\"ann\",\"v\":1,\
              \"why\":\"it is \\\"hers\\\" \u{202e}\"}}"
         )
     );
     assert_eq!(Statement::parse(text.as_bytes()), Ok(statement()));
     assert_eq!(statement().digest(), Hash::of(text.as_bytes()));
-    for how in How::ALL {
+    let receiver = "pager".parse().unwrap();
+    for how in [How::Socket, How::Link, How::Passkey, How::Webhook { receiver }] {
+        // Written as in the events beside it.
+        let json = serde_json::to_string(&how).unwrap();
+        assert!(Statement { how: how.clone(), ..statement() }.text().contains(&format!("\"how\":{json},")), "{json}");
         let said = Statement { how, yes: false, ..statement() };
         assert_eq!(Statement::parse(said.text().as_bytes()), Ok(said));
     }
@@ -48,6 +53,9 @@ fn no_other_text_is_a_statement() {
         ("\"yes\"", "\"Yes\""),
         ("\"yes\"", "true"),
         ("\"passkey\"", "\"token\""),
+        ("\"passkey\"", "{\"webhook\":{}}"),
+        ("\"passkey\"", "{\"webhook\":{\"receiver\":\"a\",\"v\":1}}"),
+        ("hold_", "task_"),
         ("1800000000000", "\"1800000000000\""),
         ("1800000000000", "1800000000000.5"),
         ("\"ann\"", "\"Ann\""),
@@ -68,7 +76,7 @@ fn others() -> [Statement; 8] {
     let text = String::from;
     [
         Statement { tenant: "other".parse().unwrap(), ..statement() },
-        Statement { hold: text("hold_0000000abcdefgj"), ..statement() },
+        Statement { hold: HoldId(7), ..statement() },
         Statement { binding: Hash::of(b"not shown"), ..statement() },
         Statement { user: "ben".parse().unwrap(), ..statement() },
         Statement { yes: false, ..statement() },
@@ -81,13 +89,13 @@ fn others() -> [Statement; 8] {
 #[test]
 fn a_signature_is_for_one_statement_of_one_folder() {
     let key = SigningKey::make().unwrap();
+    let statement = || Statement { how: How::Link, ..statement() };
     let text = statement().text();
-    let signed = sign(&key, &statement(), None).unwrap();
+    let signed = sign(&key, &statement(), None, Some(4_200)).unwrap();
     assert_eq!(verify(&signed, text.as_bytes(), &key.public_key()), Ok(()));
-    let json = serde_json::to_string(&signed).unwrap();
-    assert_eq!(serde_json::from_str::<Signed>(&json).unwrap(), signed);
-    assert!(!json.contains("passkey"));
+    assert_eq!((signed.read_ms, &signed.key), (Some(4_200), &key.public_key().to_string()));
     for other in others() {
+        let other = if other.how == How::Link { self::statement() } else { Statement { how: How::Link, ..other } };
         let text = other.text();
         assert_eq!(verify(&signed, text.as_bytes(), &key.public_key()), Err(Wrong::Statement), "{text}");
         let forged = Signed { statement: other.digest(), ..signed.clone() };
@@ -95,13 +103,15 @@ fn a_signature_is_for_one_statement_of_one_folder() {
     }
     let check = |signed: &Signed| verify(signed, text.as_bytes(), &key.public_key());
     let other = SigningKey::make().unwrap();
-    let by_other = sign(&other, &statement(), None).unwrap();
+    let by_other = sign(&other, &statement(), None, None).unwrap();
     assert_eq!(check(&by_other), Err(Wrong::Key));
-    assert_eq!(check(&Signed { key: key.public_key(), ..by_other }), Err(Wrong::Signature));
+    assert_eq!(check(&Signed { key: key.public_key().to_string(), ..by_other }), Err(Wrong::Signature));
     for bad in ["", "?", &signed.signature.to_lowercase(), signed.signature.trim_end_matches('=')] {
         assert_eq!(check(&Signed { signature: bad.to_owned(), ..signed.clone() }), Err(Wrong::Signature), "{bad}");
     }
     assert_eq!(check(&Signed { statement: Hash::default(), ..signed.clone() }), Err(Wrong::Statement));
+    assert_eq!(check(&Signed { how: How::Socket, ..signed.clone() }), Err(Wrong::Beside));
+    assert_eq!(check(&Signed { at: Millis(0), ..signed.clone() }), Err(Wrong::Beside));
     assert!(verify(&signed, format!(" {text}").as_bytes(), &key.public_key()).is_err());
 }
 
@@ -111,25 +121,48 @@ fn a_passkey_says_yes_to_one_statement() {
     let authenticator = Authenticator::ed(&party());
     let text = statement().text();
     let proof = authenticator.prove(&party(), &statement().digest().0);
-    let signed = sign(&key, &statement(), Some(proof.clone())).unwrap();
+    let signed = sign(&key, &statement(), Some(&proof), None).unwrap();
     let check = |signed: &Signed| verify(signed, text.as_bytes(), &key.public_key());
     assert_eq!(check(&signed), Ok(()));
     let json = serde_json::to_string(&signed).unwrap();
-    assert_eq!(serde_json::from_str::<Signed>(&json).unwrap(), signed);
+    assert_eq!(check(&serde_json::from_str(&json).unwrap()), Ok(()), "what is recorded is enough");
 
     for other in others() {
-        let refused = sign(&key, &other, Some(proof.clone())).unwrap_err();
+        let refused = sign(&key, &other, Some(&proof), None).unwrap_err();
         let because = if other.how == How::Passkey { Wrong::Passkey(passkey::Wrong::Challenge) } else { Wrong::How };
         assert_eq!(refused, because);
         // Somebody who holds the folder's key cannot make it one for another statement.
         let text = other.text();
-        let signature = STANDARD.encode(key.sign(&message(text.as_bytes(), Some(&proof))));
-        let forged = Signed { statement: other.digest(), signature, ..signed.clone() };
+        let signature = STANDARD.encode(key.sign(text.as_bytes()));
+        let (how, at) = (other.how.clone(), other.at);
+        let forged = Signed { statement: other.digest(), signature, how, at, ..signed.clone() };
         assert_eq!(verify(&forged, text.as_bytes(), &key.public_key()), Err(because));
     }
-    assert_eq!(check(&Signed { passkey: None, ..signed.clone() }), Err(Wrong::Signature), "it cannot be left out");
-    let without = sign(&key, &statement(), None).unwrap();
-    assert_eq!(check(&Signed { passkey: signed.passkey.clone(), ..without }), Err(Wrong::Signature), "nor put in");
-    let another = Authenticator::ed(&party()).prove(&party(), &statement().digest().0);
-    assert_eq!(check(&Signed { passkey: Some(another), ..signed }), Err(Wrong::Signature), "nor changed");
+    // Having signed in with a passkey is not enough.
+    assert_eq!(sign(&key, &statement(), None, None), Err(Wrong::How));
+    assert_eq!(check(&Signed { passkey: None, ..signed.clone() }), Err(Wrong::How), "it cannot be left out");
+    let another = authenticator.prove(&party(), b"something else").record();
+    let changed = Signed { passkey: Some(another), ..signed };
+    assert_eq!(check(&changed), Err(Wrong::Passkey(passkey::Wrong::Challenge)), "nor changed");
+}
+
+proptest! {
+    #[test]
+    fn every_reason_and_time_is_read_back(why: String, at: i64, hold: u64, yes: bool) {
+        let said = Statement { why, at: Millis(at), hold: HoldId(hold), yes, ..statement() };
+        prop_assert_eq!(Statement::parse(said.text().as_bytes()), Ok(said));
+    }
+
+    /// No bytes but the statement's own are taken for it
+    #[test]
+    fn a_changed_text_is_not_verified(at in 0usize..200, to: u8) {
+        let key = SigningKey::make().unwrap();
+        let said = Statement { how: How::Link, ..statement() };
+        let signed = sign(&key, &said, None, None).unwrap();
+        let mut text = said.text().into_bytes();
+        let at = at % text.len();
+        prop_assume!(text[at] != to);
+        text[at] = to;
+        prop_assert!(verify(&signed, &text, &key.public_key()).is_err());
+    }
 }

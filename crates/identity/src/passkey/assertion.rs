@@ -7,8 +7,7 @@ use super::{
     data::AuthenticatorData,
 };
 use crate::base64url;
-use portreeve_core::hash::Hash;
-use serde::{Deserialize, Serialize};
+use portreeve_core::{event, hash::Hash};
 
 /// What a browser answers to `navigator.credentials.get()`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,25 +27,19 @@ pub struct Assertion {
 /// All that is needed to see later that a passkey was used, for one challenge, on one site
 ///
 /// Whose passkey it was does not follow from it: compare [`public_key`](Self::public_key).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// The site
     pub party: RelyingParty,
     /// The id of the key
-    #[serde(with = "base64url")]
     pub credential: Vec<u8>,
     /// The key, as registered: a COSE key
-    #[serde(with = "base64url")]
     pub public_key: Vec<u8>,
     /// `authenticatorData`
-    #[serde(with = "base64url")]
     pub authenticator_data: Vec<u8>,
     /// `clientDataJSON`, byte for byte
-    #[serde(with = "base64url")]
     pub client_data: Vec<u8>,
     /// What the key signed: both
-    #[serde(with = "base64url")]
     pub signature: Vec<u8>,
 }
 
@@ -95,18 +88,30 @@ impl Proof {
         Ok(Used { counter: data.counter, synced: data.synced() })
     }
 
-    /// The digest over all of it
+    /// As it is recorded with an answer
     #[must_use]
-    pub fn digest(&self) -> Hash {
-        Hash::of_parts(&[
-            b"portreeve passkey proof 1",
-            self.party.id().as_bytes(),
-            self.party.origin().as_bytes(),
-            &self.credential,
-            &self.public_key,
-            &self.authenticator_data,
-            &self.client_data,
-            &self.signature,
-        ])
+    pub fn record(&self) -> event::Assertion {
+        event::Assertion {
+            credential: base64url::encode(&self.credential),
+            public_key: base64url::encode(&self.public_key),
+            authenticator_data: base64url::encode(&self.authenticator_data),
+            client_data: base64url::encode(&self.client_data),
+            signature: base64url::encode(&self.signature),
+        }
+    }
+
+    /// Reads what was recorded; the site is the one that the passkey and the browser name
+    ///
+    /// A passkey only ever names the site that it was made for, so the site follows from whose key it is.
+    ///
+    /// # Errors
+    /// [`Wrong::Form`], or [`Wrong::Party`]: the passkey and the browser name different sites.
+    pub fn of_record(record: &event::Assertion) -> Result<Self, Wrong> {
+        let read = |text: &str| base64url::decode(text).ok_or(Wrong::Form("record"));
+        let (authenticator_data, client_data) = (read(&record.authenticator_data)?, read(&record.client_data)?);
+        let hash = AuthenticatorData::parse(&authenticator_data)?.party;
+        let party = RelyingParty::named(&client::origin(&client_data)?, hash).ok_or(Wrong::Party)?;
+        let (credential, public_key) = (read(&record.credential)?, read(&record.public_key)?);
+        Ok(Self { party, credential, public_key, authenticator_data, client_data, signature: read(&record.signature)? })
     }
 }

@@ -147,6 +147,66 @@ fn within(depth: u8, members: u64) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn head(kind: u8, number: u64, out: &mut Vec<u8>) {
+        let bytes = number.to_be_bytes();
+        match number {
+            0..24 => out.push(kind << 5 | bytes[7]),
+            24..0x100 => out.extend([kind << 5 | 24, bytes[7]]),
+            0x100..0x1_0000 => out.extend([&[kind << 5 | 25], &bytes[6..]].concat()),
+            0x1_0000..0x1_0000_0000 => out.extend([&[kind << 5 | 26], &bytes[4..]].concat()),
+            _ => out.extend([&[kind << 5 | 27], &bytes[..]].concat()),
+        }
+    }
+
+    fn write(item: &Item<'_>, out: &mut Vec<u8>) {
+        match item {
+            Item::Int(int @ 0..) => head(0, int.unsigned_abs(), out),
+            Item::Int(int) => head(1, (-1 - int).unsigned_abs(), out),
+            Item::Bytes(bytes) => {
+                head(2, bytes.len() as u64, out);
+                out.extend(*bytes);
+            }
+            Item::Text(text) => {
+                head(3, text.len() as u64, out);
+                out.extend(text.as_bytes());
+            }
+            Item::Array(items) => {
+                head(4, items.len() as u64, out);
+                items.iter().for_each(|item| write(item, out));
+            }
+            Item::Map(members) => {
+                head(5, members.len() as u64, out);
+                members.iter().for_each(|(key, value)| {
+                    write(key, out);
+                    write(value, out);
+                });
+            }
+            Item::Bool(truth) => out.push(0xf4 | u8::from(*truth)),
+            Item::Null => out.push(0xf6),
+        }
+    }
+
+    proptest! {
+        /// What is read has one form only, and it is what was read
+        #[test]
+        fn there_is_one_form(input in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Some((item, rest)) = first(&input) {
+                let mut written = Vec::new();
+                write(&item, &mut written);
+                prop_assert_eq!([written.as_slice(), rest].concat(), input);
+            }
+        }
+
+        #[test]
+        fn every_number_is_read(int: i64, bits in 0u32..64) {
+            let int = int >> bits;
+            let mut written = Vec::new();
+            write(&Item::Int(int), &mut written);
+            prop_assert_eq!(whole(&written), Some(Item::Int(int)));
+        }
+    }
 
     /// RFC 8949, appendix A
     #[test]

@@ -48,6 +48,11 @@ pub(super) fn challenge(text: &[u8]) -> Option<Vec<u8>> {
     base64url::decode(read(text).ok()?.get("challenge")?.as_str()?)
 }
 
+/// Where the browser says it was
+pub(super) fn origin(text: &[u8]) -> Result<String, Wrong> {
+    read(text)?.get("origin").and_then(Json::as_str).map(str::to_owned).ok_or(FORM)
+}
+
 fn read(text: &[u8]) -> Result<Json<'_>, Wrong> {
     json::scan_distinct(text, &LIMITS).ok().filter(|data| data.as_object().is_some()).ok_or(FORM)
 }

@@ -8,7 +8,8 @@ const ID_MAX: usize = 1023;
 /// What an authenticator says
 #[derive(Debug)]
 pub(super) struct AuthenticatorData<'a> {
-    party: &'a [u8],
+    /// SHA-256 of the domain that it is for
+    pub(super) party: &'a [u8],
     flags: u8,
     /// How often the key signed, or 0 where nobody counts
     pub(super) counter: u32,

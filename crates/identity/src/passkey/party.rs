@@ -1,19 +1,10 @@
 //! Which site a passkey is for.
 
 use portreeve_core::hash::Hash;
-use serde::{Deserialize, Serialize};
 
 /// A relying party: the site that passkeys are for (4, "Relying Party Identifier")
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Raw")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelyingParty {
-    id: String,
-    origin: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Raw {
     id: String,
     origin: String,
 }
@@ -56,6 +47,17 @@ impl RelyingParty {
         Self::new(host(origin).ok_or_else(|| NoParty::Origin(origin.to_owned()))?, origin)
     }
 
+    /// The site at `origin` whose domain has this SHA-256, if it is the host or one above it
+    pub(super) fn named(origin: &str, domain: &[u8]) -> Option<Self> {
+        let mut id = host(origin)?;
+        loop {
+            if let Some(party) = Self::new(id, origin).ok().filter(|party| party.hash() == domain) {
+                return Some(party);
+            }
+            id = id.split_once('.')?.1;
+        }
+    }
+
     /// The domain
     #[must_use]
     pub fn id(&self) -> &str {
@@ -70,14 +72,6 @@ impl RelyingParty {
 
     pub(super) fn hash(&self) -> [u8; 32] {
         Hash::of(self.id.as_bytes()).0
-    }
-}
-
-impl TryFrom<Raw> for RelyingParty {
-    type Error = NoParty;
-
-    fn try_from(raw: Raw) -> Result<Self, NoParty> {
-        Self::new(&raw.id, &raw.origin)
     }
 }
 
@@ -118,8 +112,7 @@ mod tests {
             ("example.org", "https://a.b.example.org:8443"),
         ] {
             let party = RelyingParty::new(id, origin).unwrap();
-            let json = serde_json::to_string(&party).unwrap();
-            assert_eq!(serde_json::from_str::<RelyingParty>(&json).unwrap(), party);
+            assert_eq!(RelyingParty::named(origin, &party.hash()), Some(party));
         }
         assert_eq!(RelyingParty::of_origin("https://a.example.org").unwrap().id(), "a.example.org");
         for origin in [
@@ -150,6 +143,7 @@ mod tests {
         for id in ["", "org", ".org", "ample.org", "b.example.org", "a.example.org.", "EXAMPLE.ORG", "other.org"] {
             assert_eq!(RelyingParty::new(id, "https://a.example.org"), Err(NoParty::Id(id.to_owned())), "{id}");
         }
-        assert!(serde_json::from_str::<RelyingParty>(r#"{"id":"org","origin":"https://example.org"}"#).is_err());
+        assert_eq!(RelyingParty::named("https://a.example.org", &Hash::of(b"org").0), None);
+        assert_eq!(RelyingParty::named("https://a.example.org", &Hash::of(b"other.org").0), None);
     }
 }

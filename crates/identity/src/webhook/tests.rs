@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 const NOW: Millis = Millis(1_614_265_330_000);
 const MESSAGE: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
@@ -138,5 +139,17 @@ fn keys_are_read_as_they_are_written_and_no_other_way() {
     let short = [whsec(23), whsec(65), text.replace("whpk_", ""), text.replace("whpk_", "whsk_")];
     for bad in short.iter().map(String::as_str).chain(["", "whpk_", "whpk_AAAA", "whsec_", "whsec_?"]) {
         assert_eq!(Key::parse(bad), Err(NoKey), "{bad}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_signed_is_verified(id in "[!-~]{1,128}", body: Vec<u8>, now in 0i64..4_000_000_000_000) {
+        let signed = sign(&key(), &id, Millis(now), &body);
+        prop_assert_eq!(signed.is_some(), !id.contains('.'));
+        if let Some(signed) = signed {
+            prop_assert_eq!(verify(&[public()], &signed, &body, Millis(now)), Ok(()));
+            prop_assert_eq!(verify(&[public()], &signed, &[&body[..], b"x"].concat(), Millis(now)), Err(Wrong::Signature));
+        }
     }
 }
