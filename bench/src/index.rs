@@ -17,7 +17,13 @@ use portreeve_core::{
     value::Value,
 };
 use portreeve_log::{Index, Most, Reader, Sqlite, Subject};
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    path::PathBuf,
+};
 
 /// Options of `index`
 #[derive(Debug, Args)]
@@ -121,6 +127,9 @@ fn began(task: TaskId, run: RunId) -> anyhow::Result<Event> {
         objective: None,
         expires: Millis(1_900_000_000_000),
         idle_ms: None,
+        hold: None,
+        review: None,
+        undoes: None,
     })))
 }
 
@@ -134,7 +143,7 @@ fn admitted(call: u64, task: TaskId, salts: &mut Salts) -> anyhow::Result<Event>
     let entries = ["refund".parse()?].into();
     Ok(Event::Admitted(Box::new(Admitted {
         effect: EffectId(id(EFFECT, call)),
-        task,
+        task: Some(task),
         bundle: Hash::default(),
         now: Millis(1_800_000_000_000),
         what: What::Call(CallFacts {
@@ -146,11 +155,13 @@ fn admitted(call: u64, task: TaskId, salts: &mut Salts) -> anyhow::Result<Event>
             class: Class::Write,
             pin: Hash::default(),
             arguments,
-            charges: vec![Charge { task, entries, sent: 60, held: None, paid: None }],
+            charges: vec![Charge { task, entries, sent: 60, held: None, paid: None, elevated: BTreeSet::new() }],
             continues: None,
+            before: None,
         }),
         inputs: Inputs::default(),
-        because: None,
+        because: Vec::new(),
+        hold: None,
     })))
 }
 

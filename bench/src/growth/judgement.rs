@@ -149,6 +149,7 @@ fn open(id: u32, purposes: u32) -> anyhow::Result<Request> {
         parameters,
         objective: None,
         parent: None,
+        undoes: None,
     }))
 }
 
@@ -172,6 +173,7 @@ fn judged(world: &World, tasks: u32) -> anyhow::Result<(f64, f64)> {
             fit: Fit { pin: PIN, error: None },
             answers: Vec::new(),
             continues: None,
+            before: None,
         };
         let begun = now_ns();
         let judgement = black_box(judge::judge_call(world.state(), world.shelf(), &call, NOW));

@@ -254,7 +254,7 @@ impl Oracle {
         });
         let heard = heard.collect();
         let now = number(event, "now");
-        let because = event.get("because").map(|because| {
+        let because = event.pointer("/because/0").map(|because| {
             let words = because.get("words").and_then(Value::as_array).into_iter().flatten();
             let words = words.filter_map(Value::as_str).map(str::to_owned).collect();
             (string(because, "grant").unwrap_or_default(), words)

@@ -11,7 +11,7 @@ use portreeve_core::{
     pattern::{Operand, Pattern},
     policy::{
         Agent, Bundle, Bytes, Class, Connector, Entry, Kind, Limits, OnHold, Opening, Parameter, Profile, Purpose,
-        Reach, Usage, Users,
+        Reach, Tier, Usage, Users,
     },
     reason::{Reason, Word},
     request::{Call, Change, ChangeWhat, Clock, Fit, Grant, Open, Poll, Request, Settle, Stop},
@@ -101,6 +101,7 @@ impl Called {
             fit,
             answers: Vec::new(),
             continues: None,
+            before: None,
         }
     }
 }
@@ -177,6 +178,7 @@ impl Door {
                     parameters: BTreeMap::from([value("p", "2")]),
                     objective: None,
                     parent: parent.map(|(_, task)| TaskId(u64::from(task))),
+                    undoes: None,
                 })
             }
             Want::Call(called) => {
@@ -271,11 +273,12 @@ fn limited(entries: &[Entry], rules: &[usize], calls: Option<u32>, bytes: Bytes)
         let tools = tools.map(|tool| (tool.name, profile.clone())).collect();
         let reach = Reach::Http { url: "http://test".to_owned() };
         let toolsets = BTreeMap::new();
-        (name(connector), Connector { reach, timeout_ms: 1_000, tools, toolsets, environment: None })
+        let tier = Tier::default();
+        (name(connector), Connector { reach, timeout_ms: 1_000, tools, toolsets, environment: None, tier })
     };
     let purpose = Purpose::new(
         ("work".to_owned(), "test".to_owned(), None),
-        Opening { agents: [name("bot")].into(), users: Users::None, bounds: BTreeMap::new() },
+        Opening { agents: [name("bot")].into(), users: Users::None, bounds: BTreeMap::new(), ask: None },
         Limits {
             expires_after_ms: 60_000,
             idle_after_ms: Some(20_000),
@@ -296,6 +299,7 @@ fn limited(entries: &[Entry], rules: &[usize], calls: Option<u32>, bytes: Bytes)
         purposes: [(name("work"), purpose)].into(),
         rules: Arc::new(Forbids(rules.to_vec())),
         points: Vec::new(),
+        receivers: BTreeMap::new(),
     })
 }
 
