@@ -268,12 +268,7 @@ impl<'r> Done<'r> {
         done
     }
 
-    fn admitted(
-        &mut self,
-        admitted: &'r Admitted,
-        at: Millis,
-        parts: &BTreeMap<EffectId, Part>,
-    ) -> Option<Part> {
+    fn admitted(&mut self, admitted: &'r Admitted, at: Millis, parts: &BTreeMap<EffectId, Part>) -> Option<Part> {
         let task = admitted.task.filter(|task| self.tasks.contains_key(task))?;
         let first = |of: EffectId| match parts.get(&of) {
             Some(Part::Leg(first) | Part::Look(first)) => *first,
@@ -366,12 +361,8 @@ impl<'r> Call<'r> {
 
 /// The undoing call with its arguments
 fn filled(undo: &Undo, call: &Call<'_>, began: &Began) -> Result<Back, Not> {
-    let given: BTreeMap<String, Value> = call
-        .facts
-        .arguments
-        .iter()
-        .filter_map(|(name, given)| Some((name.clone(), given.value.value()?)))
-        .collect();
+    let given: BTreeMap<String, Value> =
+        call.facts.arguments.iter().filter_map(|(name, given)| Some((name.clone(), given.value.value()?))).collect();
     let value = |restored: &Restored| match restored {
         Restored::Literal(value) => Some(value.clone()),
         Restored::Parameter(name) => began.parameters.get(name).and_then(|given| given.value.value()),

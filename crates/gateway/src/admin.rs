@@ -2,6 +2,7 @@
 
 mod modes;
 mod policy;
+mod undo;
 
 pub(crate) use policy::accepted;
 
@@ -16,6 +17,7 @@ use crate::{
     private,
     settings::Settings,
     tasks::{OpenTask, Tasks},
+    undo::Undos,
 };
 use axum::{
     Extension, Json, Router,
@@ -57,6 +59,8 @@ pub struct Admin {
     pub links: Arc<Links>,
     /// The tasks
     pub tasks: Arc<Tasks>,
+    /// What takes back what tasks did
+    pub undos: Arc<Undos>,
     /// The endpoints
     pub endpoints: Arc<Endpoints>,
     /// Who is who
@@ -78,6 +82,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/tasks", get(tasks).post(open))
         .route("/v1/tasks/{task}", get(task))
         .route("/v1/tasks/{task}/token", post(token))
+        .route("/v1/tasks/{task}/undo", get(undo::stands).post(undo::begin))
         .route("/v1/stop", post(stop))
         .route("/v1/policy/apply", post(policy::apply))
         .route("/v1/policy/rollback", post(policy::rollback))

@@ -14,6 +14,7 @@ use crate::{
     listen,
     lists::Lists,
     modes::{Observing, observing},
+    own::Own,
     points::Points,
     polls::Polls,
     private, reaper,
@@ -23,6 +24,7 @@ use crate::{
     streams::Streams,
     tasks::{Tasks, draw},
     under_way::UnderWay,
+    undo::Undos,
 };
 use portreeve_core::{
     engine::{Boot, Engine, Reply},
@@ -175,6 +177,8 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         (Arc::clone(&asks), Arc::clone(&sealer)),
         Arc::clone(&under_way),
     );
+    let own = Own::new(Arc::clone(&calls), Arc::clone(&catalogue), Arc::clone(&under_way));
+    let undos = Undos::new(door.clone(), own, clock, settings.data.clone());
     let tasks =
         Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone(), Arc::clone(&fence));
     let sessions = Arc::new(Sessions::new(Arc::clone(&sealer)));
@@ -205,6 +209,7 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         catalogue,
         links: Arc::clone(&links),
         tasks: Arc::clone(&tasks),
+        undos,
         endpoints: Arc::clone(&endpoints),
         fence: Arc::clone(&fence),
         clock,

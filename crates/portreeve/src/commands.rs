@@ -13,6 +13,7 @@ mod policy;
 mod serve;
 mod sim;
 mod task;
+mod undo;
 
 use crate::{
     cli::{Cli, Command},

@@ -3,7 +3,7 @@
 use crate::{
     cli::{Cli, Task},
     client::Client,
-    commands::{self, exec, modes},
+    commands::{self, exec, modes, undo},
     failure::{Failure, exit},
     output, place,
 };
@@ -28,6 +28,7 @@ pub(crate) async fn run(cli: &Cli, task: &Task) -> Result<u8, Failure> {
             let path = format!("/v1/tasks/{}/token", task.map(|task| task.to_string()).unwrap_or_default());
             token(&client.ask(Method::POST, &path, None).await?, cli.json)
         }
+        Task::Undo(ask) => undo::run(&client, ask, cli.json).await,
         Task::Stop { task } => stop(&client, &json!({ "node": task }), cli.json).await,
     }
 }
