@@ -54,13 +54,15 @@ pub fn subjects(record: &Record) -> Subjects {
         },
         Event::Declined(declined) => Subjects { about: vec![Subject::Hold(declined.hold)], ..Subjects::default() },
         Event::Stopped(stopped) => Subjects { about: node(&stopped.node).into_iter().collect(), ..Subjects::default() },
-        Event::Granted(granted) => Subjects {
-            about: vec![Subject::Grant(granted.grant)],
-            task: match &granted.to {
-                To::Elevation(elevation) => Some(elevation.task),
-                To::Observe { .. } | To::Approval { .. } => None,
+        Event::Granted(granted) => match &granted.to {
+            To::Elevation(elevation) => Subjects {
+                task: Some(elevation.task),
+                born: vec![Subject::Grant(granted.grant)],
+                ..Subjects::default()
             },
-            born: Vec::new(),
+            To::Observe { .. } | To::Approval { .. } => {
+                Subjects { about: vec![Subject::Grant(granted.grant)], ..Subjects::default() }
+            }
         }
         .with(granted.hold.map(Subject::Hold)),
         Event::Refused(refused) => Subjects { task: refused.task, ..Subjects::default() },
@@ -105,7 +107,7 @@ pub fn subjects(record: &Record) -> Subjects {
 }
 
 /// Of [`subjects`], and of how its answers are kept; an index of another version is made anew
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 fn node(node: &Node) -> Option<Subject> {
     match node {

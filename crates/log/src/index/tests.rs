@@ -3,12 +3,13 @@ use crate::{Options, Sqlite};
 use portreeve_core::{
     commit::Committed,
     event::{
-        Actor, Admitted, Because, Began, Booted, Event, Granted, Inputs, Noted, Refused, Settled, Stopped, To, What,
-        encode,
+        Actor, Admitted, Because, Began, Booted, Declined, Elevation, Event, Granted, Held, HeldOpening, HeldWhat, How,
+        Inputs, Noted, Refused, Settled, Signed, Stopped, To, What, encode,
     },
     log::{Log as _, Space},
-    names::{BootId, EffectId, GrantId, MemoryId, RunId},
+    names::{BootId, EffectId, GrantId, HoldId, MemoryId, RunId},
     node::{Node, Why},
+    policy::Class,
     time::Millis,
     value::Value,
 };
@@ -28,10 +29,14 @@ const OPTIONS: Options = Options { bytes_max: None, reserve_bytes: 0 };
 enum Made {
     Booted,
     Began { task: u64, run: u64, parent: Option<u64> },
-    Admitted { effect: u64, task: u64, by: u64, grant: Option<u64> },
+    Admitted { effect: u64, task: u64, by: u64, grant: Option<u64>, hold: Option<u64> },
     Settled { effect: u64 },
     Stopped { what: u64, id: u64 },
     Granted { grant: u64 },
+    Held { hold: u64, task: Option<u64> },
+    Answered { hold: u64, yes: Option<u64> },
+    Elevated { grant: u64, task: u64, hold: Option<u64> },
+    Told { effect: u64, hold: u64, task: Option<u64> },
     Refused { task: Option<u64>, by: Option<u64> },
     Looked { task: u64, by: u64 },
     Consulted { effect: u64, task: u64 },
@@ -39,6 +44,31 @@ enum Made {
 
 fn said(text: &str) -> Committed {
     Committed::new(&Value::String(text.to_owned()), [7; 16])
+}
+
+fn admitted(effect: u64, task: Option<u64>, what: What, because: Option<Because>, hold: Option<u64>) -> Event {
+    Event::Admitted(Box::new(Admitted {
+        effect: EffectId(effect),
+        task: task.map(TaskId),
+        bundle: Hash::default(),
+        now: Millis(1),
+        what,
+        inputs: Inputs::default(),
+        because: because.into_iter().collect(),
+        hold: hold.map(HoldId),
+    }))
+}
+
+fn granted(grant: u64, to: To, hold: Option<u64>) -> Event {
+    Event::Granted(Box::new(Granted {
+        grant: GrantId(grant),
+        to,
+        owner: "user:ann".to_owned(),
+        why: said("for a while"),
+        until: Millis(1),
+        hold: hold.map(HoldId),
+        signed: None,
+    }))
 }
 
 /// Ids of one kind may have the number of one of another kind
@@ -61,46 +91,89 @@ fn record(made: Made) -> Record {
             objective: None,
             expires: Millis(1),
             idle_ms: None,
+            hold: None,
+            review: None,
+            undoes: None,
         })),
-        Made::Admitted { effect, task, by: run, grant } => {
+        Made::Admitted { effect, task, by: run, grant, hold } => {
             by(run);
             let because = grant.map(|grant| Because {
                 grant: GrantId(grant),
                 words: BTreeSet::new(),
                 reasons: said("otherwise refused"),
             });
-            Event::Admitted(Box::new(Admitted {
-                effect: EffectId(effect),
-                task: TaskId(task),
-                bundle: Hash::default(),
-                now: Millis(1),
-                what: What::Child { connector: name("shop") },
-                inputs: Inputs::default(),
-                because,
-            }))
+            admitted(effect, Some(task), What::Child { connector: name("shop") }, because, hold)
+        }
+        Made::Told { effect, hold, task } => {
+            admitted(effect, task, What::Notice { hold: HoldId(hold), receiver: name("chat") }, None, None)
         }
         Made::Settled { effect } => Event::Settled(Settled {
             effect: EffectId(effect),
             end: portreeve_core::event::End::Unknown { why: String::new() },
         }),
         Made::Stopped { what, id } => {
-            let node = match what % 6 {
+            let node = match what % 7 {
                 0 => Node::Task(TaskId(id)),
                 1 => Node::Run(RunId(id)),
                 2 => Node::Child(EffectId(id)),
                 3 => Node::Grant(GrantId(id)),
-                4 => Node::Tenant,
+                4 => Node::Hold(HoldId(id)),
+                5 => Node::Tenant,
                 _ => Node::Agent(name("bot")),
             };
             Event::Stopped(Stopped { node, why: Why::Ended, at: Millis(1) })
         }
-        Made::Granted { grant } => Event::Granted(Granted {
-            grant: GrantId(grant),
-            to: To::Observe { on: Node::Tenant },
-            owner: "user:ann".to_owned(),
-            why: said("for a while"),
+        Made::Granted { grant } => granted(grant, To::Observe { on: Node::Tenant }, None),
+        Made::Held { hold, task } => Event::Held(Box::new(Held {
+            hold: HoldId(hold),
+            task: task.map(TaskId),
+            agent: name("bot"),
+            user: None,
+            chain: vec![],
+            purpose: name("p"),
+            bundle: Hash::default(),
+            what: HeldWhat::Opening(HeldOpening {
+                opener: None,
+                parameters: BTreeMap::new(),
+                objective: None,
+                lasts_ms: 1,
+                break_glass: false,
+                key: Hash::default(),
+            }),
+            questions: vec![],
+            own: vec![],
+            binding: Hash::default(),
             until: Millis(1),
-        }),
+        })),
+        Made::Answered { hold, yes: Some(grant) } => {
+            granted(grant, To::Approval { hold: HoldId(hold), binding: Hash::default() }, Some(hold))
+        }
+        Made::Answered { hold, yes: None } => Event::Declined(Box::new(Declined {
+            hold: HoldId(hold),
+            by: name("ann"),
+            why: said("no"),
+            signed: Signed {
+                how: How::Link,
+                at: Millis(1),
+                read_ms: None,
+                statement: Hash::default(),
+                key: String::new(),
+                signature: String::new(),
+                passkey: None,
+            },
+        })),
+        Made::Elevated { grant, task, hold } => {
+            let elevation = Elevation {
+                task: TaskId(task),
+                class: Class::Write,
+                uses: vec![],
+                values: BTreeMap::new(),
+                times: 1,
+                lasts_ms: 1,
+                why: said("to write"),
+            };
+            granted(grant, To::Elevation(elevation), hold)
+        }
         Made::Refused { task, by: run } => {
             run.into_iter().for_each(&mut by);
             Event::Refused(Refused {
@@ -144,24 +217,26 @@ impl Scan {
             let json = serde_json::to_value(&record).unwrap();
             let (kind, event) = json["event"].as_object().unwrap().iter().next().unwrap();
             let text = |json: &Json| json.as_str().map(str::to_owned);
+            let consulted = &event["consulted"];
             let named = match kind.as_str() {
                 "noted" => event.as_object().and_then(|noted| text(&noted.values().next()?["task"])),
+                "granted" => text(&event["to"]["elevation"]["task"]),
                 _ => text(&event["task"]),
             };
             let by = text(&json["actor"]["run"]);
-            let other = text(&event["effect"])
-                .or_else(|| text(&event["node"]).map(|node| node.replace("child:", "")))
-                .or_else(|| text(&event["grant"]));
-            let known = |id: Option<String>| {
-                id.and_then(|id| if id.starts_with("task_") { Some(id) } else { self.tasks.get(&id).cloned() })
-            };
-            let task = named.clone().or_else(|| known(other)).or_else(|| known(by));
+            // What may say whose it is, where the record itself does not.
+            let others =
+                [&event["effect"], &event["node"], &event["grant"], &event["hold"], &event["what"]["notice"]["hold"]];
+            let others = others.into_iter().filter_map(text).map(|id| id.replace("child:", ""));
+            let known = |id: String| if id.starts_with("task_") { Some(id) } else { self.tasks.get(&id).cloned() };
+            let task = named.clone().or_else(|| others.chain(by).find_map(known));
             if let Some(named) = named {
-                let consulted = &event["consulted"];
                 let born = match kind.as_str() {
                     "began" => text(&event["run"]),
                     "admitted" => text(&event["effect"]),
                     "noted" => text(&consulted["effect"]),
+                    "held" => text(&event["hold"]),
+                    "granted" => text(&event["grant"]),
                     _ => None,
                 };
                 self.tasks.extend(born.map(|born| (born, named)));
@@ -207,11 +282,18 @@ fn made() -> impl Strategy<Value = Made> {
         1 => Just(Made::Booted),
         // A run has one task: the one with its number.
         2 => (0..4u64, some()).prop_map(|(task, parent)| Made::Began { task, run: task, parent }),
-        4 => (0..8u64, 0..4u64, proptest::option::weighted(0.2, 0..3u64))
-            .prop_map(|(effect, by, grant)| Made::Admitted { effect, task: effect % 4, by, grant }),
+        4 => (0..8u64, 0..4u64, proptest::option::weighted(0.2, 0..3u64), proptest::option::weighted(0.2, 0..6u64))
+            .prop_map(|(effect, by, grant, hold)| Made::Admitted { effect, task: effect % 4, by, grant, hold }),
         4 => (0..8u64).prop_map(|effect| Made::Settled { effect }),
-        1 => (0..6u64, 0..8u64).prop_map(|(what, id)| Made::Stopped { what, id }),
+        1 => (0..7u64, 0..8u64).prop_map(|(what, id)| Made::Stopped { what, id }),
         1 => (0..3u64).prop_map(|grant| Made::Granted { grant }),
+        // The question of a task has an even number, that of an opening an odd one; grants likewise belong to one task.
+        2 => (0..6u64).prop_map(|hold| Made::Held { hold, task: (hold % 2 == 0).then_some(hold / 2) }),
+        2 => (0..6u64, proptest::option::of(6..8u64)).prop_map(|(hold, yes)| Made::Answered { hold, yes }),
+        1 => (3..6u64, some()).prop_map(|(grant, hold)| Made::Elevated { grant, task: grant - 3, hold }),
+        1 => (0..6u64).prop_map(|hold| {
+            Made::Told { effect: hold + 8, hold, task: (hold % 2 == 0).then_some(hold / 2) }
+        }),
         1 => (some(), some()).prop_map(|(task, by)| Made::Refused { task, by }),
         1 => (0..4u64, 0..4u64).prop_map(|(task, by)| Made::Looked { task, by }),
         1 => (0..8u64).prop_map(|effect| Made::Consulted { effect, task: effect % 4 }),
@@ -222,6 +304,7 @@ fn made() -> impl Strategy<Value = Made> {
 fn is_possible(made: Made, born: &mut BTreeSet<Subject>) -> bool {
     let run = |id: &u64| Subject::Run(RunId(*id));
     let effect = Subject::Effect;
+    let hold = |id: &u64| Subject::Hold(HoldId(*id));
     match made {
         Made::Began { run: id, .. } => born.insert(run(&id)),
         Made::Consulted { effect: id, .. } => {
@@ -236,14 +319,36 @@ fn is_possible(made: Made, born: &mut BTreeSet<Subject>) -> bool {
             possible
         }
         Made::Settled { effect: id } => born.contains(&effect(EffectId(id))),
-        Made::Stopped { what, id } => match what % 6 {
+        Made::Stopped { what, id } => match what % 7 {
             1 => born.contains(&run(&id)),
             2 => born.contains(&effect(EffectId(id))),
+            3 => born.contains(&Subject::Grant(GrantId(id))),
+            4 => born.contains(&hold(&id)),
             _ => true,
         },
+        Made::Held { hold: id, .. } => born.insert(hold(&id)),
+        Made::Answered { hold: id, .. } => born.contains(&hold(&id)),
+        Made::Elevated { grant, hold: id, .. } => {
+            let possible = id.is_none_or(|id| born.contains(&hold(&id)));
+            if possible {
+                born.insert(Subject::Grant(GrantId(grant)));
+            }
+            possible
+        }
+        Made::Told { effect: id, hold: of, .. } => {
+            let possible = born.contains(&hold(&of));
+            if possible {
+                born.insert(effect(EffectId(id)));
+            }
+            possible
+        }
+        Made::Granted { grant } => {
+            born.insert(Subject::Grant(GrantId(grant)));
+            true
+        }
         Made::Looked { by, .. } => born.contains(&run(&by)),
         Made::Refused { by, .. } => by.iter().all(|by| born.contains(&run(by))),
-        Made::Booted | Made::Granted { .. } => true,
+        Made::Booted => true,
     }
 }
 
@@ -286,7 +391,10 @@ fn filled(root: &Path, tasks: u64) -> (Sqlite, Scan) {
     };
     for id in 0..tasks {
         add(&[Made::Began { task: id, run: id, parent: None }]);
-        add(&[Made::Admitted { effect: id, task: id, by: id, grant: None }, Made::Looked { task: id, by: id }]);
+        add(&[
+            Made::Admitted { effect: id, task: id, by: id, grant: None, hold: None },
+            Made::Looked { task: id, by: id },
+        ]);
     }
     for effect in 0..tasks {
         add(&[Made::Settled { effect }]);
@@ -557,7 +665,7 @@ fn readers_keep_up_with_a_writer_and_with_each_other() {
             })
             .collect();
         for effect in 0..60 {
-            append(&mut log, &[Made::Admitted { effect, task: 1, by: 1, grant: None }]);
+            append(&mut log, &[Made::Admitted { effect, task: 1, by: 1, grant: None, hold: None }]);
             append(&mut log, &[Made::Settled { effect }]);
         }
         done.store(true, Ordering::SeqCst);

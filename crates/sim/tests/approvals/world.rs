@@ -1,0 +1,313 @@
+//! The real door over a real log, with people who answer, and copies of its record in which something is wrong.
+
+use portreeve_core::{
+    engine::{Engine, Reply, Snapshots},
+    event::{Actor, Began, Changed, ChosenBy, End, Event, How, Record, Signed, decode, encode},
+    hash::Hash,
+    judge::Ticket,
+    log::{Head, Log as _, Space},
+    names::{BootId, EffectId, GrantId, HoldId, MemoryId, Name, RunId, TaskId, Tool},
+    node::{Node, Why},
+    offer::Identity,
+    policy::{Alone, Ask, Bundle, Class, Elevate as MayElevate, Purpose, Quorum, Usage},
+    request::{Answering, Call, Change, ChangeWhat, Clock, Elevate, Fit, Open, Request, Settle, Stop},
+    state::State,
+    value::Value,
+};
+use portreeve_log::{Options, Reader, Sqlite};
+use portreeve_rules::{Files, Reader as Rules, compile};
+use std::{collections::BTreeMap, fs::Permissions, os::unix::fs::PermissionsExt as _, sync::Arc};
+use tempfile::TempDir;
+
+const OPTIONS: Options = Options { bytes_max: None, reserve_bytes: 0 };
+const PIN: Hash = Hash([7; 32]);
+
+/// `payments` have to agree to refunds, two of them to large ones
+const FILES: [(&str, &str); 9] = [
+    ("agents/bot.toml", "owner = \"olga\"\n"),
+    ("users/uma.toml", "accounts = [\"uma\"]\ngroups = [\"support\", \"payments\"]\n"),
+    ("users/otto.toml", "accounts = [\"otto\"]\ngroups = [\"payments\"]\n"),
+    ("users/olga.toml", "accounts = [\"olga\"]\ngroups = [\"payments\"]\n"),
+    ("users/ann.toml", "accounts = [\"ann\"]\ngroups = [\"payments\"]\n"),
+    ("users/ben.toml", "accounts = [\"ben\"]\ngroups = [\"payments\"]\n"),
+    ("users/cyd.toml", "accounts = [\"cyd\"]\ngroups = [\"support\"]\n"),
+    (
+        "connectors/shop.toml",
+        "url = \"http://127.0.0.1:1/mcp\"\n[tools.refund]\nclass = \"write\"\n[tools.wipe]\nclass = \"execute\"\n",
+    ),
+    (
+        "purposes/help.toml",
+        "about = \"Help\"\nowner = \"olga\"\n[open]\nagents = [\"bot\"]\nusers = { group = \"support\" }\n\
+         [task]\nexpires_after = \"2h\"\nstanding = [\"write\", \"execute\"]\n[parameters]\norder = { type = \"string\" }\n\
+         [[allow]]\nname = \"small\"\nuse = [\"shop.refund\"]\nwhere = { id = { any = true }, amount = { at_most = 50 } }\n\
+         ask = { who = \"payments\" }\n\
+         [[allow]]\nname = \"wipe\"\nuse = [\"shop.wipe\"]\nwhere = { id = { any = true } }\n",
+    ),
+];
+
+#[derive(Debug)]
+struct NoSnapshots;
+
+impl Snapshots for NoSnapshots {
+    fn newest(&self) -> Option<State> {
+        None
+    }
+}
+
+/// The door, and the time
+pub(crate) struct World {
+    door: Engine<Sqlite, Rules, NoSnapshots>,
+    pub(crate) now: i64,
+    drawn: u64,
+    pub(crate) folder: TempDir,
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub(crate) fn person(user: &str) -> Actor {
+    Actor::Person { user: name(user), how: How::Link }
+}
+
+fn folder() -> TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
+}
+
+/// The policy with `people` for each refund, and classes that are opened for a while, which the files cannot say yet
+fn bundle(files: &Bundle, people: u8) -> Arc<Bundle> {
+    let mut bundle = Bundle {
+        digest: files.digest,
+        agents: files.agents.clone(),
+        users: files.users.clone(),
+        connectors: files.connectors.clone(),
+        purposes: BTreeMap::new(),
+        rules: Arc::clone(&files.rules),
+        points: files.points.clone(),
+        receivers: files.receivers.clone(),
+    };
+    for (name, purpose) in &files.purposes {
+        let mut entries = purpose.entries().to_vec();
+        for entry in &mut entries {
+            if let Some(Ask { quorum, .. }) = &mut entry.ask {
+                quorum.people = people;
+            }
+        }
+        let about = (purpose.about.clone(), purpose.owner.clone(), purpose.review_by);
+        let mut limits = purpose.limits.clone();
+        limits.standing.remove(&Class::Execute);
+        let mut changed = Purpose::new(about, purpose.open.clone(), limits, purpose.parameters.clone(), entries);
+        let uses = vec![Usage { tool: "shop.wipe".parse().unwrap(), variant: None }];
+        changed.elevate = Some(MayElevate {
+            alone: [(Class::Execute, Alone { uses, times: 1, within_ms: 60_000 })].into(),
+            ask: Some(Quorum { people, ..Quorum::one_of("payments".parse().unwrap()) }),
+        });
+        if name.as_str() == "urgent" {
+            changed.open.ask = Some(Quorum { people, ..Quorum::one_of("payments".parse().unwrap()) });
+        }
+        bundle.purposes.insert(name.clone(), changed);
+    }
+    Arc::new(bundle)
+}
+
+impl World {
+    /// A data folder in which `people` have to agree to each refund
+    pub(crate) fn new(people: u8) -> Self {
+        let urgent = FILES.last().map(|(_, text)| ("purposes/urgent.toml", *text));
+        let files = FILES.into_iter().chain(urgent);
+        let files: Files = files.map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
+        let loaded = compile(&files).unwrap_or_else(|findings| panic!("{findings:?}"));
+        let folder = folder();
+        let log = Sqlite::open(folder.path(), OPTIONS).unwrap();
+        let now = 1_800_000_000_000;
+        let door = Engine::boot(log, Rules, NoSnapshots, BootId(1), "test", Clock::at(now)).unwrap();
+        let mut world = Self { door, now, drawn: 0, folder };
+        let change = |what| Request::Change(Change { by: Actor::Owner { user: None }, what });
+        let pins = ["refund", "wipe"].map(|tool| (tool.parse().unwrap(), (PIN, Vec::new()))).into();
+        let accepted = ChangeWhat::Pins { connector: name("shop"), definitions: pins, identity: Identity::Plain };
+        world.recorded(change(ChangeWhat::Bundle { bundle: bundle(&loaded.bundle, people), blob: loaded.blob }));
+        world.recorded(change(accepted));
+        world
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.drawn += 1;
+        self.drawn
+    }
+
+    pub(crate) fn ask(&mut self, request: Request) -> Reply {
+        self.now += 1_000;
+        let seed = Hash::of(&self.now.to_be_bytes()).0;
+        self.door.turn(vec![request], Clock::at(self.now), seed).pop().unwrap()
+    }
+
+    fn recorded(&mut self, request: Request) {
+        let reply = self.ask(request);
+        assert!(matches!(reply, Reply::Recorded), "{reply:?}");
+    }
+
+    /// A task for uma, opened by otto
+    pub(crate) fn open(&mut self) -> RunId {
+        match self.ask_to_open("help") {
+            (run, Reply::Opened(_)) => run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn ask_to_open(&mut self, purpose: &str) -> (RunId, Reply) {
+        let id = self.draw();
+        let order = (Value::String("ord_9".to_owned()), ChosenBy::Parameter);
+        let reply = self.ask(Request::Open(Open {
+            task: TaskId(id),
+            run: RunId(id),
+            memory: MemoryId(id),
+            by: Actor::Owner { user: Some(name("otto")) },
+            agent: name("bot"),
+            user: Some(name("uma")),
+            purpose: name(purpose),
+            parameters: [(name("order"), order)].into(),
+            objective: Some("order 1".to_owned()),
+            parent: None,
+            undoes: None,
+        }));
+        (RunId(id), reply)
+    }
+
+    pub(crate) fn call(&mut self, run: RunId, tool: &str, arguments: &str) -> Reply {
+        let effect = EffectId(self.draw());
+        let Ok(Value::Object(arguments)) = arguments.parse() else { panic!("{arguments}") };
+        self.ask(Request::Call(Call {
+            effect,
+            run,
+            tool: tool.parse::<Tool>().unwrap(),
+            arguments,
+            fit: Fit { pin: PIN, error: None },
+            answers: Vec::new(),
+            continues: None,
+            before: None,
+        }))
+    }
+
+    pub(crate) fn held(&mut self, run: RunId, tool: &str, arguments: &str) -> HoldId {
+        match self.call(run, tool, arguments) {
+            Reply::Held(Ticket { hold, .. }) => hold,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn permitted(&mut self, run: RunId, tool: &str, arguments: &str) -> EffectId {
+        match self.call(run, tool, arguments) {
+            Reply::Permit(permit) => permit.effect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn elevate(&mut self, run: RunId, times: u32) -> Reply {
+        let grant = GrantId(self.draw());
+        self.ask(Request::Elevate(Elevate {
+            grant,
+            by: Actor::Run(run),
+            task: TaskId(run.0),
+            uses: vec![Usage { tool: "shop.wipe".parse().unwrap(), variant: None }],
+            values: [("id".to_owned(), Value::String("tmp".to_owned()))].into(),
+            times,
+            lasts_ms: 60_000,
+            why: "clean up".to_owned(),
+        }))
+    }
+
+    /// Somebody answers, as the office has it written and signed
+    pub(crate) fn answer(&mut self, hold: HoldId, user: &str, yes: bool) {
+        let binding = self.door.state().hold(hold).unwrap().held.binding;
+        let why = if yes { "all right" } else { "not \u{1f642} \"now\"" };
+        let grant = GrantId(self.draw());
+        let signed = signed(self.door.state().origin(), (hold, binding), user, yes, why);
+        let by = person(user);
+        let answering = Answering { hold, binding, by, yes, why: why.to_owned(), grant, signed };
+        self.recorded(Request::Answer(Box::new(answering)));
+    }
+
+    pub(crate) fn settle(&mut self, effect: EffectId, end: End) {
+        self.recorded(Request::Settle(Settle { effect, end, result: None, returned: BTreeMap::new() }));
+    }
+
+    pub(crate) fn stop(&mut self, node: Node, why: Why) {
+        self.recorded(Request::Stop(Stop { node, why, by: Actor::System, at: None }));
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::open(self.folder.path()).unwrap()
+    }
+
+    /// A copy of the record in which `change` has had its way with the events, with hashes that fit again
+    pub(crate) fn altered(&self, change: impl FnOnce(&mut Vec<Record>)) -> TempDir {
+        let mut records = Vec::new();
+        let reader = self.reader();
+        let mut head = Head::default();
+        for group in reader.groups(0, 10_000).unwrap() {
+            records.extend(decode(head, &group).unwrap());
+            head = group.head();
+        }
+        change(&mut records);
+        let folder = folder();
+        let mut log = Sqlite::open(folder.path(), OPTIONS).unwrap();
+        // The first group stays what it is, because the folder is named by it.
+        let others = records.split_off(1);
+        for mut records in [records, others] {
+            let policies = records.iter().filter_map(|record| match &record.event {
+                Event::Changed(Changed::Bundle { digest, .. }) => Some(*digest),
+                _ => None,
+            });
+            let blobs = policies.map(|digest| (digest, reader.blob(digest).unwrap().unwrap())).collect();
+            let group = encode(log.head(), &mut records, blobs).unwrap();
+            log.append(log.head(), &group, Space::Ordinary).unwrap();
+        }
+        folder
+    }
+}
+
+pub(crate) fn done() -> End {
+    End::Done { ok: true, bytes: 2, result: None, returned: BTreeMap::new(), process: None }
+}
+
+pub(crate) fn not_sent() -> End {
+    End::NotSent { why: "the connector was not there".to_owned() }
+}
+
+pub(crate) fn signed(origin: Hash, (hold, binding): (HoldId, Hash), user: &str, yes: bool, why: &str) -> Signed {
+    let text = |text: &str| Value::String(text.to_owned());
+    let answer = if yes { "yes" } else { "no" };
+    let members = [
+        ("v", "1".parse().unwrap()),
+        ("tenant", text(&origin.to_string())),
+        ("hold", text(&hold.to_string())),
+        ("binding", text(&binding.to_string())),
+        ("user", text(user)),
+        ("answer", text(answer)),
+        ("how", text("link")),
+        ("why", text(why)),
+        ("at", "1800000000000".parse().unwrap()),
+    ];
+    let members: BTreeMap<String, Value> = members.map(|(key, value)| (key.to_owned(), value)).into();
+    Signed {
+        how: How::Link,
+        at: portreeve_core::time::Millis(1_800_000_000_000),
+        read_ms: Some(4_000),
+        statement: Hash::of(Value::canonical_object(&members).as_bytes()),
+        key: "ed25519:none".to_owned(),
+        signature: String::new(),
+        passkey: None,
+    }
+}
+
+/// Where the first event stands that `is` says
+pub(crate) fn place(records: &[Record], is: impl Fn(&Event) -> bool) -> usize {
+    records.iter().position(|record| is(&record.event)).unwrap()
+}
+
+pub(crate) fn began(record: &mut Record) -> &mut Began {
+    match &mut record.event {
+        Event::Began(began) => began,
+        other => panic!("{other:?}"),
+    }
+}

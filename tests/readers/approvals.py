@@ -1,0 +1,686 @@
+#!/usr/bin/env python3
+"""Who agreed to what, counted again from the record alone.
+
+    python3 approvals.py DATA_FOLDER [N:HASH]
+
+A second reading of `log.db` that shares nothing with Portreeve: no code of it, no key, no server. It checks the chain
+of the groups (and that it passes through the checkpoint N:HASH, if one is given), every opening that is still there, and
+every version of the policy that is kept;
+then it takes the events in order and holds what happened against what people had said until then:
+
+* a question is used at most once, again only after an outcome `not_sent`; never after a no, after its time, after its
+  end or that of its task;
+* enough different people had said yes before, each with the passkey that was asked for, to exactly what was asked,
+  members of the group that was asked, by the policy of that moment; none of them the user or opener of the task (or
+  of one above it), nor anybody else for whom it was their own;
+* what was done is what was asked about, to the argument, and the digest over everything that was shown is its digest;
+* every grant that an admission names existed, still counted, and covers it; every effect has one outcome or none yet.
+
+Prints JSON: {"checkpoint", "groups", "records", "holds", "findings", "notes"}. Ends with 1 if there are findings, with 2
+if there is nothing that could be read. Where an opening was erased, what depends on it is not checked and is noted.
+"""
+
+import hashlib
+import json
+import pathlib
+import sqlite3
+import sys
+
+try:
+    import tomllib
+except ImportError:  # before Python 3.11
+    tomllib = None
+
+
+# ---- The record: chain, commitments, events ------------------------------------------------------------------------
+
+
+class Broken(Exception):
+    """The record does not agree with itself from here on."""
+
+
+def once(pairs):
+    """An object whose keys are all different, as a strict reader has it."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key stands twice")
+    return members
+
+
+def strict(text):
+    """JSON in which nothing can be read in two ways; fractions stay as they are written."""
+    return json.loads(text, object_pairs_hook=once, parse_float=Exact, parse_constant=no_number)
+
+
+class Exact(str):
+    """A number that is not an integer."""
+
+
+def no_number(text):
+    raise ValueError(f"{text} is no number")
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def commitments(event):
+    """Every `sha256:` text in an event."""
+    if isinstance(event, dict):
+        for value in event.values():
+            yield from commitments(value)
+    elif isinstance(event, list):
+        for value in event:
+            yield from commitments(value)
+    elif isinstance(event, str) and event.startswith("sha256:"):
+        yield event
+
+
+class Log:
+    def __init__(self, folder, checkpoint):
+        self.db = sqlite3.connect(f"{(folder / 'log.db').resolve().as_uri()}?mode=ro", uri=True)
+        self.checkpoint = checkpoint
+        self.head, self.hash = 0, "0" * 64
+        self.origin = None
+
+    def records(self):
+        """(group, index, record, what its commitments stand for), each checked before it is told."""
+        rows = self.db.execute("SELECT g.n, g.hash, g.body, o.body FROM groups g LEFT JOIN openings o USING (n) ORDER BY g.n")
+        for n, digest, body, openings in rows:
+            if n != self.head + 1:
+                raise Broken(f"group {self.head + 1} is missing")
+            if hashlib.sha256(body).digest() != digest:
+                raise Broken(f"group {n} does not have the hash beside it")
+            try:
+                lines = [strict(line) for line in body.decode("utf-8").removesuffix("\n").split("\n")]
+            except ValueError as error:
+                raise Broken(f"group {n} cannot be read: {error}") from error
+            header, events = lines[0], lines[1:]
+            if (header.get("v"), header.get("n"), header.get("prev")) != (1, n, self.hash):
+                raise Broken(f"group {n} does not follow group {self.head}")
+            opened = self.opened(n, events, openings or b"")
+            self.head, self.hash = n, digest.hex()
+            self.origin = self.origin or self.hash
+            if self.checkpoint and self.checkpoint[0] == n and self.checkpoint[1] != self.hash:
+                raise Broken(f"group {n} is not the one that the checkpoint names")
+            for index, record in enumerate(events):
+                yield n, index, record, opened.get(index, {})
+        if self.checkpoint and self.checkpoint[0] > self.head:
+            raise Broken(f"the checkpoint names group {self.checkpoint[0]}, the record ends at {self.head}")
+        if self.db.execute("SELECT count(*) FROM openings WHERE n NOT IN (SELECT n FROM groups)").fetchone()[0]:
+            raise Broken("there are openings of groups that are not there")
+        for digest, body in self.db.execute("SELECT digest, body FROM blobs"):
+            if hashlib.sha256(body).digest() != digest:
+                raise Broken(f"what is kept under the digest {digest.hex()[:12]} was changed")
+
+    @staticmethod
+    def opened(n, events, openings):
+        """By event, the canonical text behind each commitment whose opening is there."""
+        opened = {}
+        for line in openings.decode("utf-8").splitlines():
+            if not line:
+                continue
+            opening = strict(line)
+            salt = bytes.fromhex(opening["salt"])
+            digest = "sha256:" + sha256(salt + opening["value"].encode("utf-8"))
+            index = opening["i"]
+            if len(salt) != 16 or index >= len(events) or digest not in commitments(events[index]["event"]):
+                raise Broken(f"an opening of event {n}.{index} ({opening['field']}) is not what the event commits to")
+            opened.setdefault(index, {})[digest] = opening["value"]
+        return opened
+
+    def blob(self, digest):
+        row = self.db.execute("SELECT body FROM blobs WHERE digest = ?", (bytes.fromhex(digest),)).fetchone()
+        if row and sha256(row[0]) == digest:
+            return row[0]
+        return None
+
+
+# ---- What was said, and what was done ------------------------------------------------------------------------------
+
+
+def only(tagged):
+    """The tag and content of something that is one of several kinds."""
+    if isinstance(tagged, str):
+        return tagged, None
+    [(tag, content)] = tagged.items()
+    return tag, content
+
+
+def canonical(value):
+    """RFC 8785 of what has no fractions: keys in the order of their UTF-16 code units, nothing escaped needlessly."""
+    if isinstance(value, dict):
+        members = sorted(value.items(), key=lambda member: member[0].encode("utf-16-be"))
+        return "{" + ",".join(f"{canonical(key)}:{canonical(item)}" for key, item in members) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(canonical(item) for item in value) + "]"
+    if isinstance(value, Raw):
+        return value.text
+    return json.dumps(value, ensure_ascii=False)
+
+
+class Raw:
+    """A value of which the canonical text is known."""
+
+    def __init__(self, text):
+        self.text = text
+
+
+class Erased(Exception):
+    """Something cannot be checked because its opening is gone."""
+
+
+def user_of(actor):
+    kind, who = only(actor)
+    return who.get("user") if kind in ("owner", "person") else None
+
+
+class Audit:
+    def __init__(self, log):
+        self.log = log
+        self.holds, self.tasks, self.effects, self.grants = {}, {}, {}, {}
+        self.latest = {}
+        self.over = set()
+        self.bundle = None
+        self.met, self.policies = {}, {}
+        self.findings, self.notes = [], []
+        self.records, self.time, self.at = 0, 0, ""
+
+    def run(self):
+        try:
+            for n, index, record, opened in self.log.records():
+                self.records += 1
+                self.at, self.opened = f"{n}.{index}", opened
+                if record["time"] < self.time:
+                    self.find("time", "the record goes back in time")
+                self.time = max(self.time, record["time"])
+                kind, event = only(record["event"])
+                take = getattr(self, f"on_{kind}", None)
+                if take:
+                    take(event, record["actor"])
+        except Broken as broken:
+            self.find("broken", str(broken))
+
+    def find(self, what, says, **about):
+        self.findings.append({"at": self.at, "what": what, "says": says, **about})
+
+    def note(self, says, **about):
+        self.notes.append({"at": self.at, "says": says, **about})
+
+    def text(self, commitment, opened=None):
+        """The canonical text behind a commitment."""
+        opened = self.opened if opened is None else opened
+        if commitment not in opened:
+            raise Erased
+        return opened[commitment]
+
+    # -- What there is
+
+    def on_changed(self, changed, _actor):
+        kind, change = only(changed)
+        if kind in ("bundle", "back"):
+            self.bundle = change["digest"]
+        elif kind == "pins":
+            self.met[change["connector"]] = change["identity"]
+
+    def on_began(self, began, actor):
+        task = began["task"]
+        if task in self.tasks:
+            self.find("task", "it begins a second time", task=task)
+        self.tasks[task] = {
+            "run": began["run"],
+            "agent": began["agent"],
+            "user": began.get("user"),
+            "opener": user_of(actor),
+            "purpose": began["purpose"],
+            "parent": began.get("parent"),
+        }
+        if began.get("hold"):
+            hold = self.use(began["hold"], task, began["bundle"], self.time, None)
+            if hold:
+                asked = hold["what"][1] if hold["what"][0] == "opening" else {}
+                same = (asked.get("opener"), hold["agent"], hold["user"], hold["purpose"])
+                if same != (user_of(actor), began["agent"], began.get("user"), began["purpose"]):
+                    self.find("other", "the task that was opened is not the one that was asked about", hold=began["hold"])
+                self.same_values(hold, asked.get("parameters", {}), began["parameters"], began["hold"])
+
+    def on_stopped(self, stopped, _actor):
+        node = stopped["node"]
+        # Names can come back to life with the policy; ids never do.
+        if "_" in node and ":" not in node:
+            self.over.add(node)
+        hold = self.holds.get(node)
+        if hold and hold["phase"] == "open":
+            hold["phase"] = "over"
+
+    def line(self, task):
+        """A task and those above it."""
+        while task in self.tasks:
+            yield task, self.tasks[task]
+            task = self.tasks[task]["parent"]
+
+    def ended(self, task):
+        return any(name in self.over or above["run"] in self.over for name, above in self.line(task))
+
+    # -- What was asked
+
+    def on_held(self, held, actor):
+        name, task = held["hold"], held.get("task")
+        if name in self.holds:
+            self.find("held", "it is asked a second time under the same name", hold=name)
+        what = only(held["what"])
+        own = set(held["own"]) | {held.get("user")} | {what[1].get("opener")} - {None}
+        for _, above in self.line(task):
+            own |= {above["user"], above["opener"]}
+        if what[0] == "opening":
+            own.add(user_of(actor))
+        own.discard(None)
+        hold = {
+            "task": task,
+            "agent": held["agent"],
+            "user": held.get("user"),
+            "purpose": held["purpose"],
+            "bundle": held["bundle"],
+            "what": what,
+            "questions": held["questions"],
+            "own": own,
+            "binding": held["binding"],
+            "until": held["until"],
+            "phase": "open",
+            "yes": {},
+            "no": {},
+            "uses": [],
+            "opened": self.opened,
+            "asked": self.at,
+        }
+        if not held["questions"] or any(question["people"] < 1 for question in held["questions"]):
+            self.find("held", "nobody is asked", hold=name)
+        if held["until"] <= self.time:
+            self.find("held", "its time has passed before it is asked", hold=name)
+        if task is not None and (task not in self.tasks or self.ended(task)):
+            self.find("held", "its task is not there", hold=name)
+        self.holds[name] = hold
+        try:
+            if self.binding(name, hold, held) != held["binding"]:
+                self.find("binding", "its digest is not that of what is recorded about it", hold=name)
+        except Erased:
+            self.note("what was shown cannot be checked any more", hold=name)
+        # Another question about the same call takes the place of the one before.
+        key = (task, what[1].get("key"))
+        earlier = self.holds.get(self.latest.get(key))
+        if what[0] != "elevation":
+            if earlier and earlier["phase"] == "open":
+                earlier["phase"] = "over"
+            self.latest[key] = name
+
+    def binding(self, name, hold, held):
+        """The digest of everything that those who answer are shown."""
+        kind, what = hold["what"]
+        task = self.tasks.get(hold["task"], {})
+        shown = {
+            "tenant": self.log.origin,
+            "hold": name,
+            "until": str(held["until"]),
+            "questions": [
+                {"source": asked["source"], "step": asked.get("step"), "who": asked["who"]} for asked in held["questions"]
+            ],
+            "kind": kind,
+            "agent": held["agent"],
+            "user": held.get("user"),
+            "purpose": held["purpose"],
+        }
+        if kind == "call":
+            connector = what["tool"].split(".")[0]
+            arguments = canonical({name: Raw(self.text(given["value"])) for name, given in what["arguments"].items()})
+            shown |= {
+                "task": hold["task"],
+                "chain": held.get("chain", []),
+                "connector": self.met.get(connector, ""),
+                "tool": what["tool"],
+                "variants": what.get("variants", []),
+                "pin": what["pin"],
+                "class": what["class"],
+                "arguments": arguments,
+                "target": what.get("target"),
+                "label": what["label"],
+                "undo": what.get("undo"),
+            }
+            if task and (task["agent"], task["user"], task["purpose"]) != (held["agent"], held.get("user"), held["purpose"]):
+                self.find("held", "it says something else about its task than the task's beginning", hold=name)
+            key = [b"call", what["tool"].encode("utf-8"), arguments.encode("utf-8")]
+            if sha256(b"".join(len(part).to_bytes(8, "big") + part for part in key)) != what["key"]:
+                self.find("held", "its key is not that of its tool and arguments", hold=name)
+        elif kind == "elevation":
+            shown |= {
+                "task": what["task"],
+                "class": what["class"],
+                "tools": what["uses"],
+                "values": {name: Raw(self.text(value)) for name, value in what.get("values", {}).items()},
+                "times": str(what["times"]),
+                "lasts_ms": str(what["lasts_ms"]),
+                "why": strict(self.text(what["why"])),
+            }
+        else:
+            given = what["parameters"].items()
+            objective = what.get("objective")
+            shown |= {
+                "opener": what.get("opener"),
+                "parameters": {name: Raw(self.text(given["value"])) for name, given in given},
+                "objective": strict(self.text(objective["value"])) if objective else None,
+                "lasts_ms": str(what["lasts_ms"]),
+            }
+        return sha256(canonical(shown).encode("utf-8"))
+
+    # -- What was answered
+
+    def on_granted(self, granted, actor):
+        kind, to = only(granted["to"])
+        grant = granted["grant"]
+        if grant in self.grants:
+            self.find("grant", "it is granted a second time", grant=grant)
+        self.grants[grant] = {"kind": kind, "to": to, "until": granted["until"], "used": 0, "opened": self.opened}
+        if kind == "approval":
+            self.answer(to["hold"], granted, actor, granted["owner"].removeprefix("user:"), True)
+        elif kind == "elevation":
+            self.elevated(granted, actor, to)
+
+    def on_declined(self, declined, actor):
+        self.answer(declined["hold"], declined, actor, declined["by"], False)
+
+    def answer(self, name, answer, actor, user, yes):
+        hold = self.holds.get(name)
+        if not hold:
+            return self.find("answer", "it answers what nobody asked", hold=name)
+        about = {"hold": name, "user": user}
+        if user_of(actor) != user:
+            self.find("answer", "somebody else gave it", **about)
+        if hold["phase"] != "open" or self.time >= hold["until"] or self.ended(hold["task"]):
+            self.find("answer", "it comes after the end of the question", **about)
+        if user in hold["yes"] or user in hold["no"]:
+            self.find("answer", "they had answered before", **about)
+        if user in hold["own"]:
+            self.find("own", "it is their own", **about)
+        if yes and answer["to"]["approval"]["binding"] != hold["binding"]:
+            self.find("answer", "it agrees to something else than was asked", **about)
+        signed = answer.get("signed")
+        said = {"at": self.at, "time": self.time, "grant": answer.get("grant"), "how": None, "why": None}
+        if signed:
+            said["how"] = only(signed["how"])[0]
+            if said["how"] == "passkey" and not signed.get("passkey"):
+                self.find("answer", "no passkey stands with it", **about)
+            try:
+                said["why"] = strict(self.text(answer["why"]))
+                self.statement(name, hold, signed, user, yes, said, about)
+            except Erased:
+                self.note("what was signed cannot be checked any more", **about)
+        else:
+            self.find("answer", "it is not signed", **about)
+        (hold["yes"] if yes else hold["no"])[user] = said
+        if not yes:
+            hold["phase"] = "declined"
+
+    def statement(self, name, hold, signed, user, yes, said, about):
+        """What is signed is exactly this answer to exactly this question."""
+        text = canonical(
+            {
+                "v": 1,
+                "tenant": self.log.origin,
+                "hold": name,
+                "binding": hold["binding"],
+                "user": user,
+                "answer": "yes" if yes else "no",
+                "how": said["how"],
+                "why": said["why"],
+                "at": signed["at"],
+            }
+        )
+        if sha256(text.encode("utf-8")) != signed["statement"]:
+            self.find("answer", "another statement was signed", **about)
+
+    # -- What was done with it
+
+    def elevated(self, granted, actor, to):
+        name = granted.get("hold")
+        if name:
+            hold = self.use(name, granted["grant"], self.bundle, self.time, None)
+            if hold:
+                same = lambda of: {key: of.get(key) for key in ("task", "class", "uses", "times", "lasts_ms")}
+                asked = hold["what"][1]
+                if hold["what"][0] != "elevation" or same(asked) != same(to):
+                    self.find("other", "what was opened is not what was asked for", hold=name)
+                else:
+                    self.same_values(hold, asked.get("values", {}), to.get("values", {}), name)
+        elif granted["owner"].startswith("user:"):
+            user = granted["owner"].removeprefix("user:")
+            if user_of(actor) != user:
+                self.find("elevation", "somebody else opened it", grant=granted["grant"], user=user)
+            if any(user in (above["user"], above["opener"]) for _, above in self.line(to["task"])):
+                self.find("own", "somebody opened a class in their own task", grant=granted["grant"], user=user)
+        elif not granted["owner"].startswith("purpose:"):
+            self.find("elevation", "nobody of the policy answers for it", grant=granted["grant"])
+
+    def on_admitted(self, admitted, _actor):
+        effect, task = admitted["effect"], admitted.get("task")
+        kind, what = only(admitted["what"])
+        if effect in self.effects:
+            self.find("effect", "it is admitted a second time", effect=effect)
+        legs = what.get("continues") if kind == "call" else None
+        entry = {"hold": admitted.get("hold"), "first": legs is None, "end": None, "elevated": []}
+        self.effects[effect] = entry
+        if task is not None and (task not in self.tasks or self.ended(task)):
+            self.find("effect", "its task is not there", effect=effect)
+        approvals = set()
+        for because in admitted.get("because", []):
+            self.covered(effect, entry, because["grant"], admitted, approvals)
+        name = admitted.get("hold")
+        if not name:
+            if approvals:
+                self.find("effect", "it names approvals and no question", effect=effect)
+            return
+        if legs is not None:
+            earlier = self.effects.get(legs)
+            if not earlier or earlier["hold"] != name:
+                self.find("used", "it goes on with a call that had another question", hold=name, effect=effect)
+            elif name in self.holds:
+                self.holds[name]["uses"].append(effect)
+            return
+        hold = self.use(name, effect, admitted["bundle"], admitted["now"], approvals)
+        if not hold:
+            return
+        asked = hold["what"][1]
+        keys = ("tool", "variants", "class", "pin")
+        if hold["what"][0] != "call" or hold["task"] != task or [asked.get(k) for k in keys] != [what.get(k) for k in keys]:
+            self.find("other", "what was done is not what was asked about", hold=name, effect=effect)
+        else:
+            self.same_values(hold, asked["arguments"], what["arguments"], name)
+
+    def covered(self, effect, entry, grant, admitted, approvals):
+        """Whether a grant that an admission names counts for it."""
+        known = self.grants.get(grant)
+        about = {"effect": effect, "grant": grant}
+        if not known:
+            return self.find("grant", "nobody granted it", **about)
+        if known["kind"] == "approval":
+            if known["to"]["hold"] != admitted.get("hold"):
+                self.find("grant", "it is a yes to another question", **about)
+            return approvals.add(grant)
+        if grant in self.over or admitted["now"] >= known["until"]:
+            self.find("grant", "it was over", **about)
+        if known["kind"] != "elevation":
+            return None
+        to, (kind, what) = known["to"], only(admitted["what"])
+        tools = {what.get("tool")} | {f"{what.get('tool')}#{variant}" for variant in what.get("variants", [])}
+        line = [name for name, _ in self.line(admitted.get("task"))]
+        if kind != "call" or to["task"] not in line or to["class"] != what["class"] or not tools & set(to["uses"]):
+            self.find("grant", "it opens something else", **about)
+            return None
+        try:
+            for value, commitment in to.get("values", {}).items():
+                given = what["arguments"].get(value, {}).get("value")
+                if given is None or self.text(commitment, known["opened"]) != self.text(given):
+                    self.find("grant", f"it opens another value of {value}", **about)
+        except Erased:
+            self.note("values of an elevation cannot be checked any more", **about)
+        if any(grant in charge.get("elevated", []) for charge in what["charges"]):
+            if known["used"] >= to["times"]:
+                self.find("grant", "it was used up", **about)
+            known["used"] += 1
+            entry["elevated"].append(grant)
+        return None
+
+    def use(self, name, by, bundle, now, approvals):
+        """A question is used: may it be, and had enough people said yes?"""
+        hold = self.holds.get(name)
+        about = {"hold": name, "by": by}
+        if not hold:
+            return self.find("used", "nobody asked this question", **about)
+        if hold["no"]:
+            self.find("used", "somebody had said no", **about)
+        if hold["phase"] not in ("open", "declined"):
+            says = "it was over" if hold["phase"] == "over" else f"it was used before ({hold['phase']})"
+            self.find("used", says, **about)
+        if now >= hold["until"]:
+            self.find("used", "its time had passed", **about)
+        if self.ended(hold["task"]):
+            self.find("used", "its task was over", **about)
+        same_policy = bundle == hold["bundle"]
+        for question in hold["questions"]:
+            agreed = {user for user, said in hold["yes"].items() if self.counts(hold, question, user, said, bundle)}
+            need = question["people"]
+            if not same_policy and len(agreed) < need:
+                self.note(f"{need} of {question['who']} were asked for, {len(agreed)} agreed; the policy changed since", **about)
+                need = 1
+            if len(agreed) < need:
+                self.find("used", f"{len(agreed)} of {question['who']} had agreed, not {need}", **about)
+            named = {user for user in agreed if approvals is None or hold["yes"][user]["grant"] in approvals}
+            if len(agreed) >= need > len(named):
+                self.find("used", f"it names the yes of {len(named)} of {question['who']}, not of {need}", **about)
+        hold["phase"] = "used"
+        hold["uses"].append(by)
+        return hold
+
+    def counts(self, hold, question, user, said, bundle):
+        if user in hold["own"] or (question.get("passkey") and said["how"] != "passkey"):
+            return False
+        users = self.users(bundle)
+        if users is None:
+            return True
+        person = users.get(user)
+        return bool(person) and question["who"] in person.get("groups", []) and "approver" in person.get("roles", ["approver"])
+
+    def users(self, bundle):
+        """The people of a version of the policy."""
+        if bundle not in self.policies:
+            blob = self.log.blob(bundle) if bundle and tomllib else None
+            if blob is None:
+                self.note("the people of the policy cannot be read", bundle=bundle)
+                self.policies[bundle] = None
+            else:
+                files = strict(blob.decode("utf-8")).items()
+                self.policies[bundle] = {
+                    path.removeprefix("users/").removesuffix(".toml"): tomllib.loads(text)
+                    for path, text in files
+                    if path.startswith("users/") and path.endswith(".toml")
+                }
+        return self.policies[bundle]
+
+    def same_values(self, hold, asked, done, name):
+        """Whether values are those that were asked about."""
+        if asked.keys() != done.keys():
+            return self.find("other", "other arguments were given than were asked about", hold=name)
+        plain = lambda value: value["value"] if isinstance(value, dict) else value
+        for key in asked:
+            try:
+                if self.text(plain(asked[key]), hold["opened"]) != self.text(plain(done[key])):
+                    self.find("other", f"{key} has another value than was asked about", hold=name)
+            except Erased:
+                self.note(f"{key} cannot be compared any more", hold=name)
+        return None
+
+    def on_settled(self, settled, _actor):
+        effect = settled["effect"]
+        entry = self.effects.get(effect)
+        if not entry:
+            return self.find("settled", "it was never admitted", effect=effect)
+        if entry["end"]:
+            return self.find("settled", "it had ended before", effect=effect)
+        entry["end"], end = only(settled["end"])
+        if entry["end"] == "not_sent":
+            for grant in entry["elevated"]:
+                self.grants[grant]["used"] -= 1
+        hold = self.holds.get(entry["hold"])
+        if hold and hold["phase"] == "used" and hold["uses"][-1] == effect:
+            if entry["end"] == "done":
+                hold["phase"] = "done" if end["ok"] else "failed"
+            elif entry["end"] == "unknown":
+                hold["phase"] = "unknown"
+            elif entry["end"] == "not_sent" and entry["first"]:
+                # No byte of it left: the yes is there again, as long as its time has not passed.
+                hold["phase"] = "open" if self.time < hold["until"] else "over"
+        return None
+
+    def on_noted(self, noted, actor):
+        kind, note = only(noted)
+        if kind == "reviewed":
+            task = self.tasks.get(note["task"], {})
+            if note["by"] in (task.get("opener"), task.get("user")):
+                self.find("own", "somebody reviewed their own task", task=note["task"], user=note["by"])
+
+    # -- What it comes to
+
+    def told(self):
+        holds = {}
+        for name, hold in self.holds.items():
+            kind, what = hold["what"]
+            phase = hold["phase"]
+            if phase == "open":
+                phase = "open" if self.time < hold["until"] and not self.ended(hold["task"]) else "lapsed"
+            elif phase == "over":
+                phase = "lapsed"
+            said = lambda answers: {user: {key: said[key] for key in ("at", "how", "why")} for user, said in answers.items()}
+            holds[name] = {
+                "asked": hold["asked"],
+                "task": hold["task"],
+                "agent": hold["agent"],
+                "user": hold["user"],
+                "purpose": hold["purpose"],
+                "what": f"{kind} {what.get('tool', '')}".strip(),
+                "questions": [
+                    {key: asked[key] for key in ("source", "who", "people", "passkey") if key in asked}
+                    for asked in hold["questions"]
+                ],
+                "yes": said(hold["yes"]),
+                "no": said(hold["no"]),
+                "state": phase,
+                "uses": hold["uses"],
+            }
+        return {
+            "checkpoint": f"{self.log.head}:{self.log.hash}",
+            "groups": self.log.head,
+            "records": self.records,
+            "holds": holds,
+            "findings": self.findings,
+            "notes": self.notes,
+        }
+
+
+def main(arguments):
+    if not 1 <= len(arguments) <= 2:
+        print("usage: approvals.py DATA_FOLDER [N:HASH]", file=sys.stderr)
+        return 2
+    try:
+        checkpoint = None
+        if arguments[1:]:
+            n, digest = arguments[1].split(":")
+            checkpoint = (int(n), digest)
+        audit = Audit(Log(pathlib.Path(arguments[0]), checkpoint))
+        audit.run()
+    except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
+        print(f"the record cannot be read: {error!r}", file=sys.stderr)
+        return 2
+    print(json.dumps(audit.told(), indent=1, ensure_ascii=False))
+    return 1 if audit.findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
