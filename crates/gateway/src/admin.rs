@@ -236,6 +236,7 @@ fn shown(id: TaskId, task: &Task, reasons: &[Reason]) -> Value {
         "steps": task.steps.iter().map(|(name, step)| {
             (name.to_string(), json!({ "used": step.used, "succeeded": step.succeeded }))
         }).collect::<BTreeMap<_, _>>(),
+        "undoes": task.undoes.as_ref().map(|undoes| json!({ "of": undoes.of, "calls": undoes.steps.len() })),
     })
 }
 

@@ -129,6 +129,9 @@ fn show(task: &Value, as_json: bool) -> Result<u8, Failure> {
             output::line(&format!("{label:<9} {}", output::time(Millis(at))));
         }
     }
+    if let Some(of) = task.pointer("/undoes/of").and_then(Value::as_str) {
+        output::line(&format!("undoes    {of}; if nobody plays it: `portreeve task undo {of}` goes on"));
+    }
     for (name, given) in task.get("parameters").and_then(Value::as_object).into_iter().flatten() {
         let by = given.get("by").and_then(Value::as_str).unwrap_or_default();
         let value = given.get("value").map(Value::to_string).unwrap_or_default();

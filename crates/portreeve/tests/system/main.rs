@@ -34,3 +34,4 @@ mod rust_client;
 mod servers;
 mod stop;
 mod support;
+mod undo;
