@@ -26,6 +26,7 @@ const MCP: &str = "portreeve-mcp";
 const IDENTITY: &str = "portreeve-identity";
 const UPSTREAM: &str = "portreeve-upstream";
 const GATEWAY: &str = "portreeve-gateway";
+const CONSOLE: &str = "portreeve-console";
 const SIM: &str = "portreeve-sim";
 
 /// The walls of the house
@@ -63,10 +64,12 @@ const ROOMS: &[Room] = &[
         // The official SDK's model of a message loses what it does not know.
         never: &["rmcp"],
     },
+    // Pages over what the gateway's office says; it opens no log, no connection and no policy of its own.
+    Room { name: CONSOLE, uses: &[CORE, IDENTITY, GATEWAY], tests_use: &[], never: &["rmcp"] },
     Room { name: SIM, uses: &[CORE, RULES], tests_use: &[LOG], never: &["tokio", "hyper"] },
     Room {
         name: "portreeve",
-        uses: &[CORE, RULES, LOG, MCP, IDENTITY, UPSTREAM, GATEWAY, SIM],
+        uses: &[CORE, RULES, LOG, MCP, IDENTITY, UPSTREAM, GATEWAY, CONSOLE, SIM],
         tests_use: &[],
         never: &[],
     },

@@ -24,7 +24,7 @@ pub(crate) struct Setup {
 pub(crate) fn run() -> anyhow::Result<Setup> {
     let interop = shell::target()?.join("interop");
     fs::create_dir_all(&interop).with_context(|| format!("could not create {}", interop.display()))?;
-    system_packages(&[&NODE, &NPM, &PYTHON, &VENV]);
+    system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM]);
 
     let mut missing = Vec::new();
     let mut part = |name: &'static str, result: anyhow::Result<()>| match result {
@@ -34,7 +34,7 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
             missing.push((name, format!("{error:#}")));
         }
     };
-    part("TypeScript SDKs, official servers, conformance suite and Inspector", npm(&interop.join("node")));
+    part("TypeScript SDKs, official servers, conformance suite, Inspector and Playwright", npm(&interop.join("node")));
     part("Python SDK 2 and official servers", python(&interop.join("venv"), PYTHON_2));
     part("Python SDK 1 and the archived SQLite server", python(&interop.join("venv1"), PYTHON_1));
     part("Go SDK", go_client(&interop.join("go")));
@@ -60,6 +60,8 @@ const NODE: Program = Program { probe: &["node", "--version"], package: "nodejs"
 const NPM: Program = Program { probe: &["npm", "--version"], package: "npm" };
 const PYTHON: Program = Program { probe: &["python3", "--version"], package: "python3" };
 const VENV: Program = Program { probe: &["python3", "-c", "import venv, ensurepip"], package: "python3-venv" };
+/// The browser in front of the console
+const CHROMIUM: Program = Program { probe: &["/usr/bin/chromium", "--version"], package: "chromium" };
 const NGINX: Program = Program { probe: &["/usr/sbin/nginx", "-v"], package: "nginx-light" };
 
 impl Program {
@@ -309,6 +311,7 @@ const NEWER_NODE: &str = "22.23.3";
 /// What the TypeScript SDK asks for
 const NODE_MIN: (u32, u32) = (18, 0);
 const NPM_PACKAGES: &[(&str, &str)] = &[
+    ("@axe-core/playwright", "4.14.0"),
     ("@modelcontextprotocol/client", "2.4.0"),
     ("@modelcontextprotocol/conformance", "0.2.0-alpha.12"),
     ("@modelcontextprotocol/core", "2.4.0"),
@@ -318,6 +321,7 @@ const NPM_PACKAGES: &[(&str, &str)] = &[
     ("@modelcontextprotocol/server-everything", "2026.8.31"),
     ("@modelcontextprotocol/server-filesystem", "2026.8.31"),
     ("@modelcontextprotocol/server-memory", "2026.8.31"),
+    ("playwright-core", "1.65.1"),
 ];
 
 #[cfg(test)]

@@ -222,10 +222,6 @@ words! {
         "People would have to agree to this, and it is longer than a person can read."
         "The arguments of a call that needs a yes are longer than 64 KiB, so nobody could say what they agree to."
         "Split it into calls that a person can read.";
-    TooManyHolds "too_many_holds" Later "quota_exceeded"
-        "Too many questions of this task wait for people, or were put to them."
-        "A task may have 8 questions waiting and 64 in its life, and a data folder 1,024, so that nobody is drowned in them."
-        "Wait until the open ones are answered; report what is missing.";
     ElevationRefused "elevation_refused" Final "step_up_required"
         "This class cannot be opened so in this task."
         "The purpose has no `[elevate]`, does not name these tools, or what was asked for is more than it lets anybody open."
@@ -338,6 +334,10 @@ words! {
         "Too many grants are live in this data folder."
         "So many exceptions at once are a policy that nobody wrote."
         "End some: `portreeve policy modes`, `portreeve policy enforce`.";
+    TooManyHolds "too_many_holds" Later "quota_exceeded"
+        "Too many questions of this task wait for people, or were put to them."
+        "A task may have 8 questions waiting and 64 in its life, and a data folder 1,024, so that nobody is drowned in them."
+        "Wait until the open ones are answered; report what is missing.";
     OutsideSilent "outside_silent" Later "stale_state"
         "An outside decision point does not answer."
         "A decision point of `extra/` did not answer in time, and silence is no yes."

@@ -133,6 +133,7 @@ fn a_question_is_judged_without_its_answer_and_the_answer_when_it_is_there() {
         match judge(stage.state(), stage.shelf(), call, stage.clock()) {
             Ok(Judged::Admit(_)) => Vec::new(),
             Ok(Judged::Consult(_)) => vec![Word::OutsideSilent],
+            Ok(other) => panic!("{other:?}"),
             Err(reasons) => reasons.iter().map(|reason| reason.word).collect(),
         }
     };

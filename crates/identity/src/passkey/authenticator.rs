@@ -26,6 +26,8 @@ pub(crate) struct Authenticator {
     pub(crate) counter: u32,
     pub(crate) rp_id: String,
     pub(crate) origin: String,
+    /// Behind everything else in the authenticator data
+    pub(crate) tail: Vec<u8>,
     /// Behind the members of client data
     pub(crate) more: String,
     pub(crate) user_handle: Option<Vec<u8>>,
@@ -103,6 +105,7 @@ impl Authenticator {
             counter: 0,
             rp_id: party.id().to_owned(),
             origin: party.origin().to_owned(),
+            tail: Vec::new(),
             more: r#","crossOrigin":false"#.to_owned(),
             user_handle: None,
             attests: false,
@@ -125,6 +128,7 @@ impl Authenticator {
             let length = u16::try_from(self.id.len()).unwrap().to_be_bytes();
             data.extend([&self.aaguid[..], &length, &self.id, &self.key.cose()].concat());
         }
+        data.extend(&self.tail);
         data
     }
 

@@ -48,7 +48,7 @@ fn every_kind_of_key_registers_and_signs() {
 #[test]
 fn nothing_else_counts() {
     type Spoil = fn(&mut Authenticator);
-    let cases: [(Spoil, Wrong); 14] = [
+    let cases: [(Spoil, Wrong); 16] = [
         (|it| it.origin = "http://localhost:7421".to_owned(), Wrong::Origin("http://localhost:7421".to_owned())),
         (|it| it.origin = "https://localhost:7420".to_owned(), Wrong::Origin("https://localhost:7420".to_owned())),
         (|it| it.rp_id = "example.org".to_owned(), Wrong::Party),
@@ -56,6 +56,8 @@ fn nothing_else_counts() {
         (|it| it.flags = PRESENT, Wrong::NotVerified),
         (|it| it.flags |= BACKED_UP, Wrong::Backup),
         (|it| it.flags |= 0x80, Wrong::Form("authenticator data")),
+        (|it| it.tail = vec![0xa0], Wrong::Form("authenticator data")),
+        (|it| (it.flags, it.tail) = (it.flags | 0x80, vec![0xa0, 0]), Wrong::Form("authenticator data")),
         (|it| it.more = r#","crossOrigin":true"#.to_owned(), Wrong::Framed),
         (|it| it.more = r#","topOrigin":"https://example.com""#.to_owned(), Wrong::Framed),
         (|it| it.more = r#","crossOrigin":"no""#.to_owned(), Wrong::Form("client data")),
@@ -70,6 +72,17 @@ fn nothing_else_counts() {
         assert_eq!(authenticator.prove(&party(), CHALLENGE).verify(CHALLENGE), Err(wrong.clone()));
         assert_eq!(authenticator.create(CHALLENGE).verify(&party(), CHALLENGE), Err(wrong));
     }
+}
+
+/// 7.1, step 28, and 7.2, step 23: authenticators may say more than they were asked
+#[test]
+fn extensions_are_let_pass() {
+    let mut authenticator = Authenticator::ed(&party());
+    authenticator.flags |= 0x80;
+    authenticator.tail = b"\xa1\x6bcredProtect\x02".to_vec();
+    authenticator.more.push_str(r#","other_keys_can_be_added_here":{"a":[1]}"#);
+    assert!(authenticator.create(CHALLENGE).verify(&party(), CHALLENGE).is_ok());
+    assert_eq!(authenticator.prove(&party(), CHALLENGE).verify(CHALLENGE), Ok(()));
 }
 
 #[test]

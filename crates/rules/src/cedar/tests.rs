@@ -88,6 +88,7 @@ impl Asked {
         let alice = User {
             accounts: BTreeSet::new(),
             groups: BTreeSet::from(["support-l2".parse().unwrap()]),
+            roles: BTreeSet::new(),
             attributes: BTreeMap::from([("refund_limit".to_owned(), Value::Number("50".parse().unwrap()))]),
         };
         let names: Vec<(Name, bool)> =

@@ -213,6 +213,9 @@ fn permits(loaded: &Loaded, arguments: &BTreeMap<String, Value>) -> bool {
         objective: None,
         expires: NOW.plus(3_600_000),
         idle_ms: None,
+        hold: None,
+        review: None,
+        undoes: None,
     })));
     let fit = Fit { pin: PIN, error: None };
     let call = Call {
@@ -223,6 +226,7 @@ fn permits(loaded: &Loaded, arguments: &BTreeMap<String, Value>) -> bool {
         fit,
         answers: Vec::new(),
         continues: None,
+        before: None,
     };
     let shelf = Shelf(BTreeMap::from([(bundle.digest, Arc::clone(bundle))]));
     judge_call(&state, &shelf, &call, Clock::at(NOW.0)).is_ok()

@@ -45,6 +45,9 @@ fn records(loaded: &Loaded, numbers: &[i64]) -> Vec<Record> {
         objective: None,
         expires: NOW.plus(3_600_000),
         idle_ms: None,
+        hold: None,
+        review: None,
+        undoes: None,
     };
     let mut events = vec![
         Event::Changed(Change::Bundle { digest: bundle.digest, nodes: bundle.nodes() }),
@@ -78,19 +81,22 @@ fn records(loaded: &Loaded, numbers: &[i64]) -> Vec<Record> {
                 sent,
                 held: None,
                 paid: None,
+                elevated: BTreeSet::new(),
             }],
             continues: None,
+            before: None,
         };
         let what = What::Call(facts);
         let effect = EffectId(effect);
         events.push(Event::Admitted(Box::new(Admitted {
             effect,
-            task: TaskId(1),
+            task: Some(TaskId(1)),
             bundle: bundle.digest,
             now: NOW,
             what,
             inputs: portreeve_core::event::Inputs::default(),
-            because: None,
+            because: Vec::new(),
+            hold: None,
         })));
         let end = End::Done { ok: true, bytes: 3, result: None, returned: BTreeMap::new(), process: None };
         events.push(Event::Settled(Settled { effect, end }));

@@ -42,6 +42,9 @@ pages! {
     count_spent
     approval_needed
     nobody_to_ask
+    approval_declined
+    too_long_to_show
+    elevation_refused
     not_yours
     agent_unknown
     user_unknown
@@ -53,12 +56,23 @@ pages! {
     parameter_outside_purpose
     run_has_task
     too_deep
+    hold_unknown
+    hold_over
+    hold_changed
+    not_approver
+    own_call
+    answered_already
+    step_up_needed
+    answer_unbounded
+    review_unknown
+    undo_impossible
     grant_unknown
     grant_unbounded
     too_many_open
     bytes_held
     too_many_tasks
     too_many_grants
+    too_many_holds
     outside_silent
     outside_failed
     clock_unreliable

@@ -1,0 +1,57 @@
+//! The console over a world made for tests: for browsers, and for looking at it.
+//!
+//! Prints one line of JSON: its address and a sign-in link for each line that it reads (`dana`, `omar`), or does what
+//! the line says: `ask`, `decline CODE`, `fail`. Ends with its standard input.
+
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for tests")]
+
+#[path = "../tests/sample/mod.rs"]
+mod sample;
+
+use portreeve_console::{Reached, desk::Desk as _, router};
+use portreeve_identity::{browser::Sessions, link::Links};
+use sample::Sample;
+use std::sync::Arc;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, stdin},
+    net::TcpListener,
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let empty = std::env::args().any(|argument| argument == "--empty");
+    let world = Arc::new(if empty { Sample::empty() } else { Sample::new() });
+    let links = Arc::new(Links::default());
+    let sessions = Arc::new(Sessions::new().unwrap());
+    let pages = router(Arc::clone(&world) as _, Arc::clone(&links), sessions, Reached::Loopback);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // A passkey is bound to a name, and a number is none.
+    let base = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+    println!("{}", serde_json::json!({ "base": base }));
+    tokio::spawn(async move { axum::serve(listener, pages).await });
+    let mut lines = BufReader::new(stdin()).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let answer = match line.split_once(' ') {
+            None if line == "ask" => {
+                world.ask();
+                serde_json::json!({})
+            }
+            None if line == "fail" => {
+                world.fail();
+                serde_json::json!({})
+            }
+            None if line == "said" => serde_json::json!({ "said": world.said().iter().map(|said| {
+                serde_json::json!({ "yes": said.yes, "why": said.why, "read_ms": said.read_ms })
+            }).collect::<Vec<_>>() }),
+            Some(("decline", code)) => {
+                world.decline(code);
+                serde_json::json!({})
+            }
+            _ => {
+                let token = links.issue(sample::name(&line), 300_000, world.now()).unwrap();
+                serde_json::json!({ "link": format!("{base}/sign-in/{token}") })
+            }
+        };
+        println!("{answer}");
+    }
+}
