@@ -1,5 +1,7 @@
 //! Undo on the pure core: what is planned from the record, and what a task that takes something back may do.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
+
 use portreeve_core::{
     engine::{Bundles, Engine, Reply, Snapshots},
     event::{Actor, ChosenBy, End, How, Record, decode},
