@@ -196,6 +196,53 @@ test("with the script an answer tells how long the page was read, and stopping a
   });
 });
 
+test("a passkey is registered, signs in, and signs exactly one answer", async () => {
+  await within([], async (world) => {
+    const page = await signedIn(browser, world, "dana");
+    const devices = await page.context().newCDPSession(page);
+    await devices.send("WebAuthn.enable");
+    const { authenticatorId } = await devices.send("WebAuthn.addVirtualAuthenticator", {
+      options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+    });
+    await page.goto(`${world.base}/me`);
+    await page.getByLabel("Name").fill("Laptop");
+    await page.getByRole("button", { name: "Register a passkey" }).click();
+    await page.getByText("The passkey is registered.").waitFor();
+    await page.getByRole("button", { name: "Remove Laptop" }).waitFor();
+    await accessible(page, "me with a passkey");
+    await shot(page, "me-passkey");
+    await page.getByLabel("Name").fill("Again");
+    await page.getByRole("button", { name: "Register a passkey" }).click();
+    await page.getByRole("alert").waitFor();
+
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByRole("button", { name: "Sign in with a passkey" }).click();
+    await page.waitForURL(`${world.base}/`);
+    await page.goto(`${world.base}/me`);
+    await page.locator("dd", { hasText: "passkey" }).waitFor();
+    assert.deepEqual((await world.ask("entered")).entered, ["dana by link", "dana by passkey"]);
+
+    await page.goto(`${world.base}/approvals/PASS-KEY1`);
+    await page.getByLabel("Why it is right").fill("Seen and signed.");
+    await devices.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified: false });
+    await page.getByRole("button", { name: "Approve exactly this" }).click();
+    await page.getByRole("alert").waitFor();
+    await accessible(page, "no passkey was used");
+    await shot(page, "step-up-refused");
+    await devices.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified: true });
+    await page.getByRole("button", { name: "Approve exactly this" }).click();
+    await page.getByText("Your yes is signed and recorded.").waitFor();
+    const { said } = await world.ask("said");
+    assert.deepEqual(said.map((one) => [one.yes, one.why, one.passkey]), [[true, "Seen and signed.", true]]);
+
+    await page.goto(`${world.base}/me`);
+    await page.getByRole("button", { name: "Remove Laptop" }).click();
+    await page.getByText("The passkey is removed.").waitFor();
+    assert.deepEqual((await world.ask("passkeys")).passkeys, ["dana gets Laptop", "dana loses Laptop"]);
+    assert.deepEqual(page.wrongs, []);
+  });
+});
+
 test("everything is reached with the keyboard, and the way is seen", async () => {
   await within([], async (world) => {
     const page = await signedIn(browser, world, "dana");

@@ -322,7 +322,14 @@ class Audit:
             "hold": name,
             "until": str(held["until"]),
             "questions": [
-                {"source": asked["source"], "step": asked.get("step"), "who": asked["who"]} for asked in held["questions"]
+                {
+                    "source": asked["source"],
+                    "step": asked.get("step"),
+                    "who": asked["who"],
+                    "people": str(asked["people"]),
+                    "passkey": asked.get("passkey", False),
+                }
+                for asked in held["questions"]
             ],
             "kind": kind,
             "agent": held["agent"],
@@ -364,6 +371,7 @@ class Audit:
             given = what["parameters"].items()
             objective = what.get("objective")
             shown |= {
+                "policy": held["bundle"],
                 "opener": what.get("opener"),
                 "parameters": {name: Raw(self.text(given["value"])) for name, given in given},
                 "objective": strict(self.text(objective["value"])) if objective else None,
@@ -546,15 +554,16 @@ class Audit:
         same_policy = bundle == hold["bundle"]
         for question in hold["questions"]:
             agreed = {user for user, said in hold["yes"].items() if self.counts(hold, question, user, said, bundle)}
-            need = question["people"]
-            if not same_policy and len(agreed) < need:
-                self.note(f"{need} of {question['who']} were asked for, {len(agreed)} agreed; the policy changed since", **about)
+            named = {user for user in agreed if approvals is None or hold["yes"][user]["grant"] in approvals}
+            need, who = question["people"], question["who"]
+            # How many are needed is part of what a call was shown with; a class is opened as the policy has it then.
+            if not same_policy and hold["what"][0] != "call" and len(named) < need:
+                self.note(f"{need} of {who} were asked for, {len(named)} were enough; the policy changed since", **about)
                 need = 1
             if len(agreed) < need:
-                self.find("used", f"{len(agreed)} of {question['who']} had agreed, not {need}", **about)
-            named = {user for user in agreed if approvals is None or hold["yes"][user]["grant"] in approvals}
-            if len(agreed) >= need > len(named):
-                self.find("used", f"it names the yes of {len(named)} of {question['who']}, not of {need}", **about)
+                self.find("used", f"{len(agreed)} of {who} had agreed, not {need}", **about)
+            elif len(named) < need:
+                self.find("used", f"it names the yes of {len(named)} of {who}, not of {need}", **about)
         hold["phase"] = "used"
         hold["uses"].append(by)
         return hold

@@ -109,8 +109,38 @@ document.addEventListener("click", async (event) => {
   } catch { location.href = link.href; }
 });
 
-// --- Parts that only a script can make work.
+// --- Passkeys: what the passkey says goes along with the form.
 
 function scripted() {
+  if (!globalThis.PublicKeyCredential?.parseRequestOptionsFromJSON) return;
   for (const form of document.querySelectorAll("form[data-passkey]")) form.hidden = false;
+}
+scripted();
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!form.matches("[data-passkey]")) return;
+  event.preventDefault();
+  try {
+    const asked = await fetch(`${form.getAttribute("action")}/ask`, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    if (!asked.headers.get("content-type")?.startsWith("application/json")) return trouble(form, messageOf(await asked.text()));
+    const { get, create, at } = await asked.json();
+    const made = get
+      ? await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(get) })
+      : await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(create) });
+    form.elements.passkey.value = JSON.stringify(made.toJSON());
+    if (form.elements.at) form.elements.at.value = at;
+    form.submit();
+  } catch (error) {
+    trouble(form, error.name === "NotAllowedError" ? "No passkey was used." : String(error.message));
+  }
+});
+
+const messageOf = (page) => new DOMParser().parseFromString(page, "text/html").querySelector(".message")?.textContent ?? "That did not work.";
+
+function trouble(form, text) {
+  form.querySelector("[role=alert]")?.remove();
+  const said = Object.assign(document.createElement("p"), { className: "note bad", textContent: text });
+  said.setAttribute("role", "alert");
+  form.append(said);
 }

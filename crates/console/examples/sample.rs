@@ -8,8 +8,7 @@
 #[path = "../tests/sample/mod.rs"]
 mod sample;
 
-use portreeve_console::{Reached, desk::Desk as _, router};
-use portreeve_identity::{browser::Sessions, link::Links};
+use portreeve_console::{desk::Desk as _, router};
 use sample::Sample;
 use std::sync::Arc;
 use tokio::{
@@ -20,13 +19,11 @@ use tokio::{
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let empty = std::env::args().any(|argument| argument == "--empty");
-    let world = Arc::new(if empty { Sample::empty() } else { Sample::new() });
-    let links = Arc::new(Links::default());
-    let sessions = Arc::new(Sessions::new().unwrap());
-    let pages = router(Arc::clone(&world) as _, Arc::clone(&links), sessions, Reached::Loopback);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     // A passkey is bound to a name, and a number is none.
     let base = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+    let world = Arc::new(if empty { Sample::empty(&base) } else { Sample::new(&base) });
+    let pages = router(Arc::clone(&world) as _).unwrap();
     println!("{}", serde_json::json!({ "base": base }));
     tokio::spawn(async move { axum::serve(listener, pages).await });
     let mut lines = BufReader::new(stdin()).lines();
@@ -41,14 +38,18 @@ async fn main() {
                 serde_json::json!({})
             }
             None if line == "said" => serde_json::json!({ "said": world.said().iter().map(|said| {
-                serde_json::json!({ "yes": said.yes, "why": said.why, "read_ms": said.read_ms })
+                serde_json::json!({ "yes": said.yes, "why": said.why, "read_ms": said.read_ms, "passkey": said.passkey.is_some() })
+            }).collect::<Vec<_>>() }),
+            None if line == "passkeys" => serde_json::json!({ "passkeys": world.passkey_changes() }),
+            None if line == "entered" => serde_json::json!({ "entered": world.entered().iter().map(|(user, how)| {
+                format!("{user} by {how}")
             }).collect::<Vec<_>>() }),
             Some(("decline", code)) => {
                 world.decline(code);
                 serde_json::json!({})
             }
             _ => {
-                let token = links.issue(sample::name(&line), 300_000, world.now()).unwrap();
+                let token = world.links().issue(sample::name(&line), 300_000, world.now()).unwrap();
                 serde_json::json!({ "link": format!("{base}/sign-in/{token}") })
             }
         };

@@ -4,11 +4,21 @@ use portreeve_core::{
     event::How,
     hash::Hash,
     names::{HoldId, Name, TaskId},
-    policy::PersonRole as Role,
+    node::Node,
     time::Millis,
 };
-use portreeve_gateway::office::view::{HoldView, Reflex, ReviewView, TaskRow, TaskView};
-use std::{collections::BTreeSet, fmt, pin::Pin};
+use portreeve_gateway::{
+    failure::Failure,
+    office::{
+        Answering, Office, Person,
+        view::{HoldView, Reflex, ReviewView, TaskRow, TaskView},
+    },
+};
+use portreeve_identity::{
+    link::Links,
+    passkey::{Passkey, Passkeys, RelyingParty},
+};
+use std::{fmt, pin::Pin, sync::Arc};
 use tokio::sync::watch;
 
 /// An answer that takes a while
@@ -20,12 +30,26 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Problem>> + Send 
 pub trait Desk: fmt::Debug + Send + Sync + 'static {
     /// The time, by the clock of the record
     fn now(&self) -> Millis;
+    /// Where people reach the pages: scheme, host and port
+    fn base(&self) -> &str;
+    /// The one-time links that are open
+    fn links(&self) -> &Links;
+    /// The passkeys of everybody
+    fn passkeys(&self) -> &Arc<Passkeys>;
+    /// The site that passkeys are for; nothing where no browser would use one
+    fn party(&self) -> Option<&RelyingParty>;
     /// What a user of the policy may do now; a problem if there is none, or it was stopped
     fn person(&self, user: Name, how: How) -> Answer<'_, Person>;
+    /// Puts on the record that somebody signed in; a problem if they cannot be
+    fn signed_in(&self, user: Name, how: How) -> Answer<'_, ()>;
+    /// Puts on the record that somebody has a passkey from now on, or no longer has it
+    fn passkey_changed<'a>(&'a self, who: &'a Person, passkey: &'a Passkey, added: bool) -> Answer<'a, ()>;
     /// Open questions; with `all`, also those that are answered and still remembered
     fn holds<'a>(&'a self, who: &'a Person, all: bool) -> Answer<'a, Vec<HoldView>>;
     /// One question, by its id or its code
     fn hold<'a>(&'a self, who: &'a Person, named: &'a str) -> Answer<'a, HoldView>;
+    /// What a passkey signs for an answer at a time: the digest of the statement, word for word
+    fn challenge(&self, who: &Person, of: (HoldId, Hash), said: (bool, &str), at: Millis) -> Hash;
     /// A yes or a no
     fn answer<'a>(&'a self, who: &'a Person, answer: Answering) -> Answer<'a, HoldView>;
     /// Tasks that are remembered
@@ -44,30 +68,87 @@ pub trait Desk: fmt::Debug + Send + Sync + 'static {
     fn changes(&self) -> watch::Receiver<u64>;
 }
 
-/// Who is signed in
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Person {
-    /// The user of the policy
-    pub user: Name,
-    /// How they are known
-    pub how: How,
-    /// What they may do, by the policy in force
-    pub roles: BTreeSet<Role>,
+impl Desk for Office {
+    fn now(&self) -> Millis {
+        self.now()
+    }
+
+    fn base(&self) -> &str {
+        self.base()
+    }
+
+    fn links(&self) -> &Links {
+        self.links()
+    }
+
+    fn passkeys(&self) -> &Arc<Passkeys> {
+        self.passkeys()
+    }
+
+    fn party(&self) -> Option<&RelyingParty> {
+        self.party()
+    }
+
+    fn person(&self, user: Name, how: How) -> Answer<'_, Person> {
+        said(self.person(user, how))
+    }
+
+    fn signed_in(&self, user: Name, how: How) -> Answer<'_, ()> {
+        said(self.signed_in(user, how))
+    }
+
+    fn passkey_changed<'a>(&'a self, who: &'a Person, passkey: &'a Passkey, added: bool) -> Answer<'a, ()> {
+        said(self.passkey_changed(who, passkey, added))
+    }
+
+    fn holds<'a>(&'a self, who: &'a Person, all: bool) -> Answer<'a, Vec<HoldView>> {
+        said(self.holds(who, all))
+    }
+
+    fn hold<'a>(&'a self, who: &'a Person, named: &'a str) -> Answer<'a, HoldView> {
+        said(self.hold(who, named))
+    }
+
+    fn challenge(&self, who: &Person, of: (HoldId, Hash), said: (bool, &str), at: Millis) -> Hash {
+        self.statement(who, of, said, at).digest()
+    }
+
+    fn answer<'a>(&'a self, who: &'a Person, answer: Answering) -> Answer<'a, HoldView> {
+        said(self.answer(who, answer))
+    }
+
+    fn tasks<'a>(&'a self, who: &'a Person) -> Answer<'a, Vec<TaskRow>> {
+        said(self.tasks(who))
+    }
+
+    fn task<'a>(&'a self, who: &'a Person, task: TaskId) -> Answer<'a, TaskView> {
+        said(self.task(who, task))
+    }
+
+    fn stop<'a>(&'a self, who: &'a Person, task: TaskId) -> Answer<'a, ()> {
+        // How far it got stands on the task's page.
+        said(async move { self.stop(who, Node::Task(task)).await.map(drop) })
+    }
+
+    fn reviews<'a>(&'a self, who: &'a Person) -> Answer<'a, Vec<ReviewView>> {
+        said(self.reviews(who))
+    }
+
+    fn review<'a>(&'a self, who: &'a Person, task: TaskId, why: String) -> Answer<'a, ()> {
+        said(self.review(who, task, why))
+    }
+
+    fn reflex<'a>(&'a self, who: &'a Person) -> Answer<'a, Reflex> {
+        said(self.reflex(who))
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes()
+    }
 }
 
-/// An answer to a question
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answering {
-    /// The question
-    pub hold: HoldId,
-    /// The digest of what the person was shown
-    pub binding: Hash,
-    /// Yes or no
-    pub yes: bool,
-    /// Why, in their words
-    pub why: String,
-    /// How long they had it in front of them, in milliseconds, if that was measured
-    pub read_ms: Option<u64>,
+fn said<'a, T>(answer: impl Future<Output = Result<T, Failure>> + Send + 'a) -> Answer<'a, T> {
+    Box::pin(async move { answer.await.map_err(Problem::from) })
 }
 
 /// Why something did not work, for a person
@@ -88,5 +169,11 @@ impl Problem {
     #[must_use]
     pub fn new(status: u16, word: &str, message: impl Into<String>, remedy: &str) -> Self {
         Self { status, word: word.to_owned(), message: message.into(), remedy: remedy.to_owned() }
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.status().as_u16(), failure.word(), failure.message(), failure.remedy())
     }
 }

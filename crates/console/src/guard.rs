@@ -2,18 +2,17 @@
 
 use crate::{
     Console, Reached,
-    desk::{Person, Problem},
-    pages::Refusal,
+    desk::Problem,
+    pages::{Refusal, entry},
 };
 use axum::{
-    body::{Bytes, to_bytes},
+    body::{Body, to_bytes},
     extract::{FromRequest, FromRequestParts, Request},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
-use portreeve_core::event::How;
-use portreeve_identity::browser::SignedIn;
+use portreeve_gateway::office::Person;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Somebody who is signed in
@@ -45,11 +44,7 @@ impl FromRequestParts<Arc<Console>> for Visitor {
         };
         let cookie = cookie(&parts.headers, console.reached).ok_or_else(out)?;
         let session = console.sessions.look(cookie, console.desk.now()).ok_or_else(out)?;
-        let how = match session.how {
-            SignedIn::Link => How::Link,
-            SignedIn::Passkey => How::Passkey,
-        };
-        let person = console.desk.person(session.user, how).await;
+        let person = console.desk.person(session.user, entry::how(session.how)).await;
         let person = person.map_err(|problem| Refusal::Page { problem, visitor: None })?;
         Ok(Self { person, cookie: cookie.to_owned(), csrf: session.csrf })
     }
@@ -89,18 +84,7 @@ impl FromRequest<Arc<Console>> for Filled {
         let (mut parts, body) = request.into_parts();
         let visitor = Visitor::from_request_parts(&mut parts, console).await?;
         let refuse = visitor.refuse();
-        let form = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(FORM));
-        if !form {
-            let message = "What came is not a form.";
-            return Err(refuse(Problem::new(415, "malformed", message, "Use the form on the page.")));
-        }
-        let body = to_bytes(body, FORM_BYTES_MAX).await.map_err(|_| {
-            let message = format!("A form has at most {FORM_BYTES_MAX} bytes.");
-            refuse(Problem::new(413, "too_long", message, "Write less."))
-        })?;
-        let fields = fields(&body).ok_or_else(|| {
-            refuse(Problem::new(400, "malformed", "A field came twice.", "Use the form on the page."))
-        })?;
+        let fields = fields(&parts.headers, body).await.map_err(&refuse)?;
         let filled = Self { visitor, fields };
         if !console.sessions.check_csrf(&filled.visitor.cookie, filled.field("csrf"), console.desk.now()) {
             let message = "This form is not from a page of your session, so nothing was done.";
@@ -110,15 +94,24 @@ impl FromRequest<Arc<Console>> for Filled {
     }
 }
 
-fn fields(body: &Bytes) -> Option<BTreeMap<String, String>> {
+/// The fields of a form, each of which comes once
+pub(crate) async fn fields(headers: &HeaderMap, body: Body) -> Result<BTreeMap<String, String>, Problem> {
+    let remedy = "Use the form on the page.";
+    if !headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(FORM)) {
+        return Err(Problem::new(415, "malformed", "What came is not a form.", remedy));
+    }
+    let body = to_bytes(body, FORM_BYTES_MAX).await.map_err(|_| {
+        let message = format!("A form has at most {FORM_BYTES_MAX} bytes.");
+        Problem::new(413, "too_long", message, "Write less.")
+    })?;
     let mut fields = BTreeMap::new();
-    for (name, value) in url::form_urlencoded::parse(body) {
+    for (name, value) in url::form_urlencoded::parse(&body) {
         // Two of one name: whoever checks might read another one than whoever acts.
         if fields.insert(name.into_owned(), value.into_owned()).is_some() {
-            return None;
+            return Err(Problem::new(400, "malformed", "A field came twice.", remedy));
         }
     }
-    Some(fields)
+    Ok(fields)
 }
 
 /// The value of the session's cookie; none if there are several, of which one may be somebody else's

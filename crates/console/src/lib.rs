@@ -22,7 +22,7 @@ use axum::{
     routing::{get, post},
 };
 use desk::Desk;
-use portreeve_identity::{browser::Sessions, link::Links};
+use portreeve_identity::{NotDrawn, browser::Sessions, passkey::Challenges};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -30,8 +30,8 @@ use tokio::sync::Semaphore;
 #[derive(Debug)]
 pub struct Console {
     desk: Arc<dyn Desk>,
-    links: Arc<Links>,
-    sessions: Arc<Sessions>,
+    sessions: Sessions,
+    challenges: Challenges,
     reached: Reached,
     streams: Arc<Semaphore>,
 }
@@ -48,26 +48,42 @@ pub enum Reached {
 /// The pages over a desk
 ///
 /// `Host` has to be checked before: a name that somebody else resolves to this machine must not get here.
-pub fn router(desk: Arc<dyn Desk>, links: Arc<Links>, sessions: Arc<Sessions>, reached: Reached) -> Router {
-    let streams = Arc::new(Semaphore::new(events::STREAMS_MAX));
-    let console = Arc::new(Console { desk, links, sessions, reached, streams });
-    Router::new()
+///
+/// # Errors
+/// There is no randomness.
+pub fn router(desk: Arc<dyn Desk>) -> Result<Router, NotDrawn> {
+    let https = desk.base().starts_with("https://");
+    let console = Arc::new(Console {
+        desk,
+        sessions: Sessions::new()?,
+        challenges: Challenges::default(),
+        reached: if https { Reached::Https } else { Reached::Loopback },
+        streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
+    });
+    let pages = Router::new()
         .route("/", get(pages::overview::page))
         .route("/approvals", get(pages::approvals::list))
         .route("/approvals/{code}", get(pages::approvals::page).post(pages::approvals::answer))
+        .route("/approvals/{code}/ask", post(pages::approvals::ask))
         .route("/tasks", get(pages::tasks::list))
         .route("/tasks/{task}", get(pages::tasks::page))
         .route("/tasks/{task}/stop", get(pages::tasks::ask_stop).post(pages::tasks::stop))
         .route("/tasks/{task}/review", post(pages::tasks::review))
         .route("/sign-in", get(pages::entry::page))
+        .route("/sign-in/passkey", post(pages::entry::passkey))
+        .route("/sign-in/passkey/ask", post(pages::entry::ask))
         .route("/sign-in/{token}", get(pages::entry::link).post(pages::entry::take))
         .route("/sign-out", post(pages::entry::out))
         .route("/me", get(pages::me::page))
+        .route("/me/passkeys", post(pages::me::register))
+        .route("/me/passkeys/ask", post(pages::me::ask))
+        .route("/me/passkeys/remove", post(pages::me::remove))
         .route("/events", get(events::stream))
         .route("/assets/{name}", get(assets::asset))
         .fallback(pages::missing)
         .method_not_allowed_fallback(pages::wrong_method)
         .layer(middleware::from_fn(guard::same_origin))
         .layer(middleware::map_response(guard::headers))
-        .with_state(console)
+        .with_state(console);
+    Ok(pages)
 }

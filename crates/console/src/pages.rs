@@ -4,6 +4,7 @@ pub(crate) mod approvals;
 pub(crate) mod entry;
 pub(crate) mod me;
 pub(crate) mod overview;
+pub(crate) mod passkeys;
 pub(crate) mod show;
 pub(crate) mod tasks;
 

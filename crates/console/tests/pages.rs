@@ -7,17 +7,18 @@ mod sample;
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use portreeve_console::{Reached, router};
-use portreeve_identity::{browser::Sessions, link::Links};
+use portreeve_console::{desk::Desk as _, router};
+use portreeve_core::event::How;
 use sample::{ELEVATION, GLASS_TASK, GRAVE, HOSTILE, HOSTILE_TASK, NOW, OPENING, OWN, REFUND, STEP_UP, Sample, TASK};
 use scraper::{ElementRef, Html, Selector};
 use std::sync::Arc;
 use tower::ServiceExt as _;
 
+const BASE: &str = "http://localhost:7420";
+
 struct Browser {
     world: Arc<Sample>,
     pages: axum::Router,
-    links: Arc<Links>,
     cookie: Option<String>,
 }
 
@@ -32,21 +33,19 @@ impl Browser {
     /// Somebody at a browser that is not signed in
     fn new(world: Sample) -> Self {
         let world = Arc::new(world);
-        let links = Arc::new(Links::default());
-        let sessions = Arc::new(Sessions::new().unwrap());
-        let pages = router(Arc::clone(&world) as _, Arc::clone(&links), sessions, Reached::Loopback);
-        Self { world, pages, links, cookie: None }
+        let pages = router(Arc::clone(&world) as _).unwrap();
+        Self { world, pages, cookie: None }
     }
 
     /// Somebody who came in by a link
     async fn of(user: &str) -> Self {
-        let mut browser = Self::new(Sample::new());
+        let mut browser = Self::new(Sample::new(BASE));
         browser.sign_in(user).await;
         browser
     }
 
     async fn sign_in(&mut self, user: &str) {
-        let token = self.links.issue(sample::name(user), 60_000, NOW).unwrap();
+        let token = self.world.links().issue(sample::name(user), 60_000, NOW).unwrap();
         let response = self.send(Self::post(&format!("/sign-in/{token}"), "")).await;
         assert_eq!(response.status(), StatusCode::SEE_OTHER);
         let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap();
@@ -294,7 +293,7 @@ async fn a_binding_that_changed_meanwhile_answers_nothing() {
 #[tokio::test]
 async fn forms_of_others_do_nothing() {
     let browser = Browser::of("dana").await;
-    let mut other = Browser::new(Sample::new());
+    let mut other = Browser::new(Sample::new(BASE));
     other.sign_in("omar").await;
     let (action, form) = browser.form(&format!("/approvals/{REFUND}"), "Deny", &[("why", "ok")]).await;
     let (_, omars) = other.form(&format!("/approvals/{REFUND}"), "Deny", &[("why", "ok")]).await;
@@ -330,8 +329,8 @@ async fn forms_of_others_do_nothing() {
 
 #[tokio::test]
 async fn a_link_signs_in_once_and_only_with_the_button() {
-    let browser = Browser::new(Sample::new());
-    let token = browser.links.issue(sample::name("dana"), 60_000, NOW).unwrap();
+    let browser = Browser::new(Sample::new(BASE));
+    let token = browser.world.links().issue(sample::name("dana"), 60_000, NOW).unwrap();
     let path = format!("/sign-in/{token}");
     for _ in 0..2 {
         let page = browser.get(&path).await;
@@ -349,8 +348,63 @@ async fn a_link_signs_in_once_and_only_with_the_button() {
 }
 
 #[tokio::test]
+async fn signing_in_is_on_the_record_or_does_not_happen() {
+    let browser = Browser::of("dana").await;
+    assert_eq!(browser.world.entered(), [(sample::name("dana"), How::Link)]);
+    let token = browser.world.links().issue(sample::name("omar"), 60_000, NOW).unwrap();
+    browser.world.fail();
+    let refused = browser.send(Browser::post(&format!("/sign-in/{token}"), "")).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().get(header::SET_COOKIE).is_none());
+    let mut stranger = Browser::new(Sample::new(BASE));
+    let token = stranger.world.links().issue(sample::name("mallory"), 60_000, NOW).unwrap();
+    let page = Page::of(stranger.send(Browser::post(&format!("/sign-in/{token}"), "")).await).await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN);
+    assert!(page.says("main").contains("user_unknown"));
+    stranger.cookie = None;
+    assert_eq!(stranger.get("/").await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_passkey_is_asked_for_exactly_this_answer() {
+    let browser = Browser::of("dana").await;
+    let path = format!("/approvals/{STEP_UP}");
+    assert!(browser.get(&path).await.has("form[aria-label=Approve][data-passkey]"));
+    assert!(browser.get(&path).await.has("form[aria-label=Deny]:not([data-passkey])"));
+    let challenge = async |why: &str| {
+        let (action, form) = browser.form(&path, "Approve", &[("why", why)]).await;
+        let response = browser.send(Browser::post(&format!("{action}/ask"), &form)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let asked: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(asked["at"], NOW.0);
+        assert_eq!(asked["get"]["rpId"], "localhost");
+        asked["get"]["challenge"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(challenge("one").await, challenge("one").await);
+    assert_ne!(challenge("one").await, challenge("two").await);
+    let none = browser.fill(&path, "Approve", &[("why", "without it")]).await;
+    assert_eq!(none.status, StatusCode::FORBIDDEN);
+    let (action, form) = browser.form(&path, "Approve", &[("why", "nonsense")]).await;
+    let form = form.replace("passkey=", "passkey=%7B%7D").replace("&at=", "&at=1");
+    let page = Page::of(browser.send(Browser::post(&action, &form)).await).await;
+    assert!(page.says("h1").contains("passkey_refused"), "{}", page.text);
+    let unsigned = browser.send(Browser::post(&format!("{action}/ask"), "why=x")).await;
+    assert_eq!(unsigned.status(), StatusCode::FORBIDDEN);
+    for path in ["/me/passkeys/ask", "/me/passkeys", "/me/passkeys/remove"] {
+        assert_eq!(browser.send(Browser::post(path, "name=x")).await.status(), StatusCode::FORBIDDEN, "{path}");
+    }
+    let stranger = Browser::new(Sample::new("http://192.0.2.7:7420"));
+    let asked = Page::of(stranger.send(Browser::post("/sign-in/passkey/ask", "")).await).await;
+    assert!(asked.says("main").contains("no passkeys at this address"), "{}", asked.text);
+    let nonsense = Page::of(browser.send(Browser::post("/sign-in/passkey", "passkey=%7B%7D")).await).await;
+    assert_eq!(nonsense.status, StatusCode::FORBIDDEN);
+    assert_eq!(browser.world.said().len(), 0);
+}
+
+#[tokio::test]
 async fn without_a_session_there_is_nothing() {
-    let browser = Browser::new(Sample::new());
+    let browser = Browser::new(Sample::new(BASE));
     for path in all_pages().iter().map(String::as_str).chain(["/events"]) {
         let page = browser.get(path).await;
         assert_eq!((page.status, page.location.as_deref()), (StatusCode::SEE_OTHER, Some("/sign-in")), "{path}");
@@ -375,11 +429,6 @@ async fn signing_out_ends_the_session() {
     let response = browser.send(Browser::post("/sign-out", &format!("csrf={token}"))).await;
     assert!(response.headers()[header::SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
     assert_eq!(browser.get("/").await.status, StatusCode::SEE_OTHER);
-    let mut stranger = Browser::new(Sample::new());
-    stranger.sign_in("mallory").await;
-    let page = stranger.get("/").await;
-    assert_eq!(page.status, StatusCode::FORBIDDEN);
-    assert!(page.says("main").contains("user_unknown"));
 }
 
 #[tokio::test]
@@ -437,7 +486,7 @@ async fn the_inbox_has_first_what_one_can_answer() {
     assert_eq!(codes, [OPENING, GRAVE, HOSTILE, ELEVATION, REFUND, STEP_UP, OWN]);
     assert!(page.says("#reflex").contains("omar 61 1 98 % 98 % 1.9 s quick"), "{}", page.says("#reflex"));
     assert!(!page.says("#tasks").contains("restore-payments"), "what is over is not live");
-    let mut nobody = Browser::new(Sample::empty());
+    let mut nobody = Browser::new(Sample::empty(BASE));
     nobody.sign_in("dana").await;
     let page = nobody.get("/").await;
     assert!(page.says("#inbox").contains("Nothing waits for people."));
@@ -477,7 +526,7 @@ async fn errors_have_word_message_and_remedy() {
 
 #[tokio::test]
 async fn assets_are_known_by_their_content() {
-    let browser = Browser::new(Sample::new());
+    let browser = Browser::new(Sample::new(BASE));
     for (path, kind) in [
         ("/assets/console.css", "text/css; charset=utf-8"),
         ("/assets/console.js", "text/javascript; charset=utf-8"),
@@ -494,7 +543,7 @@ async fn assets_are_known_by_their_content() {
     }
     assert_eq!(browser.send(Request::get("/assets/../x").body(Body::empty()).unwrap()).await.status(), 404);
     let script = include_str!("../assets/console.js");
-    assert!(script.lines().count() <= 200, "the script stays small");
+    assert!(script.lines().count() <= 150, "the script stays small");
     for forbidden in ["eval(", "innerHTML =", "document.write", "insertAdjacentHTML", "http://", "https://"] {
         assert!(!script.contains(forbidden), "{forbidden}");
     }

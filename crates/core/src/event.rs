@@ -552,6 +552,17 @@ pub enum Noted {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         how: Option<How>,
     },
+    /// A person's passkey was registered or removed, so that an auditor knows whose signatures count
+    Passkey {
+        /// Whose
+        user: Name,
+        /// Which credential, in base64url
+        credential: String,
+        /// Its public key, as answers carry it
+        public_key: String,
+        /// Whether it counts from now on, or does not count any more
+        added: bool,
+    },
     /// Somebody looked at what was done in an emergency, and answers for that
     Reviewed {
         /// The task

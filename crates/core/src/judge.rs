@@ -15,11 +15,11 @@ mod open;
 mod poll;
 
 pub use call::{Admission, Held, Judged, Reading, Seen, Starting, Used, judge_call, judge_question, judge_start};
-pub use elevate::{Elevating, judge_elevate};
+pub use elevate::{Agreed, Elevating, granted_elevation, judge_elevate};
 pub use grant::{GRANT_MS_MAX, Observed, judge_grant};
 pub use hold::{
-    Again, Asking, Holding, SHOWN_BYTES_MAX, Ticket, WHY_BYTES_MAX, granted_elevation, has_role, judge_answer,
-    judge_review, may_answer, may_review,
+    Again, Asking, Holding, SHOWN_BYTES_MAX, Ticket, WHY_BYTES_MAX, has_role, judge_answer, judge_review, may_answer,
+    may_review,
 };
 pub use listed::{Listed, listed, visible};
 pub use open::{Opened, Opening, judge_open};

@@ -61,6 +61,8 @@ pub enum Request {
     Notify(Notify),
     /// A person signed in, or may with a link
     SignedIn(SignedIn),
+    /// A person's passkey was registered or removed
+    Passkey(PasskeyChange),
     /// An effect has ended
     Settle(Settle),
     /// Something was seen
@@ -289,6 +291,21 @@ pub struct SignedIn {
     pub user: Name,
     /// How; nothing if it is only a link that they may use
     pub how: Option<How>,
+}
+
+/// A passkey of a person was registered or removed
+#[derive(Clone, Debug)]
+pub struct PasskeyChange {
+    /// By whom
+    pub by: Actor,
+    /// Whose
+    pub user: Name,
+    /// Which credential, in base64url
+    pub credential: String,
+    /// Its public key, as answers carry it
+    pub public_key: String,
+    /// Whether it counts from now on
+    pub added: bool,
 }
 
 /// A change of the registry

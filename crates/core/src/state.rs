@@ -11,6 +11,7 @@ mod serial;
 
 pub use elevations::{Open as Elevated, Review};
 pub use grants::Grant;
+pub(crate) use holds::owners;
 pub use holds::{AGAIN_MS, Answered, Hold, Reader, Reflex, is_approver};
 pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
 
@@ -246,6 +247,14 @@ pub struct Undoes {
 }
 
 impl Undoes {
+    /// Whether `task` has not made all of the calls of this digest
+    #[must_use]
+    pub fn has_left(&self, task: &Task, key: Hash) -> bool {
+        let same = self.steps.iter().enumerate().filter(|(_, step)| **step == key);
+        let done = |entry: Name| task.steps.get(&entry).is_some_and(|step| step.used > 0);
+        same.filter_map(|(at, _)| Self::entry(at)).any(|entry| !done(entry))
+    }
+
     /// What the use of a step is counted as
     #[must_use]
     pub fn entry(step: usize) -> Option<Name> {
@@ -391,6 +400,12 @@ impl State {
         self.registry.iter().map(|(node, standing)| (node.clone(), standing.over.is_none())).collect()
     }
 
+    /// Whether a node of the registry is there and was not stopped
+    #[must_use]
+    pub fn stands(&self, node: &Node) -> bool {
+        self.registry.get(node).is_some_and(|standing| standing.over.is_none())
+    }
+
     /// Effects that are not over and rest on `node`
     #[must_use]
     pub fn resting_on(&self, node: &Node) -> Vec<EffectId> {
@@ -415,6 +430,7 @@ impl State {
         self.effects.iter().filter(|(_, open)| rests(open)).map(|(id, _)| *id).collect()
     }
 
+    /// A task and those above it, as far as they are there
     fn lineage(&self, id: TaskId) -> impl Iterator<Item = (TaskId, &Task)> {
         let first = self.tasks.get(&id).map(|task| (id, task));
         std::iter::successors(first, |(_, task)| {
@@ -542,7 +558,8 @@ impl State {
                 }
             }
             Event::Noted(Noted::Reviewed { task, .. }) => drop(self.reviews.remove(task)),
-            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. }) => {}
+            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. } | Noted::Passkey { .. }) => {
+            }
         }
     }
 
@@ -633,7 +650,7 @@ impl State {
             children: BTreeSet::new(),
             generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
         };
-        self.to_review(began, by.user(), time);
+        self.owe_review(began, by.user(), time);
         if let Some(hold) = began.hold {
             self.use_hold(hold, None, time);
         }

@@ -1,9 +1,11 @@
 //! The administration: `/v1/…` over the sockets.
 
 mod modes;
+mod people;
 mod policy;
 mod undo;
 
+pub use crate::failure::Failure;
 pub(crate) use policy::accepted;
 
 use crate::{
@@ -14,16 +16,16 @@ use crate::{
     links::{Links, Unready, digest},
     listen::Caller,
     modes::{observing, observing_task},
+    office::{Eyes, Office},
     private,
     settings::Settings,
-    tasks::{OpenTask, Tasks},
+    tasks::{OpenTask, Opening, Tasks},
     undo::Undos,
 };
 use axum::{
     Extension, Json, Router,
     extract::{Path, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use portreeve_core::{
@@ -36,17 +38,13 @@ use portreeve_core::{
     offer::{self, Identity},
     policy::Reach,
     reason::Reason,
-    request::{Change, ChangeWhat, Request, Stop},
+    request::{Change, ChangeWhat, Request},
     state::Task,
 };
 use portreeve_upstream::{clock::SteadyClock, link::Offer};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Everything that the administration reaches
 #[derive(Debug)]
@@ -61,6 +59,8 @@ pub struct Admin {
     pub tasks: Arc<Tasks>,
     /// What takes back what tasks did
     pub undos: Arc<Undos>,
+    /// Where people work
+    pub office: Arc<Office>,
     /// The endpoints
     pub endpoints: Arc<Endpoints>,
     /// Who is who
@@ -83,6 +83,15 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/tasks/{task}", get(task))
         .route("/v1/tasks/{task}/token", post(token))
         .route("/v1/tasks/{task}/undo", get(undo::stands).post(undo::begin))
+        .route("/v1/tasks/{task}/elevate", post(people::elevate))
+        .route("/v1/holds", get(people::holds))
+        .route("/v1/holds/{hold}", get(people::hold))
+        .route("/v1/holds/{hold}/answer", post(people::answer))
+        .route("/v1/holds/{hold}/wait", get(people::wait))
+        .route("/v1/reviews", get(people::reviews))
+        .route("/v1/reviews/{task}", post(people::review))
+        .route("/v1/reflex", get(people::reflex))
+        .route("/v1/links", post(people::link))
         .route("/v1/stop", post(stop))
         .route("/v1/policy/apply", post(policy::apply))
         .route("/v1/policy/rollback", post(policy::rollback))
@@ -101,51 +110,6 @@ pub fn private_router(admin: Arc<Admin>, task: TaskId) -> Router {
         .route("/v1/task", get(move || own_task(State(of_task), task)))
 }
 
-/// An error that a command can show: word, what, remedy
-#[derive(Debug)]
-pub struct Failure {
-    status: StatusCode,
-    body: Value,
-}
-
-impl Failure {
-    fn new(status: StatusCode, word: &str, message: impl Into<String>, remedy: &str) -> Self {
-        let message = message.into();
-        Self { status, body: json!({ "error": { "word": word, "message": message, "remedy": remedy } }) }
-    }
-
-    fn refused(reasons: &[Reason]) -> Self {
-        let first = reasons.first();
-        let body = json!({ "error": {
-            "word": first.map(|reason| reason.word),
-            "message": first.map(ToString::to_string),
-            "to_person": first.map(|reason| reason.word.to_person()),
-            "remedy": first.map(|reason| reason.word.remedy()),
-            "reasons": reasons,
-        }});
-        Self { status: StatusCode::FORBIDDEN, body }
-    }
-
-    fn unavailable() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Portreeve is ending.", "Start it again.")
-    }
-
-    fn malformed(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "malformed", message, "See `portreeve --help`.")
-    }
-
-    fn unreachable(why: impl Into<String>) -> Self {
-        let remedy = "Try its command or address by itself; its own messages are in the log of `portreeve serve`.";
-        Self::new(StatusCode::BAD_GATEWAY, "connector_unreachable", why, remedy)
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
-    }
-}
-
 type Answer = Result<Json<Value>, Failure>;
 
 async fn status(State(admin): Shared) -> Answer {
@@ -159,10 +123,13 @@ async fn status(State(admin): Shared) -> Answer {
             "tasks": state.tasks().filter(|(id, _)| state.life(*id, now).is_empty()).count(),
             "open_effects": state.effects().count(),
             "observe": observing(state, now),
+            "holds": state.open_holds().filter(|(_, hold)| hold.is_open(now)).count(),
+            "reviews": state.reviews().count(),
         })
     });
     let mut status = asked.await.ok_or_else(Failure::unavailable)?;
     let directory = policy::directory(&admin).await?;
+    let reflex = admin.office.reflex_seen(Eyes::owner(None)).await?;
     if let Some(members) = status.as_object_mut() {
         members.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
         members.insert("url".to_owned(), json!(admin.base));
@@ -170,6 +137,8 @@ async fn status(State(admin): Shared) -> Answer {
         members.insert("policy".to_owned(), json!(admin.settings.policy));
         members.insert("directory".to_owned(), json!(directory));
         members.insert("pid".to_owned(), json!(std::process::id()));
+        members.insert("console".to_owned(), json!(admin.office.base()));
+        members.insert("approvals".to_owned(), json!(reflex));
     }
     Ok(Json(status))
 }
@@ -199,11 +168,12 @@ async fn task(State(admin): Shared, Path(task): Path<String>) -> Answer {
         let mut shown = shown(id, task, &state.life(id, now));
         if let Some(members) = shown.as_object_mut() {
             members.insert("observe".to_owned(), json!(observing_task(state, id, now)));
+            members.extend(people::of_task(engine, id, now));
         }
         Ok::<_, Vec<Reason>>(shown)
     });
     let shown = asked.await.ok_or_else(Failure::unavailable)?;
-    shown.map(Json).map_err(|reasons| Failure { status: StatusCode::NOT_FOUND, ..Failure::refused(&reasons) })
+    shown.map(Json).map_err(|reasons| Failure::missing(&reasons))
 }
 
 /// A task as its own run is told of it: not that somebody watches instead of refusing
@@ -211,6 +181,7 @@ async fn own_task(admin: Shared, id: TaskId) -> Answer {
     let Json(mut shown) = task(admin, Path(id.to_string())).await?;
     if let Some(members) = shown.as_object_mut() {
         members.remove("observe");
+        members.remove("holds");
     }
     Ok(Json(shown))
 }
@@ -240,10 +211,20 @@ fn shown(id: TaskId, task: &Task, reasons: &[Reason]) -> Value {
     })
 }
 
-async fn open(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<OpenTask>) -> Answer {
+async fn open(
+    State(admin): Shared,
+    Extension(caller): Extension<Caller>,
+    Json(ask): Json<OpenTask>,
+) -> Result<(StatusCode, Json<Value>), Failure> {
     let user = user_of(&admin, caller.uid);
     let process = ask.exec.then_some(caller.process);
-    let opened = admin.tasks.open(user.clone(), ask).await.map_err(|reasons| Failure::refused(&reasons))?;
+    let opened = match admin.tasks.open(user.clone(), ask).await.map_err(|reasons| Failure::refused(&reasons))? {
+        Opening::Open(opened) => opened,
+        Opening::Held(ticket) => {
+            let held = people::shown(&admin, user, &ticket.hold.to_string()).await?;
+            return Ok((StatusCode::ACCEPTED, Json(json!({ "held": held }))));
+        }
+    };
     let mut answer = json!({
         "task": opened.task,
         "run": opened.run,
@@ -273,7 +254,7 @@ async fn open(State(admin): Shared, Extension(caller): Extension<Caller>, Json(a
         members.insert("endpoints".to_owned(), json!(endpoints));
         members.insert("observe".to_owned(), json!(observe));
     }
-    Ok(Json(answer))
+    Ok((StatusCode::OK, Json(answer)))
 }
 
 async fn token(State(admin): Shared, Path(task): Path<String>) -> Answer {
@@ -294,38 +275,11 @@ struct StopNode {
 
 /// Recorded, then settled, then cleared; the answer shows all three, and names what is not
 async fn stop(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<StopNode>) -> Answer {
-    let begun = Instant::now();
     let by = Actor::Owner { user: user_of(&admin, caller.uid) };
     let why = if ask.ended { Why::Ended } else { Why::Killed };
-    let (reply, closing) = admin.door.stop(Stop { node: ask.node.clone(), why, by, at: None }).await;
-    let micros = |since: Instant| u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-    match reply {
-        Reply::Recorded => {}
-        Reply::Refused(reasons) => return Err(Failure::refused(&reasons)),
-        _ => return Err(Failure::unavailable()),
-    }
-    let recorded = micros(begun);
-    let settled = tokio::time::timeout(SETTLE, closing.settled()).await.is_ok();
-    let settled_after = settled.then(|| micros(begun));
-    let node = ask.node.clone();
-    // What the task's own record no longer names, its effects still do.
-    let left = admin.door.until_none(CLEAR, move |engine| engine.state().resting_on(&node)).await;
-    let cleared = left.as_ref().is_some_and(Vec::is_empty);
-    Ok(Json(json!({
-        "node": ask.node,
-        "why": why,
-        "recorded_us": recorded,
-        "settled_us": settled_after,
-        "cleared_us": cleared.then(|| micros(begun)),
-        "not_settled": closing.under_way(),
-        "not_cleared": left,
-    })))
+    let stopped = admin.office.stop_by(by, ask.node, why).await?;
+    Ok(Json(json!(stopped)))
 }
-
-/// How long the answer to a stop waits for what is under way
-const SETTLE: Duration = Duration::from_secs(5);
-/// How long it waits for calls to be cancelled and children to be dead
-const CLEAR: Duration = Duration::from_secs(8);
 
 async fn change(admin: &Admin, uid: u32, what: ChangeWhat) -> Result<(), Failure> {
     let by = Actor::Owner { user: user_of(admin, uid) };
@@ -399,7 +353,7 @@ async fn connector(State(admin): Shared, Path(connector): Path<String>) -> Answe
             let digest = offer::digest(&usable(&offer), identity);
             json!({ "offered": described(&offer), "digest": digest, "identity": { "accepted": known, "seen": identity } })
         }
-        Err(failure) => json!({ "offered": null, "unreachable": failure.body.pointer("/error/message") }),
+        Err(failure) => json!({ "offered": null, "unreachable": failure.message() }),
     };
     if let (Some(members), Value::Object(now)) = (answer.as_object_mut(), now) {
         members.extend(now);

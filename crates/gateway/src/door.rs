@@ -38,6 +38,7 @@ pub struct Door {
     shared: Arc<Shared>,
     latches: Arc<Latches>,
     turns: watch::Receiver<u64>,
+    heads: watch::Receiver<u64>,
     /// Nothing is ever sent here; it closes with the thread
     alive: watch::Receiver<()>,
 }
@@ -115,6 +116,7 @@ impl Door {
     ) -> std::io::Result<(Self, JoinHandle<TheEngine>)> {
         let shared = Arc::new(Shared { queue: Mutex::default(), bell: Condvar::new() });
         let (turned, turns) = watch::channel(0);
+        let (grown, heads) = watch::channel(engine.state().head().n);
         let (living, alive) = watch::channel(());
         let kept = engine.state().head().n;
         let keeper = Keeper {
@@ -123,6 +125,7 @@ impl Door {
             latches: Arc::clone(&latches),
             notices,
             turned,
+            grown,
             snapshots,
             kept,
             again: VecDeque::new(),
@@ -135,7 +138,7 @@ impl Door {
                 keeper.run(&shared)
             })?
         };
-        Ok((Self { shared, latches, turns, alive }, thread))
+        Ok((Self { shared, latches, turns, heads, alive }, thread))
     }
 
     /// Puts a request to the door and waits until the answer is durable
@@ -203,6 +206,12 @@ impl Door {
         }
     }
 
+    /// The number of the record's newest group, each time that there is one
+    #[must_use]
+    pub fn heads(&self) -> watch::Receiver<u64> {
+        self.heads.clone()
+    }
+
     /// Returns once nothing is judged any more; costs a turn nothing
     pub async fn shut(&self) {
         let mut alive = self.alive.clone();
@@ -250,6 +259,8 @@ struct Keeper {
     latches: Arc<Latches>,
     notices: mpsc::UnboundedSender<Notice>,
     turned: watch::Sender<u64>,
+    /// The newest group of the record
+    grown: watch::Sender<u64>,
     snapshots: std::sync::mpsc::Sender<()>,
     /// The group at which a snapshot was asked for last
     kept: u64,
@@ -369,6 +380,7 @@ impl Keeper {
         }
         self.turned.send_modify(|turn| *turn += 1);
         let head = self.engine.state().head().n;
+        self.grown.send_if_modified(|grown| std::mem::replace(grown, head) != head);
         if head >= self.kept + EVERY {
             self.kept = head;
             let _ = self.snapshots.send(());

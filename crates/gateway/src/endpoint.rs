@@ -208,7 +208,10 @@ impl Endpoints {
     }
 
     /// A page that a browser shows must not reach us, whatever name it gave our address
-    fn same_origin(&self, headers: &HeaderMap) -> Result<(), StatusCode> {
+    ///
+    /// # Errors
+    /// The status with which it is refused.
+    pub(crate) fn same_origin(&self, headers: &HeaderMap) -> Result<(), StatusCode> {
         let ours = |authority: &str| {
             let port = self.address.port();
             let host = authority.strip_suffix(&format!(":{port}")).unwrap_or(authority);

@@ -3,12 +3,14 @@
 use crate::{
     endpoint::{Endpoints, Via},
     fence::{Fence, Peer},
+    hooks,
     outlet::empty,
     settings::ADMIN_CONNECTIONS_MAX,
 };
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body_util::Limited;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use portreeve_core::names::RunId;
@@ -40,11 +42,13 @@ pub struct Caller {
 const HEAD: Duration = Duration::from_secs(15);
 /// Bytes of the head of a request at most
 const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of the body of a request that is for no endpoint
+const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// How long nothing is accepted after the system could not give a connection
 const BACK_OFF: Duration = Duration::from_millis(20);
 
-/// Serves agents over TCP
-pub async fn tcp(listener: TcpListener, endpoints: Arc<Endpoints>, connections_max: usize) {
+/// Serves agents over TCP, and with `pages` people: every path that is no endpoint
+pub async fn tcp(listener: TcpListener, endpoints: Arc<Endpoints>, pages: Router, connections_max: usize) {
     let room = Arc::new(Semaphore::new(connections_max));
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
@@ -53,12 +57,23 @@ pub async fn tcp(listener: TcpListener, endpoints: Arc<Endpoints>, connections_m
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let endpoints = Arc::clone(&endpoints);
+        let (endpoints, pages) = (Arc::clone(&endpoints), pages.clone());
         tokio::spawn(async move {
             let _place = place;
-            let answer = |request| {
-                let endpoints = Arc::clone(&endpoints);
-                async move { Ok::<_, Infallible>(endpoints.answer(request, Via::Tcp).await) }
+            let answer = |request: Request<Incoming>| {
+                let (endpoints, pages) = (Arc::clone(&endpoints), pages.clone());
+                async move {
+                    if Endpoints::serves(request.uri().path()) {
+                        return Ok::<_, Infallible>(endpoints.answer(request, Via::Tcp).await.map(Body::new));
+                    }
+                    // What is signed needs no browser's word for where it comes from; a browser never signs.
+                    if !hooks::serves(request.uri().path())
+                        && let Err(status) = endpoints.same_origin(request.headers())
+                    {
+                        return Ok(empty(status).map(Body::new));
+                    }
+                    pages.oneshot(request.map(|body| Body::new(Limited::new(body, PAGE_BYTES_MAX)))).await
+                }
             };
             connection(stream, answer).await;
         });

@@ -1,5 +1,609 @@
 //! Where people work: what waits for them, what they answer, what they stop.
 //!
-//! The console, the command line, the API and messages all stand on it, so that they show the same thing.
+//! The console, the command line, the API and messages all stand on it, so that they show the same thing. Whether
+//! somebody may answer is judged at the door, each time anew; here it only shows, and what is said is signed.
 
+mod holds;
+mod past;
+mod tasks;
 pub mod view;
+
+use crate::{catalogue::Catalogue, door::Door, failure::Failure, tasks::draw};
+use axum::http::StatusCode;
+use past::Past;
+use portreeve_core::{
+    engine::Reply,
+    event::{Actor, How, Question, Signed},
+    hash::Hash,
+    judge::{has_role, may_review},
+    names::{GrantId, HoldId, Name, TaskId},
+    node::{Node, Why},
+    policy::PersonRole,
+    reason::{Reason, Word},
+    request::{self, Request, Review, Stop},
+    state::{Hold, State, is_approver},
+    time::Millis,
+};
+use portreeve_identity::{
+    answer::{self as said, Statement},
+    key::{PublicKey, SigningKey},
+    link::{LIFETIME_MS, Links},
+    passkey::{Assertion, Passkey, Passkeys, RelyingParty},
+};
+use portreeve_upstream::clock::SteadyClock;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+use view::{HoldState, HoldView, Reader, Reflex, ReviewView, StopView, TaskRow, TaskView};
+
+/// What people do, whichever way they come in
+pub struct Office {
+    door: Door,
+    catalogue: Arc<Catalogue>,
+    clock: SteadyClock,
+    key: SigningKey,
+    links: Arc<Links>,
+    passkeys: Arc<Passkeys>,
+    /// The site that passkeys are for; none where no browser would use one
+    party: Option<RelyingParty>,
+    past: Past,
+    tenant: Name,
+    base: String,
+}
+
+/// Who is there
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The user of the policy
+    pub user: Name,
+    /// How they are known
+    pub how: How,
+    /// What they may do, by the policy in force
+    pub roles: BTreeSet<PersonRole>,
+}
+
+/// An answer to a question
+#[derive(Clone, Debug)]
+pub struct Answering {
+    /// Which question
+    pub hold: HoldId,
+    /// The digest of what was shown
+    pub binding: Hash,
+    /// Yes or no
+    pub yes: bool,
+    /// Why; a no has to say it
+    pub why: String,
+    /// How long they had it in front of them, in milliseconds, if that was measured
+    pub read_ms: Option<u64>,
+    /// What their passkey signed, if it was used for this very answer
+    pub passkey: Option<PasskeyUse>,
+}
+
+/// A passkey was used for a statement
+#[derive(Clone, Debug)]
+pub struct PasskeyUse {
+    /// The time that stands in the statement
+    pub at: Millis,
+    /// What the browser answered
+    pub assertion: Assertion,
+}
+
+/// Who looks: somebody of the policy, or the owner of the data folder, who sees everything
+#[derive(Clone, Debug)]
+pub(crate) struct Eyes {
+    pub(crate) user: Option<Name>,
+    pub(crate) how: How,
+    everything: bool,
+}
+
+impl Eyes {
+    /// The owner of the data folder, at the socket
+    pub(crate) fn owner(user: Option<Name>) -> Self {
+        Self { user, how: How::Socket, everything: true }
+    }
+
+    /// Whether a question is theirs to see: their own, or one that they are asked
+    fn sees(&self, state: &State, bundle: Option<&portreeve_core::policy::Bundle>, hold: &Hold) -> bool {
+        let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
+        let held = &hold.held;
+        let asked = || {
+            let asks = |question: &Question| bundle.is_some_and(|of| is_approver(of, user, &question.quorum.who));
+            held.questions.iter().any(asks)
+        };
+        let task = held.task.and_then(|task| state.task(task));
+        held.user.as_ref() == Some(user)
+            || held.own.contains(user)
+            || hold.answers.contains_key(user)
+            || task.is_some_and(|task| task.opener.as_ref() == Some(user))
+            || asked()
+    }
+
+    fn sees_task(&self, state: &State, bundle: Option<&portreeve_core::policy::Bundle>, id: TaskId) -> bool {
+        let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
+        let Some(task) = state.task(id) else { return false };
+        let questions = || task.questions.iter().filter_map(|id| state.hold(*id));
+        task.user.as_ref() == Some(user)
+            || task.opener.as_ref() == Some(user)
+            || questions().any(|hold| self.sees(state, bundle, hold))
+            || state.reviews().any(|(of, review)| {
+                of == id && bundle.and_then(|of| of.users.get(user)).is_some_and(|of| of.groups.contains(&review.group))
+            })
+    }
+}
+
+impl From<&Person> for Eyes {
+    fn from(person: &Person) -> Self {
+        let reads = [PersonRole::Auditor, PersonRole::Operator];
+        let everything = person.how == How::Socket || reads.iter().any(|role| person.roles.contains(role));
+        Self { user: Some(person.user.clone()), how: person.how.clone(), everything }
+    }
+}
+
+/// Records of a task that are read for one question
+const RECORDS_OF_HOLD: usize = 400;
+/// Records of a task that are shown in its timeline
+const RECORDS_OF_TASK: usize = 1_000;
+/// Questions in one list at most
+const HOLDS_SHOWN_MAX: usize = 2_000;
+/// Tasks in one list at most
+const TASKS_SHOWN_MAX: usize = 2_000;
+/// How long a stop waits for what is under way
+const SETTLE: Duration = Duration::from_secs(5);
+/// How long it waits for calls to be cancelled and children to be dead
+const CLEAR: Duration = Duration::from_secs(8);
+/// How far the time in a statement that a passkey signed may be away from now, in milliseconds
+const SIGNED_MS_MAX: i64 = 5 * 60 * 1_000;
+
+impl Office {
+    /// The office of a data folder, whose answers are signed with `key`
+    ///
+    /// Nothing if the door has ended already.
+    pub(crate) async fn open(
+        door: Door,
+        catalogue: Arc<Catalogue>,
+        clock: SteadyClock,
+        (key, passkeys): (SigningKey, Passkeys),
+        (data, base): (PathBuf, String),
+    ) -> Option<Arc<Self>> {
+        let origin = door.ask(|engine| engine.state().origin()).await?;
+        let tenant = origin.to_string().parse().ok()?;
+        let (links, past, passkeys) = (Arc::<Links>::default(), Past::new(data), Arc::new(passkeys));
+        let party = RelyingParty::of_origin(&base).ok();
+        Some(Arc::new(Self { door, catalogue, clock, key, links, passkeys, party, past, tenant, base }))
+    }
+
+    /// The time, by the clock of the record
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    /// Where people and agents reach it
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What the answers of this data folder are checked with
+    #[must_use]
+    pub fn answer_key(&self) -> PublicKey {
+        self.key.public_key()
+    }
+
+    /// The one-time links that are open
+    #[must_use]
+    pub fn links(&self) -> &Arc<Links> {
+        &self.links
+    }
+
+    /// The passkeys of everybody
+    #[must_use]
+    pub fn passkeys(&self) -> &Arc<Passkeys> {
+        &self.passkeys
+    }
+
+    /// The site that passkeys are for; nothing where no browser would use one
+    #[must_use]
+    pub fn party(&self) -> Option<&RelyingParty> {
+        self.party.as_ref()
+    }
+
+    /// The page of a question
+    #[must_use]
+    pub fn link_of(&self, hold: HoldId) -> String {
+        format!("{}/approvals/{}", self.base, hold.code())
+    }
+
+    /// The record's newest group, each time that there is one
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.door.heads()
+    }
+
+    /// What a user of the policy may do now
+    ///
+    /// # Errors
+    /// There is no such user, or they were stopped.
+    pub async fn person(&self, user: Name, how: How) -> Result<Person, Failure> {
+        let found = self.door.ask(move |engine| {
+            let (state, node) = (engine.state(), Node::User(user.clone()));
+            let bundle = engine.shelf().current(state);
+            let roles = bundle.and_then(|bundle| bundle.users.get(&user)).map(|user| user.roles.clone());
+            let lives = state.stands(&node);
+            match roles {
+                Some(roles) if lives => Ok(Person { user, how, roles }),
+                Some(_) => Err(vec![Reason::new(Word::UserStopped, node)]),
+                None => Err(vec![Reason::new(Word::UserUnknown, node)]),
+            }
+        });
+        found.await.ok_or_else(Failure::unavailable)?.map_err(|reasons| Failure::refused(&reasons))
+    }
+
+    /// Questions that are open; with `all`, also those that are remembered
+    ///
+    /// What only the record knows of them is left out: steps, earlier calls and objective.
+    ///
+    /// # Errors
+    /// Nothing can be said any more.
+    pub async fn holds(&self, who: &Person, all: bool) -> Result<Vec<HoldView>, Failure> {
+        self.holds_seen(who.into(), all).await
+    }
+
+    pub(crate) async fn holds_seen(&self, eyes: Eyes, all: bool) -> Result<Vec<HoldView>, Failure> {
+        let now = self.now();
+        let found = self.door.ask(move |engine| {
+            let state = engine.state();
+            let bundle = engine.shelf().current(state).map(AsRef::as_ref);
+            let holds: Vec<_> = if all { state.holds().collect() } else { state.open_holds().collect() };
+            let seen =
+                holds.into_iter().filter(|(_, hold)| (all || hold.is_open(now)) && eyes.sees(state, bundle, hold));
+            let mut views: Vec<HoldView> =
+                seen.take(HOLDS_SHOWN_MAX).map(|(id, hold)| holds::hold_view(engine, id, hold, &eyes, now)).collect();
+            views.sort_by_key(|view| (view.asked, view.hold));
+            views
+        });
+        found.await.ok_or_else(Failure::unavailable)
+    }
+
+    /// One question, by its id or its code, with everything that is shown of it
+    ///
+    /// # Errors
+    /// There is none that they may see, or the record cannot be read.
+    pub async fn hold(&self, who: &Person, named: &str) -> Result<HoldView, Failure> {
+        self.hold_seen(who.into(), named).await
+    }
+
+    pub(crate) async fn hold_seen(&self, eyes: Eyes, named: &str) -> Result<HoldView, Failure> {
+        let (now, meant) = (self.now(), named.to_owned());
+        let found = self.door.ask(move |engine| {
+            let state = engine.state();
+            let bundle = engine.shelf().current(state).map(AsRef::as_ref);
+            let of = |(id, hold): &(HoldId, &Hold)| id.is_meant(&meant) && eyes.sees(state, bundle, hold);
+            // Codes are short: of two that are the same, the one that is still open is meant.
+            let mut found: Vec<_> = state.holds().filter(of).collect();
+            found.sort_by_key(|(_, hold)| (!hold.is_open(now), std::cmp::Reverse(hold.asked)));
+            let (id, hold) = found.first().copied()?;
+            Some((holds::hold_view(engine, id, hold, &eyes, now), hold.clone()))
+        });
+        let (mut view, hold) = found.await.ok_or_else(Failure::unavailable)?.ok_or_else(|| unknown(named))?;
+        let story = match view.task {
+            Some(task) => self.past.story(task, RECORDS_OF_HOLD).await.map_err(unreadable)?,
+            None => past::Story::default(),
+        };
+        holds::with_story(&mut view, &hold, &story, &self.catalogue.view());
+        Ok(view)
+    }
+
+    /// What somebody would say with their passkey to a question at a time, word for word; its SHA-256 is the challenge
+    #[must_use]
+    pub fn statement(
+        &self,
+        who: &Person,
+        (hold, binding): (HoldId, Hash),
+        (yes, why): (bool, &str),
+        at: Millis,
+    ) -> Statement {
+        self.said((&who.user, How::Passkey), (hold, binding), (yes, why), at)
+    }
+
+    fn said(
+        &self,
+        (user, how): (&Name, How),
+        (hold, binding): (HoldId, Hash),
+        (yes, why): (bool, &str),
+        at: Millis,
+    ) -> Statement {
+        let (tenant, user, why) = (self.tenant.clone(), user.clone(), why.trim().to_owned());
+        Statement { tenant, hold, binding, user, yes, how, why, at }
+    }
+
+    /// A yes or a no: signed, judged, recorded; then the question as it stands
+    ///
+    /// # Errors
+    /// Why it does not count: nothing of it is kept then.
+    pub async fn answer(&self, who: &Person, answer: Answering) -> Result<HoldView, Failure> {
+        let signed = self.sign(who, &answer)?;
+        let no_id = |why| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why, "Try again.");
+        let (hold, yes) = (answer.hold, answer.yes);
+        let request = request::Answering {
+            hold,
+            binding: answer.binding,
+            by: Actor::Person { user: who.user.clone(), how: signed.how.clone() },
+            yes,
+            why: answer.why,
+            grant: GrantId(draw().map_err(no_id)?),
+            signed,
+        };
+        match self.door.submit(Request::Answer(Box::new(request))).await {
+            Reply::Recorded => {}
+            Reply::Refused(reasons) => return Err(Failure::refused(&reasons)),
+            _ => return Err(Failure::unavailable()),
+        }
+        tracing::info!(hold = %hold, user = %who.user, yes, "a question was answered");
+        // Whoever has answered may see what became of it, whatever they see otherwise.
+        self.hold(who, &hold.to_string()).await
+    }
+
+    fn sign(&self, who: &Person, answer: &Answering) -> Result<Signed, Failure> {
+        let wrong = |why: String| {
+            let message = format!("The passkey does not say this: {why}.");
+            Failure::new(StatusCode::FORBIDDEN, "step_up_needed", message, "Open the question anew and use it there.")
+        };
+        let now = self.now();
+        let at = answer.passkey.as_ref().map_or(now, |used| used.at);
+        if now.since(at).abs() > SIGNED_MS_MAX {
+            return Err(wrong("it was used too long ago".to_owned()));
+        }
+        let how = said_by(&who.how, answer.passkey.is_some());
+        let statement = self.said((&who.user, how), (answer.hold, answer.binding), (answer.yes, &answer.why), at);
+        let proof = answer.passkey.as_ref().map(|used| {
+            let party = self.party.as_ref().ok_or_else(|| wrong(format!("{} has no passkeys", self.base)))?;
+            let checked =
+                self.passkeys.check(party, Some(&who.user), &statement.digest().0, used.assertion.clone(), now);
+            checked.map(|checked| checked.proof).map_err(|refused| wrong(refused.to_string()))
+        });
+        let proof = proof.transpose()?;
+        let read_ms = answer.read_ms.map(|read| u32::try_from(read).unwrap_or(u32::MAX));
+        said::sign(&self.key, &statement, proof.as_ref(), read_ms).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// Tasks that live
+    ///
+    /// # Errors
+    /// Nothing can be said any more.
+    pub async fn tasks(&self, who: &Person) -> Result<Vec<TaskRow>, Failure> {
+        let (now, eyes) = (self.now(), Eyes::from(who));
+        let found = self.door.ask(move |engine| {
+            let state = engine.state();
+            let bundle = engine.shelf().current(state).map(AsRef::as_ref);
+            let seen = state.tasks().filter(|(id, _)| eyes.sees_task(state, bundle, *id)).take(TASKS_SHOWN_MAX);
+            let mut rows: Vec<TaskRow> = seen.map(|(id, task)| tasks::row(engine, id, task, now)).collect();
+            rows.sort_by_key(|row| std::cmp::Reverse((row.opened, row.task)));
+            rows
+        });
+        found.await.ok_or_else(Failure::unavailable)
+    }
+
+    /// One task, with what happened in it
+    ///
+    /// # Errors
+    /// There is none that they may see, or the record cannot be read.
+    pub async fn task(&self, who: &Person, task: TaskId) -> Result<TaskView, Failure> {
+        self.task_seen(who.into(), task).await
+    }
+
+    pub(crate) async fn task_seen(&self, eyes: Eyes, task: TaskId) -> Result<TaskView, Failure> {
+        let now = self.now();
+        let found = self.door.ask(move |engine| {
+            let state = engine.state();
+            let bundle = engine.shelf().current(state).map(AsRef::as_ref);
+            // A task that has left memory is history: for those who read everything.
+            eyes.sees_task(state, bundle, task).then(|| tasks::task_view(engine, task, now))
+        });
+        let missing = || Failure::missing(&[Reason::new(Word::TaskUnknown, task)]);
+        let mut view = found.await.ok_or_else(Failure::unavailable)?.ok_or_else(missing)?;
+        let story = self.past.story(task, RECORDS_OF_TASK).await.map_err(unreadable)?;
+        if !tasks::with_story(&mut view, &story) {
+            return Err(missing());
+        }
+        Ok(view)
+    }
+
+    /// Stops a node: recorded, then settled, then cleared
+    ///
+    /// # Errors
+    /// They may not, or there is nothing to stop.
+    pub async fn stop(&self, who: &Person, node: Node) -> Result<StopView, Failure> {
+        let by = Actor::Person { user: who.user.clone(), how: who.how.clone() };
+        self.stop_by(by, node, Why::Killed).await
+    }
+
+    pub(crate) async fn stop_by(&self, by: Actor, node: Node, why: Why) -> Result<StopView, Failure> {
+        let begun = Instant::now();
+        // The latch closes before anything is judged, so only whoever may stop gets that far.
+        if let Actor::Person { .. } = by {
+            let asked = by.clone();
+            let may =
+                self.door.ask(move |engine| has_role(engine.state(), engine.shelf(), &asked, PersonRole::Operator));
+            if !may.await.ok_or_else(Failure::unavailable)? {
+                return Err(Failure::refused(&[Reason::new(Word::NotYours, &node)]));
+            }
+        }
+        let (reply, closing) = self.door.stop(Stop { node: node.clone(), why, by, at: None }).await;
+        let micros = |since: Instant| u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        match reply {
+            Reply::Recorded => {}
+            Reply::Refused(reasons) => return Err(Failure::refused(&reasons)),
+            _ => return Err(Failure::unavailable()),
+        }
+        let recorded_us = micros(begun);
+        let settled = tokio::time::timeout(SETTLE, closing.settled()).await.is_ok();
+        let settled_us = settled.then(|| micros(begun));
+        let resting = node.clone();
+        // What the task's own record no longer names, its effects still do.
+        let left = self.door.until_none(CLEAR, move |engine| engine.state().resting_on(&resting)).await;
+        let cleared = left.as_ref().is_some_and(Vec::is_empty);
+        let (cleared_us, not_settled) = (cleared.then(|| micros(begun)), closing.under_way());
+        Ok(StopView { node, why, recorded_us, settled_us, cleared_us, not_settled, not_cleared: left })
+    }
+
+    /// Tasks of emergencies that nobody has reviewed yet; everybody who is signed in sees them
+    ///
+    /// # Errors
+    /// Nothing can be said any more.
+    pub async fn reviews(&self, who: &Person) -> Result<Vec<ReviewView>, Failure> {
+        self.reviews_seen(who.into()).await
+    }
+
+    pub(crate) async fn reviews_seen(&self, eyes: Eyes) -> Result<Vec<ReviewView>, Failure> {
+        self.door.ask(move |engine| tasks::reviews(engine, &eyes)).await.ok_or_else(Failure::unavailable)
+    }
+
+    /// Closes a review
+    ///
+    /// # Errors
+    /// They may not, or there is none.
+    pub async fn review(&self, who: &Person, task: TaskId, why: String) -> Result<(), Failure> {
+        let by = Actor::Person { user: who.user.clone(), how: who.how.clone() };
+        match self.door.submit(Request::Review(Review { task, by, why })).await {
+            Reply::Recorded => Ok(()),
+            Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
+            _ => Err(Failure::unavailable()),
+        }
+    }
+
+    /// Whether somebody may close a review, in reasons why not
+    pub async fn may_review(&self, who: &Person, task: TaskId) -> Option<Vec<Reason>> {
+        let user = who.user.clone();
+        self.door.ask(move |engine| may_review(engine.state(), engine.shelf(), task, Some(&user))).await
+    }
+
+    /// How approvals go: of everybody for those who read everything, else of oneself
+    ///
+    /// # Errors
+    /// Nothing can be said any more.
+    pub async fn reflex(&self, who: &Person) -> Result<Reflex, Failure> {
+        self.reflex_seen(who.into()).await
+    }
+
+    pub(crate) async fn reflex_seen(&self, eyes: Eyes) -> Result<Reflex, Failure> {
+        let found = self.door.ask(move |engine| {
+            let reflex = engine.state().reflex();
+            let seen = reflex.people.iter().filter(|(user, _)| eyes.everything || eyes.user.as_ref() == Some(*user));
+            let reader = |reader: &portreeve_core::state::Reader| Reader {
+                yes: reader.yes,
+                no: reader.no,
+                read_ms: reader.median_ms().map(u64::from),
+            };
+            Reflex {
+                asked: reflex.asked,
+                approved: reflex.approved,
+                declined: reflex.declined,
+                lapsed: reflex.lapsed,
+                people: seen.map(|(user, said)| (user.clone(), reader(said))).collect::<BTreeMap<_, _>>(),
+            }
+        });
+        found.await.ok_or_else(Failure::unavailable)
+    }
+
+    /// A one-time link that signs somebody in, on the record before anybody has it
+    ///
+    /// # Errors
+    /// There is no such user, or too many links are open.
+    pub async fn link(&self, by: Actor, user: Name) -> Result<String, Failure> {
+        self.person(user.clone(), How::Link).await?;
+        self.note_sign_in(by, user.clone(), None).await?;
+        let token = self.links.issue(user, LIFETIME_MS, self.now()).map_err(|error| {
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string(), "Use a link that is open.")
+        })?;
+        Ok(format!("{}/sign-in/{token}", self.base))
+    }
+
+    /// Puts on the record that somebody signed in
+    ///
+    /// # Errors
+    /// It could not be recorded, and then they are not.
+    pub async fn signed_in(&self, user: Name, how: How) -> Result<(), Failure> {
+        let by = Actor::Person { user: user.clone(), how: how.clone() };
+        self.note_sign_in(by, user, Some(how)).await
+    }
+
+    /// Puts on the record that somebody has a passkey from now on, or no longer has it
+    ///
+    /// # Errors
+    /// It could not be recorded.
+    pub async fn passkey_changed(&self, who: &Person, passkey: &Passkey, added: bool) -> Result<(), Failure> {
+        let by = Actor::Person { user: who.user.clone(), how: who.how.clone() };
+        let (user, credential, public_key) = (who.user.clone(), passkey.id(), passkey.key());
+        let change = request::PasskeyChange { by, user, credential, public_key, added };
+        match self.door.submit(Request::Passkey(change)).await {
+            Reply::Recorded => Ok(()),
+            Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
+            _ => Err(Failure::unavailable()),
+        }
+    }
+
+    async fn note_sign_in(&self, by: Actor, user: Name, how: Option<How>) -> Result<(), Failure> {
+        match self.door.submit(Request::SignedIn(request::SignedIn { by, user, how })).await {
+            Reply::Recorded => Ok(()),
+            Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
+            _ => Err(Failure::unavailable()),
+        }
+    }
+
+    /// Where a question stands, each time that the record grows, until it is not open any more or `within` has passed
+    pub(crate) async fn wait(&self, hold: HoldId, within: Duration) -> Option<HoldState> {
+        let until = tokio::time::Instant::now() + within;
+        let mut changes = self.changes();
+        loop {
+            changes.mark_unchanged();
+            let now = self.now();
+            let state = self.door.ask(move |engine| {
+                let (state, shelf) = (engine.state(), engine.shelf());
+                Some(holds::stands(state, shelf.current(state).map(AsRef::as_ref), state.hold(hold)?, now))
+            });
+            let state = state.await??;
+            if state != HoldState::Open {
+                return Some(state);
+            }
+            match tokio::time::timeout_at(until, changes.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return Some(state),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Office {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Office").field("tenant", &self.tenant).field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+/// How an answer is known to be somebody's: a passkey with which they only signed in does not sign what they say
+fn said_by(how: &How, passkey: bool) -> How {
+    match how {
+        _ if passkey => How::Passkey,
+        How::Passkey => How::Link,
+        how => how.clone(),
+    }
+}
+
+fn unknown(named: &str) -> Failure {
+    Failure::missing(&[Reason::new(Word::HoldUnknown, named.chars().take(64).collect::<String>())])
+}
+
+fn unreadable(why: String) -> Failure {
+    let remedy = "Check it: `portreeve audit verify`.";
+    Failure::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "log_unusable",
+        format!("The record cannot be read: {why}."),
+        remedy,
+    )
+}

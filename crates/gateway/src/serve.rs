@@ -10,10 +10,12 @@ use crate::{
     endpoint::Endpoints,
     fence::Fence,
     history::Directory,
+    hooks,
     links::Links,
     listen,
     lists::Lists,
     modes::{Observing, observing},
+    office::Office,
     own::Own,
     points::Points,
     polls::Polls,
@@ -26,6 +28,7 @@ use crate::{
     under_way::UnderWay,
     undo::Undos,
 };
+use axum::Router;
 use portreeve_core::{
     engine::{Boot, Engine, Reply},
     event::Actor,
@@ -36,6 +39,7 @@ use portreeve_core::{
 };
 use portreeve_identity::{
     key::{self, SigningKey},
+    passkey::{self, Passkeys},
     seal::Sealer,
     token::Issuer,
 };
@@ -65,8 +69,11 @@ pub enum Error {
     #[error("the log cannot be taken up")]
     Boot(#[source] Boot),
     /// There is no key to sign with
-    #[error("there is no key to sign tokens with")]
+    #[error("there is no key to sign with")]
     Key(#[source] key::Error),
+    /// What is kept of people cannot be used
+    #[error("what is kept of people cannot be used")]
+    People(#[source] passkey::Error),
     /// There is no policy that could be judged with
     #[error("the policy in {path} has errors, and no earlier one is in force")]
     Policy {
@@ -105,6 +112,8 @@ pub struct Serving {
     pub directory: Directory,
     /// Grants that let calls outside of their purpose through
     pub observing: Vec<Observing>,
+    /// Where people work
+    pub office: Arc<Office>,
     door: Door,
     links: Arc<Links>,
     under_way: Arc<UnderWay>,
@@ -120,17 +129,19 @@ pub fn admin_socket(data: &std::path::Path) -> PathBuf {
     data.join("admin.sock")
 }
 
-/// Takes a data folder and serves it until [`Serving::end`]
+/// Takes a data folder and serves it until [`Serving::end`]; `pages` makes what people see over HTTP
 ///
 /// # Errors
 /// [`Error`]
-pub async fn serve(settings: Settings) -> Result<Serving, Error> {
+pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router) -> Result<Serving, Error> {
     let folder = |source| Error::Folder { path: settings.data.clone(), source };
     let clock = SteadyClock::start();
     let options = portreeve_log::Options { bytes_max: settings.log_bytes_max, reserve_bytes: LOG_RESERVE_BYTES };
     let log = Sqlite::open(&settings.data, options).map_err(Error::Log)?;
     std::fs::create_dir_all(settings.data.join("keys")).map_err(folder)?;
     let key = SigningKey::load_or_make(&settings.data.join("keys").join("token.key")).map_err(Error::Key)?;
+    let answers = SigningKey::load_or_make(&settings.data.join("keys").join("answer.key")).map_err(Error::Key)?;
+    let passkeys = Passkeys::open(&settings.data.join("people")).map_err(Error::People)?;
     let boot = BootId(draw().map_err(Error::System)?);
     let store = snapshots::Store::of(&settings.data);
     let mut engine =
@@ -204,9 +215,15 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
     });
     let kept = (Arc::clone(&under_way), Arc::clone(&sessions), Arc::clone(&streams));
     let endpoints = Arc::new(Endpoints::new(dispatch, kept, issuer, clock, address));
+    let people = if address.ip().is_loopback() { format!("http://localhost:{}", address.port()) } else { base.clone() };
+    let kept = (settings.data.clone(), people);
+    let office = Office::open(door.clone(), Arc::clone(&catalogue), clock, (answers, passkeys), kept).await;
+    let office = office.ok_or_else(|| Error::System("the door has ended".to_owned()))?;
+    let pages = pages(Arc::clone(&office)).merge(hooks::router(Arc::clone(&office)));
     let admin = Arc::new(Admin {
         door: door.clone(),
         catalogue,
+        office: Arc::clone(&office),
         links: Arc::clone(&links),
         tasks: Arc::clone(&tasks),
         undos,
@@ -225,7 +242,7 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
     let reaping = reaper::run(noticed, door.clone(), latches, Arc::clone(&links), working, (streams, sessions));
     tokio::spawn(reaping);
     let listening = vec![
-        tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), room)),
+        tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), pages, room)),
         tokio::spawn(listen::admin(socket, admin::router(admin), endpoints, fence)),
     ];
     Ok(Serving {
@@ -234,6 +251,7 @@ pub async fn serve(settings: Settings) -> Result<Serving, Error> {
         in_force,
         directory,
         observing,
+        office,
         door,
         links,
         under_way,

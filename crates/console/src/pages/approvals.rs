@@ -1,19 +1,25 @@
 //! The inbox, and one question with the forms that answer it.
 
-use super::{CARDS_MAX, Frame, Refusal, html, said, show};
+use super::{CARDS_MAX, Frame, Refusal, html, passkeys, said, show};
 use crate::{
     Console,
-    desk::{Answering, Problem},
+    desk::Problem,
     guard::{Filled, Visitor},
     mark::{Icon, Mark},
 };
 use askama::Template;
 use axum::{
+    Json,
     extract::{Path, RawQuery, State},
     response::{IntoResponse as _, Redirect, Response},
 };
-use portreeve_core::policy::Class;
-use portreeve_gateway::office::view::{About, HoldState, HoldView};
+use portreeve_core::{policy::Class, time::Millis};
+use portreeve_gateway::office::{
+    Answering, PasskeyUse,
+    view::{About, HoldState, HoldView},
+};
+use portreeve_identity::passkey::Assertion;
+use serde_json::json;
 use std::sync::Arc;
 
 #[derive(Template)]
@@ -75,25 +81,57 @@ pub(crate) async fn answer(
 ) -> Result<Response, Refusal> {
     let visitor = &filled.visitor;
     let refuse = visitor.refuse();
+    let mut answer = answering(&console, &code, &filled).await?;
+    if !filled.field("passkey").is_empty() {
+        let at = filled.field("at").parse().map(Millis).map_err(|_| refuse(malformed()))?;
+        let said = Assertion::from_json(filled.field("passkey").as_bytes());
+        let assertion = said.map_err(|wrong| refuse(passkeys::refused(&wrong.into())))?;
+        answer.passkey = Some(PasskeyUse { at, assertion });
+    }
+    let said = if answer.yes { "yes" } else { "no" };
+    let hold = console.desk.answer(&visitor.person, answer).await.map_err(&refuse)?;
+    Ok(Redirect::to(&format!("/approvals/{}?said={said}", hold.code)).into_response())
+}
+
+/// `POST /approvals/CODE/ask`: what a passkey has to sign for this very answer
+pub(crate) async fn ask(
+    State(console): State<Arc<Console>>,
+    Path(code): Path<String>,
+    filled: Filled,
+) -> Result<Response, Refusal> {
+    let visitor = &filled.visitor;
+    let party = console.desk.party().ok_or_else(|| visitor.refuse()(passkeys::none_here()))?;
+    let answer = answering(&console, &code, &filled).await?;
+    let at = console.desk.now();
+    let said = (answer.yes, answer.why.as_str());
+    let challenge = console.desk.challenge(&visitor.person, (answer.hold, answer.binding), said, at);
+    let options = console.desk.passkeys().request_options(party, Some(&visitor.person.user), &challenge.0);
+    Ok(Json(json!({ "get": options, "at": at })).into_response())
+}
+
+/// What a form says, if it is whole
+async fn answering(console: &Console, code: &str, filled: &Filled) -> Result<Answering, Refusal> {
+    let visitor = &filled.visitor;
+    let refuse = visitor.refuse();
     let why = filled.why()?;
-    let malformed = || refuse(Problem::new(400, "malformed", "The form is not whole.", "Open the page anew."));
     let yes = match filled.field("answer") {
         "yes" => true,
         "no" => false,
-        _ => return Err(malformed()),
+        _ => return Err(refuse(malformed())),
     };
-    let binding = filled.field("binding").parse().map_err(|_| malformed())?;
-    let hold = console.desk.hold(&visitor.person, &code).await.map_err(&refuse)?;
+    let binding = filled.field("binding").parse().map_err(|_| refuse(malformed()))?;
+    let hold = console.desk.hold(&visitor.person, code).await.map_err(&refuse)?;
     if yes && is_irreversible(&hold) && filled.field("understood") != "yes" {
         let message = "This cannot be undone, and you did not say that you know.";
         return Err(refuse(Problem::new(422, "not_confirmed", message, "Go back, tick the box and approve again.")));
     }
     let read_ms = filled.field("read_ms").parse().ok();
     // What the person was shown, not what it is by now.
-    let answer = Answering { hold: hold.hold, binding, yes, why, read_ms };
-    let hold = console.desk.answer(&visitor.person, answer).await.map_err(&refuse)?;
-    let said = if yes { "yes" } else { "no" };
-    Ok(Redirect::to(&format!("/approvals/{}?said={said}", hold.code)).into_response())
+    Ok(Answering { hold: hold.hold, binding, yes, why, read_ms, passkey: None })
+}
+
+fn malformed() -> Problem {
+    Problem::new(400, "malformed", "The form is not whole.", "Open the page anew.")
 }
 
 /// Whether a yes cannot be taken back; what only looks changes nothing that one could take back

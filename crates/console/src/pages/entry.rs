@@ -1,20 +1,26 @@
 //! Coming in and going out.
 
-use super::{Frame, Refusal, html, show};
+use super::{Frame, Refusal, html, passkeys, show};
 use crate::{
     Console,
     desk::Problem,
-    guard::{Filled, Visitor, cookie, set_cookie},
+    guard::{Filled, Visitor, cookie, fields, set_cookie},
     mark::Icon,
 };
 use askama::Template;
 use axum::{
-    extract::{Path, State},
+    Json,
+    extract::{Path, Request, State},
     response::{IntoResponse as _, Redirect, Response},
 };
 use http::HeaderMap;
-use portreeve_core::names::Name;
-use portreeve_identity::browser::SignedIn;
+use portreeve_core::{event::How, names::Name};
+use portreeve_identity::{
+    NotDrawn,
+    browser::SignedIn,
+    passkey::{Assertion, Purpose},
+};
+use serde_json::json;
 use std::sync::Arc;
 
 #[derive(Template)]
@@ -41,7 +47,7 @@ struct Link {
 /// `GET /sign-in/TOKEN`: a button, so that what only looks at links does not use them up
 pub(crate) async fn link(State(console): State<Arc<Console>>, Path(token): Path<String>) -> Result<Response, Refusal> {
     let now = console.desk.now();
-    let user = console.links.peek(&token, now).ok_or_else(dead)?;
+    let user = console.desk.links().peek(&token, now).ok_or_else(dead)?;
     Ok(html(&Link { frame: Frame::bare(None, now), user }))
 }
 
@@ -51,17 +57,52 @@ pub(crate) async fn take(
     Path(token): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let now = console.desk.now();
-    let user = console.links.take(&token, now).ok_or_else(dead)?;
+    let user = console.desk.links().take(&token, console.desk.now()).ok_or_else(dead)?;
+    enter(&console, &headers, user, SignedIn::Link).await.map_err(outside)
+}
+
+/// `POST /sign-in/passkey/ask`: a challenge for whoever wants to come in
+pub(crate) async fn ask(State(console): State<Arc<Console>>) -> Result<Response, Refusal> {
+    let party = console.desk.party().ok_or_else(|| outside(passkeys::none_here()))?;
+    let challenge = console.challenges.draw(Purpose::SignIn, console.desk.now());
+    let challenge = challenge.map_err(|error| outside(too_many(error)))?;
+    Ok(Json(json!({ "get": console.desk.passkeys().request_options(party, None, &challenge) })).into_response())
+}
+
+/// `POST /sign-in/passkey`
+pub(crate) async fn passkey(State(console): State<Arc<Console>>, request: Request) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    let fields = fields(&parts.headers, body).await.map_err(outside)?;
+    let response = fields.get("passkey").map_or("", String::as_str);
+    let assertion = Assertion::from_json(response.as_bytes());
+    let assertion = assertion.map_err(|wrong| outside(passkeys::refused(&wrong.into())))?;
+    let claimed = assertion.challenge().and_then(|challenge| <[u8; 32]>::try_from(challenge).ok());
+    // It counts once, whatever comes of it.
+    let open = |challenge: &[u8; 32]| console.challenges.take(challenge, &Purpose::SignIn, console.desk.now());
+    let challenge = claimed.filter(open).ok_or_else(|| outside(too_late()))?;
+    let user = passkeys::whose(&console, assertion, challenge).await.map_err(outside)?;
+    enter(&console, &parts.headers, user, SignedIn::Passkey).await.map_err(outside)
+}
+
+/// Gives somebody a session, once it is on the record that they signed in
+async fn enter(console: &Console, headers: &HeaderMap, user: Name, by: SignedIn) -> Result<Response, Problem> {
+    // Who is none, or was stopped, does not come in.
+    console.desk.person(user.clone(), how(by)).await?;
+    console.desk.signed_in(user.clone(), how(by)).await?;
     // Whoever sat there before is signed out: nobody answers in another one's name by mistake.
-    if let Some(old) = cookie(&headers, console.reached) {
+    if let Some(old) = cookie(headers, console.reached) {
         console.sessions.end(old);
     }
-    let value = console.sessions.begin(user, SignedIn::Link, now).map_err(|error| {
-        let problem = Problem::new(503, "too_many", error.to_string(), "Try again with a new link.");
-        Refusal::Page { problem, visitor: None }
-    })?;
+    let value = console.sessions.begin(user, by, console.desk.now()).map_err(too_many)?;
     Ok(([set_cookie(Some(&value), console.reached)], Redirect::to("/")).into_response())
+}
+
+/// How somebody is known who signed in so
+pub(crate) fn how(by: SignedIn) -> How {
+    match by {
+        SignedIn::Link => How::Link,
+        SignedIn::Passkey => How::Passkey,
+    }
 }
 
 /// `POST /sign-out`
@@ -72,6 +113,19 @@ pub(crate) async fn out(State(console): State<Arc<Console>>, filled: Filled) -> 
 
 fn dead() -> Refusal {
     let message = "This link was used already, is too old, or was never made.";
-    let problem = Problem::new(410, "link_dead", message, "Have a new one made: `portreeve console`.");
+    outside(Problem::new(410, "link_dead", message, "Have a new one made: `portreeve console`."))
+}
+
+fn too_late() -> Problem {
+    let message = "The passkey was used too late, or for something else.";
+    Problem::new(403, "passkey_refused", message, "Open the sign-in page anew and try again.")
+}
+
+fn too_many(error: NotDrawn) -> Problem {
+    Problem::new(503, "too_many", format!("Nobody can come in now: {error}."), "Try again in a few minutes.")
+}
+
+/// A problem for somebody who is not signed in
+fn outside(problem: Problem) -> Refusal {
     Refusal::Page { problem, visitor: None }
 }

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "two programs of tests use it, each a part")]
 
-use portreeve_console::desk::{Answer, Answering, Desk, Person, Problem};
+use portreeve_console::desk::{Answer, Desk, Problem};
 use portreeve_core::{
     event::How,
     hash::Hash,
@@ -16,7 +16,12 @@ use portreeve_gateway::office::view::{
     About, AnswerView, Change, ElevationView, HoldState, HoldView, Moment, QuestionView, Reader, Reflex, ReviewView,
     Shown, StepView, TaskRow, TaskView,
 };
-use std::sync::{Mutex, MutexGuard};
+use portreeve_gateway::office::{Answering, Person};
+use portreeve_identity::{
+    link::Links,
+    passkey::{Passkey, Passkeys, RelyingParty},
+};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// 2026-11-20 17:00:00 UTC
@@ -41,6 +46,11 @@ pub const EVIL: &str = "<script>alert(1)</script> invoice\u{202e}fdp.exe \u{200b
 #[derive(Debug)]
 pub struct Sample {
     world: Mutex<World>,
+    links: Links,
+    passkeys: Arc<Passkeys>,
+    party: Option<RelyingParty>,
+    base: String,
+    _people: tempfile::TempDir,
     position: watch::Sender<u64>,
 }
 
@@ -50,19 +60,44 @@ struct World {
     tasks: Vec<TaskView>,
     reviews: Vec<ReviewView>,
     said: Vec<Answering>,
+    entered: Vec<(Name, How)>,
+    passkeys: Vec<String>,
     down: bool,
 }
 
 impl Sample {
-    pub fn new() -> Self {
-        let world = World { holds: holds(), tasks: tasks(), reviews: vec![review()], said: Vec::new(), down: false };
-        Self { world: Mutex::new(world), position: watch::Sender::new(41) }
+    pub fn new(base: &str) -> Self {
+        Self::of(base, (holds(), tasks(), vec![review()]))
+    }
+
+    fn of(base: &str, (holds, tasks, reviews): (Vec<HoldView>, Vec<TaskView>, Vec<ReviewView>)) -> Self {
+        let world =
+            World { holds, tasks, reviews, said: Vec::new(), entered: Vec::new(), passkeys: Vec::new(), down: false };
+        let people = tempfile::tempdir().unwrap();
+        Self {
+            world: Mutex::new(world),
+            links: Links::default(),
+            passkeys: Arc::new(Passkeys::open(&people.path().join("people")).unwrap()),
+            party: RelyingParty::of_origin(base).ok(),
+            _people: people,
+            base: base.to_owned(),
+            position: watch::Sender::new(41),
+        }
     }
 
     /// Nothing at all
-    pub fn empty() -> Self {
-        let world = World { holds: Vec::new(), tasks: Vec::new(), reviews: Vec::new(), said: Vec::new(), down: false };
-        Self { world: Mutex::new(world), position: watch::Sender::new(1) }
+    pub fn empty(base: &str) -> Self {
+        Self::of(base, (Vec::new(), Vec::new(), Vec::new()))
+    }
+
+    /// Who got and lost passkeys
+    pub fn passkey_changes(&self) -> Vec<String> {
+        self.world().passkeys.clone()
+    }
+
+    /// Who signed in, and how
+    pub fn entered(&self) -> Vec<(Name, How)> {
+        self.world().entered.clone()
     }
 
     /// The answers that reached the office
@@ -130,6 +165,36 @@ impl Desk for Sample {
         done(Ok(Person { user, how, roles: roles.iter().copied().collect() }))
     }
 
+    fn base(&self) -> &str {
+        &self.base
+    }
+
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    fn signed_in(&self, user: Name, how: How) -> Answer<'_, ()> {
+        done(self.up().map(|mut world| world.entered.push((user, how))))
+    }
+
+    fn passkeys(&self) -> &Arc<Passkeys> {
+        &self.passkeys
+    }
+
+    fn party(&self) -> Option<&RelyingParty> {
+        self.party.as_ref()
+    }
+
+    fn challenge(&self, who: &Person, (hold, binding): (HoldId, Hash), said: (bool, &str), at: Millis) -> Hash {
+        Hash::of(format!("{} {hold} {binding} {said:?} {at}", who.user).as_bytes())
+    }
+
+    fn passkey_changed<'a>(&'a self, who: &'a Person, passkey: &'a Passkey, added: bool) -> Answer<'a, ()> {
+        let word = if added { "gets" } else { "loses" };
+        let line = format!("{} {word} {}", who.user, passkey.label);
+        done(self.up().map(|mut world| world.passkeys.push(line)))
+    }
+
     fn holds<'a>(&'a self, _who: &'a Person, all: bool) -> Answer<'a, Vec<HoldView>> {
         done(
             self.up()
@@ -149,11 +214,21 @@ impl Desk for Sample {
     fn answer<'a>(&'a self, who: &'a Person, answer: Answering) -> Answer<'a, HoldView> {
         done((|| {
             let mut world = self.up()?;
-            world.said.push(answer.clone());
+            let kept = answer.clone();
+            if let Some(used) = answer.passkey.clone() {
+                let of = (answer.hold, answer.binding);
+                let challenge = self.challenge(who, of, (answer.yes, &answer.why), used.at);
+                let party = self.party.as_ref().unwrap();
+                let checked = self.passkeys.check(party, Some(&who.user), &challenge.0, used.assertion, NOW);
+                checked.map_err(|why| Problem::new(403, "step_up_needed", why.to_string(), "Use it again."))?;
+            }
             let hold = world.holds.iter_mut().find(|hold| hold.hold == answer.hold).unwrap();
             if hold.binding != answer.binding {
                 let message = "What you were shown is not what waits now.";
                 return Err(Problem::new(409, "binding_differs", message, "Open the page anew."));
+            }
+            if hold.passkey && answer.yes && answer.passkey.is_none() {
+                return Err(Problem::new(403, "step_up_needed", "A yes needs your passkey.", "Use it."));
             }
             if hold.state != HoldState::Open {
                 return Err(Problem::new(409, "hold_over", "This question was answered already.", ""));
@@ -178,6 +253,7 @@ impl Desk for Sample {
                 hold.state = HoldState::Declined;
             }
             let hold = hold.clone();
+            world.said.push(kept);
             drop(world);
             self.tell();
             Ok(hold)

@@ -19,6 +19,7 @@ use crate::{
     reason::{Reason, Word},
     request::{Answering, Call, Clock, Elevate, Notify, Open},
     state::Phase,
+    time::Millis,
     value::Value,
 };
 
@@ -122,21 +123,26 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         };
         self.record(draft, answer.by.clone(), now, Event::Granted(Box::new(granted)));
         // What waits for nothing but people is opened in the same moment.
-        if let Some((elevation, until)) = judge::granted_elevation(&self.state, &self.shelf, answer.hold, now) {
-            let why = elevation.why.value().unwrap_or_else(|| Value::String(String::new()));
-            let owner = answer.by.user().cloned().map(|user| Node::User(user).to_string()).unwrap_or_default();
-            let granted = Granted {
-                grant: answer.hold.into(),
-                to: To::Elevation(Elevation { why: Committed::new(&why, draft.salts.draw()), ..elevation }),
-                owner,
-                why: Committed::new(&why, draft.salts.draw()),
-                until,
-                hold: Some(answer.hold),
-                signed: None,
-            };
-            self.record(draft, Actor::System, now, Event::Granted(Box::new(granted)));
+        if let Some(agreed) = judge::granted_elevation(&self.state, &self.shelf, answer.hold, now) {
+            self.opened_by(answer.hold, agreed, now, draft);
         }
         Reply::Recorded
+    }
+
+    /// A class is opened because people have agreed to it
+    fn opened_by(&mut self, hold: HoldId, agreed: judge::Agreed, now: Millis, draft: &mut Draft) {
+        let judge::Agreed { elevation, until, by } = agreed;
+        let why = elevation.why.value().unwrap_or_else(|| Value::String(String::new()));
+        let granted = Granted {
+            grant: hold.into(),
+            to: To::Elevation(Elevation { why: Committed::new(&why, draft.salts.draw()), ..elevation }),
+            owner: by.map(|user| Node::User(user).to_string()).unwrap_or_default(),
+            why: Committed::new(&why, draft.salts.draw()),
+            until,
+            hold: Some(hold),
+            signed: None,
+        };
+        self.record(draft, Actor::System, now, Event::Granted(Box::new(granted)));
     }
 
     pub(super) fn elevate(&mut self, elevate: &Elevate, clock: Clock, draft: &mut Draft) -> Reply {
@@ -153,6 +159,11 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                     signed: None,
                 };
                 self.record(draft, elevate.by.clone(), now, Event::Granted(Box::new(granted)));
+                Reply::Elevated(until)
+            }
+            Ok(Elevating::Agreed(hold, agreed)) => {
+                let until = agreed.until;
+                self.opened_by(hold, *agreed, judge::now(&self.state, clock).0, draft);
                 Reply::Elevated(until)
             }
             Ok(Elevating::Held(class, holding)) => {

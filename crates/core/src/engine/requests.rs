@@ -16,7 +16,7 @@ use crate::{
     outside::{Answer, Asking, Sends},
     pattern::Source,
     reason::Reason,
-    request::{Call, ChangeWhat, Clock, Looked, Open, Poll, Request, Settle},
+    request::{Call, ChangeWhat, Clock, Looked, Open, PasskeyChange, Poll, Request, Settle},
     value::Value,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -129,6 +129,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Reply::Recorded
             }
             Request::Notify(notify) => self.notify(notify, clock, draft),
+            Request::Passkey(change) => {
+                let now = judge::now(&self.state, clock).0;
+                let PasskeyChange { by, user, credential, public_key, added } = change.clone();
+                let noted = Noted::Passkey { user, credential, public_key, added };
+                self.record(draft, by, now, Event::Noted(noted));
+                Reply::Recorded
+            }
             Request::SignedIn(signed) => {
                 let now = judge::now(&self.state, clock).0;
                 let noted = Noted::SignedIn { user: signed.user.clone(), how: signed.how.clone() };

@@ -168,6 +168,14 @@ pub struct Signed {
     pub passkey: Option<Assertion>,
 }
 
+impl Signed {
+    /// Whether a passkey was used for this very answer; that somebody signed in with one earlier is less
+    #[must_use]
+    pub fn is_stepped_up(&self) -> bool {
+        self.how == How::Passkey && self.passkey.is_some()
+    }
+}
+
 /// What a passkey signed (Web Authentication Level 3, 6.3.3), everything in base64url
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assertion {

@@ -435,7 +435,10 @@ fn repeated(state: &State, task_id: TaskId, call: &Call, now: Millis) -> Option<
     state.task(task_id).filter(|task| !task.questions.is_empty() && call.continues.is_none())?;
     let key = call_key(&call.tool, &Value::canonical_object(&call.arguments));
     let (id, hold) = state.hold_of(task_id, key)?;
-    hold::again(id, hold, now)
+    // A task that takes back the same thing twice makes the same call twice.
+    let task = state.task(task_id)?;
+    let left = task.undoes.as_ref().is_some_and(|undoes| undoes.has_left(task, key));
+    hold::again(id, hold, now).filter(|again| again.is_err() || !left)
 }
 
 /// What has to be read before a call; nothing if the arguments for that are not there

@@ -3,13 +3,15 @@
 use super::{
     Shelf,
     call::{chain, live_pin, versions},
-    hold::{Holding, ask, has_role, own, text, texts, waits},
+    envelope::asked,
+    hold::{Answers, Holding, answers, ask, has_role, own, questions, stopped, text, texts, waits},
     now,
 };
 use crate::{
-    event::{Actor, HeldWhat},
-    names::{HoldId, TaskId},
-    policy::{Bundle, Class, OnHold, PersonRole, Purpose, Tier, Usage},
+    event::{Actor, Elevation, HeldWhat},
+    names::{HoldId, Name, TaskId},
+    node::Node,
+    policy::{Bundle, Class, PersonRole, Purpose, Quorum, Tier, Usage},
     reason::{Reason, Word},
     request::{Clock, Elevate},
     state::{State, Task, is_approver},
@@ -35,6 +37,8 @@ pub enum Elevating {
         /// The time that was judged with
         now: Millis,
     },
+    /// People have agreed to it
+    Agreed(HoldId, Box<Agreed>),
     /// People are asked
     Held(Class, Holding),
 }
@@ -66,7 +70,51 @@ pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clo
     if !by_run {
         reasons.insert(Reason::new(Word::NotYours, elevate.task));
     }
-    reasons.extend(state.life(elevate.task, now));
+    let terms = match terms(state, shelf, elevate, now) {
+        Ok(terms) if reasons.is_empty() => terms,
+        Ok(_) => return Err(reasons.into_iter().collect()),
+        Err(unmet) => return Err(reasons.into_iter().chain(unmet).collect::<BTreeSet<_>>().into_iter().collect()),
+    };
+    let Terms { class, task, current, asks } = terms;
+    let granted = |owner: String| {
+        let until = now.plus(elevate.lasts_ms).min(task.expires);
+        Ok(Elevating::Granted { class, owner, until, now })
+    };
+    if asks.is_empty() {
+        return granted(format!("purpose:{}", task.purpose));
+    }
+    // Who could say yes to it alone opens it by asking for it; nobody does so for their own task.
+    let own = || own(current, chain(state, elevate.task, task).map(|(_, task)| task));
+    if let Some(user) = elevate.by.user()
+        && stopped(state, user).is_none()
+        && asks.iter().all(|reason| reason.ask.as_deref().is_some_and(|quorum| is_alone(current, user, quorum)))
+        && !own().contains(user)
+    {
+        return granted(format!("user:{user}"));
+    }
+    if asks.iter().any(|reason| reason.word == Word::NobodyToAsk) {
+        return Err(asks.into_iter().collect());
+    }
+    held(state, shelf, (elevate, class), (task, current), (asks, now))
+}
+
+/// Whether somebody is all that a quorum asks for
+fn is_alone(bundle: &Bundle, user: &Name, quorum: &Quorum) -> bool {
+    quorum.people <= 1 && !quorum.passkey && is_approver(bundle, user, &quorum.who)
+}
+
+/// What opening a class stands on
+struct Terms<'a> {
+    class: Class,
+    task: &'a Task,
+    current: &'a Arc<Bundle>,
+    /// Whom the versions of the purpose have asked; nobody, if all of them open it without a person
+    asks: BTreeSet<Reason>,
+}
+
+/// What every version of the policy says that opening a class needs: a later one never widens a running task
+fn terms<'a>(state: &'a State, shelf: &'a Shelf, elevate: &Elevate, now: Millis) -> Result<Terms<'a>, Vec<Reason>> {
+    let mut reasons = BTreeSet::from_iter(state.life(elevate.task, now));
     let (Some(task), Some(current)) = (state.task(elevate.task), shelf.current(state)) else {
         if state.task(elevate.task).is_some() {
             reasons.insert(Reason::new(Word::PolicyUnavailable, "policy"));
@@ -77,74 +125,109 @@ pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clo
     let refused = |about: &'static str, what: String| Reason::new(Word::ElevationRefused, &source).with(about, what);
     bounds(elevate, task, &refused, &mut reasons);
     let class = class_of(state, shelf, (elevate, task), current, &refused, &mut reasons);
-    let purpose = current.purposes.get(&task.purpose);
-    let (Some(class), Some(purpose)) = (class, purpose) else {
+    let Some(class) = class else {
         if reasons.is_empty() {
             reasons.insert(refused("tools", "the purpose does not name them".to_owned()));
         }
         return Err(reasons.into_iter().collect());
     };
-    let tiers = elevate.uses.iter().filter_map(|usage| current.connectors.get(&usage.tool.connector));
-    let tier = tiers.map(|connector| connector.tier).max().unwrap_or_default();
-    if !reasons.is_empty() {
-        return Err(reasons.into_iter().collect());
+    let bundles: Vec<_> = versions(shelf, task.bundle, current).collect();
+    let tiers = bundles.iter().flatten().flat_map(|bundle| {
+        let connectors = elevate.uses.iter().filter_map(|usage| bundle.connectors.get(&usage.tool.connector));
+        connectors.map(|connector| connector.tier)
+    });
+    let tier = tiers.max().unwrap_or_default();
+    let mut asks = BTreeSet::new();
+    for bundle in bundles {
+        let Some(purpose) = bundle.and_then(|bundle| bundle.purposes.get(&task.purpose)) else {
+            reasons.insert(Reason::new(Word::PolicyUnavailable, elevate.task));
+            continue;
+        };
+        let Some(opens) = &purpose.elevate else {
+            reasons.insert(refused("because", "the purpose has no `[elevate]`".to_owned()));
+            continue;
+        };
+        if stands_alone(opens.alone.get(&class), elevate, task, class) && !tier.needs_person(class) {
+            continue;
+        }
+        let Some(quorum) = &opens.ask else {
+            let because = "it is more than the purpose opens without a person, and it names nobody who could open more";
+            reasons.insert(refused("because", because.to_owned()));
+            continue;
+        };
+        let quorum = Quorum { passkey: quorum.passkey || tier == Tier::High, ..quorum.clone() };
+        let reason = Reason::asking(&source, &quorum).with("step", format!("elevate {class}"));
+        asks.insert(asked(reason, purpose.limits.on_hold));
     }
-    let granted = |owner: String| {
-        let until = now.plus(elevate.lasts_ms).min(task.expires);
-        Ok(Elevating::Granted { class, owner, until, now })
-    };
-    let Some(opens) = &purpose.elevate else {
-        return Err(vec![refused("because", "the purpose has no `[elevate]`".to_owned())]);
-    };
-    if stands_alone(opens.alone.get(&class), elevate, task, class) && !tier.needs_person(class) {
-        return granted(source);
-    }
-    let Some(quorum) = &opens.ask else {
-        let because = "it is more than the purpose opens without a person, and it names nobody who could open more";
-        return Err(vec![refused("because", because.to_owned())]);
-    };
-    let mut quorum = quorum.clone();
-    quorum.passkey |= tier == Tier::High;
-    // Who could say yes to it alone opens it by asking for it; nobody does so for their own task.
-    if let Some(user) = elevate.by.user()
-        && quorum.people == 1
-        && !quorum.passkey
-        && is_approver(current, user, &quorum.who)
-        && !own(current, chain(state, elevate.task, task).map(|(_, task)| task)).contains(user)
-    {
-        return granted(format!("user:{user}"));
-    }
-    let reason = Reason::asking(&source, &quorum).with("step", format!("elevate {class}"));
-    if purpose.limits.on_hold == OnHold::Deny {
-        return Err(vec![Reason { word: Word::NobodyToAsk, ..reason }]);
-    }
-    held(state, (elevate, class), (task, current), reason, now).map(|holding| Elevating::Held(class, holding))
+    if reasons.is_empty() { Ok(Terms { class, task, current, asks }) } else { Err(reasons.into_iter().collect()) }
 }
 
-/// An agent that asks again for what waits already is told so
+/// An elevation that enough people have agreed to
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// What is opened
+    pub elevation: Elevation,
+    /// Until when; it runs from now on
+    pub until: Millis,
+    /// Whose yes came last, of those that count
+    pub by: Option<Name>,
+}
+
+/// The elevation that a question asks for, once enough have said yes; everything is judged as it is now
+#[must_use]
+pub fn granted_elevation(state: &State, shelf: &Shelf, id: HoldId, now: Millis) -> Option<Agreed> {
+    let hold = state.hold(id).filter(|hold| hold.is_open(now))?;
+    let HeldWhat::Elevation(elevation) = &hold.held.what else { return None };
+    let elevate = Elevate {
+        grant: id.into(),
+        by: Actor::System,
+        task: elevation.task,
+        uses: elevation.uses.clone(),
+        values: opened(elevation)?,
+        times: elevation.times,
+        lasts_ms: elevation.lasts_ms,
+        why: elevation.why.value()?.as_str()?.to_owned(),
+    };
+    let Terms { class, task, current, asks } = terms(state, shelf, &elevate, now).ok()?;
+    let Answers::Enough(used) = answers(state, current, hold, &asks) else { return None };
+    let counts = |user: &&Name| used.iter().any(|used| used.rests_on == Node::User((*user).clone()));
+    let last = |user: &&Name| hold.answers.get(*user).map(|answered| answered.at);
+    let by = hold.agreed().filter(counts).max_by_key(last).or_else(|| hold.agreed().max_by_key(last));
+    let until = now.plus(elevation.lasts_ms).min(task.expires);
+    (class == elevation.class).then(|| Agreed { elevation: elevation.clone(), until, by: by.cloned() })
+}
+
+/// The values of an elevation, unless one of them was erased
+fn opened(elevation: &Elevation) -> Option<BTreeMap<String, Value>> {
+    elevation.values.iter().map(|(name, value)| Some((name.clone(), value.value()?))).collect()
+}
+
+/// An agent that asks again for what waits already is told so, or has it if enough have agreed by now
 fn held(
     state: &State,
+    shelf: &Shelf,
     (elevate, class): (&Elevate, Class),
     (task, current): (&Task, &Arc<Bundle>),
-    reason: Reason,
-    now: Millis,
-) -> Result<Holding, Vec<Reason>> {
+    (asks, now): (BTreeSet<Reason>, Millis),
+) -> Result<Elevating, Vec<Reason>> {
+    let questions = questions(&asks);
+    let reasons: Vec<Reason> = asks.into_iter().collect();
     let same = |id: &HoldId| {
-        let hold = state.hold(*id).filter(|hold| hold.is_open(now))?;
+        let hold = state.hold(*id).filter(|hold| hold.is_open(now) && hold.held.questions == questions)?;
         let HeldWhat::Elevation(open) = &hold.held.what else { return None };
-        let values: Option<BTreeMap<_, _>> =
-            open.values.iter().map(|(name, value)| Some((name.clone(), value.value()?))).collect();
-        let same = (open.class, &open.uses, open.times, open.lasts_ms, values?)
+        let same = (open.class, &open.uses, open.times, open.lasts_ms, opened(open)?)
             == (class, &elevate.uses, elevate.times, elevate.lasts_ms, elevate.values.clone());
         same.then_some(hold)
     };
     if let Some(hold) = task.questions.iter().find_map(same) {
-        return Ok(waits(&hold.held, vec![reason]));
+        if let Some(agreed) = granted_elevation(state, shelf, hold.held.hold, now) {
+            return Ok(Elevating::Agreed(hold.held.hold, Box::new(agreed)));
+        }
+        return Ok(Elevating::Held(class, waits(&hold.held, reasons)));
     }
     let line: Vec<&Task> = chain(state, elevate.task, task).map(|(_, task)| task).collect();
     let above = line.iter().skip(1).map(|task| task.agent.clone()).collect();
     let own = own(current, line.iter().copied());
-    let questions: Vec<_> = reason.question().into_iter().collect();
     let shown = |_| {
         let user = task.user.as_ref().map_or(Value::Null, text);
         BTreeMap::from([
@@ -161,7 +244,8 @@ fn held(
             ("why", text(&elevate.why)),
         ])
     };
-    ask(state, (HoldId(elevate.grant.0), Some(task)), (questions, vec![reason]), shown, (own, above), now)
+    let hold = (HoldId(elevate.grant.0), Some(task));
+    ask(state, hold, (questions, reasons), shown, (own, above), now).map(|holding| Elevating::Held(class, holding))
 }
 
 fn bounds(

@@ -219,6 +219,10 @@ fn undoing(
     if let Some(first) = first.filter(|first| first != entry && !share.is_paid(entry)) {
         return vec![Reason::new(Word::OutOfOrder, source()).with("step", entry).with("first", first)];
     }
+    // The next one follows what the last one did, not what it may do.
+    if task.open > 0 && share.paid.is_none() {
+        return vec![Reason::new(Word::TooManyOpen, source()).with("step", entry).with("limit", 1)];
+    }
     share.entries.insert(entry.clone());
     Vec::new()
 }

@@ -2,14 +2,14 @@
 
 use super::{Shelf, call::Used, now};
 use crate::{
-    event::{Actor, Elevation, Held, HeldWhat, How, Question},
+    event::{Actor, Held, How, Question},
     hash::Hash,
     names::{HoldId, Name, TaskId},
     node::{Node, Why},
-    policy::{Bundle, PersonRole},
+    policy::{Bundle, PersonRole, Quorum},
     reason::{Reason, Word},
     request::{Answering, Clock, Review},
-    state::{AGAIN_MS, Hold, Phase, State, Task, is_approver},
+    state::{AGAIN_MS, Hold, Phase, REMEMBERED_MS, State, Task, is_approver, owners},
     time::Millis,
     value::Value,
 };
@@ -102,13 +102,6 @@ pub(super) fn own<'a>(bundle: &Bundle, line: impl Iterator<Item = &'a Task>) -> 
     own.into_iter().collect()
 }
 
-/// The users who answer for an agent
-pub(super) fn owners(bundle: &Bundle, agent: &Name) -> Vec<Name> {
-    let Some(agent) = bundle.agents.get(agent) else { return Vec::new() };
-    let owns = bundle.users.iter().filter(|(name, user)| user.is_owner(name, &agent.owner));
-    owns.map(|(name, _)| name.clone()).collect()
-}
-
 /// The questions that reasons ask, each once
 pub(super) fn questions<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> Vec<Question> {
     reasons.into_iter().filter_map(Reason::question).collect::<BTreeSet<_>>().into_iter().collect()
@@ -127,10 +120,12 @@ pub(super) fn answers(state: &State, bundle: &Bundle, hold: &Hold, reasons: &BTr
             return Answers::Open;
         }
         let counting = state.counting(bundle, hold, &question);
-        if counting.len() < usize::from(question.quorum.people) {
+        // Nobody is never enough, whatever a policy says.
+        let people = usize::from(question.quorum.people.max(1));
+        if counting.len() < people {
             return Answers::Open;
         }
-        let counting = counting.into_iter().take(usize::from(question.quorum.people));
+        let counting = counting.into_iter().take(people);
         used.extend(counting.map(|(user, grant)| Used {
             grant,
             reason: reason.clone(),
@@ -144,6 +139,8 @@ pub(super) fn answers(state: &State, bundle: &Bundle, hold: &Hold, reasons: &BTr
 /// What a repeat of something that was asked about is told, unless it is a question of its own
 pub(super) fn again(id: HoldId, hold: &Hold, now: Millis) -> Option<Result<Again, Reason>> {
     match hold.phase {
+        // In a task as long as it lives; an opening as long as an ended task is remembered.
+        Phase::Declined { at } if hold.held.task.is_none() && now.since(at) >= REMEMBERED_MS => None,
         Phase::Declined { .. } => {
             let why = hold.answers.values().find(|answered| answered.grant.is_none());
             let why = why.and_then(|answered| answered.why.clone()).unwrap_or_default();
@@ -178,7 +175,14 @@ pub(super) fn texts<T: ToString>(list: impl IntoIterator<Item = T>) -> Value {
 pub(super) fn asked(questions: &[Question]) -> Value {
     let question = |question: &Question| {
         let step = question.step.clone().map_or(Value::Null, Value::String);
-        let members = [("source", text(&question.source)), ("step", step), ("who", text(&question.quorum.who))];
+        let Quorum { who, people, passkey, .. } = &question.quorum;
+        let members = [
+            ("source", text(&question.source)),
+            ("step", step),
+            ("who", text(who)),
+            ("people", text(people)),
+            ("passkey", Value::Bool(*passkey)),
+        ];
         Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     };
     Value::Array(questions.iter().map(question).collect())
@@ -199,7 +203,9 @@ pub fn judge_answer(state: &State, shelf: &Shelf, answer: &Answering, clock: Clo
     if hold.held.binding != answer.binding {
         reasons.push(Reason::new(Word::HoldChanged, answer.hold));
     }
+    // A passkey counts only if it was used for this very answer.
     let how = match &answer.by {
+        Actor::Person { how: How::Passkey, .. } if !answer.signed.is_stepped_up() => &How::Link,
         Actor::Person { how, .. } => how,
         _ => &How::Socket,
     };
@@ -236,22 +242,17 @@ pub fn may_answer(
         reasons.push(Reason::new(Word::NotApprover, id));
         return reasons;
     };
-    let node = Node::User(name.clone());
-    if let Some(why) = state.registry.get(&node).map_or(Some(Why::Ended), |standing| standing.over) {
-        reasons.push(Reason::new(Word::UserStopped, node).with("why", why));
-    }
+    reasons.extend(stopped(state, name));
     let asked = || hold.held.questions.iter().filter(|question| is_approver(bundle, name, &question.quorum.who));
     if asked().next().is_none() || !user.roles.contains(&PersonRole::Approver) {
         let groups: BTreeSet<&str> = hold.held.questions.iter().map(|question| question.quorum.who.as_str()).collect();
         let groups: Vec<_> = groups.into_iter().collect();
         reasons.push(Reason::new(Word::NotApprover, id).with("asked", groups.join(", ")));
     }
-    let task = hold.held.task.and_then(|task| state.task(task));
-    let now_own = task.is_some_and(|task| own(bundle, std::iter::once(task)).contains(name));
-    if now_own || hold.held.own.contains(name) {
+    if state.own(bundle, &hold.held).contains(name) {
         reasons.push(Reason::new(Word::OwnCall, id));
     }
-    if hold.answers.contains_key(name) {
+    if state.has_answered(hold, name) {
         reasons.push(Reason::new(Word::AnsweredAlready, id));
     }
     if yes && *how != How::Passkey && asked().any(|question| question.quorum.passkey) {
@@ -260,24 +261,11 @@ pub fn may_answer(
     reasons
 }
 
-/// The elevation that a question asks for, once enough have said yes; it runs from then on
-#[must_use]
-pub fn granted_elevation(state: &State, shelf: &Shelf, id: HoldId, now: Millis) -> Option<(Elevation, Millis)> {
-    let hold = state.hold(id).filter(|hold| hold.is_open(now))?;
-    let HeldWhat::Elevation(elevation) = &hold.held.what else { return None };
-    let bundle = shelf.current(state)?;
-    let task = state.task(elevation.task).filter(|_| state.life(elevation.task, now).is_empty())?;
-    let reasons = hold.held.questions.iter().map(|question| {
-        let reason = Reason::asking(&question.source, &question.quorum);
-        match &question.step {
-            Some(step) => reason.with("step", step),
-            None => reason,
-        }
-    });
-    match answers(state, bundle, hold, &reasons.collect()) {
-        Answers::Enough(_) => Some((elevation.clone(), now.plus(elevation.lasts_ms).min(task.expires))),
-        Answers::Open => None,
-    }
+/// Why a person may do nothing at the moment, whatever the policy lets them do
+pub(super) fn stopped(state: &State, user: &Name) -> Option<Reason> {
+    let node = Node::User(user.clone());
+    let why = state.registry.get(&node).map_or(Some(Why::Ended), |standing| standing.over)?;
+    Some(Reason::new(Word::UserStopped, node).with("why", why))
 }
 
 /// Why a person may not close a review
@@ -300,11 +288,12 @@ pub fn may_review(state: &State, shelf: &Shelf, task: TaskId, user: Option<&Name
     let bundle = shelf.current(state);
     let person = user.and_then(|name| Some((name, bundle?.users.get(name)?)));
     let Some((name, person)) = person else { return vec![Reason::new(Word::NotApprover, task)] };
-    let mut reasons = Vec::new();
+    let mut reasons = Vec::from_iter(stopped(state, name));
     if !person.groups.contains(&open.group) || !person.roles.contains(&PersonRole::Auditor) {
         reasons.push(Reason::new(Word::NotApprover, task).with("asked", &open.group));
     }
-    if open.opener.as_ref() == Some(name) || open.approvers.contains(name) {
+    let mut own = open.opener.iter().chain(&open.user).chain(&open.approvers);
+    if own.any(|own| own == name) || bundle.is_some_and(|bundle| owners(bundle, &open.agent).contains(name)) {
         reasons.push(Reason::new(Word::OwnCall, task));
     }
     reasons
@@ -316,9 +305,8 @@ pub fn has_role(state: &State, shelf: &Shelf, by: &Actor, role: PersonRole) -> b
     match by {
         Actor::Owner { .. } | Actor::System => true,
         Actor::Person { user, .. } => {
-            let lives = state.registry.get(&Node::User(user.clone())).is_some_and(|standing| standing.over.is_none());
             let person = shelf.current(state).and_then(|bundle| bundle.users.get(user));
-            lives && person.is_some_and(|person| person.roles.contains(&role))
+            stopped(state, user).is_none() && person.is_some_and(|person| person.roles.contains(&role))
         }
         Actor::Run(_) => false,
     }
@@ -338,9 +326,20 @@ pub(super) fn ask(
     }
     let within = questions.iter().map(|question| question.quorum.within_ms).min().unwrap_or_default();
     let until = now.plus(within).min(task.map_or(Millis(i64::MAX), |task| task.expires));
+    let hold = free(state, hold);
     let binding = bound(state, (hold, until), &questions, shown(until));
     let ticket = Ticket { hold, questions, until };
     Ok(Holding { ticket, reasons, new: Some(Asking { own, chain, binding, now }) })
+}
+
+/// The number of a new question: whoever asks anew has another one
+fn free(state: &State, hold: HoldId) -> HoldId {
+    let mut hold = hold;
+    while state.hold(hold).is_some() {
+        let [a, b, c, d, e, f, g, h, ..] = Hash::of_parts(&[b"another hold", &hold.0.to_be_bytes()]).0;
+        hold = HoldId(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+    }
+    hold
 }
 
 /// The digest of what is shown of a question

@@ -15,7 +15,7 @@ use crate::{
     policy::{Bundle, PersonRole, Purpose, Quorum, Users},
     reason::{Reason, Word},
     request::{Clock, Open},
-    state::{State, Task},
+    state::{Hold, State, Task, is_approver, owners},
     time::Millis,
     value::Value,
 };
@@ -44,7 +44,6 @@ pub struct Opened {
 
 /// What is left to do for an opening against which there is no reason
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "looked at once and taken apart")]
 pub enum Opening {
     /// Nothing: the task may begin
     Open(Opened),
@@ -126,6 +125,14 @@ fn consent(
         // Several people open it: the first of them has to be known too.
         return Err(vec![Reason::new(Word::UserUnknown, source)]);
     };
+    let mut unmet = Vec::from_iter(hold::stopped(state, opener));
+    // Whoever opens it in an emergency is one of those who have to agree.
+    if opened.review.is_some() && !is_approver(bundle, opener, &quorum.who) {
+        unmet.push(Reason::new(Word::NotApprover, &source).with("opener", opener).with("asked", &quorum.who));
+    }
+    if !unmet.is_empty() {
+        return Err(unmet);
+    }
     let now = opened.now;
     let asks = BTreeSet::from([Reason::asking(source, quorum).with("step", "open")]);
     let given = opened.parameters.iter().map(|(name, (value, _))| (name.to_string(), value.clone())).collect();
@@ -142,7 +149,10 @@ fn consent(
         ("lasts_ms", text(purpose.limits.expires_after_ms)),
     ]);
     let key = hold::binding(shown.clone());
-    if let Some((id, held)) = state.opening_of(key).filter(|(_, held)| held.is_open(now)) {
+    let shown = BTreeMap::from([("policy", text(bundle.digest))]).into_iter().chain(shown).collect();
+    // What was agreed to is the purpose as it was shown: of another version it is another question.
+    let same = |held: &Hold| held.is_open(now) && held.held.bundle == bundle.digest;
+    if let Some((id, held)) = state.opening_of(key).filter(|(_, held)| same(held)) {
         let reasons: Vec<Reason> = asks.iter().cloned().collect();
         match hold::answers(state, bundle, held, &asks) {
             Answers::Enough(used) => {
@@ -156,7 +166,7 @@ fn consent(
     if let Some(Err(declined)) = state.opening_of(key).and_then(|(id, held)| hold::again(id, held, now)) {
         return Err(vec![declined]);
     }
-    let mut own = BTreeSet::from_iter(hold::owners(bundle, &open.agent));
+    let mut own = BTreeSet::from_iter(owners(bundle, &open.agent));
     own.extend(open.user.iter().chain([opener]).cloned());
     let questions = hold::questions(&asks);
     let (own, chain) = (own.into_iter().collect(), Vec::new());

@@ -3,7 +3,7 @@
 use super::{State, Task};
 use crate::{
     event::{Began, Elevation, Granted},
-    names::{GrantId, HoldId, Name, TaskId, Tool},
+    names::{GrantId, Name, TaskId, Tool},
     node::Node,
     policy::{Class, Usage},
     time::Millis,
@@ -29,8 +29,8 @@ pub struct Open {
     pub until: Millis,
     /// Who answers for it: `user:NAME`, `account:NAME` or `purpose:NAME`
     pub owner: String,
-    /// What it rests on beside its task
-    rests_on: Option<(Node, u64)>,
+    /// What it rests on beside its task: everybody who gave it
+    rests_on: Vec<(Node, u64)>,
 }
 
 /// A task of an emergency that nobody has reviewed yet
@@ -40,6 +40,8 @@ pub struct Review {
     pub purpose: Name,
     /// Who worked
     pub agent: Name,
+    /// On whose behalf
+    pub user: Option<Name>,
     /// Who opened it
     pub opener: Option<Name>,
     /// Who agreed to its opening
@@ -77,10 +79,7 @@ impl State {
         (paid, now): (bool, Millis),
     ) -> Option<(GrantId, Millis)> {
         let fits = |open: &Open| {
-            open.until > now
-                && (open.left > 0 || paid)
-                && open.covers(tool, variants, class, arguments)
-                && open.rests_on.as_ref().is_none_or(|(node, generation)| self.gone(node, *generation).is_none())
+            (open.left > 0 || paid) && open.covers(tool, variants, class, arguments) && self.elevation_lives(open, now)
         };
         let fitting = task.elevations.iter().filter(|(_, open)| fits(open));
         fitting.map(|(id, open)| (open.until, *id)).min().map(|(until, id)| (id, until))
@@ -89,7 +88,12 @@ impl State {
     /// The elevations of a task that count at `now`
     pub fn elevations(&self, task: TaskId, now: Millis) -> impl Iterator<Item = (GrantId, &Open)> {
         let all = self.tasks.get(&task).into_iter().flat_map(|task| &task.elevations);
-        all.filter(move |(_, open)| open.until > now && open.left > 0).map(|(id, open)| (*id, open))
+        all.filter(move |(_, open)| open.left > 0 && self.elevation_lives(open, now)).map(|(id, open)| (*id, open))
+    }
+
+    fn elevation_lives(&self, open: &Open, now: Millis) -> bool {
+        let gone = |(node, generation): &(Node, u64)| self.gone(node, *generation).is_some();
+        open.until > now && !open.rests_on.iter().any(gone)
     }
 
     /// Whether a grant is an elevation that nobody has ended on the record
@@ -104,11 +108,7 @@ impl State {
     }
 
     pub(super) fn elevated(&mut self, granted: &Granted, elevation: &Elevation, time: Millis) {
-        let owner = granted.owner.parse::<Node>().ok().filter(|node| matches!(node, Node::User(_)));
-        let rests_on = owner.map(|node| {
-            let generation = self.registry.get(&node).map_or(0, |standing| standing.generation);
-            (node, generation)
-        });
+        let rests_on = self.givers(granted);
         // A value whose opening was erased matches nothing, and so does what rests on it.
         let values: Option<BTreeMap<_, _>> =
             elevation.values.iter().map(|(name, value)| Some((name.clone(), value.value()?))).collect();
@@ -135,6 +135,16 @@ impl State {
         self.elevation_deadlines.insert((granted.until, granted.grant));
     }
 
+    /// Everybody whose yes an elevation follows from: who gave it, and who agreed to it
+    fn givers(&self, granted: &Granted) -> Vec<(Node, u64)> {
+        let owner = granted.owner.parse::<Node>().ok().filter(|node| matches!(node, Node::User(_)));
+        let hold = granted.hold.and_then(|hold| self.holds.get(&hold));
+        let agreed = hold.into_iter().flat_map(|hold| hold.agreed().filter(|user| self.has_answered(hold, user)));
+        let nodes = agreed.cloned().map(Node::User).chain(owner).collect::<BTreeSet<_>>();
+        let generation = |node: &Node| self.registry.get(node).map_or(0, |standing| standing.generation);
+        nodes.into_iter().map(|node| (node.clone(), generation(&node))).collect()
+    }
+
     /// Takes an elevation away; says whether it was one
     pub(super) fn lower(&mut self, grant: GrantId) -> bool {
         let Some(task) = self.elevated.remove(&grant) else { return false };
@@ -151,16 +161,16 @@ impl State {
         }
     }
 
-    pub(super) fn to_review(&mut self, began: &Began, opener: Option<&Name>, time: Millis) {
+    pub(super) fn owe_review(&mut self, began: &Began, opener: Option<&Name>, time: Millis) {
         let Some(group) = &began.review else { return };
-        let approvers = |hold: HoldId| {
-            let answers = self.holds.get(&hold).into_iter().flat_map(|hold| &hold.answers);
-            let yes = answers.filter(|(_, answered)| answered.grant.is_some());
-            yes.map(|(user, _)| user.clone()).collect::<BTreeSet<_>>()
+        let approvers = |hold| {
+            let hold = self.holds.get(&hold);
+            hold.into_iter().flat_map(super::Hold::agreed).cloned().collect::<BTreeSet<_>>()
         };
         let review = Review {
             purpose: began.purpose.clone(),
             agent: began.agent.clone(),
+            user: began.user.clone(),
             opener: opener.cloned(),
             approvers: began.hold.map(approvers).unwrap_or_default(),
             group: group.clone(),

@@ -36,6 +36,8 @@ pub struct Answered {
     pub at: Millis,
     /// How they were known
     pub how: How,
+    /// Whether a passkey was used for this very answer
+    pub passkey: bool,
     /// Why, unless that was erased
     pub why: Option<String>,
     /// Which bearer of the user's name
@@ -98,6 +100,11 @@ impl Hold {
         self.phase == Phase::Open && self.held.until > now
     }
 
+    /// Those who said yes, whether or not that counts
+    pub fn agreed(&self) -> impl Iterator<Item = &Name> {
+        self.answers.iter().filter(|(_, answered)| answered.grant.is_some()).map(|(user, _)| user)
+    }
+
     /// The digest by which a repeat is known, if it is a call or an opening
     #[must_use]
     pub fn key(&self) -> Option<Hash> {
@@ -146,17 +153,38 @@ impl State {
         Some((id, self.holds.get(&id)?))
     }
 
+    /// People who may not answer a question because it is their own, as it was put and as things are now: the users of
+    /// its task and of those above it, who opened them, who owns their agents
+    #[must_use]
+    pub fn own(&self, bundle: &Bundle, held: &Held) -> BTreeSet<Name> {
+        let mut own = BTreeSet::from_iter(owners(bundle, &held.agent));
+        own.extend(held.own.iter().chain(&held.user).cloned());
+        for (_, task) in held.task.into_iter().flat_map(|task| self.lineage(task)) {
+            own.extend(task.user.iter().chain(&task.opener).cloned());
+            own.extend(owners(bundle, &task.agent));
+        }
+        own
+    }
+
+    /// Whether somebody has answered a question: the bearer of the name, not an earlier one
+    #[must_use]
+    pub fn has_answered(&self, hold: &Hold, user: &Name) -> bool {
+        let stands = |answered: &Answered| self.gone(&Node::User(user.clone()), answered.generation).is_none();
+        hold.answers.get(user).is_some_and(stands)
+    }
+
     /// Those whose yes to a question counts now, with their grants
     ///
     /// Whoever has left the policy, the group or the role does not count any more, nor does an answer without the
-    /// passkey that is wanted now, nor a new bearer of an old name.
+    /// passkey that is wanted now, nor a new bearer of an old name, nor anybody whose own it is by now.
     #[must_use]
     pub fn counting<'s>(&'s self, bundle: &Bundle, hold: &'s Hold, question: &Question) -> Vec<(&'s Name, GrantId)> {
+        let own = self.own(bundle, &hold.held);
         let counts = |(user, answered): (&'s Name, &'s Answered)| {
             let grant = answered.grant?;
-            let signed = !question.quorum.passkey || answered.how == How::Passkey;
+            let signed = !question.quorum.passkey || answered.passkey;
             let may = signed
-                && !hold.held.own.contains(user)
+                && !own.contains(user)
                 && is_approver(bundle, user, &question.quorum.who)
                 && self.gone(&Node::User(user.clone()), answered.generation).is_none();
             may.then_some((user, grant))
@@ -217,8 +245,9 @@ impl State {
         let generation = self.registry.get(&Node::User(user.clone())).map_or(0, |standing| standing.generation);
         let Some(hold) = self.holds.get_mut(&hold) else { return };
         let how = signed.map_or(How::Socket, |signed| signed.how.clone());
+        let passkey = signed.is_some_and(Signed::is_stepped_up);
         let why = why.and_then(|why| why.as_str().map(ToOwned::to_owned));
-        hold.answers.insert(user.clone(), Answered { grant, at: time, how, why, generation });
+        hold.answers.insert(user.clone(), Answered { grant, at: time, how, passkey, why, generation });
         if self.reflex.people.contains_key(user) || self.reflex.people.len() < PEOPLE_MAX {
             let reader = self.reflex.people.entry(user.clone()).or_default();
             let said = if grant.is_some() { &mut reader.yes } else { &mut reader.no };
@@ -300,10 +329,9 @@ impl State {
     pub(super) fn forget_old_holds(&mut self, now: Millis) {
         while let Some((until, id)) = self.forget_holds.first().copied().filter(|(until, _)| *until < now) {
             self.forget_holds.remove(&(until, id));
-            if let Some(hold) = self.holds.remove(&id)
-                && let Some(key) = hold.key()
-                && self.openings.get(&key) == Some(&id)
-            {
+            let Some(hold) = self.holds.remove(&id) else { continue };
+            self.hold_deadlines.remove(&(hold.held.until, id));
+            if let Some(key) = hold.key().filter(|key| self.openings.get(key) == Some(&id)) {
                 self.openings.remove(&key);
             }
         }
@@ -312,6 +340,13 @@ impl State {
     fn wait(&mut self, task: TaskId, time: Millis, more: i32) {
         self.touch(task, time, |task| task.waiting = task.waiting.saturating_add_signed(more));
     }
+}
+
+/// The users who answer for an agent
+pub(crate) fn owners(bundle: &Bundle, agent: &Name) -> Vec<Name> {
+    let Some(agent) = bundle.agents.get(agent) else { return Vec::new() };
+    let owns = bundle.users.iter().filter(|(name, user)| user.is_owner(name, &agent.owner));
+    owns.map(|(name, _)| name.clone()).collect()
 }
 
 /// Whether a person of the policy may answer for a group

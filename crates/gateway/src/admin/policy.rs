@@ -70,16 +70,9 @@ pub(crate) fn accepted(engine: &TheEngine, names: Vec<Name>) -> BTreeMap<Name, B
 }
 
 fn red(word: &str, message: &str, remedy: &str, findings: &[Finding]) -> Failure {
-    Failure {
-        status: StatusCode::UNPROCESSABLE_ENTITY,
-        body: json!({ "error": {
-            "word": word,
-            "message": message,
-            "remedy": remedy,
-            "shown": findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "findings": findings,
-        }}),
-    }
+    let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    let error = json!({ "word": word, "message": message, "remedy": remedy, "shown": shown, "findings": findings });
+    Failure::with(StatusCode::UNPROCESSABLE_ENTITY, error)
 }
 
 async fn in_force(admin: &Admin) -> Result<Option<Hash>, Failure> {

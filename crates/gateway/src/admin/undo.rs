@@ -1,6 +1,6 @@
 //! `/v1/tasks/{task}/undo`: what would take back what a task did, doing it, and how far that has come.
 
-use super::{Answer, Failure, Shared, user_of};
+use super::{Answer, Failure, Shared, people::own, user_of};
 use crate::{listen::Caller, undo::Refusal};
 use axum::{
     Extension, Json,
@@ -44,7 +44,7 @@ pub(super) async fn begin(
         return Ok(Json(json!(plan)));
     }
     let by = match ask.r#as {
-        Some(user) => Actor::Person { user, how: How::Socket },
+        Some(user) => Actor::Person { user: own(&admin, caller, user)?, how: How::Socket },
         None => Actor::Owner { user: user_of(&admin, caller.uid) },
     };
     let begun = admin.undos.begin(by, of, (&ask.skip, ask.digest)).await.map_err(|refusal| failure(of, refusal))?;
@@ -74,8 +74,7 @@ fn failure(of: TaskId, refusal: Refusal) -> Failure {
     match refusal {
         Refusal::Reasons(reasons) => {
             let missing = reasons.first().is_some_and(|reason| reason.word == Word::TaskUnknown);
-            let failure = Failure::refused(&reasons);
-            if missing { Failure { status: StatusCode::NOT_FOUND, ..failure } } else { failure }
+            if missing { Failure::missing(&reasons) } else { Failure::refused(&reasons) }
         }
         Refusal::Unreadable(why) => Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -5,7 +5,7 @@
 use portreeve_core::{
     hash::Hash,
     names::{EffectId, GrantId, HoldId, Name, RunId, TaskId},
-    node::Why,
+    node::{Node, Why},
     policy::Class,
     reason::Reason,
     time::Millis,
@@ -42,7 +42,7 @@ pub struct HoldView {
     pub parameters: Vec<Shown>,
     /// What the task is for, in the words of whoever opened it, if that was said
     pub objective: Option<Shown>,
-    /// What the task has done so far, the latest last; at most the last 20
+    /// What the task has done so far, the latest last; at most the last 20, and none in a list
     pub steps: Vec<StepView>,
     /// What is asked, of whom
     pub questions: Vec<QuestionView>,
@@ -136,11 +136,12 @@ pub enum About {
 pub struct Shown {
     /// Its name or path
     pub name: String,
-    /// Canonical JSON, or what text says itself; `None`: the record keeps no value
+    /// Text as it is, anything else as canonical JSON, and in quotes text that could be taken for that; `None`: the
+    /// record keeps no value
     pub value: Option<String>,
     /// Who chose it: `parameter`, `model`
     pub chosen_by: String,
-    /// Whether it stood so in the last call of this tool that was let through in this task
+    /// What stood there in the last call of this tool that was let through in this task, if it was something else
     pub changed: Option<String>,
 }
 
@@ -323,6 +324,25 @@ pub struct ReviewView {
     pub calls: u32,
     /// Why the one who looks may not close it
     pub not_by_you: Vec<Reason>,
+}
+
+/// How far a stop got
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopView {
+    /// What was stopped
+    pub node: Node,
+    /// Why
+    pub why: Why,
+    /// Microseconds until it was on the record: nothing of it is admitted any more
+    pub recorded_us: u64,
+    /// Until nothing that was admitted before can leave any more; `None`: not yet
+    pub settled_us: Option<u64>,
+    /// Until calls were cancelled and child processes dead; `None`: not yet
+    pub cleared_us: Option<u64>,
+    /// What is still leaving
+    pub not_settled: usize,
+    /// Effects that are not over
+    pub not_cleared: Option<Vec<EffectId>>,
 }
 
 /// How approvals go, so that they do not become a reflex

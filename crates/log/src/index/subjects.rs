@@ -94,7 +94,9 @@ pub fn subjects(record: &Record) -> Subjects {
         }
         Event::Booted(_)
         | Event::Changed(_)
-        | Event::Noted(Noted::Discovered { .. } | Noted::Probed { .. } | Noted::SignedIn { .. }) => Subjects::default(),
+        | Event::Noted(
+            Noted::Discovered { .. } | Noted::Probed { .. } | Noted::SignedIn { .. } | Noted::Passkey { .. },
+        ) => Subjects::default(),
     };
     found.about.extend(found.born.iter().copied());
     found.about.extend(found.task.map(Subject::Task));

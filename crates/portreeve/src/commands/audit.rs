@@ -198,6 +198,10 @@ pub(crate) fn in_words(record: &Record) -> String {
         Event::Noted(Noted::SignedIn { user, how: None }) => {
             format!("noted      a link to sign in was made for {user}")
         }
+        Event::Noted(Noted::Passkey { user, credential, added, .. }) => {
+            let what = if *added { "registered" } else { "removed" };
+            format!("noted      passkey {credential} of {user} {what}")
+        }
         Event::Noted(Noted::Reviewed { task, by, why }) => format!("noted      {task} reviewed by {by}: {}", said(why)),
         Event::Noted(Noted::Probed { reach, tools }) => format!("noted      asked: {reach} offers {tools} tools"),
     };
