@@ -30,4 +30,5 @@ pub mod request;
 pub mod rules;
 pub mod state;
 pub mod time;
+pub mod undo;
 pub mod value;

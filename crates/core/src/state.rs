@@ -244,6 +244,8 @@ pub struct Undoes {
     pub of: TaskId,
     /// The digests of the calls that it may make, in their order
     pub steps: Vec<Hash>,
+    /// The connectors that they go to
+    pub connectors: BTreeSet<Name>,
 }
 
 impl Undoes {
@@ -259,6 +261,12 @@ impl Undoes {
     #[must_use]
     pub fn entry(step: usize) -> Option<Name> {
         format!("undo-{}", step + 1).parse().ok()
+    }
+
+    /// The step whose use is counted as this
+    #[must_use]
+    pub fn place(entry: &Name) -> Option<usize> {
+        entry.as_str().strip_prefix("undo-")?.parse::<usize>().ok()?.checked_sub(1)
     }
 }
 
@@ -636,10 +644,11 @@ impl State {
             elevations: BTreeMap::new(),
             alone: BTreeMap::new(),
             emergency: began.review.is_some(),
-            undoes: began
-                .undoes
-                .as_ref()
-                .map(|Undoing { of, steps }| Undoes { of: *of, steps: steps.iter().map(|step| step.key).collect() }),
+            undoes: began.undoes.as_ref().map(|Undoing { of, steps }| Undoes {
+                of: *of,
+                steps: steps.iter().map(|step| step.key).collect(),
+                connectors: steps.iter().map(|step| step.tool.connector.clone()).collect(),
+            }),
             children: BTreeSet::new(),
             generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
         };

@@ -268,7 +268,7 @@ async fn person(admin: &Admin, caller: Caller, by: Option<Name>) -> Result<Perso
 }
 
 /// A user whose account this is: nobody speaks for another one here
-fn own(admin: &Admin, caller: Caller, user: Name) -> Result<Name, Failure> {
+pub(super) fn own(admin: &Admin, caller: Caller, user: Name) -> Result<Name, Failure> {
     let account = account_name(caller.uid);
     let view = admin.catalogue.view();
     let known = view.bundle.as_ref().and_then(|bundle| bundle.users.get(&user));
