@@ -31,3 +31,4 @@ pub mod rules;
 pub mod state;
 pub mod time;
 pub mod value;
+pub mod visible;
