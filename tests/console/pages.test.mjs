@@ -238,6 +238,7 @@ test("a passkey is registered, signs in, and signs exactly one answer", async ()
     await page.goto(`${world.base}/me`);
     await page.getByRole("button", { name: "Remove Laptop" }).click();
     await page.getByText("The passkey is removed.").waitFor();
+    assert.deepEqual((await world.ask("passkeys")).passkeys, ["dana gets Laptop", "dana loses Laptop"]);
     assert.deepEqual(page.wrongs, []);
   });
 });

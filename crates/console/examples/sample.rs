@@ -40,6 +40,7 @@ async fn main() {
             None if line == "said" => serde_json::json!({ "said": world.said().iter().map(|said| {
                 serde_json::json!({ "yes": said.yes, "why": said.why, "read_ms": said.read_ms, "passkey": said.passkey.is_some() })
             }).collect::<Vec<_>>() }),
+            None if line == "passkeys" => serde_json::json!({ "passkeys": world.passkey_changes() }),
             None if line == "entered" => serde_json::json!({ "entered": world.entered().iter().map(|(user, how)| {
                 format!("{user} by {how}")
             }).collect::<Vec<_>>() }),

@@ -16,7 +16,7 @@ use portreeve_gateway::{
 };
 use portreeve_identity::{
     link::Links,
-    passkey::{Passkeys, RelyingParty},
+    passkey::{Passkey, Passkeys, RelyingParty},
 };
 use std::{fmt, pin::Pin, sync::Arc};
 use tokio::sync::watch;
@@ -42,6 +42,8 @@ pub trait Desk: fmt::Debug + Send + Sync + 'static {
     fn person(&self, user: Name, how: How) -> Answer<'_, Person>;
     /// Puts on the record that somebody signed in; a problem if they cannot be
     fn signed_in(&self, user: Name, how: How) -> Answer<'_, ()>;
+    /// Puts on the record that somebody has a passkey from now on, or no longer has it
+    fn passkey_changed<'a>(&'a self, who: &'a Person, passkey: &'a Passkey, added: bool) -> Answer<'a, ()>;
     /// Open questions; with `all`, also those that are answered and still remembered
     fn holds<'a>(&'a self, who: &'a Person, all: bool) -> Answer<'a, Vec<HoldView>>;
     /// One question, by its id or its code
@@ -93,6 +95,10 @@ impl Desk for Office {
 
     fn signed_in(&self, user: Name, how: How) -> Answer<'_, ()> {
         said(self.signed_in(user, how))
+    }
+
+    fn passkey_changed<'a>(&'a self, who: &'a Person, passkey: &'a Passkey, added: bool) -> Answer<'a, ()> {
+        said(self.passkey_changed(who, passkey, added))
     }
 
     fn holds<'a>(&'a self, who: &'a Person, all: bool) -> Answer<'a, Vec<HoldView>> {

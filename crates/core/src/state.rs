@@ -735,7 +735,9 @@ impl State {
             }
             // A child that only waits keeps no task busy.
             What::Child { connector } => (Some(connector.clone()), OpenWhat::Child(None), 0),
-            What::Notice { hold, receiver } => (None, OpenWhat::Notice { hold: *hold, receiver: receiver.clone() }, 0),
+            What::Notice { hold, receiver, .. } => {
+                (None, OpenWhat::Notice { hold: *hold, receiver: receiver.clone() }, 0)
+            }
         };
         // A message about a question is no work of the task.
         if let Some(task) = admitted.task.filter(|_| !matches!(what, OpenWhat::Notice { .. })) {

@@ -1,6 +1,7 @@
 //! The administration: `/v1/…` over the sockets.
 
 mod modes;
+mod people;
 mod policy;
 
 pub use crate::failure::Failure;
@@ -14,10 +15,11 @@ use crate::{
     links::{Links, Unready, digest},
     listen::Caller,
     modes::{observing, observing_task},
-    office::Office,
+    office::{Eyes, Office},
     private,
     settings::Settings,
-    tasks::{OpenTask, Tasks},
+    tasks::{OpenTask, Opening, Tasks},
+    teller::Teller,
 };
 use axum::{
     Extension, Json, Router,
@@ -56,6 +58,8 @@ pub struct Admin {
     pub tasks: Arc<Tasks>,
     /// Where people work
     pub office: Arc<Office>,
+    /// Who tells receivers
+    pub teller: Arc<Teller>,
     /// The endpoints
     pub endpoints: Arc<Endpoints>,
     /// Who is who
@@ -77,6 +81,15 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/tasks", get(tasks).post(open))
         .route("/v1/tasks/{task}", get(task))
         .route("/v1/tasks/{task}/token", post(token))
+        .route("/v1/tasks/{task}/elevate", post(people::elevate))
+        .route("/v1/holds", get(people::holds))
+        .route("/v1/holds/{hold}", get(people::hold))
+        .route("/v1/holds/{hold}/answer", post(people::answer))
+        .route("/v1/holds/{hold}/wait", get(people::wait))
+        .route("/v1/reviews", get(people::reviews))
+        .route("/v1/reviews/{task}", post(people::review))
+        .route("/v1/reflex", get(people::reflex))
+        .route("/v1/links", post(people::link))
         .route("/v1/stop", post(stop))
         .route("/v1/policy/apply", post(policy::apply))
         .route("/v1/policy/rollback", post(policy::rollback))
@@ -108,10 +121,13 @@ async fn status(State(admin): Shared) -> Answer {
             "tasks": state.tasks().filter(|(id, _)| state.life(*id, now).is_empty()).count(),
             "open_effects": state.effects().count(),
             "observe": observing(state, now),
+            "holds": state.open_holds().filter(|(_, hold)| hold.is_open(now)).count(),
+            "reviews": state.reviews().count(),
         })
     });
     let mut status = asked.await.ok_or_else(Failure::unavailable)?;
     let directory = policy::directory(&admin).await?;
+    let reflex = admin.office.reflex_seen(Eyes::owner(None)).await?;
     if let Some(members) = status.as_object_mut() {
         members.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
         members.insert("url".to_owned(), json!(admin.base));
@@ -119,6 +135,9 @@ async fn status(State(admin): Shared) -> Answer {
         members.insert("policy".to_owned(), json!(admin.settings.policy));
         members.insert("directory".to_owned(), json!(directory));
         members.insert("pid".to_owned(), json!(std::process::id()));
+        members.insert("webhook_key".to_owned(), json!(admin.teller.public_key()));
+        members.insert("console".to_owned(), json!(admin.office.base()));
+        members.insert("approvals".to_owned(), json!(reflex));
     }
     Ok(Json(status))
 }
@@ -148,6 +167,7 @@ async fn task(State(admin): Shared, Path(task): Path<String>) -> Answer {
         let mut shown = shown(id, task, &state.life(id, now));
         if let Some(members) = shown.as_object_mut() {
             members.insert("observe".to_owned(), json!(observing_task(state, id, now)));
+            members.extend(people::of_task(engine, id, now));
         }
         Ok::<_, Vec<Reason>>(shown)
     });
@@ -160,6 +180,7 @@ async fn own_task(admin: Shared, id: TaskId) -> Answer {
     let Json(mut shown) = task(admin, Path(id.to_string())).await?;
     if let Some(members) = shown.as_object_mut() {
         members.remove("observe");
+        members.remove("holds");
     }
     Ok(Json(shown))
 }
@@ -188,10 +209,20 @@ fn shown(id: TaskId, task: &Task, reasons: &[Reason]) -> Value {
     })
 }
 
-async fn open(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<OpenTask>) -> Answer {
+async fn open(
+    State(admin): Shared,
+    Extension(caller): Extension<Caller>,
+    Json(ask): Json<OpenTask>,
+) -> Result<(StatusCode, Json<Value>), Failure> {
     let user = user_of(&admin, caller.uid);
     let process = ask.exec.then_some(caller.process);
-    let opened = admin.tasks.open(user.clone(), ask).await.map_err(|reasons| Failure::refused(&reasons))?;
+    let opened = match admin.tasks.open(user.clone(), ask).await.map_err(|reasons| Failure::refused(&reasons))? {
+        Opening::Open(opened) => opened,
+        Opening::Held(ticket) => {
+            let held = people::shown(&admin, user, &ticket.hold.to_string()).await?;
+            return Ok((StatusCode::ACCEPTED, Json(json!({ "held": held }))));
+        }
+    };
     let mut answer = json!({
         "task": opened.task,
         "run": opened.run,
@@ -221,7 +252,7 @@ async fn open(State(admin): Shared, Extension(caller): Extension<Caller>, Json(a
         members.insert("endpoints".to_owned(), json!(endpoints));
         members.insert("observe".to_owned(), json!(observe));
     }
-    Ok(Json(answer))
+    Ok((StatusCode::OK, Json(answer)))
 }
 
 async fn token(State(admin): Shared, Path(task): Path<String>) -> Answer {

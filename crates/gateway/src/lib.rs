@@ -35,6 +35,7 @@ pub mod settings;
 pub mod snapshots;
 pub mod streams;
 pub mod tasks;
+pub mod teller;
 pub mod trace;
 pub mod under_way;
 pub mod using;

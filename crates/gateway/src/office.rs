@@ -28,7 +28,7 @@ use portreeve_identity::{
     answer::{self as said, Statement},
     key::{PublicKey, SigningKey},
     link::{LIFETIME_MS, Links},
-    passkey::{Assertion, Passkeys, RelyingParty},
+    passkey::{Assertion, Passkey, Passkeys, RelyingParty},
 };
 use portreeve_upstream::clock::SteadyClock;
 use std::{
@@ -299,6 +299,13 @@ impl Office {
         Ok(view)
     }
 
+    /// One question as nobody in particular sees it
+    pub(crate) async fn whole(&self, hold: HoldId) -> Result<HoldView, Failure> {
+        let mut view = self.hold_seen(Eyes::owner(None), &hold.to_string()).await?;
+        view.not_by_you.clear();
+        Ok(view)
+    }
+
     /// What somebody would say with their passkey to a question at a time, word for word; its SHA-256 is the challenge
     #[must_use]
     pub fn statement(
@@ -531,6 +538,21 @@ impl Office {
     pub async fn signed_in(&self, user: Name, how: How) -> Result<(), Failure> {
         let by = Actor::Person { user: user.clone(), how: how.clone() };
         self.note_sign_in(by, user, Some(how)).await
+    }
+
+    /// Puts on the record that somebody has a passkey from now on, or no longer has it
+    ///
+    /// # Errors
+    /// It could not be recorded.
+    pub async fn passkey_changed(&self, who: &Person, passkey: &Passkey, added: bool) -> Result<(), Failure> {
+        let by = Actor::Person { user: who.user.clone(), how: who.how.clone() };
+        let (user, credential, public_key) = (who.user.clone(), passkey.id(), passkey.key());
+        let change = request::PasskeyChange { by, user, credential, public_key, added };
+        match self.door.submit(Request::Passkey(change)).await {
+            Reply::Recorded => Ok(()),
+            Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
+            _ => Err(Failure::unavailable()),
+        }
     }
 
     async fn note_sign_in(&self, by: Actor, user: Name, how: Option<How>) -> Result<(), Failure> {

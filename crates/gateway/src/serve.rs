@@ -24,6 +24,7 @@ use crate::{
     snapshots,
     streams::Streams,
     tasks::{Tasks, draw},
+    teller::Teller,
     under_way::UnderWay,
 };
 use axum::Router;
@@ -139,6 +140,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     std::fs::create_dir_all(settings.data.join("keys")).map_err(folder)?;
     let key = SigningKey::load_or_make(&settings.data.join("keys").join("token.key")).map_err(Error::Key)?;
     let answers = SigningKey::load_or_make(&settings.data.join("keys").join("answer.key")).map_err(Error::Key)?;
+    let hooks_key = SigningKey::load_or_make(&settings.data.join("keys").join("webhook.key")).map_err(Error::Key)?;
     let passkeys = Passkeys::open(&settings.data.join("people")).map_err(Error::People)?;
     let boot = BootId(draw().map_err(Error::System)?);
     let store = snapshots::Store::of(&settings.data);
@@ -215,11 +217,13 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let kept = (settings.data.clone(), people);
     let office = Office::open(door.clone(), Arc::clone(&catalogue), clock, (answers, passkeys), kept).await;
     let office = office.ok_or_else(|| Error::System("the door has ended".to_owned()))?;
-    let pages = pages(Arc::clone(&office)).merge(hooks::router(Arc::clone(&office)));
+    let teller = Teller::new(at_the_door(), clock, Arc::clone(&office), hooks_key);
+    let pages = pages(Arc::clone(&office)).merge(hooks::router(Arc::clone(&office), Arc::clone(&catalogue)));
     let admin = Arc::new(Admin {
         door: door.clone(),
         catalogue,
         office: Arc::clone(&office),
+        teller: Arc::clone(&teller),
         links: Arc::clone(&links),
         tasks: Arc::clone(&tasks),
         endpoints: Arc::clone(&endpoints),
@@ -238,6 +242,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     tokio::spawn(reaping);
     let listening = vec![
         tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), pages, room)),
+        tokio::spawn(teller.run(settings.data.clone())),
         tokio::spawn(listen::admin(socket, admin::router(admin), endpoints, fence)),
     ];
     Ok(Serving {

@@ -10,6 +10,7 @@ use portreeve_core::{
     engine::Reply,
     event::{Actor, ChosenBy},
     hash::Hash,
+    judge::Ticket,
     names::{MemoryId, Name, RunId, TaskId},
     node::{Node, Why},
     reason::{Reason, Sort, Word},
@@ -64,6 +65,15 @@ pub struct OpenTask {
     pub exec: bool,
 }
 
+/// What became of an opening
+#[derive(Clone, Debug)]
+pub enum Opening {
+    /// The task is open
+    Open(Opened),
+    /// People are asked first: the same opening, repeated after they agreed, opens it
+    Held(Ticket),
+}
+
 /// An opened task
 #[derive(Clone, Debug)]
 pub struct Opened {
@@ -104,7 +114,7 @@ impl Tasks {
     ///
     /// # Errors
     /// Why it may not be opened.
-    pub async fn open(&self, user: Option<Name>, ask: OpenTask) -> Result<Opened, Vec<Reason>> {
+    pub async fn open(&self, user: Option<Name>, ask: OpenTask) -> Result<Opening, Vec<Reason>> {
         let unavailable = |why: String| vec![Reason::new(Word::RecordUnavailable, "randomness").with("why", why)];
         let agent = self.agent_of(&ask)?;
         let user = if self.runs_without_user(&ask.purpose) { None } else { user };
@@ -127,7 +137,8 @@ impl Tasks {
             undoes: None,
         };
         match self.door.submit(Request::Open(open)).await {
-            Reply::Opened(expires) => Ok(Opened { task, run, agent, expires }),
+            Reply::Opened(expires) => Ok(Opening::Open(Opened { task, run, agent, expires })),
+            Reply::Held(ticket) => Ok(Opening::Held(ticket)),
             Reply::Refused(reasons) => Err(reasons),
             _ => Err(unavailable("the door gave another answer".to_owned())),
         }

@@ -23,7 +23,7 @@ pub(crate) struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused by policy, \
-    6 verification failed, 7 cannot reach the server, 8 conflict. `exec` passes the agent's own on.";
+    5 waits for people, 6 verification failed, 7 cannot reach the server, 8 conflict. `exec` passes the agent's own on.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -40,10 +40,35 @@ pub(crate) enum Command {
     /// Open, list, show and stop tasks
     #[command(subcommand)]
     Task(Task),
-    /// Stop anything that lives: agent:NAME, user:NAME, connector:NAME, purpose:NAME, a run, a task, a grant, all
+    /// Stop anything that lives: agent:NAME, user:NAME, connector:NAME, purpose:NAME, a run, a task, a grant, a hold, all
     Kill {
         /// What to stop
         node: Node,
+    },
+    /// List questions that wait for people, or show one whole
+    Approvals(Approvals),
+    /// Say yes to exactly what a question shows
+    Approve(Approve),
+    /// Say no to a question
+    Deny(Deny),
+    /// List tasks of emergencies that nobody has reviewed yet
+    Reviews,
+    /// Close the review of an emergency's task
+    Review {
+        /// Of which task
+        task: TaskId,
+        /// What you say of it, in a sentence
+        #[arg(long)]
+        why: String,
+        /// As this user of the policy, if several have your account
+        #[arg(long = "as", value_name = "USER")]
+        by: Option<Name>,
+    },
+    /// Print a link that signs somebody in on the console, once
+    Console {
+        /// Whom [default: the user of your account]
+        #[arg(long = "for", value_name = "USER")]
+        user: Option<Name>,
     },
     /// Add and look at connectors, the MCP servers behind Portreeve
     #[command(subcommand)]
@@ -61,6 +86,8 @@ pub(crate) enum Command {
     },
     /// Say what is being served
     Status,
+    /// Look for what is wrong or needs attention; exit 1 if something does
+    Doctor,
     /// Simulate the gateway, crashing at every step
     Sim(Sim),
     #[command(name = "__keeper", hide = true)]
@@ -118,6 +145,69 @@ pub(crate) struct Opening {
     /// What for, in a sentence
     #[arg(long)]
     pub(crate) objective: Option<String>,
+    /// Where people have to agree to it, do not wait for them: exit 5, and open it with the same command afterwards
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Approvals {
+    /// Which one to show, by its code or id
+    pub(crate) code: Option<String>,
+    /// Also list those that are answered or over, as long as they are remembered
+    #[arg(long, conflicts_with = "code")]
+    pub(crate) all: bool,
+    /// As this user of the policy would see it, if several have your account
+    #[arg(long = "as", value_name = "USER", requires = "code")]
+    pub(crate) by: Option<Name>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// Which question, by its code or id
+    pub(crate) code: String,
+    /// Why, in a sentence
+    #[arg(long, default_value = "")]
+    pub(crate) why: String,
+    /// As this user of the policy, if several have your account
+    #[arg(long = "as", value_name = "USER")]
+    pub(crate) by: Option<Name>,
+    /// Say yes to what is shown without asking again
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deny {
+    /// Which question, by its code or id
+    pub(crate) code: String,
+    /// Why, in a sentence; the agent is told
+    #[arg(long)]
+    pub(crate) why: String,
+    /// As this user of the policy, if several have your account
+    #[arg(long = "as", value_name = "USER")]
+    pub(crate) by: Option<Name>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Elevate {
+    /// In which task
+    pub(crate) task: TaskId,
+    /// A tool, as `connector.tool` or `connector.tool#variant`; all of one class
+    #[arg(long = "tool", required = true)]
+    pub(crate) tools: Vec<String>,
+    /// A value that an argument must have: JSON, or text as it is
+    #[arg(long = "value", value_name = "NAME=VALUE")]
+    pub(crate) values: Vec<String>,
+    /// For how many calls
+    #[arg(long)]
+    pub(crate) times: u32,
+    /// For how long: 5m, 1h
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) lasts: String,
+    /// Why, in a sentence
+    #[arg(long)]
+    pub(crate) why: String,
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +250,8 @@ pub(crate) enum Task {
         /// Which
         task: Option<TaskId>,
     },
+    /// Open a class for a while: for these tools with exactly these values, or ask the people who may
+    Elevate(Elevate),
     /// Stop a task
     Stop {
         /// Which

@@ -12,10 +12,14 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use portreeve_gateway::{
     listen,
+    office::Office,
     serve::{self, Serving, admin_socket},
 };
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// The way to a socket of Portreeve
@@ -166,7 +170,9 @@ impl Hosted {
 /// Serves a data folder
 pub(crate) async fn start(settings: portreeve_gateway::settings::Settings) -> Result<Serving, Failure> {
     let data = settings.data.display().to_string();
-    let serving = serve::serve(settings, |_| axum::Router::new()).await.map_err(|error| match error {
+    // Without randomness for its sessions there is no console; everything else has failed by then, too.
+    let pages = |office: Arc<Office>| portreeve_console::router(office).unwrap_or_default();
+    let serving = serve::serve(settings, pages).await.map_err(|error| match error {
         serve::Error::Policy { path, findings } => Failure::new(
             exit::FAILURE,
             "policy_broken",

@@ -1,15 +1,20 @@
 //! One file per command.
 
+mod approvals;
 mod audit;
 pub(crate) mod author;
 mod bench_subject;
 mod bridge;
 mod connector;
+pub(crate) mod console;
+mod doctor;
 mod exec;
 mod explain;
 pub(crate) mod init;
 pub(crate) mod modes;
+mod opening;
 mod policy;
+mod reviews;
 mod serve;
 mod sim;
 mod task;
@@ -42,6 +47,13 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
             let client = Client::of(&place::data(&cli)?).await?;
             task::stop(&client, &json!({ "node": node }), cli.json).await
         }
+        Command::Approvals(approvals) => approvals::run(&cli, approvals).await,
+        Command::Approve(approve) => approvals::approve(&cli, approve).await,
+        Command::Deny(deny) => approvals::deny(&cli, deny).await,
+        Command::Reviews => reviews::list(&cli).await,
+        Command::Review { task, why, by } => reviews::close(&cli, *task, why, by.as_ref()).await,
+        Command::Console { user } => console::run(&cli, user.as_ref()).await,
+        Command::Doctor => doctor::run(&cli).await,
         Command::Connector(connector) => connector::run(&cli, connector).await,
         Command::Policy(policy) => policy::run(&cli, policy).await,
         Command::Audit(audit) => audit::run(&cli, audit),
@@ -86,13 +98,31 @@ async fn status(cli: &Cli) -> Result<u8, Failure> {
         return Ok(0);
     }
     let text = |name: &str| status.get(name).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
-    for name in ["url", "version", "pid", "data", "policy", "bundle", "tasks", "open_effects"] {
+    for name in [
+        "url",
+        "version",
+        "pid",
+        "data",
+        "policy",
+        "bundle",
+        "tasks",
+        "open_effects",
+        "console",
+        "webhook_key",
+        "holds",
+    ] {
         output::line(&format!("{name:<13} {}", text(name).unwrap_or_default()));
     }
     let head = status.get("head").cloned().unwrap_or(Value::Null);
     let n = head.get("n").and_then(Value::as_u64).unwrap_or_default();
     let hash = head.get("hash").and_then(Value::as_str).unwrap_or_default();
     output::line(&format!("{:<13} {n}:{hash}", "checkpoint"));
+    if let Some(reflex) = status.get("approvals") {
+        approvals::reflex(reflex);
+    }
+    if let Some(open) = status.get("reviews").and_then(Value::as_u64).filter(|open| *open > 0) {
+        output::problem(&format!("REVIEW: {open} task(s) of emergencies wait for it; see `portreeve reviews`"));
+    }
     modes::banner(&status);
     if let Some(directory) = status.get("directory") {
         modes::difference(directory, &text("bundle").unwrap_or_default());

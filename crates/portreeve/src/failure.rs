@@ -18,6 +18,7 @@ pub(crate) mod exit {
     pub(crate) const FAILURE: u8 = 1;
     pub(crate) const NOT_FOUND: u8 = 3;
     pub(crate) const REFUSED: u8 = 4;
+    pub(crate) const WAITS: u8 = 5;
     pub(crate) const UNVERIFIED: u8 = 6;
     pub(crate) const UNREACHABLE: u8 = 7;
     pub(crate) const CONFLICT: u8 = 8;

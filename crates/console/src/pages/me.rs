@@ -13,6 +13,7 @@ use axum::{
     extract::{RawQuery, State},
     response::{IntoResponse as _, Redirect, Response},
 };
+use portreeve_core::event::How;
 use portreeve_identity::passkey::{Passkey, Purpose, Registration};
 use serde_json::json;
 use std::sync::Arc;
@@ -66,19 +67,29 @@ pub(crate) async fn register(State(console): State<Arc<Console>>, filled: Filled
     }
     let (passkeys, label) = (Arc::clone(console.desk.passkeys()), filled.field("name").to_owned());
     let work = move || passkeys.register(&party, &user, &label, &challenge, &made, now);
-    passkeys::on_disk(work).await.map_err(&refuse)?;
+    let passkey = passkeys::on_disk(work).await.map_err(&refuse)?;
+    let who = &filled.visitor.person;
+    if let Err(problem) = console.desk.passkey_changed(who, &passkey, true).await {
+        // An auditor would not know it, so it must not count.
+        let (passkeys, user) = (Arc::clone(console.desk.passkeys()), who.user.clone());
+        let undo = move || passkeys.remove(&user, &passkey.credential).map_err(Into::into);
+        passkeys::on_disk(undo).await.map_err(&refuse)?;
+        return Err(refuse(problem));
+    }
     Ok(Redirect::to("/me?said=registered").into_response())
 }
 
 /// `POST /me/passkeys/remove`
 pub(crate) async fn remove(State(console): State<Arc<Console>>, filled: Filled) -> Result<Response, Refusal> {
-    let user = filled.visitor.person.user.clone();
-    let id = filled.field("id").to_owned();
+    let who = &filled.visitor.person;
+    let refuse = filled.visitor.refuse();
     let passkeys = Arc::clone(console.desk.passkeys());
-    let work = move || {
-        let meant = passkeys.of(&user).into_iter().find(|passkey| passkey.id() == id);
-        meant.map_or(Ok(false), |passkey| passkeys.remove(&user, &passkey.credential)).map_err(Into::into)
+    let Some(passkey) = passkeys.of(&who.user).into_iter().find(|passkey| passkey.id() == filled.field("id")) else {
+        return Ok(Redirect::to("/me").into_response());
     };
-    passkeys::on_disk(work).await.map_err(filled.visitor.refuse())?;
+    let (user, credential) = (who.user.clone(), passkey.credential.clone());
+    let work = move || passkeys.remove(&user, &credential).map_err(Into::into);
+    passkeys::on_disk(work).await.map_err(&refuse)?;
+    console.desk.passkey_changed(who, &passkey, false).await.map_err(&refuse)?;
     Ok(Redirect::to("/me?said=removed").into_response())
 }

@@ -19,7 +19,7 @@ use portreeve_gateway::office::view::{
 use portreeve_gateway::office::{Answering, Person};
 use portreeve_identity::{
     link::Links,
-    passkey::{Passkeys, RelyingParty},
+    passkey::{Passkey, Passkeys, RelyingParty},
 };
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
@@ -61,6 +61,7 @@ struct World {
     reviews: Vec<ReviewView>,
     said: Vec<Answering>,
     entered: Vec<(Name, How)>,
+    passkeys: Vec<String>,
     down: bool,
 }
 
@@ -70,7 +71,8 @@ impl Sample {
     }
 
     fn of(base: &str, (holds, tasks, reviews): (Vec<HoldView>, Vec<TaskView>, Vec<ReviewView>)) -> Self {
-        let world = World { holds, tasks, reviews, said: Vec::new(), entered: Vec::new(), down: false };
+        let world =
+            World { holds, tasks, reviews, said: Vec::new(), entered: Vec::new(), passkeys: Vec::new(), down: false };
         let people = tempfile::tempdir().unwrap();
         Self {
             world: Mutex::new(world),
@@ -86,6 +88,11 @@ impl Sample {
     /// Nothing at all
     pub fn empty(base: &str) -> Self {
         Self::of(base, (Vec::new(), Vec::new(), Vec::new()))
+    }
+
+    /// Who got and lost passkeys
+    pub fn passkey_changes(&self) -> Vec<String> {
+        self.world().passkeys.clone()
     }
 
     /// Who signed in, and how
@@ -180,6 +187,12 @@ impl Desk for Sample {
 
     fn challenge(&self, who: &Person, (hold, binding): (HoldId, Hash), said: (bool, &str), at: Millis) -> Hash {
         Hash::of(format!("{} {hold} {binding} {said:?} {at}", who.user).as_bytes())
+    }
+
+    fn passkey_changed<'a>(&'a self, who: &'a Person, passkey: &'a Passkey, added: bool) -> Answer<'a, ()> {
+        let word = if added { "gets" } else { "loses" };
+        let line = format!("{} {word} {}", who.user, passkey.label);
+        done(self.up().map(|mut world| world.passkeys.push(line)))
     }
 
     fn holds<'a>(&'a self, _who: &'a Person, all: bool) -> Answer<'a, Vec<HoldView>> {
@@ -347,6 +360,7 @@ fn holds() -> Vec<HoldView> {
     step_up.code = STEP_UP.to_owned();
     step_up.until = NOW.plus(55 * MINUTE);
     step_up.passkey = true;
+    step_up.earlier = vec![step(42, 25 * MINUTE, "shop.refund", Class::Write, "ok", "amount: 84.50, id: \"ord_5831\"")];
     step_up.questions = vec![question("payments-leads", 1, 0, true)];
     let mut past = refund();
     past.hold = HoldId(8);

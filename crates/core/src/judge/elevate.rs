@@ -143,6 +143,9 @@ fn terms<'a>(state: &'a State, shelf: &'a Shelf, elevate: &Elevate, now: Millis)
             reasons.insert(Reason::new(Word::PolicyUnavailable, elevate.task));
             continue;
         };
+        if tier.stands(class, &purpose.limits.standing) {
+            continue;
+        }
         let Some(opens) = &purpose.elevate else {
             reasons.insert(refused("because", "the purpose has no `[elevate]`".to_owned()));
             continue;

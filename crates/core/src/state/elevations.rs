@@ -3,7 +3,7 @@
 use super::{State, Task};
 use crate::{
     event::{Began, Elevation, Granted},
-    names::{GrantId, Name, TaskId, Tool},
+    names::{GrantId, HoldId, Name, TaskId, Tool},
     node::Node,
     policy::{Class, Usage},
     time::Millis,
@@ -44,6 +44,8 @@ pub struct Review {
     pub user: Option<Name>,
     /// Who opened it
     pub opener: Option<Name>,
+    /// The question by which it was opened
+    pub hold: Option<HoldId>,
     /// Who agreed to its opening
     pub approvers: BTreeSet<Name>,
     /// The group that reviews it
@@ -172,6 +174,7 @@ impl State {
             agent: began.agent.clone(),
             user: began.user.clone(),
             opener: opener.cloned(),
+            hold: began.hold,
             approvers: began.hold.map(approvers).unwrap_or_default(),
             group: group.clone(),
             opened: time,

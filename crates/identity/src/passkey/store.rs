@@ -308,6 +308,12 @@ impl Passkey {
     pub fn id(&self) -> String {
         base64url::encode(&self.credential)
     }
+
+    /// Its key as text, as answers carry it
+    #[must_use]
+    pub fn key(&self) -> String {
+        base64url::encode(&self.public_key)
+    }
 }
 
 /// A user with or without passkeys, who has a handle that says nothing of them (14.6.1)

@@ -1,9 +1,9 @@
 //! `portreeve exec`: an agent, and everything below it, on one task.
 
 use crate::{
-    cli::{Cli, Exec, Opening},
+    cli::{Cli, Exec},
     client::Hosted,
-    commands::{self, modes},
+    commands::{self, modes, opening},
     failure::{Failure, exit},
     output, place,
 };
@@ -31,23 +31,12 @@ pub(crate) async fn run(cli: &Cli, exec: &Exec) -> Result<u8, Failure> {
     outcome
 }
 
-/// The body with which a task is opened
-pub(crate) fn opening(opening: &Opening, exec: bool) -> Result<Value, Failure> {
-    Ok(json!({
-        "purpose": opening.purpose,
-        "agent": opening.agent,
-        "parameters": commands::parameters(&opening.parameters)?,
-        "objective": opening.objective,
-        "exec": exec,
-    }))
-}
-
 async fn with_task(hosted: &Hosted, exec: &Exec) -> Result<u8, Failure> {
     // The terminal's interrupt is for the agent; what asks us to end, ends the agent.
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut hung_up = signal(SignalKind::hangup())?;
-    let opened = hosted.client.ask(Method::POST, "/v1/tasks", Some(&opening(&exec.opening, true)?)).await?;
+    let opened = opening::open(&hosted.client, &exec.opening, true).await?;
     modes::banner(&opened);
     let (task, socket) = (commands::text(&opened, "task")?, commands::text(&opened, "socket")?);
     let endpoints: BTreeMap<String, String> = opened

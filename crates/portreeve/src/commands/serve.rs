@@ -3,6 +3,7 @@
 use crate::{
     cli::{Cli, Serve},
     client, commands,
+    commands::console,
     failure::{Failure, exit},
     output, place,
 };
@@ -19,12 +20,14 @@ pub(crate) async fn run(cli: &Cli, serve: &Serve) -> Result<u8, Failure> {
     if let Some(policy) = &serve.policy {
         settings.policy = place::absolute(policy)?;
     }
-    let data = settings.data.display().to_string();
+    let folder = settings.data.clone();
+    let data = folder.display().to_string();
     // Taken before anything is served, so that an early signal is not lost.
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let serving = client::start(settings).await?;
     output::line(&format!("serving http://{} from {data}", serving.address));
+    console::greet(&folder).await;
     let failed = tokio::select! {
         _ = interrupted.recv() => false,
         _ = terminated.recv() => false,

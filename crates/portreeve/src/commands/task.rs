@@ -1,9 +1,9 @@
 //! `portreeve task`
 
 use crate::{
-    cli::{Cli, Task},
+    cli::{Cli, Elevate, Task},
     client::Client,
-    commands::{self, exec, modes},
+    commands::{self, modes, opening},
     failure::{Failure, exit},
     output, place,
 };
@@ -18,7 +18,7 @@ pub(crate) async fn run(cli: &Cli, task: &Task) -> Result<u8, Failure> {
     let client = Client::of(&place::data(cli)?).await?;
     match task {
         Task::Open { opening, token } => {
-            let opened = client.ask(Method::POST, "/v1/tasks", Some(&exec::opening(opening, false)?)).await?;
+            let opened = opening::open(&client, opening, false).await?;
             modes::banner(&opened);
             open(&opened, *token, cli.json)
         }
@@ -28,6 +28,7 @@ pub(crate) async fn run(cli: &Cli, task: &Task) -> Result<u8, Failure> {
             let path = format!("/v1/tasks/{}/token", task.map(|task| task.to_string()).unwrap_or_default());
             token(&client.ask(Method::POST, &path, None).await?, cli.json)
         }
+        Task::Elevate(ask) => elevate(&client, ask, cli.json).await,
         Task::Stop { task } => stop(&client, &json!({ "node": task }), cli.json).await,
     }
 }
@@ -138,9 +139,69 @@ fn show(task: &Value, as_json: bool) -> Result<u8, Failure> {
         let done = step.get("succeeded").and_then(Value::as_bool).unwrap_or_default();
         output::line(&format!("step      {name}: used {used}, {}", if done { "succeeded" } else { "not succeeded" }));
     }
+    for open in task.get("elevations").and_then(Value::as_array).into_iter().flatten() {
+        output::line(&format!("open      {}", elevated(open)));
+    }
+    for hold in task.get("holds").and_then(Value::as_array).into_iter().flatten() {
+        let who: Vec<&str> =
+            hold.get("who").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let (code, who) = (hold.get("code").and_then(Value::as_str).unwrap_or_default(), who.join(", "));
+        output::line(&format!("waits     {code} for {who}"));
+    }
+    if let Some(of) = task.get("undoes").and_then(Value::as_str) {
+        output::line(&format!("undoes    {of}"));
+    }
+    if task.get("emergency").and_then(Value::as_bool) == Some(true) {
+        output::problem("EMERGENCY: everything that this task does is recorded in full, and has to be reviewed");
+    }
     modes::banner(task);
     for reason in task.get("reasons").and_then(Value::as_array).into_iter().flatten() {
         output::line(&format!("over: {}", reason.get("word").and_then(Value::as_str).unwrap_or_default()));
+    }
+    Ok(0)
+}
+
+/// One line about a class that is open for a while
+fn elevated(open: &Value) -> String {
+    let text = |name: &str| open.get(name).and_then(Value::as_str).unwrap_or_default();
+    let tools: Vec<&str> =
+        open.get("tools").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let values = open.get("values").and_then(Value::as_object).into_iter().flatten();
+    let values: Vec<String> = values.map(|(name, value)| format!("{name}={value}")).collect();
+    let left = open.get("left").and_then(Value::as_u64).unwrap_or_default();
+    let until = open.get("until").and_then(Value::as_i64).map_or_else(String::new, |at| output::time(Millis(at)));
+    let with = if values.is_empty() { String::new() } else { format!(" with {}", values.join(", ")) };
+    let line =
+        format!("{} for {}{with}: {left} left until {until} by {}", text("class"), tools.join(", "), text("owner"));
+    format!("{} ({})", output::plain(&line), text("grant"))
+}
+
+async fn elevate(client: &Client, ask: &Elevate, as_json: bool) -> Result<u8, Failure> {
+    let lasts = portreeve_rules::duration_ms(&ask.lasts).ok_or_else(|| {
+        Failure::new(2, "usage", format!("{:?} is no time.", output::plain(&ask.lasts))).fix("Write 5m or 1h.")
+    })?;
+    let mut values = serde_json::Map::new();
+    for pair in &ask.values {
+        let Some((name, value)) = pair.split_once('=') else {
+            return Err(Failure::new(2, "usage", format!("{pair:?} is not of the form NAME=VALUE."))
+                .fix("Write --value order=ord_1."));
+        };
+        let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+        values.insert(name.to_owned(), value);
+    }
+    let body = json!({ "tools": ask.tools, "values": values, "times": ask.times, "for_ms": lasts, "why": ask.why });
+    let answer = client.ask(Method::POST, &format!("/v1/tasks/{}/elevate", ask.task), Some(&body)).await?;
+    if as_json {
+        output::json(&answer);
+    }
+    if let Some(held) = answer.get("held") {
+        opening::tell(held);
+        return Ok(exit::WAITS);
+    }
+    if !as_json {
+        let until = answer.get("until").and_then(Value::as_i64).map_or_else(String::new, |at| output::time(Millis(at)));
+        output::line(&format!("open until {until}"));
+        output::tip(&format!("end it: portreeve kill {}", commands::text(&answer, "grant")?));
     }
     Ok(0)
 }

@@ -99,7 +99,7 @@ fn observe_mode_lets_through_what_is_outside_and_marks_it() {
     assert_eq!(upstream.values(), ["a", "wrong", "v", "v"]);
 
     let record = place.record();
-    let because: Vec<Value> = record.events("admitted").map(|(_, admitted)| admitted["because"].clone()).collect();
+    let because: Vec<Value> = record.events("admitted").map(|(_, admitted)| admitted["because"][0].clone()).collect();
     let words: Vec<Value> = because.iter().map(|because| because["words"].clone()).collect();
     assert_eq!(
         words,
@@ -300,7 +300,7 @@ fn a_child_that_only_a_grant_allows_ends_with_it() {
         .record()
         .events("admitted")
         .filter(|(_, admitted)| admitted["what"].get("child").is_some())
-        .map(|(_, admitted)| admitted["because"].clone())
+        .map(|(_, admitted)| admitted["because"][0].clone())
         .collect();
     assert_eq!(starts.len(), 1);
     assert_eq!(starts[0]["grant"], json!(grant));

@@ -1,6 +1,7 @@
 //! The real door over a real log, with people who answer, and copies of its record in which something is wrong.
 
 use portreeve_core::{
+    due::Owed,
     engine::{Engine, Reply, Snapshots},
     event::{Actor, Began, Changed, ChosenBy, End, Event, How, Record, Signed, decode, encode},
     hash::Hash,
@@ -12,11 +13,16 @@ use portreeve_core::{
     policy::{Alone, Ask, Bundle, Class, Elevate as MayElevate, Purpose, Quorum, Usage},
     request::{Answering, Call, Change, ChangeWhat, Clock, Elevate, Fit, Open, Request, Settle, Stop},
     state::State,
+    time::Millis,
     value::Value,
+};
+use portreeve_identity::{
+    answer::{Statement, sign},
+    key::SigningKey,
 };
 use portreeve_log::{Options, Reader, Sqlite};
 use portreeve_rules::{Files, Reader as Rules, compile};
-use std::{collections::BTreeMap, fs::Permissions, os::unix::fs::PermissionsExt as _, sync::Arc};
+use std::{collections::BTreeMap, fs::Permissions, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 use tempfile::TempDir;
 
 const OPTIONS: Options = Options { bytes_max: None, reserve_bytes: 0 };
@@ -54,11 +60,19 @@ impl Snapshots for NoSnapshots {
     }
 }
 
+type Door = Engine<Sqlite, Rules, NoSnapshots>;
+
+fn boot(folder: &Path, now: i64) -> Door {
+    let log = Sqlite::open(folder, OPTIONS).unwrap();
+    Engine::boot(log, Rules, NoSnapshots, BootId(now.unsigned_abs()), "test", Clock::at(now)).unwrap()
+}
+
 /// The door, and the time
 pub(crate) struct World {
-    door: Engine<Sqlite, Rules, NoSnapshots>,
+    door: Option<Door>,
     pub(crate) now: i64,
     drawn: u64,
+    pub(crate) key: SigningKey,
     pub(crate) folder: TempDir,
 }
 
@@ -113,24 +127,59 @@ fn bundle(files: &Bundle, people: u8) -> Arc<Bundle> {
 impl World {
     /// A data folder in which `people` have to agree to each refund
     pub(crate) fn new(people: u8) -> Self {
-        let urgent = FILES.last().map(|(_, text)| ("purposes/urgent.toml", *text));
-        let files = FILES.into_iter().chain(urgent);
-        let files: Files = files.map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
-        let loaded = compile(&files).unwrap_or_else(|findings| panic!("{findings:?}"));
         let folder = folder();
-        let log = Sqlite::open(folder.path(), OPTIONS).unwrap();
         let now = 1_800_000_000_000;
-        let door = Engine::boot(log, Rules, NoSnapshots, BootId(1), "test", Clock::at(now)).unwrap();
-        let mut world = Self { door, now, drawn: 0, folder };
-        let change = |what| Request::Change(Change { by: Actor::Owner { user: None }, what });
+        let door = boot(folder.path(), now);
+        let mut world = Self { door: Some(door), now, drawn: 0, key: SigningKey::make().unwrap(), folder };
+        world.apply(people, true);
         let pins = ["refund", "wipe"].map(|tool| (tool.parse().unwrap(), (PIN, Vec::new()))).into();
         let accepted = ChangeWhat::Pins { connector: name("shop"), definitions: pins, identity: Identity::Plain };
-        world.recorded(change(ChangeWhat::Bundle { bundle: bundle(&loaded.bundle, people), blob: loaded.blob }));
-        world.recorded(change(accepted));
+        world.recorded(Request::Change(Change { by: Actor::Owner { user: None }, what: accepted }));
         world
     }
 
-    fn draw(&mut self) -> u64 {
+    /// Another policy: how many have to agree, and whether ann is one of those who may
+    pub(crate) fn apply(&mut self, people: u8, with_ann: bool) {
+        let urgent = FILES.last().map(|(_, text)| ("purposes/urgent.toml", *text));
+        let files = FILES.into_iter().chain(urgent).map(|(path, text)| {
+            let left = path == "users/ann.toml" && !with_ann;
+            (path.to_owned(), if left { text.replace("payments", "former") } else { text.to_owned() })
+        });
+        // What the files cannot say yet has its own digest all the same.
+        let about = (format!("users/count{people}.toml"), "accounts = [\"nobody\"]\n".to_owned());
+        let files: Files = files.chain([about]).collect();
+        let loaded = compile(&files).unwrap_or_else(|findings| panic!("{findings:?}"));
+        let what = ChangeWhat::Bundle { bundle: bundle(&loaded.bundle, people), blob: loaded.blob };
+        self.recorded(Request::Change(Change { by: Actor::Owner { user: None }, what }));
+    }
+
+    fn door(&self) -> &Door {
+        self.door.as_ref().unwrap()
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        self.door().state()
+    }
+
+    /// The process dies, and another one takes the folder
+    pub(crate) fn restart(&mut self, (people, with_ann): (u8, bool)) {
+        self.door = None;
+        self.now += 1_000;
+        self.door = Some(boot(self.folder.path(), self.now));
+        // The files are in force again as they are, which the text of the policy does not say whole.
+        self.apply(people, with_ann);
+    }
+
+    /// What is owed is recorded
+    pub(crate) fn pay(&mut self) {
+        for owed in self.door().due(Clock::at(self.now)) {
+            if let Owed::Record(request) = owed {
+                let _reply = self.ask(request);
+            }
+        }
+    }
+
+    pub(crate) fn draw(&mut self) -> u64 {
         self.drawn += 1;
         self.drawn
     }
@@ -138,7 +187,8 @@ impl World {
     pub(crate) fn ask(&mut self, request: Request) -> Reply {
         self.now += 1_000;
         let seed = Hash::of(&self.now.to_be_bytes()).0;
-        self.door.turn(vec![request], Clock::at(self.now), seed).pop().unwrap()
+        let door = self.door.as_mut().unwrap();
+        door.turn(vec![request], Clock::at(self.now), seed).pop().unwrap()
     }
 
     fn recorded(&mut self, request: Request) {
@@ -155,25 +205,34 @@ impl World {
     }
 
     pub(crate) fn ask_to_open(&mut self, purpose: &str) -> (RunId, Reply) {
+        self.open_by(purpose, Actor::Owner { user: Some(name("otto")) }, None)
+    }
+
+    pub(crate) fn open_by(&mut self, purpose: &str, by: Actor, parent: Option<RunId>) -> (RunId, Reply) {
         let id = self.draw();
         let order = (Value::String("ord_9".to_owned()), ChosenBy::Parameter);
         let reply = self.ask(Request::Open(Open {
             task: TaskId(id),
             run: RunId(id),
-            memory: MemoryId(id),
-            by: Actor::Owner { user: Some(name("otto")) },
+            memory: MemoryId(parent.map_or(id, |parent| parent.0)),
+            by,
             agent: name("bot"),
             user: Some(name("uma")),
             purpose: name(purpose),
             parameters: [(name("order"), order)].into(),
             objective: Some("order 1".to_owned()),
-            parent: None,
+            parent: parent.map(|parent| TaskId(parent.0)),
             undoes: None,
         }));
         (RunId(id), reply)
     }
 
     pub(crate) fn call(&mut self, run: RunId, tool: &str, arguments: &str) -> Reply {
+        self.go_on(run, tool, arguments, None)
+    }
+
+    /// Another leg of a call
+    pub(crate) fn go_on(&mut self, run: RunId, tool: &str, arguments: &str, continues: Option<EffectId>) -> Reply {
         let effect = EffectId(self.draw());
         let Ok(Value::Object(arguments)) = arguments.parse() else { panic!("{arguments}") };
         self.ask(Request::Call(Call {
@@ -183,7 +242,7 @@ impl World {
             arguments,
             fit: Fit { pin: PIN, error: None },
             answers: Vec::new(),
-            continues: None,
+            continues,
             before: None,
         }))
     }
@@ -203,10 +262,14 @@ impl World {
     }
 
     pub(crate) fn elevate(&mut self, run: RunId, times: u32) -> Reply {
+        self.elevate_by(Actor::Run(run), run, times)
+    }
+
+    pub(crate) fn elevate_by(&mut self, by: Actor, run: RunId, times: u32) -> Reply {
         let grant = GrantId(self.draw());
         self.ask(Request::Elevate(Elevate {
             grant,
-            by: Actor::Run(run),
+            by,
             task: TaskId(run.0),
             uses: vec![Usage { tool: "shop.wipe".parse().unwrap(), variant: None }],
             values: [("id".to_owned(), Value::String("tmp".to_owned()))].into(),
@@ -218,13 +281,18 @@ impl World {
 
     /// Somebody answers, as the office has it written and signed
     pub(crate) fn answer(&mut self, hold: HoldId, user: &str, yes: bool) {
-        let binding = self.door.state().hold(hold).unwrap().held.binding;
+        let reply = self.try_answer(hold, user, yes);
+        assert!(matches!(reply, Reply::Recorded), "{reply:?}");
+    }
+
+    pub(crate) fn try_answer(&mut self, hold: HoldId, user: &str, yes: bool) -> Reply {
+        let binding = self.state().hold(hold).unwrap().held.binding;
         let why = if yes { "all right" } else { "not \u{1f642} \"now\"" };
         let grant = GrantId(self.draw());
-        let signed = signed(self.door.state().origin(), (hold, binding), user, yes, why);
+        let signed = signed(&self.key, (self.state().origin(), hold, binding), user, yes, why);
         let by = person(user);
         let answering = Answering { hold, binding, by, yes, why: why.to_owned(), grant, signed };
-        self.recorded(Request::Answer(Box::new(answering)));
+        self.ask(Request::Answer(Box::new(answering)))
     }
 
     pub(crate) fn settle(&mut self, effect: EffectId, end: End) {
@@ -274,30 +342,25 @@ pub(crate) fn not_sent() -> End {
     End::NotSent { why: "the connector was not there".to_owned() }
 }
 
-pub(crate) fn signed(origin: Hash, (hold, binding): (HoldId, Hash), user: &str, yes: bool, why: &str) -> Signed {
-    let text = |text: &str| Value::String(text.to_owned());
-    let answer = if yes { "yes" } else { "no" };
-    let members = [
-        ("v", "1".parse().unwrap()),
-        ("tenant", text(&origin.to_string())),
-        ("hold", text(&hold.to_string())),
-        ("binding", text(&binding.to_string())),
-        ("user", text(user)),
-        ("answer", text(answer)),
-        ("how", text("link")),
-        ("why", text(why)),
-        ("at", "1800000000000".parse().unwrap()),
-    ];
-    let members: BTreeMap<String, Value> = members.map(|(key, value)| (key.to_owned(), value)).into();
-    Signed {
+/// An answer as the office has it written and signed
+pub(crate) fn signed(
+    key: &SigningKey,
+    (origin, hold, binding): (Hash, HoldId, Hash),
+    user: &str,
+    yes: bool,
+    why: &str,
+) -> Signed {
+    let statement = Statement {
+        tenant: name(&origin.to_string()),
+        hold,
+        binding,
+        user: name(user),
+        yes,
         how: How::Link,
-        at: portreeve_core::time::Millis(1_800_000_000_000),
-        read_ms: Some(4_000),
-        statement: Hash::of(Value::canonical_object(&members).as_bytes()),
-        key: "ed25519:none".to_owned(),
-        signature: String::new(),
-        passkey: None,
-    }
+        why: why.to_owned(),
+        at: Millis(1_800_000_000_000),
+    };
+    sign(key, &statement, None, Some(4_000)).unwrap()
 }
 
 /// Where the first event stands that `is` says

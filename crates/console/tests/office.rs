@@ -1,0 +1,188 @@
+//! The pages over a real office: a gateway of its own, spoken to over its sockets.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use portreeve_core::event::Actor;
+use portreeve_gateway::{
+    listen,
+    office::Office,
+    serve::{self, Serving, admin_socket},
+    settings::Settings,
+};
+use std::{fs, sync::Arc};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+struct House {
+    folder: tempfile::TempDir,
+    serving: Serving,
+    cookie: String,
+}
+
+/// Status, head and body of an answer
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl House {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = folder.path().join("policy");
+        for (name, text) in POLICY {
+            let path = policy.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text.replace("ACCOUNT", &account())).unwrap();
+        }
+        let data = folder.path().join("data");
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let settings = Settings { data, policy, listen, keeper: "/bin/false".into(), log_bytes_max: None };
+        let pages = |office: Arc<Office>| portreeve_console::router(office).unwrap();
+        let serving = serve::serve(settings, pages).await.unwrap();
+        assert!(serving.findings.is_empty(), "{:?}", serving.findings);
+        let mut house = Self { folder, serving, cookie: String::new() };
+        house.sign_in("lea").await;
+        house
+    }
+
+    async fn sign_in(&mut self, user: &str) {
+        let link = self.serving.office.link(Actor::Owner { user: None }, user.parse().unwrap()).await.unwrap();
+        let path = link.strip_prefix(self.serving.office.base()).unwrap();
+        assert!(self.get(path).await.body.contains("Sign in as"));
+        let entered = self.post(path, "").await;
+        assert_eq!(entered.status, 303, "{}", entered.body);
+        let cookie = entered.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+        self.cookie = cookie.split(';').next().unwrap().to_owned();
+    }
+
+    fn host(&self) -> String {
+        format!("localhost:{}", self.serving.address.port())
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {}\r\ncookie: {}\r\n", self.host(), self.cookie);
+        exchange(TcpStream::connect(self.serving.address).await.unwrap(), head, "").await
+    }
+
+    async fn post(&self, path: &str, form: &str) -> Answer {
+        self.post_as(path, form, &self.host(), &format!("http://{}", self.host())).await
+    }
+
+    async fn post_as(&self, path: &str, form: &str, host: &str, origin: &str) -> Answer {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {host}\r\norigin: {origin}\r\ncookie: {}\r\ncontent-type: \
+             application/x-www-form-urlencoded\r\n",
+            self.cookie
+        );
+        exchange(TcpStream::connect(self.serving.address).await.unwrap(), head, form).await
+    }
+
+    /// What every form of the session carries
+    async fn csrf(&self) -> String {
+        let page = self.get("/me").await.body;
+        let (_, rest) = page.split_once("name=\"csrf\" value=\"").unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    }
+
+    async fn admin(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
+        let data = self.folder.path().join("data");
+        let socket = listen::connect(&admin_socket(&data)).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: portreeve\r\ncontent-type: application/json\r\n");
+        let answer = exchange(socket, head, &body.to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        serde_json::from_str(&answer.body).unwrap()
+    }
+}
+
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, head: String, body: &str) -> Answer {
+    let request = format!("{head}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+fn account() -> String {
+    let id = std::process::Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(id.stdout).unwrap().trim().to_owned()
+}
+
+const POLICY: [(&str, &str); 4] = [
+    ("users/lea.toml", "accounts = [\"ACCOUNT\"]\ngroups = [\"support\"]\n"),
+    ("agents/bot.toml", "owner = \"lea@example.com\"\nabout = \"Answers customers\"\n"),
+    ("connectors/shop.toml", "command = [\"/bin/false\"]\n\n[tools.get_order]\nclass = \"read\"\n"),
+    ("purposes/look.toml", PURPOSE),
+];
+
+const PURPOSE: &str = r#"
+name = "look"
+about = "Look at one order"
+owner = "lea@example.com"
+
+[open]
+agents = ["bot"]
+users = { group = "support" }
+
+[task]
+expires_after = "15m"
+standing = ["read"]
+
+[[allow]]
+name = "look"
+use = ["shop.get_order"]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_the_record_is_on_the_pages() {
+    let house = House::open().await;
+    let opened =
+        house.admin("/v1/tasks", &serde_json::json!({ "purpose": "look", "objective": "see <b>it</b>" })).await;
+    let task = opened["task"].as_str().unwrap();
+    let overview = house.get("/").await;
+    assert_eq!(overview.status, 200);
+    assert!(overview.body.contains(task) && overview.body.contains("Nothing waits for people."), "{}", overview.body);
+    let page = house.get(&format!("/tasks/{task}")).await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    for part in ["see &lt;b&gt;it&lt;/b&gt;", "began", "look", "bot"] {
+        assert!(page.body.contains(part), "{part}: {}", page.body);
+    }
+    assert_eq!(house.get("/approvals").await.status, 200);
+    assert_eq!(house.get("/approvals/ABCD-EFGH").await.status, 404);
+    assert_eq!(house.get("/tasks/task_0000000000001").await.status, 404);
+    house.serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_no_operator_stops_nothing() {
+    let house = House::open().await;
+    let opened = house.admin("/v1/tasks", &serde_json::json!({ "purpose": "look" })).await;
+    let task = opened["task"].as_str().unwrap();
+    let path = format!("/tasks/{task}/stop");
+    assert_eq!(house.get(&path).await.status, 200);
+    let refused = house.post(&path, &format!("csrf={}", house.csrf().await)).await;
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    assert!(refused.body.contains("not_yours"), "{}", refused.body);
+    assert!(house.get("/tasks").await.body.contains("live"));
+    house.serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_names_and_origins_do_not_reach_the_pages() {
+    let house = House::open().await;
+    let ours = house.host();
+    let form = format!("csrf={}", house.csrf().await);
+    for (host, origin) in
+        [("rebound.example", "http://rebound.example"), (ours.as_str(), "http://evil.example"), (ours.as_str(), "null")]
+    {
+        let answer = house.post_as("/sign-out", &form, host, origin).await;
+        assert_eq!(answer.status, 403, "{host} {origin}: {}", answer.body);
+    }
+    assert_eq!(house.post("/sign-out", &form).await.status, 303);
+    assert_eq!(house.get("/").await.status, 303);
+    house.serving.end().await;
+}
