@@ -315,7 +315,10 @@ impl World {
         self.tick();
         // Rare enough that it would not be met otherwise: something used between two snapshots, and then a crash.
         if self.env.options.sabotage.is_some_and(Sabotage::is_in_snapshots) {
-            self.keep_snapshot();
+            // What can be used up between two steps needs one of each; the others do not.
+            if self.env.sabotage(Sabotage::KeepPending) || self.env.random.chance(15) {
+                self.keep_snapshot();
+            }
             if self.env.random.chance(3) {
                 self.die();
             }

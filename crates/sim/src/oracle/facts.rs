@@ -51,6 +51,8 @@ pub(super) struct Effect {
     /// Those of them that no earlier leg of the call was charged for
     pub(super) counted: BTreeMap<String, BTreeSet<String>>,
     pub(super) settled: Option<End>,
+    /// It looked after a call that had gone on by then: its end is not the call's
+    pub(super) overtaken: bool,
     pub(super) stopped: Option<u64>,
 }
 
@@ -113,7 +115,7 @@ impl Effect {
     }
 
     pub(super) fn succeeded(&self) -> bool {
-        self.settled.as_ref().is_some_and(|settled| settled.end == "done" && settled.ok)
+        !self.overtaken && self.settled.as_ref().is_some_and(|settled| settled.end == "done" && settled.ok)
     }
 }
 
@@ -287,6 +289,7 @@ impl Oracle {
             charged: BTreeMap::new(),
             counted: BTreeMap::new(),
             settled: None,
+            overtaken: false,
             stopped: None,
         };
         if self.effects.contains_key(&id) {
@@ -308,9 +311,18 @@ impl Oracle {
         let how = event.get("end").and_then(Value::as_object).and_then(|end| end.iter().next());
         let Some((end, data)) = how else { return };
         let ok = data.get("ok").and_then(Value::as_bool).unwrap_or(false);
+        let goes_on = |of: &String| {
+            let next = |other: &&Effect| matches!(&other.kind, Kind::Call { continues: Some(used), .. } if used == of);
+            self.effects.values().filter(next).any(Effect::counts)
+        };
+        let overtaken = match self.effects.get(&id).map(|effect| &effect.kind) {
+            Some(Kind::Poll { of, .. }) => goes_on(of),
+            _ => false,
+        };
         let Some(effect) = self.effects.get_mut(&id) else {
             return self.violated("I12", format!("{id} was settled and never admitted"));
         };
+        effect.overtaken = overtaken;
         let end = End { end: end.clone(), ok };
         let before = effect.settled.replace(end);
         let (task, call, settled) = (effect.task.clone(), effect.is_leg(), effect.clone());
