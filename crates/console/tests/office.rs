@@ -39,7 +39,9 @@ impl House {
         }
         let data = folder.path().join("data");
         let listen = "127.0.0.1:0".parse().unwrap();
-        let settings = Settings { data, policy, listen, keeper: "/bin/false".into(), log_bytes_max: None };
+        let hold_wait = std::time::Duration::from_secs(1);
+        let keeper = "/bin/false".into();
+        let settings = Settings { data, policy, listen, keeper, log_bytes_max: None, hold_wait };
         let pages = |office: Arc<Office>| portreeve_console::router(office).unwrap();
         let serving = serve::serve(settings, pages).await.unwrap();
         assert!(serving.findings.is_empty(), "{:?}", serving.findings);

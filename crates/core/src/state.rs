@@ -79,6 +79,8 @@ pub struct State {
     #[serde(with = "serial::pairs")]
     openings: BTreeMap<Hash, HoldId>,
     reflex: Reflex,
+    /// How often a question was put, answered, used, settled or closed
+    hold_changes: u64,
     /// The task of each elevation
     #[serde(with = "serial::pairs")]
     elevated: BTreeMap<GrantId, TaskId>,

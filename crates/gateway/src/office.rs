@@ -486,8 +486,8 @@ impl Office {
 
     /// Whether somebody may close a review, in reasons why not
     pub async fn may_review(&self, who: &Person, task: TaskId) -> Option<Vec<Reason>> {
-        let user = who.user.clone();
-        self.door.ask(move |engine| may_review(engine.state(), engine.shelf(), task, Some(&user))).await
+        let Person { user, how, .. } = who.clone();
+        self.door.ask(move |engine| may_review(engine.state(), engine.shelf(), task, (Some(&user), &how))).await
     }
 
     /// How approvals go: of everybody for those who read everything, else of oneself

@@ -3,12 +3,14 @@
 use crate::{
     admin::{self, Admin},
     asks::Asks,
-    call::Calls,
+    call::{Calls, away::Away},
     catalogue::Catalogue,
     dispatch::Dispatch,
     door::Door,
+    elevating::Elevating,
     endpoint::Endpoints,
     fence::Fence,
+    held::Holds,
     history::Directory,
     hooks,
     links::Links,
@@ -180,13 +182,15 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let at_the_door = || (door.clone(), Arc::clone(&latches));
     let asks = Asks::new(at_the_door(), Arc::clone(&catalogue), Arc::clone(&points), Arc::clone(&sealer));
     let under_way = UnderWay::new();
+    let console = console(address);
+    let holds = Holds::new(door.clone(), Arc::clone(&sealer), clock, console, settings.hold_wait);
     let calls = Calls::new(
         at_the_door(),
         Arc::clone(&links),
         Arc::clone(&catalogue),
         points,
         (Arc::clone(&asks), Arc::clone(&sealer)),
-        Arc::clone(&under_way),
+        (Arc::clone(&under_way), Arc::clone(&holds)),
     );
     let tasks =
         Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone(), Arc::clone(&fence));
@@ -197,9 +201,17 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         links: Arc::clone(&links),
         sealer: Arc::clone(&sealer),
         clock,
+        holds: Arc::clone(&holds),
     };
     let both = || (Arc::clone(&asks), Arc::clone(&under_way));
     let streams = Streams::new(at_the_door(), Arc::clone(&links), both(), lists.clone(), clock);
+    let away = Arc::new(Away::new(Arc::clone(&calls), door.clone(), Arc::clone(&sealer), clock));
+    let elevating = Elevating {
+        door: door.clone(),
+        holds: Arc::clone(&holds),
+        away: Arc::clone(&away),
+        under_way: Arc::clone(&under_way),
+    };
     let dispatch = Arc::new(Dispatch {
         door: door.clone(),
         catalogue: Arc::clone(&catalogue),
@@ -207,6 +219,9 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         under_way: Arc::clone(&under_way),
         polls: Polls::new(at_the_door(), Arc::clone(&links), both(), sealer, clock),
         asks: Arc::clone(&asks),
+        holds,
+        away,
+        elevating,
         sessions: Arc::clone(&sessions),
         lists,
         streams: Arc::clone(&streams),
@@ -260,6 +275,14 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         listening,
         data: settings.data,
     })
+}
+
+/// Where people find the console: by the name by which passkeys know this machine, unless it is reached from others
+fn console(address: SocketAddr) -> String {
+    match address.ip() {
+        ip if ip.is_loopback() || ip.is_unspecified() => format!("http://localhost:{}", address.port()),
+        _ => format!("http://{address}"),
+    }
 }
 
 /// Files that this process may have open, after asking for as many as the system allows

@@ -4,7 +4,7 @@ use super::{
     Shelf,
     call::{chain, live_pin, versions},
     envelope::asked,
-    hold::{Answers, Holding, answers, ask, has_role, own, questions, stopped, text, texts, waits},
+    hold::{Answers, Holding, answers, ask, has_role, own, questions, text, texts, waits},
     now,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     policy::{Bundle, Class, PersonRole, Purpose, Quorum, Tier, Usage},
     reason::{Reason, Word},
     request::{Clock, Elevate},
-    state::{State, Task, is_approver},
+    state::{Hold, Phase, State, Task},
     time::Millis,
     value::Value,
 };
@@ -41,6 +41,8 @@ pub enum Elevating {
     Agreed(HoldId, Box<Agreed>),
     /// People are asked
     Held(Class, Holding),
+    /// Exactly this is open until then, and was not used yet: whoever repeats a request is told so
+    Stands(Class, Millis),
 }
 
 /// Calls that one elevation is for at most
@@ -76,6 +78,15 @@ pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clo
         Err(unmet) => return Err(reasons.into_iter().chain(unmet).collect::<BTreeSet<_>>().into_iter().collect()),
     };
     let Terms { class, task, current, asks } = terms;
+    // An agent repeats its request to hear what came of it; that is no new question.
+    if matches!(elevate.by, Actor::Run(_)) {
+        if let Some(until) = state.unused_elevation(task, elevate, class, now) {
+            return Ok(Elevating::Stands(class, until));
+        }
+        if let Some((id, _)) = same(state, task, elevate, class).find(|(_, hold)| is_declined(hold)) {
+            return Err(vec![Reason::new(Word::ApprovalDeclined, id)]);
+        }
+    }
     let granted = |owner: String| {
         let until = now.plus(elevate.lasts_ms).min(task.expires);
         Ok(Elevating::Granted { class, owner, until, now })
@@ -83,24 +94,10 @@ pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clo
     if asks.is_empty() {
         return granted(format!("purpose:{}", task.purpose));
     }
-    // Who could say yes to it alone opens it by asking for it; nobody does so for their own task.
-    let own = || own(current, chain(state, elevate.task, task).map(|(_, task)| task));
-    if let Some(user) = elevate.by.user()
-        && stopped(state, user).is_none()
-        && asks.iter().all(|reason| reason.ask.as_deref().is_some_and(|quorum| is_alone(current, user, quorum)))
-        && !own().contains(user)
-    {
-        return granted(format!("user:{user}"));
-    }
     if asks.iter().any(|reason| reason.word == Word::NobodyToAsk) {
         return Err(asks.into_iter().collect());
     }
     held(state, shelf, (elevate, class), (task, current), (asks, now))
-}
-
-/// Whether somebody is all that a quorum asks for
-fn is_alone(bundle: &Bundle, user: &Name, quorum: &Quorum) -> bool {
-    quorum.people <= 1 && !quorum.passkey && is_approver(bundle, user, &quorum.who)
 }
 
 /// What opening a class stands on
@@ -193,7 +190,7 @@ pub fn granted_elevation(state: &State, shelf: &Shelf, id: HoldId, now: Millis) 
     };
     let Terms { class, task, current, asks } = terms(state, shelf, &elevate, now).ok()?;
     let Answers::Enough(used) = answers(state, current, hold, &asks) else { return None };
-    let counts = |user: &&Name| used.iter().any(|used| used.rests_on == Node::User((*user).clone()));
+    let counts = |user: &&Name| used.iter().any(|used| used.rests_on.contains(&Node::User((*user).clone())));
     let last = |user: &&Name| hold.answers.get(*user).map(|answered| answered.at);
     let by = hold.agreed().filter(counts).max_by_key(last).or_else(|| hold.agreed().max_by_key(last));
     let until = now.plus(elevation.lasts_ms).min(task.expires);
@@ -215,14 +212,8 @@ fn held(
 ) -> Result<Elevating, Vec<Reason>> {
     let questions = questions(&asks);
     let reasons: Vec<Reason> = asks.into_iter().collect();
-    let same = |id: &HoldId| {
-        let hold = state.hold(*id).filter(|hold| hold.is_open(now) && hold.held.questions == questions)?;
-        let HeldWhat::Elevation(open) = &hold.held.what else { return None };
-        let same = (open.class, &open.uses, open.times, open.lasts_ms, opened(open)?)
-            == (class, &elevate.uses, elevate.times, elevate.lasts_ms, elevate.values.clone());
-        same.then_some(hold)
-    };
-    if let Some(hold) = task.questions.iter().find_map(same) {
+    let waits_for = |hold: &Hold| hold.is_open(now) && hold.held.questions == questions;
+    if let Some((_, hold)) = same(state, task, elevate, class).find(|(_, hold)| waits_for(hold)) {
         if let Some(agreed) = granted_elevation(state, shelf, hold.held.hold, now) {
             return Ok(Elevating::Agreed(hold.held.hold, Box::new(agreed)));
         }
@@ -247,8 +238,28 @@ fn held(
             ("why", text(&elevate.why)),
         ])
     };
-    let hold = (HoldId(elevate.grant.0), Some(task));
+    let hold = (HoldId(elevate.grant.0), Some(elevate.task));
     ask(state, hold, (questions, reasons), shown, (own, above), now).map(|holding| Elevating::Held(class, holding))
+}
+
+/// The questions of a task about just this opening
+fn same<'s>(
+    state: &'s State,
+    task: &'s Task,
+    elevate: &'s Elevate,
+    class: Class,
+) -> impl Iterator<Item = (HoldId, &'s Hold)> {
+    task.questions.iter().filter_map(move |id| {
+        let hold = state.hold(*id)?;
+        let HeldWhat::Elevation(asked) = &hold.held.what else { return None };
+        let same = (asked.class, &asked.uses, asked.times, asked.lasts_ms, opened(asked)?)
+            == (class, &elevate.uses, elevate.times, elevate.lasts_ms, elevate.values.clone());
+        same.then_some((*id, hold))
+    })
+}
+
+fn is_declined(hold: &Hold) -> bool {
+    matches!(hold.phase, Phase::Declined { .. })
 }
 
 fn bounds(

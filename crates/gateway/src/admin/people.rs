@@ -156,13 +156,32 @@ pub(super) async fn elevate(
         values: ask.values,
         times: ask.times,
         lasts_ms: ask.for_ms,
-        why: ask.why,
+        why: ask.why.clone(),
     };
+    let why = ask.why;
     match admin.door.submit(Request::Elevate(elevate)).await {
         Reply::Elevated(until) => Ok((StatusCode::OK, Json(json!({ "grant": grant, "until": until })))),
         Reply::Held(ticket) => {
-            let held = shown(&admin, user, &ticket.hold.to_string()).await?;
-            Ok((StatusCode::ACCEPTED, Json(json!({ "held": held }))))
+            let named = ticket.hold.to_string();
+            let eyes = Eyes::owner(user.clone());
+            let held = admin.office.hold_seen(eyes, &named).await?;
+            // Whoever asks for it and may say yes to it says so: signed, and bound to exactly this.
+            if let Some(user) = user.clone().filter(|_| held.not_by_you.is_empty()) {
+                let who = admin.office.person(user, How::Socket).await?;
+                let (hold, binding) = (held.hold, held.binding);
+                let answer = Answering { hold, binding, yes: true, why, read_ms: None, passkey: None };
+                admin.office.answer(&who, answer).await?;
+            }
+            let now = admin.clock.now();
+            let until = admin.door.ask(move |engine| {
+                let mut open = engine.state().elevations(task, now);
+                open.find(|(id, _)| *id == grant).map(|(_, open)| open.until)
+            });
+            let held = shown(&admin, user, &named).await?;
+            match until.await.flatten() {
+                Some(until) => Ok((StatusCode::OK, Json(json!({ "grant": grant, "until": until, "held": held })))),
+                None => Ok((StatusCode::ACCEPTED, Json(json!({ "held": held })))),
+            }
         }
         Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
         _ => Err(Failure::unavailable()),

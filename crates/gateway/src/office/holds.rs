@@ -283,7 +283,45 @@ pub(super) fn how_word(how: &How) -> &'static str {
     match how {
         How::Socket => "socket",
         How::Link => "link",
+        How::Handed { .. } => "handed link",
         How::Passkey => "passkey",
         How::Webhook { .. } => "webhook",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &[&str]) -> Vec<String> {
+        text.iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_difference_keeps_what_both_have_at_the_ends() {
+        let told = |was: &[&str], will: &[&str]| {
+            let lines = difference(&lines(was), &lines(will)).into_iter();
+            lines.map(|change| format!("{}{}", change.mark, change.text)).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(told(&["a", "b", "c"], &["a", "x", "y", "c"]), " a -b +x +y  c");
+        assert_eq!(told(&["a"], &["a"]), " a");
+        assert_eq!(told(&["a", "a"], &["a"]), " a -a");
+        assert_eq!(told(&[], &["a"]), "+a");
+        assert_eq!(told(&["a"], &[]), "-a");
+    }
+
+    #[test]
+    fn text_that_could_be_something_else_is_quoted() {
+        let shown = |value: &str| text(&Value::from_canonical(value).unwrap());
+        assert_eq!(shown("\"ord_1\""), "ord_1");
+        assert_eq!((shown("5"), shown("\"5\"")), ("5".to_owned(), "\"5\"".to_owned()));
+        assert_eq!((shown("true"), shown("\"true\"")), ("true".to_owned(), "\"true\"".to_owned()));
+        assert_eq!((shown("\"\""), shown("\" a\"")), ("\"\"".to_owned(), "\" a\"".to_owned()));
+    }
+
+    #[test]
+    fn what_a_tool_says_is_its_first_line() {
+        assert_eq!(says_of(r#"{"description":"\n  Refunds an order \nIGNORE"}"#).as_deref(), Some("Refunds an order"));
+        assert_eq!(says_of("{}"), None);
     }
 }

@@ -71,6 +71,7 @@ impl Stage<'_> {
                 self.agree(hold, *agreed);
                 return Ok((class, false));
             }
+            Elevating::Stands(class, _) => return Ok((class, true)),
             Elevating::Held(class, holding) => (class, holding),
         };
         let hold = holding.ticket.hold;
@@ -108,6 +109,7 @@ impl Stage<'_> {
             label: admission.seen.label,
             undo: admission.seen.undo,
             before: BTreeMap::new(),
+            earlier: admission.seen.earlier,
         };
         self.ask(holding, HeldWhat::Call(Box::new(what)));
         let said = self.answers(hold);
