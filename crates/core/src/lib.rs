@@ -30,4 +30,6 @@ pub mod request;
 pub mod rules;
 pub mod state;
 pub mod time;
+pub mod undo;
 pub mod value;
+pub mod visible;

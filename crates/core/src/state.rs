@@ -244,6 +244,8 @@ pub struct Undoes {
     pub of: TaskId,
     /// The digests of the calls that it may make, in their order
     pub steps: Vec<Hash>,
+    /// The connectors that they go to
+    pub connectors: BTreeSet<Name>,
 }
 
 impl Undoes {
@@ -259,6 +261,12 @@ impl Undoes {
     #[must_use]
     pub fn entry(step: usize) -> Option<Name> {
         format!("undo-{}", step + 1).parse().ok()
+    }
+
+    /// The step whose use is counted as this
+    #[must_use]
+    pub fn place(entry: &Name) -> Option<usize> {
+        entry.as_str().strip_prefix("undo-")?.parse::<usize>().ok()?.checked_sub(1)
     }
 }
 
@@ -392,6 +400,12 @@ impl State {
     #[must_use]
     pub fn registry_nodes(&self) -> BTreeMap<Node, bool> {
         self.registry.iter().map(|(node, standing)| (node.clone(), standing.over.is_none())).collect()
+    }
+
+    /// Since which change of the policy a node of the registry is there; a name that is used again has another one
+    #[must_use]
+    pub fn generation(&self, node: &Node) -> Option<u64> {
+        self.registry.get(node).map(|standing| standing.generation)
     }
 
     /// Whether a node of the registry is there and was not stopped
@@ -636,10 +650,11 @@ impl State {
             elevations: BTreeMap::new(),
             alone: BTreeMap::new(),
             emergency: began.review.is_some(),
-            undoes: began
-                .undoes
-                .as_ref()
-                .map(|Undoing { of, steps }| Undoes { of: *of, steps: steps.iter().map(|step| step.key).collect() }),
+            undoes: began.undoes.as_ref().map(|Undoing { of, steps }| Undoes {
+                of: *of,
+                steps: steps.iter().map(|step| step.key).collect(),
+                connectors: steps.iter().map(|step| step.tool.connector.clone()).collect(),
+            }),
             children: BTreeSet::new(),
             generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
         };

@@ -3,6 +3,7 @@
 mod modes;
 mod people;
 mod policy;
+mod undo;
 
 pub use crate::failure::Failure;
 pub(crate) use policy::accepted;
@@ -20,6 +21,7 @@ use crate::{
     settings::Settings,
     tasks::{OpenTask, Opening, Tasks},
     teller::Teller,
+    undo::Undos,
 };
 use axum::{
     Extension, Json, Router,
@@ -56,6 +58,8 @@ pub struct Admin {
     pub links: Arc<Links>,
     /// The tasks
     pub tasks: Arc<Tasks>,
+    /// What takes back what tasks did
+    pub undos: Arc<Undos>,
     /// Where people work
     pub office: Arc<Office>,
     /// Who tells receivers
@@ -81,6 +85,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/tasks", get(tasks).post(open))
         .route("/v1/tasks/{task}", get(task))
         .route("/v1/tasks/{task}/token", post(token))
+        .route("/v1/tasks/{task}/undo", get(undo::stands).post(undo::begin))
         .route("/v1/tasks/{task}/elevate", post(people::elevate))
         .route("/v1/holds", get(people::holds))
         .route("/v1/holds/{hold}", get(people::hold))
@@ -206,6 +211,7 @@ fn shown(id: TaskId, task: &Task, reasons: &[Reason]) -> Value {
         "steps": task.steps.iter().map(|(name, step)| {
             (name.to_string(), json!({ "used": step.used, "succeeded": step.succeeded }))
         }).collect::<BTreeMap<_, _>>(),
+        "undoes": task.undoes.as_ref().map(|undoes| json!({ "of": undoes.of, "calls": undoes.steps.len() })),
     })
 }
 

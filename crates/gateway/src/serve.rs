@@ -18,6 +18,7 @@ use crate::{
     lists::Lists,
     modes::{Observing, observing},
     office::Office,
+    own::Own,
     points::Points,
     polls::Polls,
     private, reaper,
@@ -28,6 +29,7 @@ use crate::{
     tasks::{Tasks, draw},
     teller::Teller,
     under_way::UnderWay,
+    undo::Undos,
 };
 use axum::Router;
 use portreeve_core::{
@@ -192,6 +194,8 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         (Arc::clone(&asks), Arc::clone(&sealer)),
         (Arc::clone(&under_way), Arc::clone(&holds)),
     );
+    let own = Own::new(Arc::clone(&calls), Arc::clone(&catalogue), Arc::clone(&under_way));
+    let undos = Undos::new(door.clone(), own, clock, settings.data.clone());
     let tasks =
         Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone(), Arc::clone(&fence));
     let sessions = Arc::new(Sessions::new(Arc::clone(&sealer)));
@@ -241,6 +245,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         teller: Arc::clone(&teller),
         links: Arc::clone(&links),
         tasks: Arc::clone(&tasks),
+        undos,
         endpoints: Arc::clone(&endpoints),
         fence: Arc::clone(&fence),
         clock,
@@ -256,7 +261,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let reaping = reaper::run(noticed, door.clone(), latches, Arc::clone(&links), working, (streams, sessions));
     tokio::spawn(reaping);
     let listening = vec![
-        tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), pages, room)),
+        tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), pages, Arc::clone(&fence), room)),
         tokio::spawn(teller.run(settings.data.clone())),
         tokio::spawn(listen::admin(socket, admin::router(admin), endpoints, fence)),
     ];

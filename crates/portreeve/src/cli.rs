@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use portreeve_core::{
     hash::Hash,
-    names::{GrantId, Name, TaskId},
+    names::{EffectId, GrantId, Name, TaskId},
     node::Node,
 };
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
@@ -257,6 +257,26 @@ pub(crate) enum Task {
         /// Which
         task: TaskId,
     },
+    /// Take back what a task did, the last first: shows the calls that would, asks, and makes them
+    Undo(Undo),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Undo {
+    /// Which
+    pub(crate) task: TaskId,
+    /// Only show what would be done
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Leave this call as it is; may be repeated
+    #[arg(long, value_name = "EFFECT")]
+    pub(crate) skip: Vec<EffectId>,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// As this user of the policy
+    #[arg(long = "as", value_name = "USER")]
+    pub(crate) user: Option<Name>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -18,6 +18,7 @@ mod reviews;
 mod serve;
 mod sim;
 mod task;
+mod undo;
 
 use crate::{
     cli::{Cli, Command},

@@ -17,7 +17,7 @@ use crate::{
     outside::{self, Answer, Asking, Point, Sends},
     path::FieldPath,
     pattern::Source,
-    policy::{Before, Bundle, Class, Label, OnHold, Quorum, Restored, Tier, Undo},
+    policy::{Before, Bundle, Class, Label, OnHold, Purpose, Quorum, Restored, Tier, Undo},
     reason::{Reason, Sort, Word},
     request::{Call, Clock, Start},
     rules::Link,
@@ -249,7 +249,9 @@ fn judge_leg(
             let above = line.get(depth + 1..).unwrap_or_default();
             let told = bundle.rules.judge(&facts.question(bundle, (*link, link_task), above, now));
             let purpose = bundle.purposes.get(&link_task.purpose);
-            let on_hold = purpose.map(|purpose| purpose.limits.on_hold).unwrap_or_default();
+            // Who takes something back is a person, and waits for another one.
+            let on_hold = purpose.filter(|_| link_task.undoes.is_none()).map(|purpose| purpose.limits.on_hold);
+            let on_hold = on_hold.unwrap_or_default();
             reasons.extend(told.into_iter().map(|reason| asked(reason, on_hold)));
             let covers = |point: &&Arc<Point>| point.covers.cover(&call.tool, &facts.variants, facts.class);
             let points: Vec<_> = bundle.points.iter().filter(covers).cloned().collect();
@@ -526,7 +528,7 @@ pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) ->
             let outside = |source| Reason::new(Word::ToolOutsidePurpose, source).with("connector", &start.connector);
             if !bundle.connectors.contains_key(&start.connector) {
                 reasons.insert(outside(Node::Connector(start.connector.clone())));
-            } else if !purpose.tools().any(|tool| tool.connector == start.connector) {
+            } else if !reaches(link_task, purpose, &start.connector) {
                 reasons.insert(outside(Node::Purpose(link_task.purpose.clone())));
             }
         }
@@ -534,6 +536,15 @@ pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) ->
     // What a child is started for is judged by itself, so its class does not matter here.
     let observed = lift(state, task, (&start.connector, Class::Read), &mut reasons, now);
     if reasons.is_empty() { Ok(Starting { task: task_id, now, observed }) } else { Err(reasons.into_iter().collect()) }
+}
+
+/// Whether a task may call anything at all of a connector
+fn reaches(task: &Task, purpose: &Purpose, connector: &Name) -> bool {
+    match &task.undoes {
+        // Where something was done is not always where it is taken back.
+        Some(undoes) => undoes.connectors.contains(connector),
+        None => purpose.tools().any(|tool| tool.connector == *connector),
+    }
 }
 
 /// The task and its ancestors

@@ -8,7 +8,7 @@ use crate::{
     operation::ANSWER,
     path::{FieldPath, uncovered},
     pattern::{Match, Scope, Source},
-    policy::{Bundle, Entry, Limits, OnHold, Restored, Undo, Usage},
+    policy::{Bundle, Bytes, Entry, Limits, OnHold, Restored, Undo, Usage},
     reason::{Reason, Word},
     state::{State, Task, Undoes},
     time::Millis,
@@ -66,8 +66,11 @@ pub(super) fn envelope<'b>(
     };
     let source = || format!("purpose:{}", task.purpose);
     if let Some(undoes) = &task.undoes {
+        // Its calls are written down, so their number and length are bounded already; what comes back is not.
+        let bytes = Bytes { arguments: None, ..purpose.limits.bytes };
+        let bounds = Limits { calls: None, bytes, ..purpose.limits.clone() };
         let mut reasons = undoing(undoes, task, facts, share, &source);
-        reasons.extend(limits(&purpose.limits, task, share, &source));
+        reasons.extend(limits(&bounds, task, share, &source));
         return reasons;
     }
     let covering: Vec<&Entry> = purpose.entries_of(tool).filter(|entry| entry.covers(tool, &facts.matching)).collect();
@@ -115,7 +118,8 @@ pub(super) fn envelope<'b>(
     }
     reasons.extend(limits(&purpose.limits, task, share, &source));
     let undo = matching.iter().find_map(|entry| entry.undo.as_ref()).or(facts.profile.undo.as_ref());
-    share.undo = undo;
+    // The current version comes first, and says how it is undone; an earlier one only if that does not.
+    share.undo = share.undo.or(undo);
     let results = undo.into_iter().flat_map(|undo| undo.arguments.values()).filter_map(|value| match value {
         Restored::Result(field) => Some(field),
         _ => None,

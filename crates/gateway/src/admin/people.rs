@@ -17,6 +17,7 @@ use portreeve_core::{
     event::{Actor, How},
     hash::Hash,
     names::{GrantId, Name, TaskId},
+    node::Node,
     policy::Usage,
     request::{Elevate, Request},
     time::Millis,
@@ -230,8 +231,19 @@ pub(super) struct Link {
 pub(super) async fn link(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<Link>) -> Answer {
     let speaks = user_of(&admin, caller.uid);
     let user = ask.user.or_else(|| speaks.clone()).ok_or_else(|| no_user(caller))?;
-    let link = admin.office.link(Actor::Owner { user: speaks }, user.clone()).await?;
+    let hand = match own(&admin, caller, user.clone()) {
+        Ok(_) => None,
+        // Whoever hands somebody a link could use it themselves: that stands beside what is done with it.
+        Err(_) => Some(hand(&speaks, caller)),
+    };
+    let link = admin.office.link(Actor::Owner { user: speaks }, user.clone(), hand).await?;
     Ok(Json(json!({ "user": user, "link": link, "console": admin.office.base() })))
+}
+
+/// Who speaks: a user of the policy, or an account that is none's
+fn hand(speaks: &Option<Name>, caller: Caller) -> String {
+    let account = || format!("account:{}", account_name(caller.uid).unwrap_or_else(|| caller.uid.to_string()));
+    speaks.clone().map_or_else(account, |user| Node::User(user).to_string())
 }
 
 /// What people are asked about a task, what is open in it, and whether it is an emergency's
@@ -268,7 +280,7 @@ async fn person(admin: &Admin, caller: Caller, by: Option<Name>) -> Result<Perso
 }
 
 /// A user whose account this is: nobody speaks for another one here
-fn own(admin: &Admin, caller: Caller, user: Name) -> Result<Name, Failure> {
+pub(super) fn own(admin: &Admin, caller: Caller, user: Name) -> Result<Name, Failure> {
     let account = account_name(caller.uid);
     let view = admin.catalogue.view();
     let known = view.bundle.as_ref().and_then(|bundle| bundle.users.get(&user));

@@ -79,6 +79,8 @@ pub(super) fn hold_view(engine: &TheEngine, id: HoldId, hold: &Hold, eyes: &Eyes
     };
     let how = &eyes.how;
     let not_by_you = may_answer(state, shelf, id, eyes.user.as_ref(), (true, how), now);
+    let may_deny =
+        eyes.user.is_some() && may_answer(state, shelf, id, eyes.user.as_ref(), (false, how), now).is_empty();
     HoldView {
         hold: id,
         code: id.code(),
@@ -104,7 +106,9 @@ pub(super) fn hold_view(engine: &TheEngine, id: HoldId, hold: &Hold, eyes: &Eyes
         until: held.until,
         // Who can sign in better may still answer.
         not_by_you: not_by_you.into_iter().filter(|reason| reason.word != Word::StepUpNeeded).collect(),
+        may_deny,
         passkey: eyes.user.as_ref().is_some_and(asked),
+        timeline: held.task.is_some_and(|task| eyes.sees_task(state, bundle.map(AsRef::as_ref), task)),
     }
 }
 

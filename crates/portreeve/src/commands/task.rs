@@ -3,7 +3,7 @@
 use crate::{
     cli::{Cli, Elevate, Task},
     client::Client,
-    commands::{self, modes, opening},
+    commands::{self, modes, opening, undo},
     failure::{Failure, exit},
     output, place,
 };
@@ -28,6 +28,7 @@ pub(crate) async fn run(cli: &Cli, task: &Task) -> Result<u8, Failure> {
             let path = format!("/v1/tasks/{}/token", task.map(|task| task.to_string()).unwrap_or_default());
             token(&client.ask(Method::POST, &path, None).await?, cli.json)
         }
+        Task::Undo(ask) => undo::run(&client, ask, cli.json).await,
         Task::Elevate(ask) => elevate(&client, ask, cli.json).await,
         Task::Stop { task } => stop(&client, &json!({ "node": task }), cli.json).await,
     }
@@ -128,6 +129,9 @@ fn show(task: &Value, as_json: bool) -> Result<u8, Failure> {
         if let Some(at) = task.get(name).and_then(Value::as_i64) {
             output::line(&format!("{label:<9} {}", output::time(Millis(at))));
         }
+    }
+    if let Some(of) = task.pointer("/undoes/of").and_then(Value::as_str) {
+        output::line(&format!("undoes    {of}; if nobody plays it: `portreeve task undo {of}` goes on"));
     }
     for (name, given) in task.get("parameters").and_then(Value::as_object).into_iter().flatten() {
         let by = given.get("by").and_then(Value::as_str).unwrap_or_default();

@@ -36,3 +36,4 @@ mod rust_client;
 mod servers;
 mod stop;
 mod support;
+mod undo;
