@@ -144,6 +144,9 @@ impl Cache {
                 open.insert("values".to_owned(), Value::Object(serde_json::Map::new()));
             }
         }
+        if let Some(deadlines) = state.get_mut("elevation_deadlines").filter(|_| sabotage == Sabotage::WidenElevation) {
+            *deadlines = Value::Array(Vec::new());
+        }
         *self.0.borrow_mut() = Some(state.to_string());
     }
 

@@ -316,7 +316,7 @@ impl World {
         // Rare enough that it would not be met otherwise: something used between two snapshots, and then a crash.
         if self.env.options.sabotage.is_some_and(Sabotage::is_in_snapshots) {
             // What can be used up between two steps needs one of each; the others do not.
-            if self.env.sabotage(Sabotage::KeepPending) || self.env.random.chance(15) {
+            if self.env.sabotage(Sabotage::KeepPending) || self.env.random.chance(60) {
                 self.keep_snapshot();
             }
             if self.env.random.chance(3) {

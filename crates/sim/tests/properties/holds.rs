@@ -394,6 +394,28 @@ fn a_passkey_is_wanted_where_the_policy_says_so_and_at_the_highest_tier() {
     }
 }
 
+/// Somebody who has a link made for another could use it themselves
+#[test]
+fn a_link_that_somebody_had_made_for_another_is_their_hand() {
+    let handed = |by: &str| How::Handed { by: by.to_owned() };
+    let mut house = House::new(Policy::new());
+    let hold = house.held();
+    // Pia opened the task.
+    let answer = house.answering(hold, "bob", true, handed("user:pia"));
+    assert_eq!(words(&house.turn(Request::Answer(Box::new(answer)))), [Word::OwnCall]);
+    let no = house.answering(hold, "bob", false, handed("user:pia"));
+    assert!(matches!(house.turn(Request::Answer(Box::new(no))), Reply::Recorded), "a no is heard");
+    let mut house = House::new(Policy::new().work(|work| drop(work.asks.insert("refund", quorum("leads", 2)))));
+    let hold = house.held();
+    house.yes(hold, "bob");
+    let answer = house.answering(hold, "cid", true, handed("user:bob"));
+    assert_eq!(words(&house.turn(Request::Answer(Box::new(answer)))), [Word::AnsweredAlready]);
+    ticket(&house.refund());
+    let answer = house.answering(hold, "cid", true, handed("user:eve"));
+    assert!(matches!(house.turn(Request::Answer(Box::new(answer))), Reply::Recorded));
+    permitted(&house.refund());
+}
+
 #[test]
 fn a_permit_rests_on_those_who_agreed_and_ends_with_the_question() {
     let mut house = House::new(Policy::new());
@@ -460,7 +482,7 @@ fn a_stopped_question_is_over_and_only_operators_stop_it() {
     let hold = house.held();
     let stop = |by| Request::Stop(Stop { node: Node::Hold(hold), why: Why::Killed, by, at: None });
     let person = |user: &str| Actor::Person { user: name(user), how: How::Link };
-    for by in [Actor::Run(RunId(1)), person("cid"), person("ana")] {
+    for by in [Actor::Run(RunId(7)), person("cid"), person("ana")] {
         refused(&house.turn(stop(by)), Word::NotYours);
     }
     assert!(matches!(house.turn(stop(person("bob"))), Reply::Recorded));
