@@ -3,7 +3,7 @@
 use portreeve_core::{
     due::{Owed, due},
     engine::{Bundles, Engine, Reply, Snapshots},
-    event::{Actor, Admitted, End, Event, How, Record, Signed, decode},
+    event::{Actor, Admitted, Assertion, End, Event, How, Record, Signed, decode},
     hash::Hash,
     judge::Ticket,
     log::{Head, Log as _},
@@ -387,6 +387,14 @@ impl House {
 
     pub(crate) fn answering(&mut self, hold: HoldId, user: &str, yes: bool, how: How) -> Answering {
         let grant = GrantId(self.id());
+        let text = || "test".to_owned();
+        let assertion = Assertion {
+            credential: text(),
+            public_key: text(),
+            authenticator_data: text(),
+            client_data: text(),
+            signature: text(),
+        };
         Answering {
             hold,
             binding: self.engine.state().hold(hold).map(|hold| hold.held.binding).unwrap_or_default(),
@@ -395,13 +403,13 @@ impl House {
             why: "seen".to_owned(),
             grant,
             signed: Signed {
+                passkey: (how == How::Passkey).then_some(assertion),
                 how,
                 at: Millis(self.now),
                 read_ms: Some(700),
                 statement: Hash::of(b"statement"),
                 key: "ed25519:test".to_owned(),
                 signature: "test".to_owned(),
-                passkey: None,
             },
         }
     }
