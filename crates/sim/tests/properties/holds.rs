@@ -398,6 +398,28 @@ fn a_passkey_is_wanted_where_the_policy_says_so_and_at_the_highest_tier() {
     }
 }
 
+/// Somebody who has a link made for another could use it themselves
+#[test]
+fn a_link_that_somebody_had_made_for_another_is_their_hand() {
+    let handed = |by: &str| How::Handed { by: by.to_owned() };
+    let mut house = House::new(Policy::new());
+    let hold = house.held();
+    // Pia opened the task.
+    let answer = house.answering(hold, "bob", true, handed("user:pia"));
+    assert_eq!(words(&house.turn(Request::Answer(Box::new(answer)))), [Word::OwnCall]);
+    let no = house.answering(hold, "bob", false, handed("user:pia"));
+    assert!(matches!(house.turn(Request::Answer(Box::new(no))), Reply::Recorded), "a no is heard");
+    let mut house = House::new(Policy::new().work(|work| drop(work.asks.insert("refund", quorum("leads", 2)))));
+    let hold = house.held();
+    house.yes(hold, "bob");
+    let answer = house.answering(hold, "cid", true, handed("user:bob"));
+    assert_eq!(words(&house.turn(Request::Answer(Box::new(answer)))), [Word::AnsweredAlready]);
+    ticket(&house.refund());
+    let answer = house.answering(hold, "cid", true, handed("user:eve"));
+    assert!(matches!(house.turn(Request::Answer(Box::new(answer))), Reply::Recorded));
+    permitted(&house.refund());
+}
+
 #[test]
 fn a_permit_rests_on_those_who_agreed_and_ends_with_the_question() {
     let mut house = House::new(Policy::new());

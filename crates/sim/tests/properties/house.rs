@@ -387,14 +387,6 @@ impl House {
 
     pub(crate) fn answering(&mut self, hold: HoldId, user: &str, yes: bool, how: How) -> Answering {
         let grant = GrantId(self.id());
-        let text = || "test".to_owned();
-        let assertion = Assertion {
-            credential: text(),
-            public_key: text(),
-            authenticator_data: text(),
-            client_data: text(),
-            signature: text(),
-        };
         Answering {
             hold,
             binding: self.engine.state().hold(hold).map(|hold| hold.held.binding).unwrap_or_default(),
@@ -403,7 +395,13 @@ impl House {
             why: "seen".to_owned(),
             grant,
             signed: Signed {
-                passkey: (how == How::Passkey).then_some(assertion),
+                passkey: (how == How::Passkey).then(|| Assertion {
+                    credential: "key".to_owned(),
+                    public_key: "key".to_owned(),
+                    authenticator_data: String::new(),
+                    client_data: String::new(),
+                    signature: "test".to_owned(),
+                }),
                 how,
                 at: Millis(self.now),
                 read_ms: Some(700),
