@@ -8,8 +8,13 @@ use crate::{
         upstream::{DONE, Received, Upstream, Wire},
     },
 };
+use portreeve_core::time::Millis;
+use portreeve_identity::{key::SigningKey, webhook};
 use serde_json::{Value, json};
-use std::net::TcpStream;
+use std::{
+    net::TcpStream,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// Portreeve with a connector `shop`, whose `act` needs a yes of `leads`
 pub(crate) struct House {
@@ -70,6 +75,12 @@ impl House {
             let user = format!("accounts = [{name:?}]\ngroups = [{group:?}]\n");
             place.write(&format!("policy/users/{name}.toml"), &user);
         }
+        let key = webhook::public_text(&desk(&place).public_key());
+        let receiver = format!(
+            "url = \"http://127.0.0.1:9/\"\nwho = [\"leads\"]\nanswer_key = \"{key}\"\n\
+             [people]\n\"lea\" = \"lea\"\n\"sam\" = \"sam\"\n\"eve\" = \"eve\"\n"
+        );
+        place.write("policy/receivers/desk.toml", &receiver);
         let config = place.read(".portreeve/portreeve.toml");
         place.write(".portreeve/portreeve.toml", &format!("{config}\n[holds]\nwait = \"{wait}\"\n"));
         let serve = place.serve(&["shop"]);
@@ -131,36 +142,32 @@ impl House {
     }
 }
 
-/// Somebody signs in at the console and says yes or no, if they are let
+/// Somebody says yes or no, if they are let
+///
+/// By a desk that signs for people: a link would be the hand of whoever has it made, who has opened the task here.
 #[track_caller]
 pub(crate) fn answers(place: &Place, serve: &Serve, user: &str, code: &str, yes: bool) {
-    let link = place.json(&["console", "--for", user])["link"].as_str().unwrap().to_owned();
-    let host = format!("localhost:{}", serve.address.port());
-    let path = link.strip_prefix(&format!("http://{host}")).unwrap();
-    let origin = format!("http://{host}");
-    let ask = |method: &str, path: &str, cookie: &str, body: &str| {
-        let headers = [
-            ("host", host.as_str()),
-            ("origin", &origin),
-            ("content-type", "application/x-www-form-urlencoded"),
-            ("cookie", cookie),
-        ];
-        exchange(TcpStream::connect(serve.address).unwrap(), &request(method, path, &headers, body.as_bytes()))
-    };
-    let entered = ask("POST", path, "", "");
-    let cookie = entered.header("set-cookie").unwrap_or_else(|| panic!("{entered:?}")).split(';').next().unwrap();
-    let page = ask("GET", &format!("/approvals/{code}"), cookie, "");
-    let text = String::from_utf8(page.body.clone()).unwrap();
-    let hidden = |name: &str| {
-        let rest = text.split(&format!("name=\"{name}\" value=\"")).nth(1)?;
-        rest.split('"').next().map(str::to_owned)
-    };
-    // Who may not answer is shown no form.
-    let (Some(csrf), Some(binding)) = (hidden("csrf"), hidden("binding")) else { return };
-    let answer = if yes { "yes" } else { "no" };
-    let form = format!("csrf={csrf}&binding={binding}&answer={answer}&why=because&understood=yes");
-    let said = ask("POST", &format!("/approvals/{code}"), cookie, &form);
-    assert!(said.status < 500, "{said:?}");
+    let (status, hold) = serve.admin("GET", &format!("/v1/holds/{code}"), &Value::Null);
+    assert_eq!(status, 200, "{hold}");
+    let said =
+        json!({ "hold": hold["hold"], "binding": hold["binding"], "yes": yes, "why": "because", "person": user });
+    let (said, since) = (said.to_string(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
+    let now = Millis(i64::try_from(since.as_millis()).unwrap());
+    let signed = webhook::sign(&desk(place), &format!("m{}", since.as_nanos()), now, said.as_bytes()).unwrap();
+    let headers = [
+        ("host", "portreeve.example.com"),
+        ("content-type", "application/json"),
+        (webhook::ID, signed.id.as_str()),
+        (webhook::TIMESTAMP, &signed.timestamp),
+        (webhook::SIGNATURE, &signed.signature),
+    ];
+    let request = request("POST", "/hooks/desk", &headers, said.as_bytes());
+    let answer = exchange(TcpStream::connect(serve.address).unwrap(), &request);
+    assert!(answer.status < 500, "{answer:?}");
+}
+
+fn desk(place: &Place) -> SigningKey {
+    SigningKey::load_or_make(&place.path().join("desk.key")).unwrap()
 }
 
 /// What an answer says of the question that waits
