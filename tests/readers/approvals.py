@@ -3,7 +3,7 @@
 
     python3 approvals.py DATA_FOLDER [N:HASH]
 
-A second reading of `log.db` that shares nothing with Portreeve: no code of it, no key, no server. It checks the chain
+A second reading of `log.db` that shares nothing with Portreeve: no code of it, no secret, no server. It checks the chain
 of the groups (and that it passes through the checkpoint N:HASH, if one is given), every opening that is still there, and
 every version of the policy that is kept;
 then it takes the events in order and holds what happened against what people had said until then:
@@ -13,6 +13,7 @@ then it takes the events in order and holds what happened against what people ha
 * enough different people had said yes before, each with the passkey that was asked for, to exactly what was asked,
   members of the group that was asked, by the policy of that moment; none of them the user or opener of the task (or
   of one above it), nor anybody else for whom it was their own;
+* every answer is signed, word for word, by one key, and where it says so with a passkey of that person, for this answer;
 * what was done is what was asked about, to the argument, and the digest over everything that was shown is its digest;
 * every grant that an admission names existed, still counted, and covers it; every effect has one outcome or none yet.
 
@@ -20,6 +21,7 @@ Prints JSON: {"checkpoint", "groups", "records", "holds", "findings", "notes"}. 
 if there is nothing that could be read. Where an opening was erased, what depends on it is not checked and is noted.
 """
 
+import base64
 import hashlib
 import json
 import pathlib
@@ -136,6 +138,69 @@ class Log:
         return None
 
 
+# ---- Ed25519 (RFC 8032, 5.1.7), as slow as it is plain ----------------------------------------------------------------
+
+PRIME = 2**255 - 19
+ORDER = 2**252 + 27742317777372353535851937790883648493
+CURVE = -121665 * pow(121666, PRIME - 2, PRIME) % PRIME
+ROOT = pow(2, (PRIME - 1) // 4, PRIME)
+
+
+def added(one, other):
+    x1, y1, z1, t1 = one
+    x2, y2, z2, t2 = other
+    a, b = (y1 - x1) * (y2 - x2) % PRIME, (y1 + x1) * (y2 + x2) % PRIME
+    c, d = 2 * t1 * t2 * CURVE % PRIME, 2 * z1 * z2 % PRIME
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % PRIME, g * h % PRIME, f * g % PRIME, e * h % PRIME
+
+
+def times(count, point):
+    result = (0, 1, 1, 0)
+    while count:
+        if count & 1:
+            result = added(result, point)
+        point = added(point, point)
+        count >>= 1
+    return result
+
+
+def point(data):
+    """The point that 32 bytes stand for, or nothing."""
+    y = int.from_bytes(data, "little")
+    sign, y = y >> 255, y & ((1 << 255) - 1)
+    square = (y * y - 1) * pow(CURVE * y * y + 1, PRIME - 2, PRIME) % PRIME
+    x = pow(square, (PRIME + 3) // 8, PRIME)
+    if (x * x - square) % PRIME:
+        x = x * ROOT % PRIME
+    if len(data) != 32 or y >= PRIME or (x * x - square) % PRIME or (x == 0 and sign):
+        return None
+    if x & 1 != sign:
+        x = PRIME - x
+    return x, y, 1, x * y % PRIME
+
+
+BASE = point((4 * pow(5, PRIME - 2, PRIME) % PRIME).to_bytes(32, "little"))
+
+
+def is_signed(key, message, signature):
+    """Whether the holder of the key signed the message."""
+    public, commitment = point(key), point(signature[:32])
+    answer = int.from_bytes(signature[32:], "little")
+    if len(signature) != 64 or not public or not commitment or answer >= ORDER:
+        return False
+    digest = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % ORDER
+    left, right = times(answer, BASE), added(commitment, times(digest, public))
+    same = lambda index: (left[index] * right[2] - right[index] * left[2]) % PRIME == 0
+    return same(0) and same(1)
+
+
+def unbase64(text):
+    """Base64 with either alphabet, with or without its padding."""
+    plain = text.rstrip("=").replace("-", "+").replace("_", "/")
+    return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+
+
 # ---- What was said, and what was done ------------------------------------------------------------------------------
 
 
@@ -181,6 +246,7 @@ class Audit:
         self.holds, self.tasks, self.effects, self.grants = {}, {}, {}, {}
         self.latest = {}
         self.over = set()
+        self.keys, self.passkeys = set(), {}
         self.bundle = None
         self.met, self.policies = {}, {}
         self.findings, self.notes = [], []
@@ -414,8 +480,10 @@ class Audit:
         said = {"at": self.at, "time": self.time, "grant": answer.get("grant"), "how": None, "why": None}
         if signed:
             said["how"] = only(signed["how"])[0]
-            if said["how"] == "passkey" and not signed.get("passkey"):
-                self.find("answer", "no passkey stands with it", **about)
+            if (said["how"] == "passkey") != bool(signed.get("passkey")):
+                self.find("answer", "it says a passkey was used and none stands with it, or the other way round", **about)
+            if user_of(actor) == user and only(actor)[0] == "person" and only(actor)[1]["how"] != signed["how"]:
+                self.find("answer", "it says of its giver something else than what is signed", **about)
             try:
                 said["why"] = strict(self.text(answer["why"]))
                 self.statement(name, hold, signed, user, yes, said, about)
@@ -437,13 +505,30 @@ class Audit:
                 "binding": hold["binding"],
                 "user": user,
                 "answer": "yes" if yes else "no",
-                "how": said["how"],
+                "how": signed["how"],
                 "why": said["why"],
                 "at": signed["at"],
             }
-        )
-        if sha256(text.encode("utf-8")) != signed["statement"]:
-            self.find("answer", "another statement was signed", **about)
+        ).encode("utf-8")
+        if sha256(text) != signed["statement"]:
+            return self.find("answer", "another statement was signed", **about)
+        try:
+            key = unbase64(signed["key"].removeprefix("ed25519:"))
+            if not is_signed(key, text, unbase64(signed["signature"])):
+                self.find("answer", "its signature does not fit", **about)
+            self.keys.add(signed["key"])
+            if len(self.keys) > 1:
+                self.note("another key signed than before", **about)
+            used = signed.get("passkey")
+            if used:
+                client = strict(unbase64(used["client_data"]).decode("utf-8"))
+                if client.get("type") != "webauthn.get" or unbase64(client["challenge"]).hex() != signed["statement"]:
+                    self.find("answer", "the passkey was used for something else", **about)
+                if self.passkeys.get((user, used["credential"])) != used["public_key"]:
+                    self.find("answer", "the passkey is none of theirs", **about)
+        except (ValueError, KeyError) as error:
+            self.find("answer", f"what signs it cannot be read: {error}", **about)
+        return None
 
     # -- What was done with it
 
@@ -634,6 +719,12 @@ class Audit:
             task = self.tasks.get(note["task"], {})
             if note["by"] in (task.get("opener"), task.get("user")):
                 self.find("own", "somebody reviewed their own task", task=note["task"], user=note["by"])
+        elif kind == "passkey":
+            passkey = (note["user"], note["credential"])
+            if note["added"]:
+                self.passkeys[passkey] = note["public_key"]
+            else:
+                self.passkeys.pop(passkey, None)
 
     # -- What it comes to
 

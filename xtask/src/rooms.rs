@@ -66,7 +66,7 @@ const ROOMS: &[Room] = &[
     },
     // Pages over what the gateway's office says; it opens no log, no connection and no policy of its own.
     Room { name: CONSOLE, uses: &[CORE, IDENTITY, GATEWAY], tests_use: &[], never: &["rmcp"] },
-    Room { name: SIM, uses: &[CORE, RULES], tests_use: &[LOG], never: &["tokio", "hyper"] },
+    Room { name: SIM, uses: &[CORE, RULES], tests_use: &[LOG, IDENTITY], never: &["tokio", "hyper"] },
     Room {
         name: "portreeve",
         uses: &[CORE, RULES, LOG, MCP, IDENTITY, UPSTREAM, GATEWAY, CONSOLE, SIM],

@@ -6,6 +6,8 @@ const here = () => location.pathname + location.search;
 // --- News: when something happened, this page is asked for anew and its live parts are put in place.
 
 let position = document.documentElement.dataset.position ?? "0";
+// Pages of errors, and for who is not signed in, stand as they are.
+const live = position !== "0" && byId("waiting") !== null;
 let source, paused = false, busy = false, again = false, retry = 0;
 
 async function refresh() {
@@ -55,7 +57,7 @@ const say = (text) => { byId("news").textContent = text; };
 function listen() {
   source?.close();
   source = undefined;
-  if (document.hidden || paused || !byId("waiting")) return tell();
+  if (document.hidden || paused || !live) return tell();
   source = new EventSource("/events");
   source.addEventListener("changed", (event) => { if (event.data !== position) refresh(); });
   source.onopen = () => { retry = 0; tell(); };
@@ -72,7 +74,7 @@ function tell() {
   byId("live-toggle").textContent = paused ? "Go on" : "Pause";
 }
 
-byId("live-toggle").parentElement.hidden = !byId("waiting");
+byId("live-toggle").parentElement.hidden = !live;
 byId("live-toggle").onclick = () => { paused = !paused; listen(); if (!paused) refresh(); };
 // A browser opens few connections to one place: pages that nobody sees give theirs back.
 document.addEventListener("visibilitychange", () => { listen(); if (!document.hidden && !paused) refresh(); });

@@ -240,6 +240,8 @@ async fn what_cannot_be_undone_or_may_have_happened_is_loud() {
     assert!(page.has("form[aria-label=Approve] input[name=understood][required]"));
     assert!(!page.has("form[aria-label=Deny] input[name=understood]"));
     assert!(browser.get("/").await.says("#inbox").contains("cannot be undone earlier outcome unknown"));
+    let again = browser.get(&format!("/approvals/{STEP_UP}")).await.says(".alarm");
+    assert!(again.contains("The same call went out before A yes here lets it happen once more."), "{again}");
     assert!(browser.get(&format!("/approvals/{OPENING}")).await.says(".alarm").contains("Break-glass"));
     let path = format!("/approvals/{GRAVE}");
     let refused = browser.fill(&path, "Approve", &[("why", "fine")]).await;

@@ -15,7 +15,7 @@ use crate::{
     hash::Hash,
     judge::{self, Again, Reading, Shelf, Ticket},
     log::{Append, Log, Read, Space},
-    names::{BootId, EffectId, Name, RunId, TaskId, Tool},
+    names::{BootId, EffectId, HoldId, Name, RunId, TaskId, Tool},
     node::Node,
     outside::Asking,
     pattern::Source,
@@ -82,6 +82,8 @@ pub struct Permit {
     deadline: Millis,
     answer_max: Option<u64>,
     wanted: Vec<Source>,
+    /// The question to people that is used up by it
+    hold: Option<HoldId>,
 }
 
 impl Permit {
@@ -138,6 +140,12 @@ impl Permit {
     #[must_use]
     pub fn wanted(&self) -> &[Source] {
         &self.wanted
+    }
+
+    /// The question to people that it uses up: what comes of it is told to whoever repeats it
+    #[must_use]
+    pub fn hold(&self) -> Option<HoldId> {
+        self.hold
     }
 
     /// When it is void, on the steady clock

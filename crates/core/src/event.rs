@@ -312,13 +312,35 @@ pub enum What {
     },
     /// A look at how a call stands that goes on at its connector, or a word to it
     Poll(PollFacts),
-    /// A message to a receiver that a question waits
+    /// A message to a receiver about a question
     Notice {
         /// The question
         hold: HoldId,
         /// Who is told
         receiver: Name,
+        /// What of it
+        #[serde(default, skip_serializing_if = "News::is_asked")]
+        news: News,
     },
+}
+
+/// What a receiver is told of a question
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum News {
+    /// That it waits
+    #[default]
+    Asked,
+    /// That it does not wait any more
+    Answered,
+    /// That it opened a task for an emergency
+    Emergency,
+}
+
+impl News {
+    fn is_asked(&self) -> bool {
+        *self == Self::Asked
+    }
 }
 
 /// The facts of an admitted poll

@@ -91,6 +91,10 @@ pub fn judge_stop(state: &State, shelf: &Shelf, stop: &Stop) -> Vec<Reason> {
         let own = match stop.node {
             Node::Run(node) => node == run,
             Node::Task(task) => state.task_of(run) == Some(task),
+            // Whoever put a question may take it back: that only takes away.
+            Node::Hold(hold) => {
+                state.task_of(run).is_some() && state.hold(hold).map(|hold| hold.held.task) == Some(state.task_of(run))
+            }
             _ => false,
         };
         if !own {

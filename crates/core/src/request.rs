@@ -1,7 +1,7 @@
 //! What is asked at the one door: calls, openings, children, stops, changes, and reports of what was seen.
 
 use crate::{
-    event::{Actor, ChosenBy, End, How, Signed, To},
+    event::{Actor, ChosenBy, End, How, News, Signed, To},
     hash::Hash,
     names::{EffectId, GrantId, HoldId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
@@ -57,7 +57,7 @@ pub enum Request {
     Elevate(Elevate),
     /// Close the review of an emergency
     Review(Review),
-    /// Tell a receiver that a question waits
+    /// Tell a receiver of a question
     Notify(Notify),
     /// A person signed in, or may with a link
     SignedIn(SignedIn),
@@ -276,7 +276,9 @@ pub struct Review {
 pub struct Notify {
     /// The id that the effect will have
     pub effect: EffectId,
-    /// That this waits
+    /// What they are told
+    pub news: News,
+    /// Of which question
     pub hold: HoldId,
     /// Who is told
     pub receiver: Name,

@@ -79,6 +79,8 @@ pub struct State {
     #[serde(with = "serial::pairs")]
     openings: BTreeMap<Hash, HoldId>,
     reflex: Reflex,
+    /// How often a question was put, answered, used, settled or closed
+    hold_changes: u64,
     /// The task of each elevation
     #[serde(with = "serial::pairs")]
     elevated: BTreeMap<GrantId, TaskId>,
@@ -744,7 +746,9 @@ impl State {
             }
             // A child that only waits keeps no task busy.
             What::Child { connector } => (Some(connector.clone()), OpenWhat::Child(None), 0),
-            What::Notice { hold, receiver } => (None, OpenWhat::Notice { hold: *hold, receiver: receiver.clone() }, 0),
+            What::Notice { hold, receiver, .. } => {
+                (None, OpenWhat::Notice { hold: *hold, receiver: receiver.clone() }, 0)
+            }
         };
         // A message about a question is no work of the task.
         if let Some(task) = admitted.task.filter(|_| !matches!(what, OpenWhat::Notice { .. })) {

@@ -20,6 +20,7 @@ use crate::{
     private,
     settings::Settings,
     tasks::{OpenTask, Opening, Tasks},
+    teller::Teller,
     undo::Undos,
 };
 use axum::{
@@ -61,6 +62,8 @@ pub struct Admin {
     pub undos: Arc<Undos>,
     /// Where people work
     pub office: Arc<Office>,
+    /// Who tells receivers
+    pub teller: Arc<Teller>,
     /// The endpoints
     pub endpoints: Arc<Endpoints>,
     /// Who is who
@@ -137,6 +140,7 @@ async fn status(State(admin): Shared) -> Answer {
         members.insert("policy".to_owned(), json!(admin.settings.policy));
         members.insert("directory".to_owned(), json!(directory));
         members.insert("pid".to_owned(), json!(std::process::id()));
+        members.insert("webhook_key".to_owned(), json!(admin.teller.public_key()));
         members.insert("console".to_owned(), json!(admin.office.base()));
         members.insert("approvals".to_owned(), json!(reflex));
     }

@@ -4,13 +4,19 @@
 //! early. In the era without sessions hanging up is the cancellation. Where a connector answers with a question, the
 //! leg is settled as pending, and the answer is a leg of its own.
 
+mod again;
+pub mod away;
+mod before;
+
 use crate::{
     asks::{Asks, Bound, Brought, Leaving, Put, done, is_answer},
     catalogue::Catalogue,
     client::{Client, Waits},
     door::Door,
     fate::Fate,
+    held::Holds,
     links::{Links, Unready},
+    outcomes::Keeping,
     outlet::{Flow, Last, Message as Body},
     points::Points,
     polls::{HANDLE, Handle, begun},
@@ -18,13 +24,16 @@ use crate::{
     trace,
     under_way::{Entered, Place, UnderWay, unless},
     using::{Using, unknown},
+    waiting::Patience,
 };
+use away::{CANCELLED, Goings, can_follow};
 use bytes::Bytes;
 use http::StatusCode;
 use portreeve_core::{
     engine::{Permit, Reply},
     event::End,
     hash::Hash,
+    judge::Ticket,
     life::{Answer, Do, Happened, Life},
     names::EffectId,
     outside::Asking,
@@ -40,7 +49,7 @@ use portreeve_mcp::{
     message::Message,
     method::Method,
     outcome::{self, Outcome, Question},
-    reply,
+    reply::{self, Hint},
     translate::ToClient,
     version::{Era, Version},
 };
@@ -71,6 +80,9 @@ pub struct Calls {
     asks: Arc<Asks>,
     sealer: Arc<Sealer>,
     under_way: Arc<UnderWay>,
+    holds: Arc<Holds>,
+    /// Calls that go on by themselves
+    going: Goings,
 }
 
 /// One leg of a call: what is sent to the connector this time
@@ -82,6 +94,21 @@ struct Leg {
     answers: BTreeMap<String, (Put, String)>,
 }
 
+/// How a leg is walked
+#[derive(Debug)]
+struct Walk {
+    /// How long it waits for people
+    patience: Patience,
+    /// Whether it is part of another call: it asks nobody, and reads nothing before
+    nested: bool,
+}
+
+impl Walk {
+    fn nested() -> Self {
+        Self { patience: Patience::none(), nested: true }
+    }
+}
+
 /// How a leg ended
 enum Legged {
     /// The client is told this, under the id of the request that waits then
@@ -90,6 +117,20 @@ enum Legged {
     Passed,
     /// The connector wants to know something before it goes on
     Asks(Back),
+}
+
+impl Legged {
+    /// The same, kept for whoever repeats the call
+    fn kept(self, keeping: Keeping, version: Version, digest: Hash) -> Self {
+        let Self::Told(answer) = self else { return self };
+        Self::Told(Box::new(move |id| {
+            let last = answer(id);
+            if let Body::Whole(bytes) = &last.message {
+                keeping.answered(bytes, version, digest);
+            }
+            last
+        }))
+    }
 }
 
 /// What a leg is sent with
@@ -135,9 +176,20 @@ impl Calls {
         catalogue: Arc<Catalogue>,
         points: Arc<Points>,
         (asks, sealer): (Arc<Asks>, Arc<Sealer>),
-        under_way: Arc<UnderWay>,
+        (under_way, holds): (Arc<UnderWay>, Arc<Holds>),
     ) -> Arc<Self> {
-        Arc::new(Self { door, latches, links, catalogue, points, asks, sealer, under_way })
+        Arc::new(Self {
+            door,
+            latches,
+            links,
+            catalogue,
+            points,
+            asks,
+            sealer,
+            under_way,
+            holds,
+            going: Goings::default(),
+        })
     }
 
     /// Takes a call all the way, and answers its client
@@ -145,12 +197,13 @@ impl Calls {
         if let Some((brought, answers)) = using.brought.as_ref().filter(|(brought, _)| brought.held) {
             return self.resume(&using, brought, answers.clone(), &client).await;
         }
-        let mut entered = self.under_way.enter(&using, place, Arc::clone(&self.asks));
+        let mut entered = self.under_way.enter(&using, Some(place), Arc::clone(&self.asks));
+        let mut walk = Walk { patience: self.holds.patience(), nested: false };
         let (method, tool) = (using.method, using.call.tool.clone());
         let state = using.brought.as_ref().and_then(|(brought, _)| brought.state.clone());
         let mut leg = Leg { call: using.call.clone(), state, answers: using.answers() };
         for _ in 0..LEGS_MAX {
-            match self.leg(&using, leg, &client, &mut entered).await {
+            match self.leg(&using, leg, &client, &mut entered, &mut walk).await {
                 Legged::Told(answer) => return client.answer(answer).await,
                 Legged::Passed => return,
                 Legged::Asks(back) => match self.asked_back(&using, &client, back, &mut entered).await {
@@ -175,7 +228,7 @@ impl Calls {
         let Some(waits) = client.take() else { return };
         if let Err(Waits { id, outlet, .. }) = self.asks.resume(brought, answers, waits).await {
             let reason = Reason::new(Word::ContinuationUnknown, &using.call.tool);
-            outlet.last(refusal(using.method, client.era(), &id, vec![reason])).await;
+            outlet.last(refusal(using.method, client.era(), &id, vec![reason], &Hint::default())).await;
         }
     }
 
@@ -246,7 +299,14 @@ impl Calls {
         Some(Leg { call, state, answers })
     }
 
-    async fn leg(self: &Arc<Self>, using: &Using<'_>, leg: Leg, client: &Arc<Client>, entered: &mut Entered) -> Legged {
+    async fn leg(
+        self: &Arc<Self>,
+        using: &Using<'_>,
+        leg: Leg,
+        client: &Arc<Client>,
+        entered: &mut Entered,
+        walk: &mut Walk,
+    ) -> Legged {
         let Leg { call, state, answers } = leg;
         entered.goes_on(call.effect);
         let (tool, method, era) = (call.tool.clone(), using.method, client.era());
@@ -254,13 +314,36 @@ impl Calls {
         let (mut life, first) = Life::start(call, link.is_some());
         let mut steps = VecDeque::from([first]);
         let (mut legged, mut withheld, mut riding) = (None, None, Vec::new());
+        let (mut keeping, mut kept) = (None, Hash::default());
         while let Some(step) = steps.pop_front() {
             let happened = match step {
                 Do::Ask(call) => self.asked(Request::Ask(call)).await,
                 Do::Consult(askings) => self.consult(life.effect(), askings, client, entered).await,
                 Do::Admit(call) => self.asked(Request::Call(call)).await,
-                Do::Read(_) => Happened::WasRead(Read::default()),
-                Do::Wait(_) => Happened::Waited,
+                Do::Read(_) if walk.nested => Happened::WasRead(Read::default()),
+                Do::Read(reading) => self.before(reading, using, client, entered).await,
+                Do::Wait(ticket) if walk.nested => {
+                    self.withdraw(&ticket).await;
+                    Happened::Waited
+                }
+                Do::Wait(ticket) => {
+                    if can_follow(client, method) {
+                        let call = Call { before: None, answers: Vec::new(), ..life.call().clone() };
+                        if let Some(legged) = self.goes_away(&ticket, using, &call, client) {
+                            return legged;
+                        }
+                    }
+                    tokio::select! {
+                        biased;
+                        why = entered.cancelled(client) => {
+                            if why == CANCELLED {
+                                self.withdraw(&ticket).await;
+                            }
+                            Happened::NotPrepared(why)
+                        }
+                        happened = self.holds.waiting.wait(ticket.hold, &mut walk.patience, client) => happened,
+                    }
+                }
                 Do::Prepare => {
                     let (ready, happened) = self.prepare(life.call(), client, entered).await;
                     link = ready;
@@ -271,9 +354,16 @@ impl Calls {
                     match self.asks.admit_all(using.call.run, &tool.connector, answers.values()).await {
                         Ok((permits, leaving)) => {
                             riding = leaving;
+                            let used = permit.hold().is_some();
+                            keeping = used.then(|| self.holds.outcomes.begin(permit.effect()));
                             let sending = Going { permit, permits, state: state.as_deref(), answers: &answers };
                             let sent = self.forward(sending, link.take(), using, client, entered).await;
                             legged = sent.legged;
+                            // Of what did not happen, or may not have, nothing is told again.
+                            match &sent.happened {
+                                Happened::Answered { digest, .. } => kept = *digest,
+                                _ => keeping = None,
+                            }
                             sent.happened
                         }
                         Err(reasons) => {
@@ -287,10 +377,30 @@ impl Calls {
                     self.door.later(Request::Settle(settle));
                     continue;
                 }
+                Do::Reply(Answer::Again(again)) => match self.again(again, method, client, entered, walk).await {
+                    Some(legged) => return legged,
+                    None => {
+                        // It was not made after all.
+                        let call = Call { before: None, answers: Vec::new(), ..life.call().clone() };
+                        let first;
+                        (life, first) = Life::start(call, false);
+                        steps = VecDeque::from([first]);
+                        continue;
+                    }
+                },
+                Do::Reply(Answer::Held(ticket)) => return self.held(&ticket, using, client, walk),
                 Do::Reply(answer) => {
-                    return match withheld.take() {
+                    let hint = match &answer {
+                        Answer::Refusal(reasons) => self.holds.hint(using.call.run, &using.at, reasons).await,
+                        _ => Hint::default(),
+                    };
+                    let legged = match withheld.take() {
                         Some(reasons) => Legged::Told(Box::new(move |id| refused(method, era, id, &reasons))),
-                        None => told(using, client, answer, legged),
+                        None => told(using, client, answer, legged, hint),
+                    };
+                    return match keeping {
+                        Some(keeping) => legged.kept(keeping, client.version, kept),
+                        None => legged,
                     };
                 }
             };
@@ -299,6 +409,13 @@ impl Calls {
         Legged::Told(Box::new(move |id| {
             Last::ok(Fate::Unknown("Portreeve lost the call".to_owned()).told(id, method, era))
         }))
+    }
+
+    /// Tells a client that people are asked
+    fn held(&self, ticket: &Ticket, using: &Using<'_>, client: &Client, walk: &Walk) -> Legged {
+        let pending = self.holds.pending(ticket, "call", walk.patience.lapsed);
+        let (of, brought) = (using.bound(using.call.effect), using.brought.as_ref());
+        Legged::Told(self.holds.tell(client, using.method, (ticket, pending), of, brought))
     }
 
     /// The answers that rode on a leg ended as it did
@@ -416,7 +533,8 @@ impl Calls {
             trace: trace.as_deref(),
             log_level: client.log_level,
             mirrored,
-            whole: answer_max.is_some() || !wanted.is_empty(),
+            // Nobody reads it while it arrives where nobody listens.
+            whole: answer_max.is_some() || !wanted.is_empty() || client.is_away(),
             bytes_max: STREAM_BYTES_MAX,
         };
         let (events, hears) = mpsc::channel(EVENTS_MAX);
@@ -564,7 +682,7 @@ async fn hear(mut hears: mpsc::Receiver<Event>, asks: Arc<Asks>, of: Option<Boun
 }
 
 /// The answer to a client
-fn told(using: &Using<'_>, client: &Client, answer: Answer, legged: Option<Legged>) -> Legged {
+fn told(using: &Using<'_>, client: &Client, answer: Answer, legged: Option<Legged>, hint: Hint) -> Legged {
     let (method, era, version) = (using.method, client.era(), client.version);
     let fate = match answer {
         Answer::Result => match legged {
@@ -576,13 +694,9 @@ fn told(using: &Using<'_>, client: &Client, answer: Answer, legged: Option<Legge
             let called = using.called.clone();
             return Legged::Told(Box::new(move |id| unknown(method, id, &called, version)));
         }
-        Answer::Refusal(reasons) => return Legged::Told(Box::new(move |id| refusal(method, era, id, reasons))),
-        Answer::Held(ticket) => {
-            let reasons = ticket.questions.iter().map(|question| Reason::asking(&question.source, &question.quorum));
-            let reasons = reasons.map(|reason| reason.with("code", ticket.hold.code())).collect();
-            return Legged::Told(Box::new(move |id| refusal(method, era, id, reasons)));
-        }
-        Answer::Again(again) => Fate::Unknown(format!("{} was used already", again.hold.code())),
+        Answer::Refusal(reasons) => return Legged::Told(Box::new(move |id| refusal(method, era, id, reasons, &hint))),
+        // Both are told where they come up.
+        Answer::Held(_) | Answer::Again(_) => Fate::Unknown("Portreeve lost the call".to_owned()),
         // It broke off while the client read it.
         Answer::Unknown(_) if matches!(legged, Some(Legged::Passed)) => return Legged::Passed,
         Answer::Unreachable(why) => Fate::Unreachable(why),
@@ -592,9 +706,12 @@ fn told(using: &Using<'_>, client: &Client, answer: Answer, legged: Option<Legge
 }
 
 /// A refusal, without what would tell a hidden tool from an unknown one
-fn refusal(method: Method, era: Era, id: &str, reasons: Vec<Reason>) -> Last {
+fn refusal(method: Method, era: Era, id: &str, reasons: Vec<Reason>, hint: &Hint) -> Last {
     let told: Vec<Reason> = reasons.into_iter().take_while(|reason| reason.word != Word::ToolOutsidePurpose).collect();
-    refused(method, era, id, &told)
+    Last::ok(match method {
+        Method::CallTool => reply::refused_call_with(id, era, &told, hint),
+        _ => reply::refused_with(id, &told, hint),
+    })
 }
 
 /// A refusal, with all that is to be said: of a question, or of its answer, there is nothing to hide

@@ -14,6 +14,7 @@ use portreeve_mcp::{
     message::Message,
     outcome::{self, Question},
     params::Level,
+    reply::people,
     translate,
     version::{Era, Version},
 };
@@ -38,6 +39,8 @@ pub struct Client {
     pub session: Option<Arc<Session>>,
     /// The level from which on it wants log messages
     pub log_level: Option<Level>,
+    /// Whether nobody listens: the call goes on by itself
+    away: bool,
     // Held only to take it out or to put another one in.
     waits: Mutex<Option<Waits>>,
     resumed: Notify,
@@ -82,7 +85,31 @@ impl Client {
         // Whoever takes no stream can be asked nothing on it.
         let can = if version.era() == Era::Legacy && !waits.outlet.streams() { Can::NONE } else { can };
         let waits = Mutex::new(Some(waits));
-        Arc::new(Self { run, until, version, can, session, log_level, waits, resumed: Notify::new() })
+        Arc::new(Self { run, until, version, can, session, log_level, away: false, waits, resumed: Notify::new() })
+    }
+
+    /// The end of a call that goes on by itself: nobody hears what is told on the way, or can be asked anything
+    #[must_use]
+    pub fn away(run: RunId, until: Millis, version: Version) -> Arc<Self> {
+        let (waits, resumed) = (Mutex::default(), Notify::new());
+        let (can, session, log_level) = (Can::NONE, None, None);
+        Arc::new(Self { run, until, version, can, session, log_level, away: true, waits, resumed })
+    }
+
+    /// Whether nobody listens
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.away
+    }
+
+    /// Tells whoever follows the progress of its request what it waits for; dropped where there is no room
+    pub fn waits_for(&self, count: u32, what: &str) {
+        let waits = self.waits();
+        if let Some((waits, token)) = waits.as_ref().and_then(|waits| Some((waits, waits.progress.as_ref()?))) {
+            // Far below whatever the connector counts by later, since progress only ever rises.
+            let told = people::progress(token, f64::from(count) / 1_000_000.0, what);
+            let _ = waits.outlet.try_tell(told);
+        }
     }
 
     /// How it is spoken to

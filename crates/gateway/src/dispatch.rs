@@ -2,11 +2,13 @@
 
 use crate::{
     asks::Asks,
-    call::Calls,
+    call::{Calls, away::Away},
     catalogue::Catalogue,
     client::{Client, Speaker, Waits},
     door::Door,
+    elevating::{self, Elevating},
     endpoint::{At, Via, modern},
+    held::Holds,
     lists::Lists,
     outlet::{Last, Outlet},
     polls::Polls,
@@ -51,6 +53,8 @@ pub struct Dispatch {
     pub under_way: Arc<UnderWay>,
     /// Questions to clients
     pub asks: Arc<Asks>,
+    /// Questions to people
+    pub holds: Arc<Holds>,
     /// Sessions
     pub sessions: Arc<Sessions>,
     /// Discovery
@@ -59,6 +63,10 @@ pub struct Dispatch {
     pub streams: Arc<Streams>,
     /// MCP tasks
     pub polls: Polls,
+    /// MCP tasks of what waits for people
+    pub away: Arc<Away>,
+    /// Classes that are asked for
+    pub elevating: Elevating,
 }
 
 /// A message that arrived
@@ -244,9 +252,15 @@ impl Dispatch {
                 return self.streams.request(&client, at, method, message, raw, place).await;
             }
             Method::GetTask | Method::UpdateTask | Method::CancelTask => {
+                if let Some(last) = self.away.answer(&client, at, method, message, raw).await {
+                    return client.answer(|_| last).await;
+                }
                 return self.polls.request(&client, at, method, message, raw).await;
             }
             Method::SetLevel if self.keeps_level(&client, at, message).await => Last::ok(reply::result_text(raw, "{}")),
+            _ if elevating::is_called(at, method, message) => {
+                return self.elevating.request(&client, (at, &self.lists), message, raw, place).await;
+            }
             _ => {
                 let reading = Reading { at, via: arrived.via, headers: &arrived.headers, client: &client };
                 match Using::read(self, &reading, method, (&arrived.body, message), id).await {

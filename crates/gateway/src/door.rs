@@ -38,6 +38,7 @@ pub struct Door {
     shared: Arc<Shared>,
     latches: Arc<Latches>,
     turns: watch::Receiver<u64>,
+    questions: watch::Receiver<u64>,
     heads: watch::Receiver<u64>,
     /// Nothing is ever sent here; it closes with the thread
     alive: watch::Receiver<()>,
@@ -116,6 +117,7 @@ impl Door {
     ) -> std::io::Result<(Self, JoinHandle<TheEngine>)> {
         let shared = Arc::new(Shared { queue: Mutex::default(), bell: Condvar::new() });
         let (turned, turns) = watch::channel(0);
+        let (asked, questions) = watch::channel(engine.state().hold_changes());
         let (grown, heads) = watch::channel(engine.state().head().n);
         let (living, alive) = watch::channel(());
         let kept = engine.state().head().n;
@@ -125,6 +127,7 @@ impl Door {
             latches: Arc::clone(&latches),
             notices,
             turned,
+            asked,
             grown,
             snapshots,
             kept,
@@ -138,7 +141,7 @@ impl Door {
                 keeper.run(&shared)
             })?
         };
-        Ok((Self { shared, latches, turns, heads, alive }, thread))
+        Ok((Self { shared, latches, turns, questions, heads, alive }, thread))
     }
 
     /// Puts a request to the door and waits until the answer is durable
@@ -206,6 +209,12 @@ impl Door {
         }
     }
 
+    /// Told whenever something about a question to people has changed, or the policy has
+    #[must_use]
+    pub fn questions(&self) -> watch::Receiver<u64> {
+        self.questions.clone()
+    }
+
     /// The number of the record's newest group, each time that there is one
     #[must_use]
     pub fn heads(&self) -> watch::Receiver<u64> {
@@ -259,6 +268,8 @@ struct Keeper {
     latches: Arc<Latches>,
     notices: mpsc::UnboundedSender<Notice>,
     turned: watch::Sender<u64>,
+    /// Changes of questions to people, as the state counts them
+    asked: watch::Sender<u64>,
     /// The newest group of the record
     grown: watch::Sender<u64>,
     snapshots: std::sync::mpsc::Sender<()>,
@@ -379,6 +390,8 @@ impl Keeper {
             }
         }
         self.turned.send_modify(|turn| *turn += 1);
+        let asked = self.engine.state().hold_changes();
+        self.asked.send_if_modified(|known| std::mem::replace(known, asked) != asked || changes);
         let head = self.engine.state().head().n;
         self.grown.send_if_modified(|grown| std::mem::replace(grown, head) != head);
         if head >= self.kept + EVERY {

@@ -7,8 +7,10 @@ use crate::{
     catalogue::Catalogue,
     client::Client,
     door::Door,
+    elevating,
     endpoint::At,
     fate::Fate,
+    held::Holds,
     links::{Links, Unready},
     outlet::Last,
     settings::{TTL_MS_MAX, answer_limits},
@@ -55,6 +57,8 @@ pub struct Lists {
     pub sealer: Arc<Sealer>,
     /// The clock
     pub clock: SteadyClock,
+    /// Questions to people
+    pub holds: Arc<Holds>,
 }
 
 /// What a task could use of one connector
@@ -82,8 +86,6 @@ pub struct Hello {
     pub operations: BTreeSet<Operation>,
     /// How it is to be used: ours, and the accepted ones of its connectors
     pub instructions: String,
-    /// Whether a tool may answer with an MCP task
-    pub tasks: bool,
     /// Whether a tool may have a user interface
     pub ui: bool,
 }
@@ -116,7 +118,8 @@ impl Hello {
         if self.has(Operation::SetLevel) || era == Era::Modern {
             add("logging", json!({}));
         }
-        let known = [(TASKS, self.tasks && era == Era::Modern), (UI, self.ui)];
+        // What waits for people is a task too, whatever its connector has.
+        let known = [(TASKS, era == Era::Modern), (UI, self.ui)];
         let extensions = known.into_iter().filter(|(_, has)| *has).map(|(id, _)| (id.to_owned(), json!({})));
         let extensions: serde_json::Map<_, _> = extensions.collect();
         if !extensions.is_empty() {
@@ -145,17 +148,16 @@ impl Lists {
         let operations: BTreeSet<Operation> =
             connectors.iter().flat_map(|(_, usable)| usable.operations.iter().copied()).collect();
         let mut instructions = vec![INSTRUCTIONS.to_owned()];
-        let (mut tasks, mut ui) = (false, false);
+        let mut ui = false;
         for (connector, _) in &connectors {
             let Some(accepted) = view.discover(connector) else { continue };
-            tasks |= accepted.tasks;
             ui |= accepted.ui;
             // What a server says of itself is said as what was accepted of it, under its name.
             if !accepted.instructions.is_empty() {
                 instructions.push(format!("{connector}: {}", accepted.instructions));
             }
         }
-        Ok(Hello { operations, instructions: instructions.join("\n\n"), tasks, ui })
+        Ok(Hello { operations, instructions: instructions.join("\n\n"), ui })
     }
 
     /// Answers one of the four lists
@@ -178,6 +180,9 @@ impl Lists {
                     };
                     self.looked(client.run, connector, method, shown.len(), hidden);
                     entries.extend(shown);
+                }
+                if method == Method::ListTools && self.holds.task_of(client.run).await.1 {
+                    entries.push(elevating::definition(at));
                 }
                 listed(id, method, client.version, &entries, None)
             }
@@ -229,8 +234,13 @@ impl Lists {
 
     fn tools(&self, connector: &Name, usable: &Usable, at: &At, to: Version) -> (Vec<String>, usize) {
         let view = self.catalogue.view();
-        let raw =
-            view.raw(connector, &usable.tools).map(|raw| prefixed(&translate::definition(raw, to), connector, at));
+        // What is called like a tool of ours could never be called.
+        let named = |name: &ToolName| match at {
+            At::One(_) => name.as_str() == elevating::name(at),
+            At::All => format!("{connector}{SEPARATOR}{name}") == elevating::name(at),
+        };
+        let tools: Vec<_> = usable.tools.iter().filter(|(name, _)| !named(name)).cloned().collect();
+        let raw = view.raw(connector, &tools).map(|raw| prefixed(&translate::definition(raw, to), connector, at));
         let raw: Vec<String> = raw.collect();
         let hidden = view.offered(connector).saturating_sub(raw.len());
         (raw, hidden)

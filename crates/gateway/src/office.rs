@@ -299,6 +299,13 @@ impl Office {
         Ok(view)
     }
 
+    /// One question as nobody in particular sees it
+    pub(crate) async fn whole(&self, hold: HoldId) -> Result<HoldView, Failure> {
+        let mut view = self.hold_seen(Eyes::owner(None), &hold.to_string()).await?;
+        view.not_by_you.clear();
+        Ok(view)
+    }
+
     /// What somebody would say with their passkey to a question at a time, word for word; its SHA-256 is the challenge
     #[must_use]
     pub fn statement(

@@ -39,8 +39,8 @@ pub async fn run(
                 under_way.look_again();
                 streams.look_again();
                 streams.look_at_lives();
-                // A grant never lives again; the others may, and their latches follow the registry.
-                if matches!(node, Node::Grant(_)) {
+                // These never live again; the others may, and their latches follow the registry.
+                if matches!(node, Node::Grant(_) | Node::Hold(_)) {
                     let latches = Arc::clone(&latches);
                     tokio::spawn(async move {
                         tokio::time::sleep(VOID).await;

@@ -3,12 +3,14 @@
 use crate::{
     admin::{self, Admin},
     asks::Asks,
-    call::Calls,
+    call::{Calls, away::Away},
     catalogue::Catalogue,
     dispatch::Dispatch,
     door::Door,
+    elevating::Elevating,
     endpoint::Endpoints,
     fence::Fence,
+    held::Holds,
     history::Directory,
     hooks,
     links::Links,
@@ -25,6 +27,7 @@ use crate::{
     snapshots,
     streams::Streams,
     tasks::{Tasks, draw},
+    teller::Teller,
     under_way::UnderWay,
     undo::Undos,
 };
@@ -141,6 +144,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     std::fs::create_dir_all(settings.data.join("keys")).map_err(folder)?;
     let key = SigningKey::load_or_make(&settings.data.join("keys").join("token.key")).map_err(Error::Key)?;
     let answers = SigningKey::load_or_make(&settings.data.join("keys").join("answer.key")).map_err(Error::Key)?;
+    let hooks_key = SigningKey::load_or_make(&settings.data.join("keys").join("webhook.key")).map_err(Error::Key)?;
     let passkeys = Passkeys::open(&settings.data.join("people")).map_err(Error::People)?;
     let boot = BootId(draw().map_err(Error::System)?);
     let store = snapshots::Store::of(&settings.data);
@@ -180,13 +184,15 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let at_the_door = || (door.clone(), Arc::clone(&latches));
     let asks = Asks::new(at_the_door(), Arc::clone(&catalogue), Arc::clone(&points), Arc::clone(&sealer));
     let under_way = UnderWay::new();
+    let console = console(address);
+    let holds = Holds::new(door.clone(), Arc::clone(&sealer), clock, console, settings.hold_wait);
     let calls = Calls::new(
         at_the_door(),
         Arc::clone(&links),
         Arc::clone(&catalogue),
         points,
         (Arc::clone(&asks), Arc::clone(&sealer)),
-        Arc::clone(&under_way),
+        (Arc::clone(&under_way), Arc::clone(&holds)),
     );
     let own = Own::new(Arc::clone(&calls), Arc::clone(&catalogue), Arc::clone(&under_way));
     let undos = Undos::new(door.clone(), own, clock, settings.data.clone());
@@ -199,9 +205,17 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         links: Arc::clone(&links),
         sealer: Arc::clone(&sealer),
         clock,
+        holds: Arc::clone(&holds),
     };
     let both = || (Arc::clone(&asks), Arc::clone(&under_way));
     let streams = Streams::new(at_the_door(), Arc::clone(&links), both(), lists.clone(), clock);
+    let away = Arc::new(Away::new(Arc::clone(&calls), door.clone(), Arc::clone(&sealer), clock));
+    let elevating = Elevating {
+        door: door.clone(),
+        holds: Arc::clone(&holds),
+        away: Arc::clone(&away),
+        under_way: Arc::clone(&under_way),
+    };
     let dispatch = Arc::new(Dispatch {
         door: door.clone(),
         catalogue: Arc::clone(&catalogue),
@@ -209,6 +223,9 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         under_way: Arc::clone(&under_way),
         polls: Polls::new(at_the_door(), Arc::clone(&links), both(), sealer, clock),
         asks: Arc::clone(&asks),
+        holds,
+        away,
+        elevating,
         sessions: Arc::clone(&sessions),
         lists,
         streams: Arc::clone(&streams),
@@ -219,11 +236,13 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let kept = (settings.data.clone(), people);
     let office = Office::open(door.clone(), Arc::clone(&catalogue), clock, (answers, passkeys), kept).await;
     let office = office.ok_or_else(|| Error::System("the door has ended".to_owned()))?;
-    let pages = pages(Arc::clone(&office)).merge(hooks::router(Arc::clone(&office)));
+    let teller = Teller::new(at_the_door(), clock, Arc::clone(&office), hooks_key);
+    let pages = pages(Arc::clone(&office)).merge(hooks::router(Arc::clone(&office), Arc::clone(&catalogue)));
     let admin = Arc::new(Admin {
         door: door.clone(),
         catalogue,
         office: Arc::clone(&office),
+        teller: Arc::clone(&teller),
         links: Arc::clone(&links),
         tasks: Arc::clone(&tasks),
         undos,
@@ -243,6 +262,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     tokio::spawn(reaping);
     let listening = vec![
         tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), pages, room)),
+        tokio::spawn(teller.run(settings.data.clone())),
         tokio::spawn(listen::admin(socket, admin::router(admin), endpoints, fence)),
     ];
     Ok(Serving {
@@ -260,6 +280,14 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         listening,
         data: settings.data,
     })
+}
+
+/// Where people find the console: by the name by which passkeys know this machine, unless it is reached from others
+fn console(address: SocketAddr) -> String {
+    match address.ip() {
+        ip if ip.is_loopback() || ip.is_unspecified() => format!("http://localhost:{}", address.port()),
+        _ => format!("http://{address}"),
+    }
 }
 
 /// Files that this process may have open, after asking for as many as the system allows

@@ -1,7 +1,7 @@
 //! What the process is told when it starts.
 
 use portreeve_core::json::Limits;
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Settings of one process over one data folder
 #[derive(Clone, Debug)]
@@ -16,8 +16,15 @@ pub struct Settings {
     pub keeper: PathBuf,
     /// Bytes that the log may take; none means what the disk holds
     pub log_bytes_max: Option<u64>,
+    /// How long a request waits for people before its client is told that they are asked
+    pub hold_wait: Duration,
 }
 
+/// How long a request waits for people unless the configuration says otherwise: less than the minute after which
+/// many clients give up
+pub const HOLD_WAIT: Duration = Duration::from_secs(45);
+/// The longest that the configuration may say
+pub const HOLD_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Bytes of a request at most
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// Connections of agents over TCP at once, if the system allows so many files

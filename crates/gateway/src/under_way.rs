@@ -66,9 +66,9 @@ impl UnderWay {
         Watched { under_way: Arc::clone(self), effect, cancelled }
     }
 
-    /// A call begins
+    /// A call begins; what goes on by itself takes no place of the run's requests
     #[must_use]
-    pub fn enter(self: &Arc<Self>, using: &Using<'_>, place: Place, asks: Arc<Asks>) -> Entered {
+    pub fn enter(self: &Arc<Self>, using: &Using<'_>, place: Option<Place>, asks: Arc<Asks>) -> Entered {
         let (watched, key) = (self.watch(using.call.effect), using.key.clone());
         // An id that is used twice at once names the first call.
         self.all().by_request.entry(key.clone()).or_insert(watched.effect);
@@ -165,7 +165,7 @@ pub struct Entered {
     watched: Watched,
     key: RequestKey,
     asks: Arc<Asks>,
-    _place: Place,
+    _place: Option<Place>,
 }
 
 impl Entered {

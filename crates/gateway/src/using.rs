@@ -122,7 +122,15 @@ impl<'m> Using<'m> {
         })?;
         let run = reading.client.run;
         let brought = used.map(|used| brought(dispatch, reading, (&tool, &arguments), &used));
-        let brought = brought.transpose().map_err(invalid)?.flatten();
+        let brought = brought.transpose().map_err(|stale| match stale {
+            Stale::State(text) => {
+                let reason = Reason::new(Word::ContinuationUnknown, &tool).with("because", text);
+                dispatch.refused(run, tool.to_string(), &reason);
+                Last::ok(reply::stale(id.raw(), text, &reason))
+            }
+            Stale::Answers(text) => invalid(text),
+        });
+        let brought = brought?.flatten();
         let continues = brought.as_ref().filter(|(brought, _)| !brought.held).map(|(brought, _)| brought.of.effect);
         // Without a session, only those at one endpoint share their ids.
         let session =
@@ -260,21 +268,35 @@ fn bound((effect, run): (EffectId, RunId), at: String, tool: &Tool, arguments: &
     Bound { effect, run, at, connector: tool.connector.clone(), tool: tool.name.clone(), arguments }
 }
 
+/// Why what a client brings back is not taken
+enum Stale {
+    /// Its state was given out for something else, or not at all, or is over
+    State(&'static str),
+    /// Its answers are none
+    Answers(&'static str),
+}
+
 /// What a client brings back, if it does: only what was put to it for this very call
 fn brought(
     dispatch: &Dispatch,
     reading: &Reading<'_>,
     (tool, arguments): (&Tool, &BTreeMap<String, Value>),
     used: &Use<'_, '_>,
-) -> Result<Option<Back>, &'static str> {
+) -> Result<Option<Back>, Stale> {
     // Answers that do not say what they answer are left out, and whoever asked asks again.
     let Some(state) = used.state else { return Ok(None) };
-    let brought = dispatch.asks.open(state).ok_or("this requestState was not given out here, or was changed")?;
-    if brought.of != bound((brought.of.effect, reading.client.run), reading.at.to_string(), tool, arguments) {
-        return Err("this requestState belongs to another call");
+    let is_this = |of: &Bound| *of == bound((of.effect, reading.client.run), reading.at.to_string(), tool, arguments);
+    // What the client itself answered to a question for people is not even looked at.
+    if let Some(held) = dispatch.holds.open(state, is_this) {
+        return Ok(held.map_err(Stale::State)?.brought);
+    }
+    let unknown = Stale::State("this requestState was not given out here, or was changed");
+    let brought = dispatch.asks.open(state).ok_or(unknown)?;
+    if !is_this(&brought.of) {
+        return Err(Stale::State("this requestState belongs to another call"));
     }
     let put = |(key, put): (&String, &Put)| Some((key.clone(), Method::read(&put.method)?));
     let put: Vec<(String, Method)> = brought.questions.iter().filter_map(put).collect();
-    let answers = used.responses.map(|responses| outcome::answers(responses, &put)).transpose()?;
-    Ok(Some((brought, answers.unwrap_or_default())))
+    let answers = used.responses.map(|responses| outcome::answers(responses, &put)).transpose();
+    Ok(Some((brought, answers.map_err(Stale::Answers)?.unwrap_or_default())))
 }

@@ -10,8 +10,10 @@ use crate::{
     translate::client_info,
     version::{Era, Version},
 };
-use portreeve_core::reason::{Reason, Sort, verdict};
+use portreeve_core::reason::{Reason, Sort, Word, verdict};
 use serde_json::{Value, json};
+
+pub mod people;
 
 /// The code of a refusal where a method has no `isError`: outside -32768…-32000
 pub const REFUSED: i64 = -31_001;
@@ -19,7 +21,7 @@ pub const REFUSED: i64 = -31_001;
 pub const META: &str = "dev.portreeve/refusal";
 
 /// What may become of a permitted call beside an answer: word, meaning, what to do
-pub const OUTCOMES: [(&str, &str, &str); 4] = [
+pub const OUTCOMES: [(&str, &str, &str); 6] = [
     (
         "outcome_unknown",
         "The call was sent and no answer came, so nobody can know whether it happened. It counts as used.",
@@ -39,6 +41,16 @@ pub const OUTCOMES: [(&str, &str, &str); 4] = [
         "answer_withheld",
         "The call happened, and its answer is longer than what is left of the task's bytes. It counts as used.",
         "Do not repeat it. Ask for a smaller part next time; the purpose bounds the bytes under `max_bytes`.",
+    ),
+    (
+        "done_already",
+        "Exactly this call was made with a person's yes, and its answer is not kept any more. It was not made again.",
+        "Do not repeat it. The record has its end; a new question can be put ten minutes after that.",
+    ),
+    (
+        "call_under_way",
+        "Exactly this call is being made with a person's yes, and has not ended. It is not made a second time.",
+        "Repeat exactly this call later: it tells what came of it.",
     ),
 ];
 
@@ -197,13 +209,28 @@ pub fn subscription_over(id: &str) -> Vec<u8> {
     result_text(id, &format!("{{\"resultType\":\"complete\",\"_meta\":{{\"{META_SUBSCRIPTION}\":{id}}}}}"))
 }
 
+/// What is said of a refusal beside its reasons
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// The tool with which a class can be asked for, as the endpoint names it
+    pub elevation: Option<String>,
+    /// The page of the task, for whoever works it off without anybody watching
+    pub page: Option<String>,
+}
+
 /// A refused `tools/call`
 #[must_use]
 pub fn refused_call(id: &str, era: Era, reasons: &[Reason]) -> Vec<u8> {
+    refused_call_with(id, era, reasons, &Hint::default())
+}
+
+/// A refused `tools/call`, with what else there is to say
+#[must_use]
+pub fn refused_call_with(id: &str, era: Era, reasons: &[Reason], hint: &Hint) -> Vec<u8> {
     let result = json!({
-        "content": [{ "type": "text", "text": refusal_text(reasons) }],
+        "content": [{ "type": "text", "text": refusal_text(reasons, hint) }],
         "isError": true,
-        "_meta": { META: refusal_data(reasons) },
+        "_meta": { META: refusal_data(reasons, hint) },
     });
     self::result(id, era, &result)
 }
@@ -211,7 +238,21 @@ pub fn refused_call(id: &str, era: Era, reasons: &[Reason]) -> Vec<u8> {
 /// A refused request of any other method
 #[must_use]
 pub fn refused(id: &str, reasons: &[Reason]) -> Vec<u8> {
-    error(Some(id), REFUSED, &refusal_text(reasons), Some(json!({ META: refusal_data(reasons) })))
+    refused_with(id, reasons, &Hint::default())
+}
+
+/// A refused request of any other method, with what else there is to say
+#[must_use]
+pub fn refused_with(id: &str, reasons: &[Reason], hint: &Hint) -> Vec<u8> {
+    error(Some(id), REFUSED, &refusal_text(reasons, hint), Some(json!({ META: refusal_data(reasons, hint) })))
+}
+
+/// A request whose parameters are not what was given out for them (error -32602), with the reason as data
+#[must_use]
+pub fn stale(id: &str, text: &str, reason: &Reason) -> Vec<u8> {
+    let reasons = std::slice::from_ref(reason);
+    let data = json!({ META: refusal_data(reasons, &Hint::default()) });
+    error(Some(id), INVALID_PARAMS, &format!("{}: {text}", reason.word), Some(data))
 }
 
 /// A call of which nobody can say whether it happened
@@ -273,23 +314,39 @@ pub fn withheld(id: &str, era: Era, bytes: u64, most: u64) -> Vec<u8> {
 }
 
 /// The refusal in words: the most useful reason, what to do, and whether to try again
-fn refusal_text(reasons: &[Reason]) -> String {
+fn refusal_text(reasons: &[Reason], hint: &Hint) -> String {
     let Some(first) = reasons.first() else { return "refused".to_owned() };
     let again = if first.sort() == Sort::Later { "Try again later." } else { "Do not retry unchanged." };
-    format!("{}: {first} {} {again}", first.word, first.word.remedy())
+    let page = hint.page.as_ref().map_or_else(String::new, |page| format!(" A person can look at {page}."));
+    format!("{}: {first} {}{page} {again}", first.word, remedy(first, hint))
 }
 
-fn refusal_data(reasons: &[Reason]) -> Value {
+fn refusal_data(reasons: &[Reason], hint: &Hint) -> Value {
     let first = reasons.first();
-    json!({
+    let mut data = json!({
         "word": first.map(|reason| reason.word),
         "sort": first.map(Reason::sort),
         "about": first.map(|reason| &reason.about),
-        "remedy": first.map(|reason| reason.word.remedy()),
+        "remedy": first.map(|reason| remedy(reason, hint)),
         "retry": first.is_some_and(|reason| reason.sort() == Sort::Later),
         "verdict": format!("{:?}", verdict(reasons)).to_lowercase(),
         "words": reasons.iter().map(|reason| reason.word).collect::<std::collections::BTreeSet<_>>(),
-    })
+    });
+    if let (Some(page), Some(members)) = (&hint.page, data.as_object_mut()) {
+        members.insert("url".to_owned(), page.as_str().into());
+    }
+    data
+}
+
+/// What to do; a tool that is not listed is no remedy
+fn remedy(reason: &Reason, hint: &Hint) -> String {
+    match (reason.word, &hint.elevation) {
+        (Word::ClassNotOpen, Some(tool)) => {
+            format!("Ask for it with the tool {tool}; what it opens is open for a while, and for exactly that.")
+        }
+        (Word::ClassNotOpen, None) => "The purpose has to let it stand: ask its owner.".to_owned(),
+        (word, _) => word.remedy().to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -99,7 +99,19 @@ async fn status(cli: &Cli) -> Result<u8, Failure> {
         return Ok(0);
     }
     let text = |name: &str| status.get(name).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
-    for name in ["url", "version", "pid", "data", "policy", "bundle", "tasks", "open_effects", "console", "holds"] {
+    for name in [
+        "url",
+        "version",
+        "pid",
+        "data",
+        "policy",
+        "bundle",
+        "tasks",
+        "open_effects",
+        "console",
+        "webhook_key",
+        "holds",
+    ] {
         output::line(&format!("{name:<13} {}", text(name).unwrap_or_default()));
     }
     let head = status.get("head").cloned().unwrap_or(Value::Null);

@@ -4,12 +4,13 @@ use crate::{
     cli::Cli,
     failure::{Failure, exit},
 };
-use portreeve_gateway::settings::Settings;
+use portreeve_gateway::settings::{HOLD_WAIT, HOLD_WAIT_MAX, Settings};
 use serde::Deserialize;
 use std::{
     env, fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// The name of a data folder inside a project
@@ -27,6 +28,8 @@ struct Config {
     listen: Option<SocketAddr>,
     #[serde(default)]
     log: LogConfig,
+    #[serde(default)]
+    holds: HoldsConfig,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +37,13 @@ struct Config {
 struct LogConfig {
     /// Bytes that the log may take
     bytes_max: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HoldsConfig {
+    /// How long a request waits for people before its agent is told that they are asked, as in `"45s"`
+    wait: Option<String>,
 }
 
 /// The data folder that the command is about
@@ -71,6 +81,14 @@ pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Config::default(),
         Err(error) => return Err(error.into()),
     };
+    let hold_wait = match &config.holds.wait {
+        None => HOLD_WAIT,
+        Some(text) => wait(text).ok_or_else(|| {
+            let what = format!("{}: holds.wait: {text:?} is no time of at most 60s", path.display());
+            Failure::new(exit::FAILURE, "config_broken", what)
+                .fix("Write it as in `wait = \"45s\"`; \"0s\" waits not at all.")
+        })?,
+    };
     let policy = data.join(config.policy.unwrap_or_else(|| PathBuf::from("policy")));
     Ok(Settings {
         policy: policy.canonicalize().unwrap_or(policy),
@@ -78,7 +96,16 @@ pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
         listen: config.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
         keeper: PathBuf::from("/proc/self/exe"),
         log_bytes_max: config.log.bytes_max,
+        hold_wait,
     })
+}
+
+fn wait(text: &str) -> Option<Duration> {
+    if text == "0s" {
+        return Some(Duration::ZERO);
+    }
+    let wait = Duration::from_millis(portreeve_rules::duration_ms(text)?.unsigned_abs());
+    (wait <= HOLD_WAIT_MAX).then_some(wait)
 }
 
 /// A path that means the same from everywhere

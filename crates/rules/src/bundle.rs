@@ -16,7 +16,7 @@ use crate::{
     pins::{self, Pins},
     places::Places,
     profile::{self, Shared},
-    purpose,
+    purpose, receiver,
     review::reviews,
     words::suggest,
 };
@@ -24,7 +24,7 @@ use portreeve_core::{
     engine::Bundles,
     hash::Hash,
     names::{Name, Tool, ToolName},
-    policy::{Bundle, Purpose},
+    policy::{Bundle, Purpose, Receiver},
     time::Millis,
 };
 use std::{
@@ -172,6 +172,13 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
             purposes.insert(file.name.clone(), purpose);
         }
     }
+    let mut receivers: BTreeMap<Name, Receiver> = BTreeMap::new();
+    for file in sorted.iter().filter(|file| file.folder == Folder::Receivers) {
+        let read = |doc: &Document<'_>, table: Table<'_, '_>| receiver::receiver(doc, table, file, &facts);
+        if let Some(receiver) = document(file, &mut findings, read) {
+            receivers.insert(file.name.clone(), receiver);
+        }
+    }
     let used = purposes.values().flat_map(Purpose::tools).collect();
     let model = Arc::new(Model::new(&facts, &used));
     let rules = CedarRules::read(&sorted, &facts, Arc::clone(&model), &mut findings);
@@ -199,7 +206,7 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
             purposes,
             rules: extra::beside(rules.ok()?, inside, digest),
             points,
-            receivers: BTreeMap::new(),
+            receivers,
         };
         let pins = whole(pins)?;
         findings.iter().all(|finding| !finding.is_error()).then_some((bundle, pins))
@@ -234,7 +241,12 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
                 drop(profiles.insert(name, document(file, findings, |d, t| profile::shared(d, t, file))));
             }
             Folder::Pins => drop(facts.pins.insert(name, pins::read(file, findings))),
-            Folder::Connectors | Folder::Purposes | Folder::Rules | Folder::Extra | Folder::ExtraFiles => {}
+            Folder::Connectors
+            | Folder::Purposes
+            | Folder::Rules
+            | Folder::Receivers
+            | Folder::Extra
+            | Folder::ExtraFiles => {}
         }
     }
     let mut used = BTreeSet::new();

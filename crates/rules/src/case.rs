@@ -7,13 +7,13 @@ use crate::{
     files::File,
     finding::{Finding, Place},
     pattern::Placeholders,
-    stage::{For, Judgement, NOON, Opening, Stage},
+    stage::{For, Judgement, NOON, Opening, Opens, Stage},
     words::suggest,
 };
 use portreeve_core::{
     names::{Name, Tool},
     pattern::Source,
-    policy::Entry,
+    policy::{Class, Entry},
     reason::{Verdict, Word},
     time::Millis,
     value::Value,
@@ -33,6 +33,10 @@ pub struct Case {
     arguments: BTreeMap<String, Value>,
     done: Vec<Name>,
     returned: BTreeMap<Source, Vec<Value>>,
+    /// Who says yes to what is asked
+    approved: Vec<Name>,
+    /// What is opened before it
+    elevated: Option<Opens>,
     expect: Expect,
 }
 
@@ -67,6 +71,9 @@ pub struct Tried {
     /// What the judge said, in full
     #[serde(skip)]
     pub judgement: Judgement,
+    /// The class that was opened for it without a person
+    #[serde(skip)]
+    pub(crate) alone: Option<Class>,
     #[serde(skip)]
     pub(crate) tool: Tool,
     #[serde(skip)]
@@ -119,6 +126,13 @@ impl<'t> Reader<'_, 't> {
             let missing: Vec<Name> = steps.into_iter().filter(|step| !done.contains(step)).cloned().collect();
             done.extend(missing);
         }
+        let approved = table.take("approved").map_or(Some(Vec::new()), |cell| {
+            const WHO: &str = "approved = [\"lea\"]";
+            let items = doc.array(cell, WHO)?;
+            let people: Vec<_> = items.iter().map(|item| self.known(item, "user", &self.facts.users, WHO)).collect();
+            people.into_iter().collect::<Option<Vec<Name>>>()
+        });
+        let elevated = table.take("elevated").map_or(Some(None), |cell| self.elevated(cell).map(Some));
         let expected = table.need("expect", "\"permit\"");
         let expect = expected.and_then(|cell| self.expect(cell));
         table.finish();
@@ -126,7 +140,30 @@ impl<'t> Reader<'_, 't> {
         let opening = Opening { purpose: self.file.name.clone(), agent: agent?, user: user?, parameters: parameters? };
         let place = doc.place(&expected?.span());
         let (name, time, done, returned) = (name?, time?, done?, returned?);
-        Some(Case { place, name, number, opening, time, tool, arguments, done, returned, expect })
+        let (approved, elevated) = (approved?, elevated?);
+        Some(Case { place, name, number, opening, time, tool, arguments, done, returned, approved, elevated, expect })
+    }
+
+    fn elevated(&self, cell: &Cell<'t>) -> Option<Opens> {
+        const EXAMPLE: &str = "elevated = { tools = [\"shop.refund\"], times = 1, within = \"5m\" }";
+        let doc = self.doc;
+        let mut table = doc.table(cell, "`elevated`", EXAMPLE)?;
+        let uses = table.need("tools", "[\"shop.refund\"]").and_then(|cell| {
+            let items = doc.array(cell, EXAMPLE)?;
+            let uses: Vec<_> = items.iter().map(|item| self.facts.usages(doc, item)).collect();
+            Some(uses.into_iter().collect::<Option<Vec<_>>>()?.concat())
+        });
+        let times = table.take("times").map_or(Some(1), |cell| doc.count(cell, EXAMPLE));
+        let lasts_ms = table.take("within").map_or(Some(ELEVATED_MS), |cell| doc.duration(cell, DAY_MS, EXAMPLE));
+        let values = table.take("values").map_or(Some(BTreeMap::new()), |cell| match doc.value(cell)? {
+            Value::Object(values) => Some(values),
+            _ => {
+                doc.error(&cell.span(), "values are a table", "values = { id = \"ord_1\" }");
+                None
+            }
+        });
+        table.finish();
+        Some(Opens { uses: uses?, values: values?, times: times?, lasts_ms: lasts_ms? })
     }
 
     fn call(&self, cell: &Cell<'t>) -> Option<(Tool, BTreeMap<String, Value>)> {
@@ -275,6 +312,10 @@ impl<'t> Reader<'_, 't> {
     }
 }
 
+/// How long what is opened in a case lasts if it does not say
+const ELEVATED_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
 const CALL: &str = "{ tool = \"shop.refund\", args = { id = \"ord_1\" } }";
 
 /// A point in time with an offset, as TOML and RFC 3339 write it
@@ -316,6 +357,11 @@ impl Case {
     /// Opens a task and judges the call in it, as the door would
     #[must_use]
     pub fn judge(&self, loaded: &Loaded) -> Judgement {
+        self.play(loaded).0
+    }
+
+    /// What the judge says, and the class that was opened for it without a person
+    fn play(&self, loaded: &Loaded) -> (Judgement, Option<Class>) {
         // A case says what it is about: a parameter that it leaves out matches nothing, and without a time of
         // its own no review is overdue.
         let mut excused = Vec::new();
@@ -326,8 +372,9 @@ impl Case {
             excused.push(Word::PurposeOverdue);
         }
         let mut stage = Stage::new(loaded, self.time.unwrap_or(NOON));
+        stage.people(&self.approved);
         if let Err(reasons) = stage.open(&self.opening, &excused) {
-            return Judgement::refused(reasons);
+            return (Judgement::refused(reasons), None);
         }
         for step in &self.done {
             let of_step = |(source, _): &(&Source, &Vec<Value>)| source.step == *step;
@@ -336,13 +383,18 @@ impl Case {
             stage.succeed(step, &returned.collect());
         }
         let call = stage.call(&self.tool, &self.arguments);
-        stage.judge(&call)
+        let alone = match self.elevated.as_ref().map(|opens| stage.elevate(opens)) {
+            Some(Err(reasons)) => return (Judgement::refused(reasons), None),
+            Some(Ok((class, alone))) => alone.then_some(class),
+            None => None,
+        };
+        (stage.agreed(&call), alone)
     }
 
     /// Runs the case
     #[must_use]
     pub fn run(&self, loaded: &Loaded) -> Tried {
-        let judgement = self.judge(loaded);
+        let (judgement, alone) = self.play(loaded);
         let ok = self.expect.is_met(&judgement);
         Tried {
             purpose: self.opening.purpose.clone(),
@@ -354,6 +406,7 @@ impl Case {
             ok,
             finding: (!ok).then(|| self.finding(&judgement)),
             judgement,
+            alone,
             tool: self.tool.clone(),
             arguments: self.arguments.clone(),
         }

@@ -4,11 +4,13 @@ use crate::{
     document::{Cell, Document, Table},
     facts::same_name,
     files::File,
+    finding::{Finding, Place},
     operation::{names, operations},
     overlay::Overlay,
     pins::{self, Pins},
-    profile::{self, Shared, Sketch},
+    profile::{self, At, Shared, Sketch},
     toolset::{self, Known, Toolsets, Written},
+    undo,
     words::suggest,
 };
 use portreeve_core::{
@@ -44,9 +46,11 @@ pub(crate) fn connector(
     let own = table
         .take("tools")
         .map_or(Some(BTreeMap::new()), |cell| profile::sketches(doc, cell, &file.name, named.is_none()));
+    let tier = table.take("tier").map_or(Some(None), |cell| profile::tier(doc, cell).map(Some));
     table.later(&["identity", "credentials", "isolation", "results", "digest"]);
     table.finish();
-    let (shared, own) = (shared?, own?);
+    let (shared, own, tier) = (shared?, own?, tier?);
+    let tier = self::tier(doc, shared, tier.as_ref());
     let sources = Sources { name: &file.name, file, own: &own, shared };
     let mut tools = sources.tools(doc)?;
     let pins = match ground.pins.get(&file.name) {
@@ -59,6 +63,7 @@ pub(crate) fn connector(
         }
         None => None,
     };
+    sources.reads_only(doc, &tools);
     let toolsets = sources.toolsets(doc, &written?, &tools, pins);
     Some(Connector {
         reach: reach?,
@@ -66,8 +71,30 @@ pub(crate) fn connector(
         tools,
         toolsets: toolsets?,
         environment: environment?.map(|name| name.to_string()),
-        tier: Tier::default(),
+        tier,
     })
+}
+
+/// What the profile says, or something stricter; what no profile says is standard
+fn tier(doc: &Document<'_>, shared: Option<&Shared<'_>>, own: Option<&At<Tier>>) -> Tier {
+    let base = shared.map(|shared| (shared, shared.tier.as_ref().map(|tier| tier.value).unwrap_or_default()));
+    match (base, own) {
+        (None, own) => own.map(|own| own.value).unwrap_or_default(),
+        (Some((_, base)), None) => base,
+        (Some((shared, base)), Some(own)) => {
+            if own.value < base {
+                let place = match &shared.tier {
+                    Some(tier) => Place::span(shared.file.path, shared.file.text, &tier.span),
+                    None => Place::file(shared.file.path),
+                };
+                let message =
+                    format!("wider than {place}: tier \"{}\" is below \"{}\"", own.value.as_str(), base.as_str());
+                let remedy = format!("an overlay can only tighten: tier = \"{}\", or a higher one", base.as_str());
+                doc.error(&own.span, message, remedy);
+            }
+            own.value.max(base)
+        }
+    }
 }
 
 fn shared<'g>(
@@ -146,6 +173,20 @@ impl<'s> Sources<'s> {
             own.undoes(doc, &|name| tools.contains_key(name), tools.keys());
         }
         whole.then_some(tools)
+    }
+
+    /// What is read before a call must not change anything, whoever has tightened what
+    fn reads_only(&self, doc: &Document<'_>, tools: &BTreeMap<ToolName, Profile>) {
+        for (tool, profile) in tools {
+            let Some(before) = profile.undo.as_ref().and_then(|undo| undo.before.as_ref()) else { continue };
+            if tools.get(&before.tool.name).is_none_or(undo::looks) {
+                continue;
+            }
+            let said = self.of(tool).find_map(|(file, sketch)| Some((file, sketch.undo.as_ref()?)));
+            let place = said.map(|(file, undo)| Place::span(file.path, file.text, &undo.span));
+            let (message, remedy) = undo::no_look(&before.tool.name);
+            doc.elsewhere(Finding::error(place.unwrap_or_else(|| Place::file(self.file.path)), message, remedy));
+        }
     }
 
     /// Its own toolsets, and those of the profile

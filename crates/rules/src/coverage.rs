@@ -32,6 +32,8 @@ pub struct Coverage {
     pub entries: (usize, usize),
     /// Variants that some case fits, of those of tools that a purpose names
     pub variants: (usize, usize),
+    /// Classes that some case opened without a person, of those that purposes open so
+    pub elevations: (usize, usize),
     /// Rules that added a reason in some case, of all
     pub rules: (usize, usize),
     /// What is untouched, in the order of the files
@@ -44,7 +46,7 @@ pub struct Gap {
     /// Where it stands
     #[serde(flatten)]
     pub place: Place,
-    /// `entry`, `variant` or `rule`
+    /// `entry`, `variant`, `elevation` or `rule`
     pub kind: &'static str,
     /// Its name: `refund-order/look`, `shop.refund#full`, `rule:mail-stays`
     pub name: String,
@@ -57,6 +59,7 @@ impl Gap {
         let Self { kind, name, .. } = self;
         match *kind {
             "entry" => format!("no case is permitted by the entry `{name}`"),
+            "elevation" => format!("no case opens `{name}` without a person"),
             "variant" => format!("no case fits the variant `{name}`"),
             _ => format!("no case makes the rule `{name}` refuse or ask"),
         }
@@ -124,6 +127,14 @@ impl Coverage {
             let touched = fitted.contains(&(tool, variant));
             coverage.count("variant", touched, format!("{tool}#{variant}"), || place.cloned().unwrap_or_else(file));
         }
+        for (purpose, class) in purposes().flat_map(|(name, purpose)| {
+            let opens = purpose.elevate.iter().flat_map(|elevate| elevate.alone.keys());
+            opens.map(move |class| (name, class))
+        }) {
+            let touched = cases.iter().any(|case| case.purpose == *purpose && case.alone == Some(*class));
+            let file = || Place::file(format!("purposes/{purpose}.toml"));
+            coverage.count("elevation", touched, format!("{purpose}/{class}"), file);
+        }
         // A rule is not about one purpose: where one is asked for, rules are not counted.
         if about.is_none() {
             let spoken: BTreeSet<&str> =
@@ -140,6 +151,7 @@ impl Coverage {
         let (covered, all) = match kind {
             "entry" => &mut self.entries,
             "variant" => &mut self.variants,
+            "elevation" => &mut self.elevations,
             _ => &mut self.rules,
         };
         *all += 1;

@@ -26,6 +26,8 @@ pub struct Definition {
     /// The digest that a pin names: of the canonical text of the whole definition
     pub digest: Hash,
     schema: Value,
+    /// The schema of its results, where it has one that can be read
+    results: Option<Value>,
     /// Everything that it says in words
     pub(crate) said: String,
 }
@@ -84,6 +86,9 @@ impl Definition {
             return Err(Refused::Large);
         }
         bounded(schema, 1)?;
+        // Nobody is bound by it: it tells which fields there can be.
+        let results = json.get("outputSchema").filter(|schema| schema.as_object().is_some());
+        let results = results.filter(|schema| schema.raw().len() <= SCHEMA_BYTES_MAX && bounded(schema, 1).is_ok());
         let hint = |key| json.get("annotations").and_then(|hints| hints.get(key)).and_then(Json::as_bool);
         Ok(Self {
             name,
@@ -95,6 +100,7 @@ impl Definition {
             digest: value.digest(),
             said: changes::said(&value),
             schema: schema.to_value().map_err(Refused::Json)?,
+            results: results.and_then(|schema| schema.to_value().ok()),
         })
     }
 
@@ -107,6 +113,11 @@ impl Definition {
     #[must_use]
     pub fn schema(&self) -> Schema<'_> {
         Schema::root(&self.schema)
+    }
+
+    /// The schema of its results, if it has one
+    pub(crate) fn results(&self) -> Option<Schema<'_>> {
+        self.results.as_ref().map(Schema::root)
     }
 }
 

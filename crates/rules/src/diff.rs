@@ -4,11 +4,11 @@
 //! history, no call is permitted that was not permitted before. What cannot be proven is said to be unclear.
 
 mod facts;
+mod people;
 mod purpose;
 
 use crate::{bundle::Loaded, files::Files};
 use cedar_policy::PolicySet;
-use portreeve_core::names::Name;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt};
 
@@ -78,10 +78,10 @@ impl Changes {
 }
 
 /// Something that is only in one of two versions, or in both
-fn sides<'a, T>(
-    old: &'a BTreeMap<Name, T>,
-    new: &'a BTreeMap<Name, T>,
-) -> impl Iterator<Item = (&'a Name, Option<&'a T>, Option<&'a T>)> {
+fn sides<'a, K: Ord, T>(
+    old: &'a BTreeMap<K, T>,
+    new: &'a BTreeMap<K, T>,
+) -> impl Iterator<Item = (&'a K, Option<&'a T>, Option<&'a T>)> {
     let gone = old.iter().map(|(name, one)| (name, Some(one), new.get(name)));
     gone.chain(new.iter().filter(|(name, _)| !old.contains_key(*name)).map(|(name, one)| (name, None, Some(one))))
 }

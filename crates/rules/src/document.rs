@@ -271,6 +271,13 @@ impl<'d, 't> Table<'d, 't> {
         }
     }
 
+    /// A key of the later language for which there is something to write instead
+    pub(crate) fn refused(&mut self, key: &'static str, instead: &str) {
+        if let Some((span, _)) = self.entries.remove(key) {
+            self.doc.error(&span, format!("not enforced by this version yet: {key}"), instead);
+        }
+    }
+
     /// Whether no key that anybody knows was in it
     pub(crate) fn is_untouched(&self) -> bool {
         self.taken == 0
@@ -314,10 +321,15 @@ fn plain(text: &str) -> String {
     text.strip_prefix('+').unwrap_or(text).replace('_', "")
 }
 
-fn in_words(ms: i64) -> String {
+/// A time in the largest unit that it has one of
+pub(crate) fn in_words(ms: i64) -> String {
     let units = [(86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1_000, "seconds")];
     let unit = units.into_iter().find(|(unit, _)| ms >= *unit);
-    unit.map_or_else(|| format!("{ms} ms"), |(unit, name)| format!("{} {name}", ms / unit))
+    let one = |name: &'static str| name.trim_end_matches('s');
+    unit.map_or_else(
+        || format!("{ms} ms"),
+        |(unit, name)| if ms == unit { format!("1 {}", one(name)) } else { format!("{} {name}", ms / unit) },
+    )
 }
 
 /// A time as policy files write it, in milliseconds: a whole number and `ms`, `s`, `m`, `h` or `d`; `None` for anything else

@@ -8,7 +8,7 @@ use crate::{
 };
 use portreeve_core::{
     names::Name,
-    policy::{Agent, Class, Connector, PersonRole, User},
+    policy::{Agent, Class, Connector, PersonRole, Tier, User},
 };
 use std::{
     cell,
@@ -45,6 +45,17 @@ impl Facts {
     /// Whether the group has a member, as far as users can be read
     pub(crate) fn is_group(&self, group: &Name) -> bool {
         self.users.values().any(|user| user.as_ref().is_none_or(|user| user.groups.contains(group)))
+    }
+
+    /// How many of a group have a role; whoever cannot be read counts as one of them
+    pub(crate) fn with_role(&self, group: &Name, role: PersonRole) -> usize {
+        let has = |user: &User| user.groups.contains(group) && user.roles.contains(&role);
+        self.users.values().filter(|user| user.as_ref().is_none_or(has)).count()
+    }
+
+    /// How much can go wrong at a connector, as far as it can be read
+    pub(crate) fn tier_of(&self, connector: &Name) -> Tier {
+        self.connectors.get(connector).and_then(Option::as_ref).map(|connector| connector.tier).unwrap_or_default()
     }
 
     /// Every group that somebody is in
@@ -93,11 +104,25 @@ pub(crate) fn user(doc: &Document<'_>, mut table: Table<'_, '_>, file: &File<'_>
         let attributes: Vec<_> = table.rest().map(attribute).collect();
         attributes.into_iter().collect::<Option<BTreeMap<_, _>>>()
     });
+    let roles = table.take("roles").map_or(Some([PersonRole::Approver].into()), |cell| {
+        let roles: Vec<_> =
+            doc.array(cell, "roles = [\"approver\"]")?.iter().map(|item| doc.word(item, &ROLES)).collect();
+        roles.into_iter().collect::<Option<BTreeSet<_>>>()
+    });
     table.finish();
     let accounts = accounts?.into_iter().collect();
-    let roles = [PersonRole::Approver].into();
-    Some(User { accounts, groups: groups?.into_iter().collect(), roles, attributes: attributes? })
+    Some(User { accounts, groups: groups?.into_iter().collect(), roles: roles?, attributes: attributes? })
 }
+
+const ROLES: [(&str, PersonRole); 4] = [
+    ("approver", PersonRole::Approver),
+    ("operator", PersonRole::Operator),
+    ("auditor", PersonRole::Auditor),
+    ("author", PersonRole::Author),
+];
+
+/// How much can go wrong at a connector
+pub(crate) const TIERS: [(&str, Tier); 3] = [("low", Tier::Low), ("standard", Tier::Standard), ("high", Tier::High)];
 
 pub(crate) const CLASSES: [(&str, Class); 4] =
     [("read", Class::Read), ("write", Class::Write), ("execute", Class::Execute), ("escalate", Class::Escalate)];

@@ -115,6 +115,7 @@ pub(crate) enum Folder {
     Pins,
     Purposes,
     Rules,
+    Receivers,
     /// What an outside decision point is
     Extra,
     /// What it holds
@@ -127,7 +128,7 @@ const EXTRA: &str = "extra";
 const EXTRA_ENDINGS: [&str; 4] = [".cedar", ".cedarschema", ".json", ".rego"];
 
 impl Folder {
-    const ALL: [(&'static str, &'static str, Self); 8] = [
+    const ALL: [(&'static str, &'static str, Self); 9] = [
         ("agents", ".toml", Self::Agents),
         ("users", ".toml", Self::Users),
         ("connectors", ".toml", Self::Connectors),
@@ -135,6 +136,7 @@ impl Folder {
         ("pins", ".json", Self::Pins),
         ("purposes", ".toml", Self::Purposes),
         ("rules", ".cedar", Self::Rules),
+        ("receivers", ".toml", Self::Receivers),
         (EXTRA, ".toml", Self::Extra),
     ];
 
@@ -149,8 +151,8 @@ impl Folder {
 
     /// The folder of a path and the name that it gives
     fn of(path: &str) -> Result<(Self, Name), (String, String)> {
-        let layout = "a policy has agents/, users/, connectors/, profiles/, purposes/, extra/ with *.toml, pins/ with \
-             *.json, and rules/ with *.cedar";
+        let layout = "a policy has agents/, users/, connectors/, profiles/, purposes/, receivers/, extra/ with *.toml, \
+             pins/ with *.json, and rules/ with *.cedar";
         let (folder, file) = path.split_once('/').unwrap_or((path, ""));
         if let (EXTRA, Some((name, inner))) = (folder, file.split_once('/')) {
             if inner.contains('/')

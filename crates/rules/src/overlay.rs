@@ -10,7 +10,7 @@ use crate::{
 };
 use portreeve_core::{
     path::FieldPath,
-    policy::{Label, Profile, Trust},
+    policy::{Label, Profile, Trust, Undo},
 };
 use std::{fmt::Display, ops::Range};
 
@@ -134,7 +134,12 @@ impl Overlay<'_> {
         }
         if let Some(undo) = &self.over.undo {
             let same = self.base.undo.as_ref().filter(|base| {
-                base.value.tool.name == undo.value.tool.name && base.value.arguments == undo.value.arguments
+                let read = |undo: &Undo| {
+                    undo.before.as_ref().map(|before| (before.tool.name.clone(), before.arguments.clone()))
+                };
+                base.value.tool.name == undo.value.tool.name
+                    && base.value.arguments == undo.value.arguments
+                    && read(&base.value) == read(&undo.value)
             });
             if same.is_none() {
                 let at = self.base.undo.as_ref().map(|undo| &undo.span);

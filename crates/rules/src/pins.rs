@@ -7,6 +7,7 @@ use crate::{
     finding::{Finding, Place},
     operation::{defined, names, near},
     profile::{Mention, Sketch},
+    undo,
     words::suggest,
 };
 use portreeve_core::{
@@ -314,33 +315,23 @@ impl Held<'_> {
         findings
     }
 
-    /// Arguments of the undoing call that do not fit it
+    /// What of an undo does not fit the definitions
     fn undone(&self, pins: &Pins, file: &File<'_>, sketch: &Sketch) -> Vec<Finding> {
         let Some(undo) = &sketch.undo else { return Vec::new() };
+        let place = place(file, &undo.span);
         let mut findings = Vec::new();
-        let mut error = |message: String, remedy: String| {
-            findings.push(Finding::error(place(file, &undo.span), message, remedy));
-        };
-        for restored in undo.value.arguments.values() {
+        let values = undo.value.arguments.values();
+        let before = undo.value.before.iter().flat_map(|before| before.arguments.values());
+        for restored in values.chain(before) {
             if let Restored::Argument(path) = restored
                 && self.schema.at(path).is_none()
             {
-                error(
-                    format!("`{}` takes no `{path}`, so nothing of it can be given back", self.tool),
-                    self.reach(path),
-                );
+                let message = format!("`{}` takes no `{path}`, so nothing of it can be given back", self.tool);
+                findings.push(Finding::error(place.clone(), message, self.reach(path)));
             }
         }
-        let Some(by) = pins.get(&undo.value.tool.name) else { return findings };
-        let schema = by.schema();
-        for name in undo.value.arguments.keys().filter(|name| schema.member(name).is_none()) {
-            error(format!("`{}` takes no `{}`", by.name, name.escape_debug()), suggest(name, schema.names()));
-        }
-        for name in schema.names().into_iter().filter(|name| schema.requires(name)) {
-            if !undo.value.arguments.contains_key(name) {
-                error(format!("`{}` requires `{}`", by.name, name.escape_debug()), "add it to `args`".to_owned());
-            }
-        }
+        let unfit = undo::unfit(&undo.value, defined(pins, self.tool), |tool| defined(pins, &tool.name));
+        findings.extend(unfit.into_iter().map(|(message, remedy)| Finding::error(place.clone(), message, remedy)));
         findings
     }
 }

@@ -7,7 +7,7 @@ mod target;
 
 use crate::{
     document::{Cell, Document, Table},
-    facts::{self, class},
+    facts::{self, TIERS, class},
     files::File,
     operation::operations,
     pattern::{self, Scope},
@@ -21,7 +21,7 @@ use portreeve_core::{
     operation::Operation,
     path::{FieldPath, Step},
     pattern::Conditions,
-    policy::{Class, Environment, Label, Profile, Role, Target, Trust, Undo, Variant},
+    policy::{Class, Environment, Label, Profile, Role, Target, Tier, Trust, Undo, Variant},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -92,6 +92,9 @@ impl Sketch {
         profile.undo = self.undo.as_ref().map(|undo| {
             let mut undo = undo.value.clone();
             undo.tool.connector = connector.clone();
+            if let Some(before) = &mut undo.before {
+                before.tool.connector = connector.clone();
+            }
             undo
         });
         let digested = self.kept.iter().filter(|(_, kept)| !kept.value);
@@ -110,6 +113,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) file: File<'a>,
     pub(crate) tools: BTreeMap<ToolName, Sketch>,
     pub(crate) toolsets: Toolsets,
+    /// How much can go wrong at such a server, where something is said
+    pub(crate) tier: Option<At<Tier>>,
 }
 
 /// Reads a file of `profiles/`
@@ -118,6 +123,7 @@ pub(crate) fn shared<'a>(doc: &Document<'_>, mut table: Table<'_, '_>, file: &Fi
     facts::same_name(&mut table, doc, file);
     let source = table.need("source", SOURCE).and_then(|cell| doc.line(cell, SOURCE));
     let about = table.take("about").map_or(Some(String::new()), |cell| doc.line(cell, "\"Files below some folders\""));
+    let tier = table.take("tier").map_or(Some(None), |cell| tier(doc, cell).map(Some));
     let written = table.take("toolsets").map_or(Some(toolset::Written::new()), |cell| toolset::read(doc, cell));
     let tools = match table.take("tools") {
         Some(cell) => sketches(doc, cell, &file.name, true),
@@ -127,7 +133,7 @@ pub(crate) fn shared<'a>(doc: &Document<'_>, mut table: Table<'_, '_>, file: &Fi
         }
     };
     table.finish();
-    let (_, _, tools) = (source?, about?, tools?);
+    let (_, _, tools, tier) = (source?, about?, tools?, tier?);
     for (name, sketch) in &tools {
         sketch.is_consistent(doc, name);
         sketch.undoes(doc, &|name| tools.contains_key(name), tools.keys());
@@ -136,7 +142,12 @@ pub(crate) fn shared<'a>(doc: &Document<'_>, mut table: Table<'_, '_>, file: &Fi
     let own = tools.iter().map(|(name, sketch)| (name.as_str(), sketch.variant_names().collect()));
     let known = operations.chain(own).collect();
     let toolsets = toolset::expand(doc, &written?, &Toolsets::new(), &known)?;
-    Some(Shared { file: file.clone(), tools, toolsets })
+    Some(Shared { file: file.clone(), tools, toolsets, tier })
+}
+
+/// Reads how much can go wrong at a server
+pub(crate) fn tier(doc: &Document<'_>, cell: &Cell<'_>) -> Option<At<Tier>> {
+    Some(At::new(doc.word(cell, &TIERS)?, cell.span()))
 }
 
 /// Reads a table of tools, each `whole` if nothing else says what it leaves out
@@ -392,10 +403,16 @@ impl Sketch {
         known: &dyn Fn(&ToolName) -> bool,
         names: impl Iterator<Item = &'n ToolName>,
     ) {
-        let Some(undo) = self.undo.as_ref().filter(|undo| !known(&undo.value.tool.name)) else { return };
-        let name = &undo.value.tool.name;
-        let remedy = format!("add `[tools.{name}]`; {}", suggest(name.as_str(), names.map(ToolName::as_str)));
-        doc.error(&undo.span, format!("nothing is said of the tool `{name}`, which is to undo it"), remedy);
+        let Some(undo) = &self.undo else { return };
+        let all: Vec<&str> = names.map(ToolName::as_str).collect();
+        let read = undo.value.before.as_ref().map(|before| (&before.tool.name, "read before it"));
+        for (name, what) in std::iter::once((&undo.value.tool.name, "to undo it")).chain(read) {
+            if !known(name) {
+                let remedy = format!("add `[tools.{name}]`; {}", suggest(name.as_str(), all.iter().copied()));
+                let message = format!("nothing is said of the tool `{name}`, which is {what}");
+                doc.error(&undo.span, message, remedy);
+            }
+        }
     }
 }
 

@@ -1,21 +1,26 @@
 //! Purposes: the only way to allow.
 
+mod elevate;
+
 use crate::{
     case::{self, Case},
     document::{Cell, Document, Table},
     facts::{self, Facts, OWNER},
     files::File,
+    operation,
     pattern::{self, Placeholders, Scope},
+    people::{self, quorum},
     undo,
     words::suggest,
 };
 use portreeve_core::{
     decimal::Decimal,
-    names::Name,
+    names::{Name, Tool},
     path::FieldPath,
     pattern::{Conditions, Operand, Pattern},
     policy::{
-        Ask, Bytes, Class, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Quorum, Trust, Usage, Users,
+        Ask, Bytes, Class, Elevate, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Trust, Undo,
+        Usage, Users,
     },
     time::Millis,
     value::Value,
@@ -41,7 +46,7 @@ pub(crate) fn purpose<'t>(
     let declared = table.take("parameters");
     let placeholders = declared.map_or_else(Placeholders::default, |cell| parameters(doc, cell));
     let open = table.need("open", "{ agents = [\"support-bot\"], users = \"none\" }");
-    let open = open.and_then(|cell| opening(doc, cell, facts, &placeholders));
+    let mut open = open.and_then(|cell| opening(doc, cell, facts, &placeholders));
     let limits = table.need("task", "{ expires_after = \"15m\" }").and_then(|cell| limits(doc, cell));
     let entries = match table.take("allow") {
         Some(cell) => entries(doc, cell, facts, &placeholders),
@@ -51,15 +56,23 @@ pub(crate) fn purpose<'t>(
             None
         }
     };
+    let opens = table.take("elevate").map_or(Some(None), |cell| elevate::elevate(doc, cell, facts).map(Some));
+    let glass = table.take("break_glass").map_or(Some(None), |cell| elevate::break_glass(doc, cell, facts).map(Some));
     let steps: Vec<&Entry> = entries.iter().flatten().map(|(entry, _)| entry).collect();
     let cases =
         table.take("case").map_or(Some(Vec::new()), |cell| case::cases(doc, cell, file, facts, &placeholders, &steps));
-    table.later(&["elevate", "mode", "flow", "isolation"]);
+    table.later(&["mode", "flow", "isolation"]);
     table.finish();
-    if let (Some(limits), Some(entries)) = (&limits, &entries) {
+    if let (Some(limits), Some(entries), Some(opens)) = (&limits, &entries, &opens) {
         for (entry, uses) in entries {
-            standing(doc, limits, facts, entry, uses);
+            standing(doc, (limits, opens.as_ref().map(|opens| &opens.elevate)), facts, entry, uses);
         }
+        if let Some(opens) = &opens {
+            opens.check(doc, facts, limits, &steps);
+        }
+    }
+    if let (Some(Some(glass)), Some(open), Some(limits)) = (&glass, &mut open, &limits) {
+        glass.apply(doc, open, limits);
     }
     if let Some(entries) = &entries {
         vouched_by_strangers(doc, facts, entries, &placeholders);
@@ -68,7 +81,10 @@ pub(crate) fn purpose<'t>(
     let parameters = placeholders.parameters.into_iter().map(|(name, parameter)| Some((name, parameter?)));
     let parameters = parameters.collect::<Option<BTreeMap<_, _>>>()?;
     let entries = entries?.into_iter().map(|(entry, _)| entry).collect();
-    Some((Purpose::new((about?, owner?, review_by?), open?, limits?, parameters, entries), cases?))
+    let mut purpose = Purpose::new((about?, owner?, review_by?), open?, limits?, parameters, entries);
+    purpose.elevate = opens?.map(|opens| opens.elevate);
+    purpose.break_glass = glass?.map(|glass| glass.glass);
+    Some((purpose, cases?))
 }
 
 /// The first moment after the day
@@ -111,6 +127,12 @@ fn opening(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, placeholders: &Pl
         }
         Some(bounds)
     });
+    let ask = table.take("ask").map_or(Some(None), |cell| {
+        let mut table = doc.table(cell, "`ask`", people::WHO)?;
+        let quorum = quorum(doc, &mut table, facts);
+        table.finish();
+        quorum.map(Some)
+    });
     table.later(&["consent", "clients"]);
     table.finish();
     let users = users?;
@@ -136,7 +158,7 @@ fn opening(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, placeholders: &Pl
         .into_iter()
         .map(|(path, pattern)| Some((path.to_string().parse().ok()?, pattern)))
         .collect::<Option<_>>()?;
-    Some(Opening { agents: agents?, users, bounds, ask: None })
+    Some(Opening { agents: agents?, users, bounds, ask: ask? })
 }
 
 /// Whether no value of a kind is inside of a bound, as far as both are written out
@@ -222,7 +244,6 @@ fn limits(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Limits> {
     let on_hold = table
         .take("on_hold")
         .map_or(Some(OnHold::Ask), |cell| doc.word(cell, &[("deny", OnHold::Deny), ("ask", OnHold::Ask)]));
-    table.later(&["elevate"]);
     table.finish();
     Some(Limits {
         expires_after_ms: expires_after_ms?,
@@ -415,16 +436,19 @@ fn entry<'t>(
     let arguments = table.take("where").map_or(Some(Conditions::new()), where_);
     let times = table.take("times").map_or(Some(None), |cell| doc.count(cell, "times = 1").map(Some));
     let ask = table.take("ask").map_or(Some(None), |cell| {
-        let mut table = doc.table(cell, "`ask`", "ask = { who = \"payments-leads\" }")?;
-        let who = table.need("who", "\"payments-leads\"").and_then(|cell| group(doc, cell, facts));
+        let mut table = doc.table(cell, "`ask`", people::WHO)?;
+        let quorum = quorum(doc, &mut table, facts);
         let when = table.take("when").map_or(Some(Conditions::new()), where_);
-        table.later(&["quorum", "of", "within"]);
         table.finish();
-        Some(Some(Ask { quorum: Quorum::one_of(who?), when: when? }))
+        Some(Some(Ask { quorum: quorum?, when: when? }))
     });
     let tool = |cell: &Cell<'t>| facts.tool(doc, cell);
-    let undo = table.take("undo").map_or(Some(None), |cell| undo::undo(doc, cell, tool, Some(placeholders)).map(Some));
-    table.later(&["elevate", "within"]);
+    let undo = table.take("undo").map_or(Some(None), |cell| {
+        let undo = undo::undo(doc, cell, tool, Some(placeholders))?;
+        undone(doc, cell, facts, (&undo, uses.as_deref()));
+        Some(Some(undo))
+    });
+    table.later(&["within"]);
     table.finish();
     for (source, span) in placeholders.sources.borrow().iter().skip(known) {
         let earlier = || steps.iter().filter(|step| Some(*step) != name.as_ref());
@@ -439,12 +463,43 @@ fn entry<'t>(
     Some((Entry { name, uses, arguments, times, after: after?, ask: ask?, undo: undo? }, spans))
 }
 
-/// Without elevation a class that does not stand is never open
-fn standing(doc: &Document<'_>, limits: &Limits, facts: &Facts, entry: &Entry, spans: &[Range<usize>]) {
+/// A tool or variant, and where it is named
+type Used = (Usage, Range<usize>);
+
+/// Says what of an undo does not fit the tools that it names
+fn undone(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, (undo, uses): (&Undo, Option<&[Used]>)) {
+    let profile = |tool: &Tool| {
+        let connector = facts.connectors.get(&tool.connector)?.as_ref()?;
+        Some(connector.profile(&tool.name))
+    };
+    if let Some(before) = &undo.before
+        && profile(&before.tool).is_some_and(|profile| !undo::looks(profile))
+    {
+        let (message, remedy) = undo::no_look(&before.tool);
+        doc.error(&cell.span(), message, remedy);
+    }
+    let definition = |tool: &Tool| operation::defined(facts.pins_of(&tool.connector)?, &tool.name);
+    let undone = uses.into_iter().flatten().map(|(usage, _)| definition(&usage.tool));
+    let unfit: BTreeSet<_> = undone.flat_map(|undone| undo::unfit(undo, undone, definition)).collect();
+    for (message, remedy) in unfit {
+        doc.error(&cell.span(), message, remedy);
+    }
+}
+
+/// A class that neither stands nor can be opened stays closed
+fn standing(
+    doc: &Document<'_>,
+    (limits, opens): (&Limits, Option<&Elevate>),
+    facts: &Facts,
+    entry: &Entry,
+    spans: &[Range<usize>],
+) {
     // The tools of one toolset are told together.
     let mut closed: BTreeMap<(usize, Class), Vec<String>> = BTreeMap::new();
     for (usage, span) in entry.uses.iter().zip(spans) {
-        if let Some(class) = facts.class_of(usage).filter(|class| !limits.standing.contains(class)) {
+        let tier = facts.tier_of(&usage.tool.connector);
+        let class = facts.class_of(usage).filter(|class| !tier.stands(*class, &limits.standing));
+        if let Some(class) = class.filter(|class| !elevate::opens(opens, *class, usage)) {
             closed.entry((span.start, class)).or_default().push(format!("`{usage}`"));
         }
     }
@@ -457,7 +512,11 @@ fn standing(doc: &Document<'_>, limits: &Limits, facts: &Facts, entry: &Entry, s
             (_, 0) => format!("{shown} are `{class}`, which does not stand, so they can never be permitted"),
             _ => format!("{shown} and {more} more are `{class}`, which does not stand, so they can never be permitted"),
         };
-        doc.warn(span, message, format!("add \"{class}\" to `standing` under `[task]`"));
+        doc.warn(
+            span,
+            message,
+            format!("add \"{class}\" to `standing` under `[task]`, or say in `[elevate]` who opens it for a while"),
+        );
     }
 }
 

@@ -3,16 +3,18 @@
 use crate::{
     bounds,
     cedar::model::Model,
+    document::duration_ms,
     facts::Facts,
     files::File,
     finding::{Finding, Place},
+    people,
     words::suggest,
 };
 use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint};
 use miette::Diagnostic as _;
 use portreeve_core::{
     names::{Name, Tool},
-    policy::Class,
+    policy::{Class, Quorum},
     reason::{Reason, Word},
     rules::Named,
 };
@@ -30,7 +32,7 @@ pub(crate) struct Rule {
     /// Where it stands
     pub(crate) place: Place,
     /// Who is asked; without it the rule forbids
-    ask: Option<Name>,
+    ask: Option<Quorum>,
     /// What the agent is told
     because: Option<String>,
     /// Where it stands in its file
@@ -59,7 +61,7 @@ impl Rule {
     /// The reason that the rule adds when it applies
     pub(crate) fn reason(&self) -> Reason {
         let reason = match &self.ask {
-            Some(who) => Reason::new(Word::ApprovalNeeded, &self.source).with("who", who),
+            Some(quorum) => Reason::asking(&self.source, quorum),
             None => Reason::new(Word::RuleForbids, &self.source),
         };
         match &self.because {
@@ -70,7 +72,11 @@ impl Rule {
 
     /// The rule as people know it
     pub(crate) fn named(&self) -> Named {
-        Named { source: self.source.clone(), ask: self.ask.clone(), because: self.because.clone() }
+        Named {
+            source: self.source.clone(),
+            ask: self.ask.as_ref().map(|quorum| quorum.who.clone()),
+            because: self.because.clone(),
+        }
     }
 
     /// The reason that the rule adds when it cannot be evaluated
@@ -185,20 +191,7 @@ impl Reader<'_> {
             let message = format!("two rules are called `{id}`, the other in {other}");
             self.error("@id", &message, "give one of them another name");
         }
-        let ask = policy.annotation("ask").map(str::parse::<Name>);
-        let ask = match ask {
-            None => None,
-            Some(Ok(group)) => Some(group),
-            Some(Err(error)) => {
-                self.error("@ask", &error.to_string(), "for example: @ask(\"payments-leads\")");
-                None
-            }
-        };
-        if let Some(group) = ask.as_ref().filter(|group| !self.facts.is_group(group)) {
-            let near = suggest(group.as_str(), self.facts.groups());
-            let remedy = format!("add it to a user: `groups = [\"{group}\"]`; {near}");
-            self.warn("@ask", &format!("nobody is in the group `{group}`"), &remedy);
-        }
+        let ask = self.ask(&policy);
         let because = policy.annotation("reason").map(ToOwned::to_owned);
         if because
             .as_ref()
@@ -216,6 +209,53 @@ impl Reader<'_> {
         let broken = self.findings.iter().skip(found).any(Finding::is_error);
         let place = self.place("forbid");
         (!broken).then(|| Rule { policy, source, place, ask, because, span: self.span.clone(), looks })
+    }
+
+    /// Whom the rule asks, and how
+    fn ask(&mut self, policy: &Policy) -> Option<Quorum> {
+        let Some(group) = policy.annotation("ask") else {
+            for name in ["people", "passkey", "within"] {
+                if policy.annotation(name).is_some() {
+                    let message = format!("nobody is asked, so `@{name}` says nothing");
+                    self.error(&format!("@{name}"), &message, "add `@ask(\"payments-leads\")`, or take it out");
+                }
+            }
+            return None;
+        };
+        let mut read = |name: &str, expected: &str, example: &str| {
+            self.error(&format!("@{name}"), &format!("expected {expected}"), &format!("for example: {example}"));
+        };
+        let mut quorum = match group.parse::<Name>() {
+            Ok(group) => Quorum::one_of(group),
+            Err(error) => {
+                self.error("@ask", &error.to_string(), "for example: @ask(\"payments-leads\")");
+                return None;
+            }
+        };
+        if let Some(text) = policy.annotation("people") {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            match text.parse().ok().filter(|_| digits).and_then(people::people_of) {
+                Some(people) => quorum.people = people,
+                None => read("people", &format!("1 to {} people", Quorum::PEOPLE_MAX), "@people(\"2\")"),
+            }
+        }
+        match policy.annotation("passkey") {
+            None | Some("no") => {}
+            Some("yes") => quorum.passkey = true,
+            Some(_) => read("passkey", "yes or no", "@passkey(\"yes\")"),
+        }
+        if let Some(text) = policy.annotation("within") {
+            match duration_ms(text).filter(|ms| *ms <= Quorum::WITHIN_MS_MAX) {
+                Some(ms) => quorum.within_ms = ms,
+                None => read("within", "a time of at most a day", "@within(\"30m\")"),
+            }
+        }
+        match people::unanswerable(self.facts, &quorum.who, quorum.people) {
+            Some((message, remedy, true)) => self.error("@ask", &message, &remedy),
+            Some((message, remedy, false)) => self.warn("@ask", &message, &remedy),
+            None => {}
+        }
+        Some(quorum)
     }
 
     /// A rule about something that does not exist would never refuse anything
@@ -386,7 +426,7 @@ impl Reader<'_> {
     }
 }
 
-const ANNOTATIONS: [&str; 3] = ["id", "ask", "reason"];
+const ANNOTATIONS: [&str; 6] = ["id", "ask", "reason", "people", "passkey", "within"];
 /// What an entity can be, beside what calls are about; the last is an argument's value that Cedar cannot hold
 const TYPES: [&str; 7] = ["Agent", "Action", "Tool", "Connector", "User", "Group", "Unreadable"];
 

@@ -3,6 +3,10 @@
 //! Cases, explanations and traces are judged here. The state is folded from events as the door writes them, so
 //! nothing is judged in another way than in service.
 
+mod people;
+
+pub use people::Opens;
+
 use crate::{Loaded, fits::Fits, operation};
 use portreeve_core::{
     commit::Committed,
@@ -12,7 +16,7 @@ use portreeve_core::{
     },
     hash::Hash,
     judge::{self, Admission, Judged, Shelf, judge_call, judge_open},
-    names::{EffectId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
+    names::{EffectId, HoldId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::Node,
     offer::Identity,
     operation::Operation,
@@ -21,7 +25,7 @@ use portreeve_core::{
     policy::{Bundle, Class, Purpose, Users},
     reason::{Reason, Verdict, Word, verdict},
     request::{Call, Clock, Fit, Open, Read},
-    state::State,
+    state::{State, is_approver},
     time::Millis,
     value::Value,
 };
@@ -67,6 +71,8 @@ pub struct Judgement {
     pub admission: Option<Admission>,
     /// Outside decision points on the network that would be asked; here each counts as a yes
     pub unasked: Vec<Name>,
+    /// The question that would be put to people, and what it would be admitted as
+    pub held: Option<Box<judge::Held>>,
 }
 
 impl Judgement {
@@ -82,7 +88,7 @@ impl Judgement {
             match judge_call(state, shelf, &call, clock) {
                 Ok(Judged::Admit(admission)) => {
                     let unasked = unasked.into_iter().collect();
-                    return Self { reasons: Vec::new(), admission: Some(admission), unasked };
+                    return Self { reasons: Vec::new(), admission: Some(admission), unasked, held: None };
                 }
                 Ok(Judged::Consult(askings)) => {
                     unasked.extend(askings.iter().map(|asking| asking.point.name.clone()));
@@ -97,7 +103,10 @@ impl Judgement {
                 Ok(Judged::Read(_)) => {
                     call.before = Some(Read { effect: Some(call.effect), values: BTreeMap::new() });
                 }
-                Ok(Judged::Hold(held)) => return Self::refused(held.holding.reasons),
+                Ok(Judged::Hold(held)) => {
+                    let reasons = held.holding.reasons.clone();
+                    return Self { held: Some(held), ..Self::refused(reasons) };
+                }
                 Ok(Judged::Again(_)) => break,
                 Err(reasons) => return Self::refused(reasons),
             }
@@ -106,7 +115,7 @@ impl Judgement {
     }
 
     pub(crate) fn refused(reasons: Vec<Reason>) -> Self {
-        Self { reasons, admission: None, unasked: Vec::new() }
+        Self { reasons, admission: None, unasked: Vec::new(), held: None }
     }
 
     /// What follows
@@ -128,6 +137,8 @@ pub struct Stage<'p> {
     clock: Clock,
     accepted: BTreeMap<Name, BTreeMap<ToolName, Accepted>>,
     effects: u64,
+    /// People who answer what is asked
+    people: Vec<Name>,
 }
 
 impl<'p> Stage<'p> {
@@ -143,6 +154,7 @@ impl<'p> Stage<'p> {
             clock: Clock::at(now.0),
             accepted: BTreeMap::new(),
             effects: 0,
+            people: Vec::new(),
         };
         stage.registers(BTreeSet::new());
         stage
@@ -151,6 +163,7 @@ impl<'p> Stage<'p> {
     /// Puts the policy in force with these nodes and the connectors: whoever else is in it makes no difference here
     fn registers(&mut self, mut nodes: BTreeSet<Node>) {
         nodes.extend(self.bundle.connectors.keys().cloned().map(Node::Connector));
+        nodes.extend(self.people.iter().cloned().map(Node::User));
         self.apply(Event::Changed(Changed::Bundle { digest: self.bundle.digest, nodes }));
     }
 
@@ -196,7 +209,7 @@ impl<'p> Stage<'p> {
             task: TASK,
             run: RUN,
             memory: MemoryId(1),
-            by: Actor::Owner { user: None },
+            by: Actor::Owner { user: purpose.and_then(|purpose| opener(&bundle, purpose)) },
             agent,
             user,
             purpose: opening.purpose.clone(),
@@ -232,7 +245,7 @@ impl<'p> Stage<'p> {
             expires: self.clock.steady.plus(purpose.limits.expires_after_ms),
             idle_ms: None,
             hold: None,
-            review: None,
+            review: purpose.break_glass.as_ref().map(|glass| glass.review.clone()),
             undoes: None,
         }
     }
@@ -251,7 +264,7 @@ impl<'p> Stage<'p> {
             paid: None,
             elevated: BTreeSet::new(),
         };
-        self.admit(&tool, &BTreeMap::new(), Class::Read, Vec::new(), vec![charge]);
+        self.admit((&tool, &BTreeMap::new()), Class::Read, Vec::new(), vec![charge], None);
         self.settle(true, 0, returned);
     }
 
@@ -260,19 +273,13 @@ impl<'p> Stage<'p> {
     /// Its arguments are held against the definition in `pins/`. Where the policy holds none of a connector, a
     /// tool of any name is taken to be accepted, with any arguments.
     pub fn call(&mut self, tool: &Tool, arguments: &BTreeMap<String, Value>) -> Call {
-        let accepted = self.accepted.entry(tool.connector.clone()).or_default();
-        let is_pinned = tool.operation().is_none_or(Operation::is_pinned);
-        if is_pinned && !self.fits.is_gone(tool) {
-            accepted.insert(tool.name.clone(), Accepted { digest: PIN, blob: PIN });
-        }
-        let accepted = accepted.clone();
-        let (identity, offer) = (Identity::Plain, Hash::default());
-        self.apply(Event::Changed(Changed::Pins { connector: tool.connector.clone(), accepted, identity, offer }));
+        self.accept(tool);
         let error = self.fits.error(tool, arguments);
         let operation = tool.operation().filter(|operation| !operation.is_pinned());
         let pin = operation.map_or(PIN, |operation| operation::definition(operation).digest);
         Call {
-            effect: EffectId(u64::MAX),
+            // Each call would have an effect of its own, and so would a question about it.
+            effect: EffectId(u64::MAX - self.next()),
             run: RUN,
             tool: tool.clone(),
             arguments: arguments.clone(),
@@ -281,6 +288,28 @@ impl<'p> Stage<'p> {
             continues: None,
             before: None,
         }
+    }
+
+    /// Lets time pass
+    pub fn wait(&mut self, ms: i64) {
+        self.clock = Clock::at(self.clock.steady.plus(ms).0);
+    }
+
+    fn next(&mut self) -> u64 {
+        self.effects += 1;
+        self.effects
+    }
+
+    /// Somebody has accepted what the policy holds of a tool
+    fn accept(&mut self, tool: &Tool) {
+        let accepted = self.accepted.entry(tool.connector.clone()).or_default();
+        let is_pinned = tool.operation().is_none_or(Operation::is_pinned);
+        if is_pinned && !self.fits.is_gone(tool) {
+            accepted.insert(tool.name.clone(), Accepted { digest: PIN, blob: PIN });
+        }
+        let accepted = accepted.clone();
+        let (identity, offer) = (Identity::Plain, Hash::default());
+        self.apply(Event::Changed(Changed::Pins { connector: tool.connector.clone(), accepted, identity, offer }));
     }
 
     /// Judges a call
@@ -298,18 +327,18 @@ impl<'p> Stage<'p> {
         bytes: u64,
         returned: &BTreeMap<Source, Vec<Value>>,
     ) {
-        let Admission { class, variants, charges, .. } = admission.clone();
-        self.admit(&call.tool, &call.arguments, class, variants, charges);
+        let Admission { class, variants, charges, hold, .. } = admission.clone();
+        self.admit((&call.tool, &call.arguments), class, variants, charges, hold);
         self.settle(ok, bytes, returned);
     }
 
     fn admit(
         &mut self,
-        tool: &Tool,
-        arguments: &BTreeMap<String, Value>,
+        (tool, arguments): (&Tool, &BTreeMap<String, Value>),
         class: Class,
         variants: Vec<Name>,
         charges: Vec<Charge>,
+        hold: Option<HoldId>,
     ) {
         let Some(task) = self.state.task(TASK) else { return };
         let given = |(name, value): (&String, &Value)| {
@@ -338,7 +367,7 @@ impl<'p> Stage<'p> {
             what: What::Call(facts),
             inputs: Inputs::default(),
             because: Vec::new(),
-            hold: None,
+            hold,
         };
         self.apply(Event::Admitted(Box::new(admitted)));
     }
@@ -355,6 +384,12 @@ impl<'p> Stage<'p> {
     fn apply(&mut self, event: Event) {
         self.state.apply(&Record { time: self.clock.steady, actor: Actor::System, event });
     }
+}
+
+/// Somebody who may open a purpose that several people have to agree to
+fn opener(bundle: &Bundle, purpose: &Purpose) -> Option<Name> {
+    let quorum = purpose.open.ask.as_ref()?;
+    bundle.users.keys().find(|name| is_approver(bundle, name, &quorum.who)).cloned()
 }
 
 /// The first user that a purpose is open to

@@ -119,7 +119,7 @@ impl Facts {
         found.map(Option::as_ref)
     }
 
-    fn pins_of(&self, connector: &Name) -> Option<&Pins> {
+    pub(crate) fn pins_of(&self, connector: &Name) -> Option<&Pins> {
         self.pins.get(connector).and_then(Option::as_ref)
     }
 

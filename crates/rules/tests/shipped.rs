@@ -138,7 +138,10 @@ fn the_example_is_whole() {
         tested.coverage.gaps.iter().map(|gap| format!("{}: {}", gap.place, gap.says())).collect();
     assert!(untried.is_empty(), "{}", untried.join("\n"));
     let purposes: Vec<_> = loaded.bundle.purposes.keys().map(Name::as_str).collect();
-    assert_eq!(purposes, ["answer-ticket", "deploy-to-staging", "fix-github-issue"]);
+    assert_eq!(
+        purposes,
+        ["answer-ticket", "deploy-to-staging", "fix-github-issue", "merge-pull-request", "staging-is-down"]
+    );
 }
 
 /// An operator's copy says more in one way only: how sensitive results are

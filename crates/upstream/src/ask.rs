@@ -1,12 +1,16 @@
-//! A question to a decision point over HTTP.
+//! A question to a decision point over HTTP, and a message to a receiver.
 //!
-//! Not a call: no session, no latch, nothing of it changes anything. The question owns its connection, so that
+//! A question is no call: no session, no latch, nothing of it changes anything; a message passes latches. The question owns its connection, so that
 //! dropping it closes the socket. A redirect is an answer that is not understood: following one would carry the
 //! question to somebody whom the policy does not name.
 
-use crate::http::{Address, cause, dial, drive};
+use crate::{
+    clock::SteadyClock,
+    http::{Address, cause, dial, drive},
+    latch::Pass,
+};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
@@ -40,6 +44,49 @@ fn address(url: &str) -> Result<Uri, Address> {
     let uri: Uri = url.parse().map_err(|_| form())?;
     let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@')) && !url.contains('#');
     if plain && matches!(uri.scheme_str(), Some("http" | "https")) { Ok(uri) } else { Err(form()) }
+}
+
+/// Why nobody knows whether a message was taken
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untold {
+    /// Nothing of it left
+    #[error("{0}")]
+    NotSent(String),
+    /// It may have arrived
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// Posts an admitted message as JSON, and says with which status it was answered; what the answer says is nobody's word
+///
+/// The first byte passes the latches of what it rests on. A redirect is a status like any other.
+///
+/// # Errors
+/// [`Untold`]
+pub async fn tell(
+    url: &str,
+    headers: &[(HeaderName, HeaderValue)],
+    body: String,
+    within: Duration,
+    (pass, clock): (Pass, SteadyClock),
+) -> Result<StatusCode, Untold> {
+    let not_sent = |why: String| Untold::NotSent(why);
+    let uri = address(url).map_err(|error| not_sent(error.to_string()))?;
+    let mut request = request(&uri, body).map_err(|error| not_sent(error.to_string()))?;
+    for (name, value) in headers {
+        request.headers_mut().insert(name.clone(), value.clone());
+    }
+    let late = || format!("no answer within {} ms", within.as_millis());
+    let until = tokio::time::Instant::now() + within;
+    let connected = tokio::time::timeout_at(until, dial(&uri, None, None)).await;
+    let (stream, _) = connected.map_err(|_| not_sent(late()))?.map_err(|error| not_sent(error.to_string()))?;
+    let (mut sender, mut driver) = handshake(TokioIo::new(stream)).await.map_err(|error| not_sent(cause(&error)))?;
+    let inside = pass.enter(clock.now()).map_err(|closed| not_sent(closed.to_string()))?;
+    let answer =
+        async { sender.send_request(request).await.map(|answer| answer.status()).map_err(|error| cause(&error)) };
+    let answered = tokio::time::timeout_at(until, drive(answer, &mut driver)).await;
+    drop(inside);
+    answered.map_err(|_| Untold::Lost(late()))?.map_err(Untold::Lost)
 }
 
 async fn exchange(uri: &Uri, body: String, bytes_max: usize) -> Result<Vec<u8>, Unanswered> {

@@ -11,7 +11,7 @@ mod open;
 mod send;
 mod session;
 
-pub use called::{Called, Ending, Flowing, Passage, STREAM_BYTES_MAX, Whole};
+pub use called::{Called, Ending, Flowing, Passage, STREAM_BYTES_MAX, Whole, fields};
 pub use listen::Listening;
 pub use offer::Offer;
 pub use portreeve_mcp::client::Hello;

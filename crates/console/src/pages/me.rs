@@ -13,6 +13,7 @@ use axum::{
     extract::{RawQuery, State},
     response::{IntoResponse as _, Redirect, Response},
 };
+use portreeve_core::event::How;
 use portreeve_identity::passkey::{Passkey, Purpose, Registration};
 use serde_json::json;
 use std::sync::Arc;

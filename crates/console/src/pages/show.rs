@@ -8,7 +8,7 @@ use crate::{
 };
 use askama::filters::HtmlSafe;
 use portreeve_core::{policy::PersonRole as Role, time::Millis};
-use portreeve_gateway::office::view::Reader;
+use portreeve_gateway::office::view::{Reader, StepView};
 use std::fmt;
 
 pub(crate) fn v<T: AsRef<str>>(text: T) -> Visible<T> {
@@ -45,6 +45,11 @@ pub(crate) fn value(text: &str) -> Value<'_> {
 
 pub(crate) fn span(ms: &i64) -> Span {
     Span(*ms)
+}
+
+/// Whether nobody knows what became of one of these calls
+pub(crate) fn unclear(steps: &[StepView]) -> bool {
+    steps.iter().any(|step| matches!(step.end.as_str(), "unknown" | "open"))
 }
 
 /// Yeses of a hundred answers

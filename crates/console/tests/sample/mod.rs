@@ -360,6 +360,7 @@ fn holds() -> Vec<HoldView> {
     step_up.code = STEP_UP.to_owned();
     step_up.until = NOW.plus(55 * MINUTE);
     step_up.passkey = true;
+    step_up.earlier = vec![step(42, 25 * MINUTE, "shop.refund", Class::Write, "ok", "amount: 84.50, id: \"ord_5831\"")];
     step_up.questions = vec![question("payments-leads", 1, 0, true)];
     let mut past = refund();
     past.hold = HoldId(8);

@@ -8,7 +8,7 @@ use crate::{
     commit::Committed,
     event::{
         Actor, Admitted, Because, ChosenBy, Declined, Elevation, Event, Given, Granted, Held, HeldCall, HeldOpening,
-        HeldWhat, Inputs, To, What,
+        HeldWhat, Inputs, News, To, What,
     },
     hash::Hash,
     judge::{self, Elevating, Holding, Opened},
@@ -18,7 +18,6 @@ use crate::{
     policy::Class,
     reason::{Reason, Word},
     request::{Answering, Call, Clock, Elevate, Notify, Open},
-    state::Phase,
     time::Millis,
     value::Value,
 };
@@ -161,6 +160,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 self.record(draft, elevate.by.clone(), now, Event::Granted(Box::new(granted)));
                 Reply::Elevated(until)
             }
+            Ok(Elevating::Stands(_, until)) => Reply::Elevated(until),
             Ok(Elevating::Agreed(hold, agreed)) => {
                 let until = agreed.until;
                 self.opened_by(hold, *agreed, judge::now(&self.state, clock).0, draft);
@@ -196,19 +196,26 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         }
     }
 
-    /// A message to a receiver that a question waits; it is an effect, for it tells somebody outside
+    /// A message to a receiver about a question; it is an effect, for it tells somebody outside
+    ///
+    /// That a question waits is told while it waits, and ends with what it rests on; what became of it as long as it
+    /// is remembered.
     pub(super) fn notify(&mut self, notify: &Notify, clock: Clock, draft: &mut Draft) -> Reply {
         let (now, reason) = judge::now(&self.state, clock);
         let mut reasons = Vec::from_iter(reason);
-        let hold = self.state.hold(notify.hold).filter(|hold| hold.phase == Phase::Open && hold.held.until > now);
+        let waits = notify.news == News::Asked;
+        let hold = self.state.hold(notify.hold).filter(|hold| !waits || hold.is_open(now));
+        if self.state.registry.get(&Node::Tenant).is_some_and(|standing| standing.over.is_some()) {
+            reasons.push(Reason::new(Word::TenantStopped, Node::Tenant));
+        }
         let current = self.shelf.current(&self.state);
         let known = current.is_some_and(|bundle| bundle.receivers.contains_key(&notify.receiver));
         if hold.is_none() || !known {
             reasons.push(Reason::new(Word::HoldOver, notify.hold));
         }
         let Some(hold) = hold.filter(|_| reasons.is_empty()) else { return Reply::Refused(reasons) };
-        let task = hold.held.task;
-        let rests_on = [Some(Node::Tenant), Some(Node::Hold(notify.hold)), task.map(Node::Task)];
+        let task = hold.held.task.filter(|_| waits);
+        let rests_on = [Some(Node::Tenant), waits.then_some(Node::Hold(notify.hold)), task.map(Node::Task)];
         let permit = Permit {
             effect: notify.effect,
             task: task.unwrap_or_default(),
@@ -217,13 +224,14 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             deadline: clock.steady.plus(PERMIT_MS),
             answer_max: None,
             wanted: Vec::new(),
+            hold: None,
         };
         let admitted = Admitted {
             effect: notify.effect,
             task,
             bundle: self.state.bundle.unwrap_or_default(),
             now,
-            what: What::Notice { hold: notify.hold, receiver: notify.receiver.clone() },
+            what: What::Notice { hold: notify.hold, receiver: notify.receiver.clone(), news: notify.news },
             inputs: Inputs::default(),
             because: Vec::<Because>::new(),
             hold: None,

@@ -194,6 +194,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         permit.with(&admission.used);
         permit.answer_max = admission.answer_max();
         permit.wanted = admission.wanted.iter().cloned().collect();
+        permit.hold = admission.hold;
         let because = becauses(observed, &admission.used, draft);
         let (agent, user, purpose) = self.state.task(admission.task).map_or_else(
             || (call.tool.connector.clone(), None, call.tool.connector.clone()),
@@ -299,6 +300,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             deadline: clock.steady.plus(PERMIT_MS).min(lives_until),
             answer_max: None,
             wanted: Vec::new(),
+            hold: None,
         }
     }
 

@@ -339,7 +339,11 @@ fn judge_leg(
     };
     if asks.is_empty() {
         // The legs of a call that people agreed to are that call.
-        admission.hold = earlier.and_then(|pending| pending.hold);
+        let same = |id: &HoldId| {
+            let key = || call_key(&call.tool, &Value::canonical_object(&call.arguments));
+            state.hold(*id).is_some_and(|hold| hold.key() == Some(key()))
+        };
+        admission.hold = earlier.and_then(|pending| pending.hold).filter(same);
         return Ok(Judged::Admit(admission));
     }
     let tasks: Vec<&Task> = links.iter().map(|(_, task)| *task).collect();
@@ -398,7 +402,11 @@ fn people(
     // A leg of a call that was agreed to needs its yes still to count.
     let continued = line.first().zip(call.continues).and_then(|(task, of)| task.goes_on(of)?.hold);
     let known = match continued {
-        Some(id) => state.hold(id).map(|hold| (id, hold)),
+        // What goes on is what was agreed to, and nothing else.
+        Some(id) => match state.hold(id).filter(|hold| hold.key() == Some(admission.seen.key)) {
+            Some(hold) => Some((id, hold)),
+            None => return Err(vec![Reason::new(Word::ContinuationUnknown, id).with("tool", &call.tool)]),
+        },
         None => state.hold_of(task_id, admission.seen.key).filter(|(_, hold)| hold.is_open(now)),
     };
     let same = |(id, hold): &(HoldId, &Hold)| {

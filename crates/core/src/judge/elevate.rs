@@ -14,7 +14,7 @@ use crate::{
     policy::{Bundle, Class, PersonRole, Purpose, Quorum, Tier, Usage},
     reason::{Reason, Word},
     request::{Clock, Elevate},
-    state::{State, Task, is_approver},
+    state::{Hold, Phase, State, Task, is_approver},
     time::Millis,
     value::Value,
 };
@@ -41,6 +41,8 @@ pub enum Elevating {
     Agreed(HoldId, Box<Agreed>),
     /// People are asked
     Held(Class, Holding),
+    /// Exactly this is open until then, and was not used yet: whoever repeats a request is told so
+    Stands(Class, Millis),
 }
 
 /// Calls that one elevation is for at most
@@ -76,6 +78,15 @@ pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clo
         Err(unmet) => return Err(reasons.into_iter().chain(unmet).collect::<BTreeSet<_>>().into_iter().collect()),
     };
     let Terms { class, task, current, asks } = terms;
+    // An agent repeats its request to hear what came of it; that is no new question.
+    if matches!(elevate.by, Actor::Run(_)) {
+        if let Some(until) = state.unused_elevation(task, elevate, class, now) {
+            return Ok(Elevating::Stands(class, until));
+        }
+        if let Some((id, _)) = same(state, task, elevate, class).find(|(_, hold)| is_declined(hold)) {
+            return Err(vec![Reason::new(Word::ApprovalDeclined, id)]);
+        }
+    }
     let granted = |owner: String| {
         let until = now.plus(elevate.lasts_ms).min(task.expires);
         Ok(Elevating::Granted { class, owner, until, now })
@@ -143,6 +154,9 @@ fn terms<'a>(state: &'a State, shelf: &'a Shelf, elevate: &Elevate, now: Millis)
             reasons.insert(Reason::new(Word::PolicyUnavailable, elevate.task));
             continue;
         };
+        if tier.stands(class, &purpose.limits.standing) {
+            continue;
+        }
         let Some(opens) = &purpose.elevate else {
             reasons.insert(refused("because", "the purpose has no `[elevate]`".to_owned()));
             continue;
@@ -212,14 +226,8 @@ fn held(
 ) -> Result<Elevating, Vec<Reason>> {
     let questions = questions(&asks);
     let reasons: Vec<Reason> = asks.into_iter().collect();
-    let same = |id: &HoldId| {
-        let hold = state.hold(*id).filter(|hold| hold.is_open(now) && hold.held.questions == questions)?;
-        let HeldWhat::Elevation(open) = &hold.held.what else { return None };
-        let same = (open.class, &open.uses, open.times, open.lasts_ms, opened(open)?)
-            == (class, &elevate.uses, elevate.times, elevate.lasts_ms, elevate.values.clone());
-        same.then_some(hold)
-    };
-    if let Some(hold) = task.questions.iter().find_map(same) {
+    let waits_for = |hold: &Hold| hold.is_open(now) && hold.held.questions == questions;
+    if let Some((_, hold)) = same(state, task, elevate, class).find(|(_, hold)| waits_for(hold)) {
         if let Some(agreed) = granted_elevation(state, shelf, hold.held.hold, now) {
             return Ok(Elevating::Agreed(hold.held.hold, Box::new(agreed)));
         }
@@ -246,6 +254,26 @@ fn held(
     };
     let hold = (HoldId(elevate.grant.0), Some(task));
     ask(state, hold, (questions, reasons), shown, (own, above), now).map(|holding| Elevating::Held(class, holding))
+}
+
+/// The questions of a task about just this opening
+fn same<'s>(
+    state: &'s State,
+    task: &'s Task,
+    elevate: &'s Elevate,
+    class: Class,
+) -> impl Iterator<Item = (HoldId, &'s Hold)> {
+    task.questions.iter().filter_map(move |id| {
+        let hold = state.hold(*id)?;
+        let HeldWhat::Elevation(asked) = &hold.held.what else { return None };
+        let same = (asked.class, &asked.uses, asked.times, asked.lasts_ms, opened(asked)?)
+            == (class, &elevate.uses, elevate.times, elevate.lasts_ms, elevate.values.clone());
+        same.then_some((*id, hold))
+    })
+}
+
+fn is_declined(hold: &Hold) -> bool {
+    matches!(hold.phase, Phase::Declined { .. })
 }
 
 fn bounds(

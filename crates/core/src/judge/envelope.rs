@@ -8,7 +8,7 @@ use crate::{
     operation::ANSWER,
     path::{FieldPath, uncovered},
     pattern::{Match, Scope, Source},
-    policy::{Bundle, Bytes, Entry, Limits, OnHold, Restored, Undo},
+    policy::{Bundle, Bytes, Entry, Limits, OnHold, Restored, Undo, Usage},
     reason::{Reason, Word},
     state::{State, Task, Undoes},
     time::Millis,
@@ -99,7 +99,15 @@ pub(super) fn envelope<'b>(
     if !facts.tier.stands(facts.class, &purpose.limits.standing) {
         let closed = Reason::new(Word::ClassNotOpen, source()).with("class", facts.class);
         let call = (tool, facts.variants.as_slice(), facts.class);
-        match state.elevation(task, call, &facts.call.arguments, (share.paid.is_some(), now)) {
+        let open = state.elevation(task, call, &facts.call.arguments, (share.paid.is_some(), now));
+        // What a version of the policy does not let anybody open stays closed under it, whoever opened it before.
+        let usage = |variant: Option<&Name>| Usage { tool: tool.clone(), variant: variant.cloned() };
+        let mut uses: Vec<Usage> = facts.variants.iter().map(|variant| usage(Some(variant))).collect();
+        if uses.is_empty() {
+            uses.push(usage(None));
+        }
+        let opens = purpose.elevate.as_ref().is_some_and(|elevate| elevate.can_open(facts.class, &uses));
+        match open.filter(|_| opens) {
             Some((grant, until)) => drop(share.elevated.insert(grant, (closed, until))),
             None => reasons.push(closed),
         }

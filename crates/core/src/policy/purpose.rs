@@ -122,6 +122,15 @@ pub struct Elevate {
     pub ask: Option<Quorum>,
 }
 
+impl Elevate {
+    /// Whether some way there is opens a class for these uses: without a person, or by asking one
+    #[must_use]
+    pub fn can_open(&self, class: Class, uses: &[Usage]) -> bool {
+        let alone = |alone: &Alone| uses.iter().all(|usage| alone.uses.contains(usage));
+        self.ask.is_some() || self.alone.get(&class).is_some_and(alone)
+    }
+}
+
 /// What an agent opens by asking for it, without a person
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alone {

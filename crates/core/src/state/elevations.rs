@@ -3,9 +3,10 @@
 use super::{State, Task};
 use crate::{
     event::{Began, Elevation, Granted},
-    names::{GrantId, Name, TaskId, Tool},
+    names::{GrantId, HoldId, Name, TaskId, Tool},
     node::Node,
     policy::{Class, Usage},
+    request::Elevate,
     time::Millis,
     value::Value,
 };
@@ -44,6 +45,8 @@ pub struct Review {
     pub user: Option<Name>,
     /// Who opened it
     pub opener: Option<Name>,
+    /// The question by which it was opened
+    pub hold: Option<HoldId>,
     /// Who agreed to its opening
     pub approvers: BTreeSet<Name>,
     /// The group that reviews it
@@ -83,6 +86,19 @@ impl State {
         };
         let fitting = task.elevations.iter().filter(|(_, open)| fits(open));
         fitting.map(|(id, open)| (open.until, *id)).min().map(|(until, id)| (id, until))
+    }
+
+    /// Until when exactly this is open, if it is and nothing has used it
+    pub(crate) fn unused_elevation(&self, task: &Task, asked: &Elevate, class: Class, now: Millis) -> Option<Millis> {
+        let same = |open: &&Open| {
+            open.until > now
+                && open.left == open.times
+                && (open.class, open.times) == (class, asked.times)
+                && open.uses == asked.uses
+                && open.values == asked.values
+                && open.rests_on.iter().all(|(node, generation)| self.gone(node, *generation).is_none())
+        };
+        task.elevations.values().filter(same).map(|open| open.until).max()
     }
 
     /// The elevations of a task that count at `now`
@@ -172,6 +188,7 @@ impl State {
             agent: began.agent.clone(),
             user: began.user.clone(),
             opener: opener.cloned(),
+            hold: began.hold,
             approvers: began.hold.map(approvers).unwrap_or_default(),
             group: group.clone(),
             opened: time,

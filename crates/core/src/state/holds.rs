@@ -133,6 +133,12 @@ impl State {
         self.hold_deadlines.iter().filter_map(|(_, id)| Some((*id, self.holds.get(id)?)))
     }
 
+    /// Counts every change of a question, so that whoever waits for one looks only when there is something to see
+    #[must_use]
+    pub fn hold_changes(&self) -> u64 {
+        self.hold_changes
+    }
+
     /// How approvals go
     #[must_use]
     pub fn reflex(&self) -> &Reflex {
@@ -218,6 +224,7 @@ impl State {
             self.close(earlier, Phase::Over { why: Why::Ended, at: time }, time);
         }
         self.reflex.asked = self.reflex.asked.saturating_add(1);
+        self.hold_changes = self.hold_changes.wrapping_add(1);
         self.hold_deadlines.insert((held.until, held.hold));
         let hold = Hold { held: held.clone(), asked: time, answers: BTreeMap::new(), phase: Phase::Open };
         self.holds.insert(held.hold, hold);
@@ -247,6 +254,7 @@ impl State {
         let how = signed.map_or(How::Socket, |signed| signed.how.clone());
         let passkey = signed.is_some_and(Signed::is_stepped_up);
         let why = why.and_then(|why| why.as_str().map(ToOwned::to_owned));
+        self.hold_changes = self.hold_changes.wrapping_add(1);
         hold.answers.insert(user.clone(), Answered { grant, at: time, how, passkey, why, generation });
         if self.reflex.people.contains_key(user) || self.reflex.people.len() < PEOPLE_MAX {
             let reader = self.reflex.people.entry(user.clone()).or_default();
@@ -270,6 +278,7 @@ impl State {
         if hold.phase != (Phase::Used { effect: Some(effect) }) {
             return;
         }
+        self.hold_changes = self.hold_changes.wrapping_add(1);
         match end {
             // Nothing left, so the use is there again, if its time has not passed.
             End::NotSent { .. } if is_first => {
@@ -304,6 +313,7 @@ impl State {
             return;
         }
         hold.phase = phase;
+        self.hold_changes = self.hold_changes.wrapping_add(1);
         let (task, until) = (hold.held.task, hold.held.until);
         if !was_open {
             return;

@@ -294,7 +294,7 @@ impl Told {
             What::Call(call) => (call.tool.to_string(), Some(call.class)),
             What::Child { connector } => (format!("starting {connector}"), None),
             What::Poll(poll) => (format!("asking how {} stands", poll.tool), None),
-            What::Notice { hold, receiver } => (format!("telling {receiver} of {}", hold.code()), None),
+            What::Notice { hold, receiver, .. } => (format!("telling {receiver} of {}", hold.code()), None),
         };
         let mut line = Line::new("admitted", format!("{what} is let through"), "plain");
         if let What::Call(call) = &admitted.what {

@@ -4,7 +4,7 @@ use portreeve_core::{
     commit::Committed,
     event::{
         Actor, Admitted, Because, Began, Booted, Declined, Elevation, Event, Granted, Held, HeldOpening, HeldWhat, How,
-        Inputs, Noted, Refused, Settled, Signed, Stopped, To, What, encode,
+        Inputs, News, Noted, Refused, Settled, Signed, Stopped, To, What, encode,
     },
     log::{Log as _, Space},
     names::{BootId, EffectId, GrantId, HoldId, MemoryId, RunId},
@@ -104,9 +104,13 @@ fn record(made: Made) -> Record {
             });
             admitted(effect, Some(task), What::Child { connector: name("shop") }, because, hold)
         }
-        Made::Told { effect, hold, task } => {
-            admitted(effect, task, What::Notice { hold: HoldId(hold), receiver: name("chat") }, None, None)
-        }
+        Made::Told { effect, hold, task } => admitted(
+            effect,
+            task,
+            What::Notice { hold: HoldId(hold), receiver: name("chat"), news: News::Asked },
+            None,
+            None,
+        ),
         Made::Settled { effect } => Event::Settled(Settled {
             effect: EffectId(effect),
             end: portreeve_core::event::End::Unknown { why: String::new() },

@@ -7,7 +7,7 @@ use crate::{
 };
 use portreeve_core::{
     commit::Committed,
-    event::{Actor, Admitted, Changed, Elevation, End, Event, Held, HeldWhat, Noted, Record, To, What, decode},
+    event::{Actor, Admitted, Changed, Elevation, End, Event, Held, HeldWhat, News, Noted, Record, To, What, decode},
     hash::Hash,
     log::{Head, Read},
 };
@@ -258,7 +258,14 @@ fn admitted_in_words(admitted: &Admitted) -> String {
             format!("admitted   {} {} [{}]{on}{more}", admitted.effect, call.tool, call.class)
         }
         What::Poll(poll) => format!("admitted   {} {} of {} {}", admitted.effect, poll.method, poll.of, poll.tool),
-        What::Notice { hold, receiver } => format!("admitted   {} {receiver} is told of {hold}", admitted.effect),
+        What::Notice { hold, receiver, news } => {
+            let news = match news {
+                News::Asked => "waits",
+                News::Answered => "does not wait any more",
+                News::Emergency => "opened a task for an emergency",
+            };
+            format!("admitted   {} {receiver} is told that {hold} {news}", admitted.effect)
+        }
         What::Child { connector } => format!("admitted   {} start of {connector}", admitted.effect),
     };
     format!("{what}{because}")

@@ -199,6 +199,9 @@ fn show(folder: &std::path::Path, only: Option<&Name>, as_json: bool) -> Result<
         for (name, kind) in purpose.get("parameters").and_then(Value::as_object).into_iter().flatten() {
             output::line(&format!("  --param {name}=…  {}", kind.as_str().unwrap_or_default()));
         }
+        for line in purpose.get("opens").and_then(Value::as_array).into_iter().flatten() {
+            output::line(&format!("  {}", line.as_str().unwrap_or_default()));
+        }
         for entry in purpose.get("allows").and_then(Value::as_array).into_iter().flatten() {
             output::line(&format!("  {}", entry.as_str().unwrap_or_default()));
         }
@@ -226,8 +229,14 @@ fn described(name: &Name, purpose: &Purpose) -> Value {
             entry.arguments.iter().map(|(argument, pattern)| format!("{argument} is {}", pattern.in_words(None)));
         let after = entry.after.iter().map(|before| format!("after {before}"));
         let times = entry.times.iter().map(|times| format!("at most {times} times"));
-        let ask = entry.ask.iter().map(|ask| format!("asking {}", ask.quorum));
-        let conditions: Vec<String> = given.chain(after).chain(times).chain(ask).collect();
+        let ask = entry.ask.iter().map(|ask| {
+            let when = ask.when.iter().map(|(argument, pattern)| format!("{argument} is {}", pattern.in_words(None)));
+            let when: Vec<String> = when.collect();
+            let when = if when.is_empty() { String::new() } else { format!(" when {}", when.join(" and ")) };
+            format!("asking {}{when}", ask.quorum)
+        });
+        let undo = entry.undo.iter().map(|undo| format!("taken back by {undo}"));
+        let conditions: Vec<String> = given.chain(after).chain(times).chain(ask).chain(undo).collect();
         format!(
             "{}: {}{}",
             entry.name,
@@ -246,9 +255,37 @@ fn described(name: &Name, purpose: &Purpose) -> Value {
         "idle_after_ms": purpose.limits.idle_after_ms,
         "standing": purpose.limits.standing,
         "calls": purpose.limits.calls,
+        "break_glass": purpose.break_glass.as_ref().map(|glass| &glass.review),
+        "opens": opens(purpose),
         "parameters": kinds,
         "allows": entries.collect::<Vec<_>>(),
     })
+}
+
+/// Which classes stand, how others are opened, and who has to agree to an opening
+fn opens(purpose: &Purpose) -> Vec<String> {
+    let standing: Vec<String> = purpose.limits.standing.iter().map(ToString::to_string).collect();
+    let mut lines = vec![match standing.as_slice() {
+        [] => "no class stands".to_owned(),
+        standing => format!("{} stands while the task lives", standing.join(", ")),
+    }];
+    if let Some(elevate) = &purpose.elevate {
+        for (class, alone) in &elevate.alone {
+            let uses: Vec<String> = alone.uses.iter().map(ToString::to_string).collect();
+            let (times, seconds) = (alone.times, alone.within_ms / 1_000);
+            lines.push(format!("{class}: {} opened by asking, {times} calls, {seconds} s at a time", uses.join(", ")));
+        }
+        lines.extend(elevate.ask.iter().map(|quorum| format!("other classes are opened by {quorum}")));
+    }
+    match (&purpose.break_glass, &purpose.open.ask) {
+        (Some(glass), Some(quorum)) => lines.push(format!(
+            "for emergencies: whoever of {} opens it needs {quorum} to agree; reviewed by {}",
+            quorum.who, glass.review
+        )),
+        (_, Some(quorum)) => lines.push(format!("each opening needs {quorum} to agree")),
+        _ => {}
+    }
+    lines
 }
 
 fn kind(parameter: &portreeve_core::policy::Parameter) -> String {

@@ -1,6 +1,6 @@
 //! The rules of the protocol that bind whoever stands in between, by their numbers in `docs/protocol.md`, from outside.
 
-mod agent;
+pub(crate) mod agent;
 mod aggregated;
 mod lists;
 mod questions;

@@ -22,6 +22,7 @@ mod demo;
 mod disk;
 mod endpoint;
 mod first_steps;
+mod holds;
 mod interop;
 mod language;
 mod lossless;

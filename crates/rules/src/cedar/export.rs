@@ -12,7 +12,7 @@ use portreeve_core::{
     names::{Name, Tool},
     path::{FieldPath, Step},
     pattern::{Operand, Pattern},
-    policy::{Bundle, Entry, Kind as Parameter, Purpose, Users},
+    policy::{Bundle, Class, Elevate, Entry, Kind as Parameter, Purpose, Users},
     value::Value,
 };
 use std::{
@@ -140,17 +140,18 @@ impl Writer<'_> {
                 format!("context has user && [{}].contains(context.user)", users.join(", "))
             }
         });
-        let standing: Vec<String> = purpose.limits.standing.iter().map(|class| quoted(&class.to_string())).collect();
-        conditions.push(match standing.as_slice() {
-            [] => "false".to_owned(),
-            standing => format!("[{}].contains(context.class)", standing.join(", ")),
-        });
+        let elevated = self.classes(purpose, about, &mut conditions);
         conditions.extend(self.variants(about));
         let mut natives = BTreeMap::new();
         self.arguments(about, &mut conditions, &mut natives);
         bounds(purpose, about, &mut natives);
         self.text.push('\n');
         let own = self.extra.native.entry(tool.clone()).or_default();
+        if let Some(native) = elevated {
+            let meaning = "a grant that is live has opened the class of this call, for its tool and with its values";
+            put(&mut self.text, format_args!("// match_native[{}]: {meaning}\n", quoted(&native)));
+            own.insert(native);
+        }
         for (native, meaning) in natives {
             let native = format!("{name}.{native}");
             conditions.push(format!("context.match_native[{}]", quoted(&native)));
@@ -166,6 +167,32 @@ impl Writer<'_> {
                 conditions.join(" &&\n  ")
             ),
         );
+    }
+
+    /// Which classes a call may have: those that stand; and if others can be opened for a while, the name of the truth
+    /// value that says so
+    fn classes(&self, purpose: &Purpose, about: About<'_>, conditions: &mut Vec<String>) -> Option<String> {
+        const CLASSES: [Class; 4] = [Class::Read, Class::Write, Class::Execute, Class::Escalate];
+        let tier = self.bundle.connectors.get(&about.tool.connector).map(|connector| connector.tier);
+        let tier = tier.unwrap_or_default();
+        let stands = |class: &Class| tier.stands(*class, &purpose.limits.standing);
+        let standing: Vec<String> =
+            CLASSES.iter().filter(|class| stands(class)).map(|c| quoted(&c.to_string())).collect();
+        let standing = match standing.as_slice() {
+            [] => "false".to_owned(),
+            standing => format!("[{}].contains(context.class)", standing.join(", ")),
+        };
+        let of_tool = |elevate: &Elevate| {
+            let mut alone = elevate.alone.values().flat_map(|alone| &alone.uses);
+            elevate.ask.is_some() || alone.any(|usage| usage.tool == *about.tool)
+        };
+        if !purpose.elevate.as_ref().is_some_and(of_tool) {
+            conditions.push(standing);
+            return None;
+        }
+        let native = format!("{}.task.elevated", about.purpose);
+        conditions.push(format!("({standing} || context.match_native[{}])", quoted(&native)));
+        Some(native)
     }
 
     /// Which variants of the tool the entry covers: all that a call fits
@@ -329,7 +356,7 @@ fn bounds(purpose: &Purpose, About { entry, tool, .. }: About<'_>, natives: &mut
     // Every entry that matches asks, so an easier one never hides the question of a stricter one.
     for other in purpose.entries_of(tool) {
         if let Some(ask) = &other.ask {
-            let meaning = format!("the step does not match, asks nobody here, or {} agreed", ask.quorum.who);
+            let meaning = format!("the step does not match, asks nobody here, or {} agreed", ask.quorum);
             add(format!("{}.ask", other.name), &meaning);
         }
     }

@@ -2,7 +2,7 @@ use super::*;
 use crate::{bundle::facts, files::Files};
 use portreeve_core::{
     names::TaskId,
-    policy::{Resource, User},
+    policy::{Quorum, Resource, User},
     rules::Link,
     time::Millis,
     value::Value,
@@ -205,7 +205,7 @@ fn a_reason_says_where_it_comes_from() {
     );
     let expected = BTreeSet::from([
         Reason::new(Word::RuleForbids, "rule:large").with("because", "made by people"),
-        Reason::new(Word::ApprovalNeeded, "rule:r#2").with("who", "leads"),
+        Reason::asking("rule:r#2", &Quorum::one_of("leads".parse().unwrap())),
         Reason::new(Word::RuleFailed, "rule:r#3").with("why", "`context.input.missing` is not there"),
     ]);
     assert_eq!(Asked::default().of(&rules), expected);

@@ -1,11 +1,11 @@
 //! What agents, users and connectors are.
 
-use super::{Changes, Verdict, sides};
+use super::{Changes, Verdict, people, sides};
 use crate::bundle::Loaded;
 use portreeve_core::{
     names::{Name, ToolName},
     path::FieldPath,
-    policy::{Bundle, Class, Connector, Profile, Purpose, User},
+    policy::{Bundle, Class, Connector, Elevate, Profile, Purpose, Tier, User},
 };
 use std::collections::BTreeSet;
 
@@ -18,8 +18,16 @@ pub(super) fn compare(old: &Loaded, new: &Loaded, changes: &mut Changes) {
             (None, Some(_)) => {
                 changes.push(&format!("agent {name}"), Verdict::Same, "it is new; only purposes give it anything")
             }
+            (Some(before), Some(after)) if before.owner != after.owner => {
+                // Nobody answers for their own agent.
+                let what = format!("{} answers for it, did {}", after.owner, before.owner);
+                changes.push(&format!("agent {name}"), Verdict::Unclear, what);
+            }
             _ => {}
         }
+    }
+    for (name, before, after) in sides(&old.receivers, &new.receivers) {
+        people::receiver(&format!("receiver {name}"), before, after, changes);
     }
     for (name, before, after) in sides(&old.users, &new.users) {
         let place = format!("user {name}");
@@ -59,6 +67,12 @@ fn user(place: &str, old: &User, new: &User, has_rules: bool, changes: &mut Chan
         let verdict = if has_rules { Verdict::Unclear } else { Verdict::Narrower };
         changes.push(place, verdict, format!("they are no longer in the group {group}"));
     }
+    for role in new.roles.difference(&old.roles) {
+        changes.push(place, Verdict::Wider, format!("they are {role} now"));
+    }
+    for role in old.roles.difference(&new.roles) {
+        changes.push(place, Verdict::Narrower, format!("they are no longer {role}"));
+    }
     for account in new.accounts.difference(&old.accounts) {
         changes.push(place, Verdict::Wider, format!("the account {account} speaks for them now"));
     }
@@ -70,7 +84,9 @@ fn user(place: &str, old: &User, new: &User, has_rules: bool, changes: &mut Chan
         let show = |user: &User| user.attributes.get(name).map_or_else(|| "nothing".to_owned(), ToString::to_string);
         let (before, after) = (show(old), show(new));
         if before != after {
-            let verdict = if after == "nothing" && !has_rules { Verdict::Narrower } else { Verdict::Unclear };
+            // By the address an agent's owner is known, who may not answer for it.
+            let verdict =
+                if after == "nothing" && !has_rules && name != "email" { Verdict::Narrower } else { Verdict::Unclear };
             changes.push(place, verdict, format!("the attribute {name} is {after}, was {before}"));
         }
     }
@@ -85,6 +101,10 @@ fn connector(
     let place = format!("connector {name}");
     if old.reach != new.reach {
         changes.push(&place, Verdict::Unclear, format!("it is reached by {}, was {}", new.reach, old.reach));
+    }
+    if old.tier != new.tier {
+        let verdict = if new.tier > old.tier { Verdict::Narrower } else { Verdict::Wider };
+        changes.push(&place, verdict, format!("its tier is {}, was {}", new.tier.as_str(), old.tier.as_str()));
     }
     if old.timeout_ms != new.timeout_ms {
         changes.push(&place, Verdict::Same, format!("a call may take {} ms, was {}", new.timeout_ms, old.timeout_ms));
@@ -113,7 +133,9 @@ fn profile(
     let place = format!("tool {connector}.{tool}");
     if old.class != new.class {
         let what = format!("it is {}, was {}", new.class, old.class);
-        changes.push(&place, class(old.class, new.class, bundles, has_rules), what);
+        let tiers = [bundles.0, bundles.1].map(|bundle| bundle.connectors.get(connector).map(|one| one.tier));
+        let tiers = tiers.map(Option::unwrap_or_default);
+        changes.push(&place, class((old.class, new.class), tiers, bundles, has_rules), what);
     }
     if old.variants != new.variants {
         changes.push(&place, Verdict::Unclear, "its variants are others");
@@ -126,6 +148,7 @@ fn profile(
     for path in before.difference(&after) {
         changes.push(&place, Verdict::Narrower, format!("{path} may only be given where a purpose names it"));
     }
+    people::undo(&place, old.undo.as_ref(), new.undo.as_ref(), changes);
     if has_rules && old.matchers != new.matchers {
         changes.push(&place, Verdict::Unclear, "its matchers are others, and rules look at them");
     }
@@ -143,15 +166,26 @@ fn profile(
     }
 }
 
-/// A stricter class lets less through, unless it is one that stands where the other one does not
-fn class(old: Class, new: Class, (before, after): (&Bundle, &Bundle), has_rules: bool) -> Verdict {
-    let stands = |class: Class, purpose: Option<&Purpose>| {
-        purpose.is_some_and(|purpose| purpose.limits.standing.contains(&class))
+/// A stricter class lets less through, unless it is one that stands, or is opened more easily, where the other one is not
+fn class(
+    (old, new): (Class, Class),
+    [was, is]: [Tier; 2],
+    (before, after): (&Bundle, &Bundle),
+    has_rules: bool,
+) -> Verdict {
+    // How easily it is open: never, by asking people, without a person, always.
+    let ease = |class: Class, tier: Tier, purpose: Option<&Purpose>| {
+        let Some(purpose) = purpose else { return 0 };
+        let alone = |elevate: &Elevate| elevate.alone.contains_key(&class) && !tier.needs_person(class);
+        match &purpose.elevate {
+            _ if tier.stands(class, &purpose.limits.standing) => 3,
+            Some(elevate) if alone(elevate) => 2,
+            Some(elevate) if elevate.ask.is_some() => 1,
+            _ => 0,
+        }
     };
-    let newly = after
-        .purposes
-        .iter()
-        .any(|(name, purpose)| stands(new, Some(purpose)) && !stands(old, before.purposes.get(name)));
+    let eased = |(name, purpose)| ease(new, is, Some(purpose)) > ease(old, was, before.purposes.get::<Name>(name));
+    let newly = after.purposes.iter().any(eased);
     match (newly, has_rules) {
         (false, false) => Verdict::Narrower,
         (true, _) if new < old => Verdict::Wider,

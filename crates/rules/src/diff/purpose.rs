@@ -1,6 +1,6 @@
 //! What tasks may do.
 
-use super::{Changes, Verdict, facts::list, sides};
+use super::{Changes, Verdict, facts::list, people, sides};
 use portreeve_core::{
     names::Name,
     path::{FieldPath, Step},
@@ -28,6 +28,8 @@ fn purpose(
     changes: &mut Changes,
 ) {
     opening(place, old, new, changes);
+    people::opening(place, old, new, changes);
+    people::elevate(place, old.elevate.as_ref(), new.elevate.as_ref(), changes);
     limits(place, &old.limits, &new.limits, changes);
     parameters(place, old, new, changes);
     let by_name = |purpose: &Purpose| -> BTreeMap<Name, Entry> {
@@ -87,7 +89,7 @@ fn opening(place: &str, old: &Purpose, new: &Purpose, changes: &mut Changes) {
 }
 
 /// Two bounds of which none is no bound
-fn at_most<T: PartialOrd + ToString + Copy>(
+pub(super) fn at_most<T: PartialOrd + ToString + Copy>(
     place: &str,
     what: &str,
     (old, new): (Option<T>, Option<T>),
@@ -213,6 +215,7 @@ impl Compared<'_> {
             (None, None) => {}
         }
         question(self.place, old.ask.as_ref(), new.ask.as_ref(), changes);
+        people::undo(self.place, old.undo.as_ref(), new.undo.as_ref(), changes);
     }
 
     /// An argument that is not named any more has to be absent, unless the profile leaves it free
@@ -267,18 +270,14 @@ fn question(place: &str, old: Option<&Ask>, new: Option<&Ask>, changes: &mut Cha
         (old, new) if old == new => {}
         (None, Some(ask)) => changes.push(place, Verdict::Narrower, format!("{} have to agree now", ask.quorum.who)),
         (Some(ask), None) => changes.push(place, Verdict::Wider, format!("{} need not agree any more", ask.quorum.who)),
-        (Some(before), Some(after)) if before.quorum.who != after.quorum.who => {
-            changes.push(
-                place,
-                Verdict::Unclear,
-                format!("{} have to agree, were {}", after.quorum.who, before.quorum.who),
-            );
-        }
-        (Some(before), Some(after)) if asks_as_often(before, after) => {
-            changes.push(place, Verdict::Narrower, format!("{} are asked more often", after.quorum.who));
-        }
-        (Some(before), Some(_)) => {
-            changes.push(place, Verdict::Wider, format!("{} are asked less often, or otherwise", before.quorum.who));
+        (Some(before), Some(after)) => {
+            people::quorum(place, &before.quorum, &after.quorum, changes);
+            if before.when != after.when && asks_as_often(before, after) {
+                changes.push(place, Verdict::Narrower, format!("{} are asked more often", after.quorum.who));
+            } else if before.when != after.when {
+                let what = format!("{} are asked less often, or otherwise", before.quorum.who);
+                changes.push(place, Verdict::Wider, what);
+            }
         }
         (None, None) => {}
     }

@@ -103,12 +103,21 @@ fn change(reason: &Reason, call: &Call, bundle: Option<&Bundle>) -> String {
         }
         Word::OutOfOrder => format!("the step `{}` would have to succeed first", about("first")),
         Word::CountSpent => format!("the step `{}` may be used {} times: another task", about("step"), about("limit")),
-        Word::ClassNotOpen => format!("`standing` of {} would have to hold \"{}\"", reason.source, about("class")),
+        Word::ClassNotOpen => {
+            let (source, class) = (&reason.source, about("class"));
+            format!("`standing` of {source} would have to hold \"{class}\", or `[elevate]` open it for a while")
+        }
         Word::RuleForbids => match reason.about.get("because") {
             Some(because) => format!("{} would have to let it pass: {because}", reason.source),
             None => format!("{} would have to let it pass", reason.source),
         },
-        Word::ApprovalNeeded | Word::NobodyToAsk => format!("somebody of `{}` would have to agree", about("who")),
+        Word::ApprovalNeeded | Word::NobodyToAsk => {
+            let passkey = if reason.about.contains_key("sign_in") { ", each with a passkey" } else { "" };
+            match reason.about.get("people") {
+                Some(people) => format!("{people} people of `{}` would have to agree{passkey}", about("who")),
+                None => format!("somebody of `{}` would have to agree{passkey}", about("who")),
+            }
+        }
         word => word.remedy().to_owned(),
     }
 }

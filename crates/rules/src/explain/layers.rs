@@ -1,15 +1,17 @@
 //! What each layer of a judgement looks at.
 
 use super::{Layer, Line, Mark, Position, chain};
-use crate::{case::short, places::Places};
+use crate::{case::short, places::Places, undo};
 use portreeve_core::{
     names::{Name, TaskId},
     path::{FieldPath, Reached, uncovered},
     pattern::{Conditions, Match, Pattern, Scope, picks},
-    policy::{Bundle, Entry, Environment, OnHold, Profile, Purpose, Resource, Usage, Variant},
+    policy::{
+        Bundle, Class, Elevate, Entry, Environment, OnHold, Profile, Purpose, Quorum, Resource, Tier, Usage, Variant,
+    },
     reason::{Reason, Word},
     rules::{Link, Question},
-    state::Task,
+    state::{Elevated, Task},
     time::Millis,
     value::Value,
 };
@@ -87,6 +89,26 @@ fn who(task: &Task, depth: usize, bundle: Option<&Bundle>) -> Layer {
     }
     let title = if depth == 0 { "who".to_owned() } else { "who delegated it".to_owned() };
     Layer { layer: "who", title, place: None, lines }
+}
+
+/// Who would be asked, with what the tier of the connector wants of them
+fn asked(quorum: &Quorum, tier: Tier) -> String {
+    Quorum { passkey: quorum.passkey || tier == Tier::High, ..quorum.clone() }.to_string()
+}
+
+/// How a class that does not stand can be opened
+fn opens(elevate: Option<&Elevate>, class: Class, tier: Tier) -> String {
+    let alone = elevate.and_then(|elevate| elevate.alone.get(&class)).filter(|_| !tier.needs_person(class));
+    let ask = elevate.and_then(|elevate| elevate.ask.as_ref()).map(|quorum| asked(quorum, tier));
+    match (alone, ask) {
+        (None, None) => "nobody can open it here".to_owned(),
+        (None, Some(ask)) => format!("{ask} can open it for a while"),
+        (Some(alone), ask) => {
+            let uses: Vec<String> = alone.uses.iter().map(usage).collect();
+            let more = ask.map(|ask| format!("; {ask} can open more")).unwrap_or_default();
+            format!("asking opens {} without a person, {}{more}", uses.join(", "), times(alone.times))
+        }
+    }
 }
 
 fn times(count: u32) -> String {
@@ -212,6 +234,9 @@ impl View<'_> {
         if let Some(fitting) = fitting {
             lines.push(fact("class", profile.class_of(fitting).to_string()));
         }
+        if let Some(connector) = self.bundle.connectors.get(&tool.connector) {
+            lines.push(fact("tier", connector.tier.as_str()));
+        }
         match (&profile.target, target) {
             (_, Some(target)) => lines.push(fact("target", thing(target))),
             (Some(wanted), None) => {
@@ -253,9 +278,10 @@ impl View<'_> {
     fn purpose(&self, purpose: &Purpose, profile: &Profile, fitting: &[&Variant], layers: &mut Vec<Layer>) {
         let tool = &self.position.call.tool;
         let name = &self.task.purpose;
+        let tier = self.bundle.connectors.get(&tool.connector).map(|connector| connector.tier).unwrap_or_default();
         let covering: Vec<&Entry> = purpose.entries().iter().filter(|entry| entry.covers(tool, fitting)).collect();
         for entry in &covering {
-            layers.push(self.entry(entry, purpose, profile));
+            layers.push(self.entry(entry, purpose, profile, tier));
         }
         if covering.is_empty() {
             let missing = format!("no step covers {}", usage_of_call(&tool.to_string(), fitting));
@@ -266,10 +292,10 @@ impl View<'_> {
             }));
             layers.push(Layer { layer: "entry", title: format!("purpose {name}{}", self.at), place: None, lines });
         }
-        layers.push(self.limits(purpose, profile, fitting));
+        layers.push(self.limits(purpose, profile, fitting, tier));
     }
 
-    fn entry(&self, entry: &Entry, purpose: &Purpose, profile: &Profile) -> Layer {
+    fn entry(&self, entry: &Entry, purpose: &Purpose, profile: &Profile, tier: Tier) -> Layer {
         let scope = Scope::task(&self.task.values, &self.task.returned);
         let mut lines = Vec::new();
         for (path, pattern) in &entry.arguments {
@@ -313,31 +339,45 @@ impl View<'_> {
                 .map(|(path, pattern, _)| format!("`{path}` is not {}", pattern.in_words(Some(scope))))
                 .collect();
             lines.push(match (spared.as_slice(), purpose.limits.on_hold) {
-                ([], OnHold::Ask) => Line { mark: Mark::Ask, ..fact("ask", format!("somebody of {}", ask.quorum.who)) },
+                ([], OnHold::Ask) => Line { mark: Mark::Ask, ..fact("ask", asked(&ask.quorum, tier)) },
                 ([], OnHold::Deny) => {
-                    let given = format!("somebody of {}, but `on_hold` has nobody wait for them", ask.quorum.who);
+                    let given = format!("{}, but `on_hold` has nobody wait for them", asked(&ask.quorum, tier));
                     Line { mark: Mark::No, ..fact("ask", given) }
                 }
                 (spared, _) => Line { mark: Mark::Yes, ..fact("ask", format!("nobody: {}", spared.join(", "))) },
             });
         }
-        if let Some(undo) = entry.undo.as_ref().or(profile.undo.as_ref()) {
-            lines.push(fact("undo", undo.to_string()));
+        match entry.undo.as_ref().or(profile.undo.as_ref()) {
+            Some(undo) => {
+                let read = undo.before.as_ref().map(|before| format!(", after {} was read", before.tool));
+                lines.push(fact("undo", format!("{undo}{}", read.unwrap_or_default())));
+            }
+            // What only looks has nothing to take back.
+            None if undo::looks(profile) => {}
+            None => lines.push(fact("undo", "nothing takes it back")),
         }
         let place = self.places.entries.get(&(self.task.purpose.clone(), entry.name.clone())).cloned();
         let title = format!("purpose {}, step {}{}", self.task.purpose, entry.name, self.at);
         Layer { layer: "entry", title, place, lines }
     }
 
-    fn limits(&self, purpose: &Purpose, profile: &Profile, fitting: &[&Variant]) -> Layer {
+    fn limits(&self, purpose: &Purpose, profile: &Profile, fitting: &[&Variant], tier: Tier) -> Layer {
         let limits = &purpose.limits;
         let mark = |fine: bool| if fine { Mark::Yes } else { Mark::No };
         let mut lines = Vec::new();
         let class = profile.class_of(fitting);
         let standing: Vec<String> = limits.standing.iter().map(ToString::to_string).collect();
         let wanted = if standing.is_empty() { "none stands".to_owned() } else { standing.join(", ") };
-        let fine = limits.standing.contains(&class);
-        lines.push(Line { mark: mark(fine), wanted, ..fact("class", class.to_string()) });
+        let stands = tier.stands(class, &limits.standing);
+        let light = if stands && !limits.standing.contains(&class) { ": stands with `read` at tier low" } else { "" };
+        let open = if stands { None } else { self.opened(class, fitting) };
+        let fine = stands || open.is_some();
+        lines.push(Line { mark: mark(fine), wanted, ..fact("class", format!("{class}{light}")) });
+        if let Some(open) = open {
+            lines.push(Line { mark: Mark::Yes, ..fact("elevated", open) });
+        } else if !stands {
+            lines.push(fact("elevate", opens(purpose.elevate.as_ref(), class, tier)));
+        }
         if let Some(most) = limits.calls {
             let used = self.task.calls;
             lines.push(Line { mark: mark(used < most), ..fact("calls", format!("{used} of {most} used")) });
@@ -362,6 +402,15 @@ impl View<'_> {
         }
         let title = format!("limits of {}{}", self.task.purpose, self.at);
         Layer { layer: "limits", title, place: None, lines }
+    }
+
+    /// The grant that has opened a class for this call, in words
+    fn opened(&self, class: Class, fitting: &[&Variant]) -> Option<String> {
+        let variants: Vec<&Name> = fitting.iter().map(|variant| &variant.name).collect();
+        let tool = &self.position.call.tool;
+        let covers = |(_, open): &(_, &Elevated)| open.covers(tool, &variants, class, self.arguments());
+        let (grant, open) = self.position.state.elevations(self.id, self.now).find(covers)?;
+        Some(format!("by {grant} of {}, {} of {} calls left", open.owner, open.left, open.times))
     }
 
     fn rules(&self, profile: &Profile, fitting: &[&Variant], target: Option<&Resource>, place: Option<&str>) -> Layer {

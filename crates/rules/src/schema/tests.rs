@@ -20,6 +20,7 @@ fn kind(path: &str) -> Option<&'static str> {
         "connectors" => "connector",
         "profiles" => "profile",
         "purposes" => "purpose",
+        "receivers" => "receiver",
         _ => return None,
     })
 }
@@ -70,7 +71,7 @@ fn golden() -> Vec<(String, Policy, bool)> {
 fn shipped() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for folder in ["demo", "examples"] {
-        for kind in ["agents", "users", "connectors", "profiles", "purposes"] {
+        for kind in ["agents", "users", "connectors", "profiles", "purposes", "receivers"] {
             let dir = here("../../policies").join(folder).join(kind);
             for entry in fs::read_dir(dir).into_iter().flatten().map(Result::unwrap) {
                 let name = entry.file_name().into_string().unwrap();
@@ -147,6 +148,12 @@ fn the_keys_are_those_that_the_readers_know() {
         ("purpose", "[[allow]]", "/properties/allow/items/properties"),
         ("purpose", "`ask`", "/properties/allow/items/properties/ask/properties"),
         ("purpose", "`undo`", "/properties/allow/items/properties/undo/properties"),
+        ("purpose", "`before`", "/properties/allow/items/properties/undo/properties/before/properties"),
+        ("purpose", "[elevate]", "/properties/elevate/properties"),
+        ("purpose", "what needs no person", "/$defs/alone/properties"),
+        ("purpose", "[break_glass]", "/properties/break_glass/properties"),
+        ("purpose", "`elevated`", "/properties/case/items/properties/elevated/properties"),
+        ("receiver", "the file", "/properties"),
         ("purpose", "[[case]]", "/properties/case/items/properties"),
         ("purpose", "`call`", "/properties/case/items/properties/call/properties"),
     ] {

@@ -18,7 +18,7 @@ mod random;
 
 use naive::Naive;
 use portreeve_core::{names::Name, pattern::Source, reason::Verdict, value::Value};
-use portreeve_rules::{Files, For, NOON, Opening, Stage, compile};
+use portreeve_rules::{Files, For, NOON, Opening, Opens, Stage, compile};
 use random::{Random, Setting};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,6 +55,8 @@ fn both_judge_alike() {
         "nobody_to_ask",
         "rule_forbids",
         "bytes_spent",
+        "elevated",
+        "elevation_refused",
     ] {
         assert!(seen.get(word).is_some_and(|count| *count > 3), "{word} is hardly met: {seen:?}");
     }
@@ -80,11 +82,18 @@ fn play(seed: u64, seen: &mut BTreeMap<String, usize>) {
             user: For::Anybody,
             parameters: given.iter().map(|(name, value)| (name.parse().unwrap(), read(value))).collect(),
         };
+        // Everybody who may answer is known from the start.
+        stage.people(&["kim".parse().unwrap()]);
         if stage.open(&opening, &[]).is_err() {
             panic!("seed {seed}: {purpose} does not open with {given:?}");
         }
         let mut naive = Naive::new(&setting.files, purpose, &given);
         for number in 0..30 {
+            if number < ELEVATIONS_MAX * 4 && number % 4 == 0 {
+                // Time passes, so that no two of them end together.
+                stage.wait(1);
+                open(&mut random, (&setting, purpose), &mut stage, &mut naive, seen, seed);
+            }
             let (tool, arguments) = setting.call(&mut random, purpose, &given, naive.returned());
             let own = naive.judge(&tool, &arguments);
             let Value::Object(read_arguments) = read(&serde_json::Value::Object(arguments.clone())) else { panic!() };
@@ -128,6 +137,38 @@ fn play(seed: u64, seen: &mut BTreeMap<String, usize>) {
             }
         }
     }
+}
+
+/// Questions of one task that may wait, and so elevations that are tried
+const ELEVATIONS_MAX: usize = 6;
+
+fn open(
+    random: &mut Random,
+    (setting, purpose): (&Setting, &str),
+    stage: &mut Stage<'_>,
+    naive: &mut Naive,
+    seen: &mut BTreeMap<String, usize>,
+    seed: u64,
+) {
+    let (uses, times, lasts_ms, value) = setting.elevation(random, purpose);
+    let is_agreed = random.chance(1, 2);
+    let people: Vec<Name> = is_agreed.then(|| "kim".parse().unwrap()).into_iter().collect();
+    stage.people(&people);
+    let opens = Opens {
+        uses: uses.iter().map(|usage| usage.parse().unwrap()).collect(),
+        values: value.iter().map(|(name, value)| (name.clone(), read(value))).collect(),
+        times,
+        lasts_ms,
+    };
+    let real: BTreeSet<String> =
+        stage.elevate(&opens).err().into_iter().flatten().map(|reason| reason.word.to_string()).collect();
+    let own: BTreeSet<String> =
+        naive.elevate(&uses, (times.into(), lasts_ms), value, is_agreed).map(ToOwned::to_owned).into_iter().collect();
+    assert_eq!(real, own, "seed {seed}, purpose {purpose}: {opens:?} agreed {is_agreed}\n{:#?}", setting.files);
+    for word in own.iter().map(String::as_str).chain(own.is_empty().then_some("elevated")) {
+        *seen.entry(word.to_owned()).or_default() += 1;
+    }
+    stage.people(&[]);
 }
 
 fn read(value: &serde_json::Value) -> Value {

@@ -16,6 +16,21 @@ pub(crate) struct Naive {
     calls: i64,
     sent: i64,
     received: i64,
+    opened: Vec<Opened>,
+    /// Milliseconds since the task was opened
+    clock: i64,
+    /// Calls that were opened without a person, by class
+    alone: BTreeMap<String, i64>,
+}
+
+/// A class that is open for some tools, so many calls, and with one value if it says so
+#[derive(Debug)]
+struct Opened {
+    class: String,
+    uses: Vec<String>,
+    value: Option<(String, Json)>,
+    left: i64,
+    until: i64,
 }
 
 /// A rule of the only form that is tried here: `tool` may not have the text `text` as `argument`
@@ -34,6 +49,8 @@ pub(crate) struct Own {
     /// Several entries do not match, and which one is told is left open
     pub(crate) is_ambiguous: bool,
     sent: i64,
+    /// The opened class that it uses one call of
+    uses_up: Option<usize>,
 }
 
 fn table<'a>(table: &'a toml::Table, name: &str) -> Option<&'a toml::Table> {
@@ -89,7 +106,85 @@ impl Naive {
             calls: 0,
             sent: 0,
             received: 0,
+            opened: Vec::new(),
+            clock: 0,
+            alone: BTreeMap::new(),
         }
+    }
+
+    /// What opening a class comes to: nothing if it is open now, or a word
+    pub(crate) fn elevate(
+        &mut self,
+        uses: &[String],
+        (times, within_ms): (i64, i64),
+        value: Option<(String, Json)>,
+        is_agreed: bool,
+    ) -> Option<&'static str> {
+        const REFUSED: Option<&str> = Some("elevation_refused");
+        self.clock += 1;
+        let named: BTreeSet<&str> =
+            tables(&self.purpose, "allow").into_iter().flat_map(|entry| texts(entry, "use")).collect();
+        if !uses.iter().all(|usage| named.contains(usage.as_str())) {
+            return REFUSED;
+        }
+        let classes: BTreeSet<String> = uses.iter().map(|usage| self.class_of(usage)).collect();
+        let [class] = &classes.iter().collect::<Vec<_>>()[..] else { return REFUSED };
+        let tier = uses.iter().map(|usage| self.tier(usage)).max().unwrap();
+        if self.stands(class, tier) {
+            return REFUSED;
+        }
+        let Some(elevate) = table(&self.purpose, "elevate") else { return REFUSED };
+        let used = self.alone.get(class.as_str()).copied().unwrap_or_default();
+        let is_alone = table(elevate, class).is_some_and(|alone| {
+            let number = |name: &str| alone.get(name).and_then(toml::Value::as_integer).unwrap();
+            let within = text(alone, "within").unwrap().strip_suffix('m').unwrap().parse::<i64>().unwrap() * 60_000;
+            let tools = texts(alone, "tools");
+            uses.iter().all(|usage| tools.contains(&usage.as_str()))
+                && used + times <= number("times")
+                && within_ms <= within
+        });
+        let needs_person = class.as_str() == "escalate" || (tier == 2 && class.as_str() == "execute");
+        if is_alone && !needs_person {
+            *self.alone.entry(class.to_string()).or_default() += times;
+        } else if table(elevate, "ask").is_none() {
+            return REFUSED;
+        } else if self.on_hold() == "deny" {
+            return Some("nobody_to_ask");
+        } else if !is_agreed {
+            return Some("approval_needed");
+        }
+        let until = self.clock + within_ms;
+        self.opened.push(Opened { class: class.to_string(), uses: uses.to_vec(), value, left: times, until });
+        None
+    }
+
+    /// The class of a tool or variant as the connector's file says it
+    fn class_of(&self, usage: &str) -> String {
+        let (tool, variant) = usage.split_once('#').map_or((usage, None), |(tool, variant)| (tool, Some(variant)));
+        let (connector, name) = tool.split_once('.').unwrap();
+        let Some(profile) = table(&self.connectors[connector], "tools").and_then(|tools| table(tools, name)) else {
+            return "escalate".to_owned();
+        };
+        let of = match variant {
+            None => profile,
+            Some(variant) => {
+                tables(profile, "variants").into_iter().find(|known| text(known, "name") == Some(variant)).unwrap()
+            }
+        };
+        text(of, "class").unwrap().to_owned()
+    }
+
+    /// How much can go wrong where a tool is: 0 to 2
+    fn tier(&self, usage: &str) -> usize {
+        let (connector, _) = usage.split_once('.').unwrap();
+        let tier = text(&self.connectors[connector], "tier").unwrap_or("standard");
+        ["low", "standard", "high"].iter().position(|known| *known == tier).unwrap()
+    }
+
+    /// Writing stands with reading where little can go wrong
+    fn stands(&self, class: &str, tier: usize) -> bool {
+        let standing = texts(table(&self.purpose, "task").unwrap(), "standing");
+        standing.contains(&class) || (tier == 0 && class == "write" && standing.contains(&"read"))
     }
 
     pub(crate) fn returned(&self) -> &BTreeMap<String, Vec<Json>> {
@@ -184,8 +279,19 @@ impl Naive {
             self.asked(arguments, &matching, known, own);
         }
         let task = table(&self.purpose, "task").unwrap();
-        if !texts(task, "standing").contains(&class) {
-            own.words.insert("class_not_open".to_owned());
+        if !self.stands(class, self.tier(tool)) {
+            let covers = |opened: &Opened| {
+                opened.class == class
+                    && names.iter().all(|name| opened.uses.contains(name))
+                    && opened.value.as_ref().is_none_or(|(name, value)| arguments.get(name) == Some(value))
+                    && opened.left > 0
+            };
+            // What ends first is used first.
+            let covering = self.opened.iter().enumerate().filter(|(_, opened)| covers(opened));
+            own.uses_up = covering.min_by_key(|(_, opened)| opened.until).map(|(at, _)| at);
+            if own.uses_up.is_none() {
+                own.words.insert("class_not_open".to_owned());
+            }
         }
         if task.get("calls").and_then(toml::Value::as_integer).is_some_and(|calls| self.calls >= calls) {
             own.words.insert("calls_spent".to_owned());
@@ -249,6 +355,9 @@ impl Naive {
         bytes: u64,
         returned: &BTreeMap<String, Vec<Json>>,
     ) {
+        if let Some(opened) = own.uses_up {
+            self.opened[opened].left -= 1;
+        }
         self.calls += 1;
         self.sent += own.sent;
         self.received += i64::try_from(bytes).unwrap();

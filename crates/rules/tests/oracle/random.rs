@@ -38,6 +38,8 @@ pub(crate) struct Setting {
     wanted: BTreeSet<String>,
     /// What entries name: (purpose, tool, where)
     entries: Vec<(String, String, toml::Table)>,
+    /// Tools and variants that the entries of a purpose name
+    uses: BTreeMap<String, BTreeSet<String>>,
 }
 
 const TOOLS: [&str; 4] = ["shop.look", "shop.act", "shop.bare", "mail.send"];
@@ -171,7 +173,8 @@ impl Setting {
         ];
         let mut variants: Vec<String> = Vec::new();
         for connector in ["shop", "mail"] {
-            let mut text = "command = [\"server\"]\n".to_owned();
+            let tier = random.pick(&["low", "standard", "standard", "high"]);
+            let mut text = format!("command = [\"server\"]\ntier = \"{tier}\"\n");
             for tool in TOOLS.iter().filter_map(|tool| tool.strip_prefix(connector)?.strip_prefix('.')) {
                 if tool != "bare" {
                     Self::profile(random, connector, tool, &mut text, &mut variants);
@@ -180,7 +183,8 @@ impl Setting {
             files.push((format!("connectors/{connector}.toml"), text));
         }
         files.push(("rules/r.cedar".to_owned(), rules(random)));
-        let mut setting = Self { files, purposes: Vec::new(), wanted: BTreeSet::new(), entries: Vec::new() };
+        let mut setting =
+            Self { files, purposes: Vec::new(), wanted: BTreeSet::new(), entries: Vec::new(), uses: BTreeMap::new() };
         for name in ["one", "two"] {
             let text = setting.purpose(random, name, &variants);
             setting.files.push((format!("purposes/{name}.toml"), text));
@@ -259,6 +263,7 @@ impl Setting {
             }
             let table: toml::Table = format!("where = {where_}").parse().unwrap();
             let conditions = table["where"].as_table().unwrap().clone();
+            self.uses.entry(name.to_owned()).or_default().extend(uses.iter().cloned());
             for tool in &uses {
                 let tool = tool.split('#').next().unwrap().to_owned();
                 self.entries.push((name.to_owned(), tool, conditions.clone()));
@@ -270,7 +275,83 @@ impl Setting {
             sources.push(format!("{step}.items[*].id"));
             sources.push(format!("{step}.id"));
         }
+        self.elevate(random, name, &mut text);
         text
+    }
+
+    /// What can be opened in a purpose: lines by class, of tools that it names
+    fn elevate(&self, random: &mut Random, name: &str, text: &mut String) {
+        let mut lines = String::new();
+        for class in ["read", "write", "execute"] {
+            let of_class = |usage: &&String| {
+                let (is, tier) = self.class_of(usage);
+                is == class && (class != "execute" || tier != "high")
+            };
+            let tools: Vec<String> = self
+                .uses
+                .get(name)
+                .into_iter()
+                .flatten()
+                .filter(of_class)
+                .map(|usage| format!("\"{usage}\""))
+                .collect();
+            if !tools.is_empty() && random.chance(1, 2) {
+                let (times, within) = (1 + random.below(3), random.pick(&["1m", "5m"]));
+                writeln!(
+                    lines,
+                    "{class} = {{ tools = [{}], times = {times}, within = \"{within}\" }}",
+                    tools.join(", ")
+                )
+                .unwrap();
+            }
+        }
+        if random.chance(1, 2) {
+            lines.push_str("ask = { who = \"leads\" }\n");
+        }
+        if !lines.is_empty() {
+            write!(text, "[elevate]\n{lines}").unwrap();
+        }
+    }
+
+    /// The class of a tool or variant, and the tier of its connector
+    fn class_of(&self, usage: &str) -> (String, String) {
+        let (connector, rest) = usage.split_once('.').unwrap();
+        let (tool, variant) = rest.split_once('#').map_or((rest, None), |(tool, variant)| (tool, Some(variant)));
+        let path = format!("connectors/{connector}.toml");
+        let file: toml::Table =
+            self.files.iter().find(|(known, _)| *known == path).map(|(_, text)| text.parse().unwrap()).unwrap();
+        let tier = file["tier"].as_str().unwrap().to_owned();
+        let Some(profile) = file.get("tools").and_then(|tools| tools.get(tool)) else {
+            return ("escalate".to_owned(), tier);
+        };
+        let of = match variant {
+            None => profile,
+            Some(variant) => {
+                let variants = profile["variants"].as_array().unwrap();
+                variants.iter().find(|known| known["name"].as_str() == Some(variant)).unwrap()
+            }
+        };
+        (of["class"].as_str().unwrap().to_owned(), tier)
+    }
+
+    /// What an agent may ask to open: tools, calls, minutes, and maybe the one value of an argument
+    pub(crate) fn elevation(
+        &self,
+        random: &mut Random,
+        purpose: &str,
+    ) -> (Vec<String>, u32, i64, Option<(String, Json)>) {
+        let known: Vec<&str> = self.uses[purpose].iter().map(String::as_str).collect();
+        let mut uses = BTreeSet::new();
+        for _ in 0..1 + random.below(2) {
+            let any = random.chance(1, 10);
+            uses.insert(if any { random.pick(&TOOLS) } else { random.pick(&known) }.to_owned());
+        }
+        let value = random.chance(1, 4).then(|| {
+            let name = random.pick(&["id", "to", "mode"]).to_owned();
+            (name, json!(random.pick(&["a", "ord_1", "src"])))
+        });
+        let times = u32::try_from(1 + random.below(3)).unwrap();
+        (uses.into_iter().collect(), times, 60_000 * (1 + i64::try_from(random.below(3)).unwrap()), value)
     }
 
     pub(crate) fn parameters(&self, random: &mut Random) -> BTreeMap<String, Json> {

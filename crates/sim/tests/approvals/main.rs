@@ -9,7 +9,7 @@ mod world;
 use portreeve_core::{
     commit::Committed,
     engine::Reply,
-    event::{Actor, Admitted, ChosenBy, Event, Given, Granted, Record, To, What},
+    event::{Actor, Admitted, ChosenBy, Event, Given, Granted, How, Record, To, What},
     hash::Hash,
     names::{EffectId, GrantId, HoldId, RunId, TaskId},
     node::{Node, Why},
@@ -228,7 +228,8 @@ fn each_thing_that_is_wrong_is_found() {
                 let at = place(records, |event| is_yes(event, third));
                 let (binding, by) = (binding(records, third), person("uma"));
                 granted(&mut records[at]).owner = "user:uma".to_owned();
-                granted(&mut records[at]).signed = Some(signed(origin, (third, binding), "uma", true, "all right"));
+                granted(&mut records[at]).signed =
+                    Some(signed(&world.key, (origin, third, binding), "uma", true, "all right"));
                 records[at].actor = by;
             }),
         ),
@@ -244,7 +245,8 @@ fn each_thing_that_is_wrong_is_found() {
                 let at = place(records, |event| is_yes(event, third));
                 let (binding, by) = (binding(records, third), person("otto"));
                 granted(&mut records[at]).owner = "user:otto".to_owned();
-                granted(&mut records[at]).signed = Some(signed(origin, (third, binding), "otto", true, "all right"));
+                granted(&mut records[at]).signed =
+                    Some(signed(&world.key, (origin, third, binding), "otto", true, "all right"));
                 records[at].actor = by;
             }),
         ),
@@ -255,7 +257,8 @@ fn each_thing_that_is_wrong_is_found() {
                 let at = place(records, |event| is_yes(event, third));
                 let (binding, by) = (binding(records, third), person("cyd"));
                 granted(&mut records[at]).owner = "user:cyd".to_owned();
-                granted(&mut records[at]).signed = Some(signed(origin, (third, binding), "cyd", true, "all right"));
+                granted(&mut records[at]).signed =
+                    Some(signed(&world.key, (origin, third, binding), "cyd", true, "all right"));
                 records[at].actor = by;
             }),
         ),
@@ -287,6 +290,28 @@ fn each_thing_that_is_wrong_is_found() {
             Box::new(|records| {
                 let at = place(records, |event| is_yes(event, third));
                 granted(&mut records[at]).to = To::Approval { hold: third, binding: Hash::default() };
+            }),
+        ),
+        (
+            "answer: its signature does not fit",
+            Box::new(|records| {
+                let at = place(records, |event| is_yes(event, third));
+                let signed = granted(&mut records[at]).signed.as_mut().unwrap();
+                signed.signature.replace_range(0..1, if signed.signature.starts_with('A') { "B" } else { "A" });
+            }),
+        ),
+        (
+            "answer: it says of its giver something else than what is signed",
+            Box::new(|records| {
+                let at = place(records, |event| is_yes(event, third));
+                records[at].actor = Actor::Person { user: name("ben"), how: How::Passkey };
+            }),
+        ),
+        (
+            "answer: it says a passkey was used and none stands with it, or the other way round",
+            Box::new(|records| {
+                let at = place(records, |event| is_yes(event, third));
+                granted(&mut records[at]).signed.as_mut().unwrap().how = How::Passkey;
             }),
         ),
         (

@@ -13,7 +13,12 @@ use portreeve_core::{
     policy::{Alone, Ask, Bundle, Class, Elevate as MayElevate, Purpose, Quorum, Usage},
     request::{Answering, Call, Change, ChangeWhat, Clock, Elevate, Fit, Open, Request, Settle, Stop},
     state::State,
+    time::Millis,
     value::Value,
+};
+use portreeve_identity::{
+    answer::{Statement, sign},
+    key::SigningKey,
 };
 use portreeve_log::{Options, Reader, Sqlite};
 use portreeve_rules::{Files, Reader as Rules, compile};
@@ -67,6 +72,7 @@ pub(crate) struct World {
     door: Option<Door>,
     pub(crate) now: i64,
     drawn: u64,
+    pub(crate) key: SigningKey,
     pub(crate) folder: TempDir,
 }
 
@@ -124,7 +130,7 @@ impl World {
         let folder = folder();
         let now = 1_800_000_000_000;
         let door = boot(folder.path(), now);
-        let mut world = Self { door: Some(door), now, drawn: 0, folder };
+        let mut world = Self { door: Some(door), now, drawn: 0, key: SigningKey::make().unwrap(), folder };
         world.apply(people, true);
         let pins = ["refund", "wipe"].map(|tool| (tool.parse().unwrap(), (PIN, Vec::new()))).into();
         let accepted = ChangeWhat::Pins { connector: name("shop"), definitions: pins, identity: Identity::Plain };
@@ -283,7 +289,7 @@ impl World {
         let binding = self.state().hold(hold).unwrap().held.binding;
         let why = if yes { "all right" } else { "not \u{1f642} \"now\"" };
         let grant = GrantId(self.draw());
-        let signed = signed(self.state().origin(), (hold, binding), user, yes, why);
+        let signed = signed(&self.key, (self.state().origin(), hold, binding), user, yes, why);
         let by = person(user);
         let answering = Answering { hold, binding, by, yes, why: why.to_owned(), grant, signed };
         self.ask(Request::Answer(Box::new(answering)))
@@ -336,30 +342,25 @@ pub(crate) fn not_sent() -> End {
     End::NotSent { why: "the connector was not there".to_owned() }
 }
 
-pub(crate) fn signed(origin: Hash, (hold, binding): (HoldId, Hash), user: &str, yes: bool, why: &str) -> Signed {
-    let text = |text: &str| Value::String(text.to_owned());
-    let answer = if yes { "yes" } else { "no" };
-    let members = [
-        ("v", "1".parse().unwrap()),
-        ("tenant", text(&origin.to_string())),
-        ("hold", text(&hold.to_string())),
-        ("binding", text(&binding.to_string())),
-        ("user", text(user)),
-        ("answer", text(answer)),
-        ("how", text("link")),
-        ("why", text(why)),
-        ("at", "1800000000000".parse().unwrap()),
-    ];
-    let members: BTreeMap<String, Value> = members.map(|(key, value)| (key.to_owned(), value)).into();
-    Signed {
+/// An answer as the office has it written and signed
+pub(crate) fn signed(
+    key: &SigningKey,
+    (origin, hold, binding): (Hash, HoldId, Hash),
+    user: &str,
+    yes: bool,
+    why: &str,
+) -> Signed {
+    let statement = Statement {
+        tenant: name(&origin.to_string()),
+        hold,
+        binding,
+        user: name(user),
+        yes,
         how: How::Link,
-        at: portreeve_core::time::Millis(1_800_000_000_000),
-        read_ms: Some(4_000),
-        statement: Hash::of(Value::canonical_object(&members).as_bytes()),
-        key: "ed25519:none".to_owned(),
-        signature: String::new(),
-        passkey: None,
-    }
+        why: why.to_owned(),
+        at: Millis(1_800_000_000_000),
+    };
+    sign(key, &statement, None, Some(4_000)).unwrap()
 }
 
 /// Where the first event stands that `is` says

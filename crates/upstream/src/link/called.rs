@@ -6,6 +6,7 @@ use bytes::Bytes;
 use portreeve_core::{
     hash::Hash,
     json::{Json, Limits},
+    path::FieldPath,
     pattern::Source as Field,
     value::Value,
 };
@@ -115,6 +116,17 @@ impl Whole {
 
 /// Bytes of returned values that are kept of one answer; what is beyond vouches for nothing
 const RETURNED_BYTES_MAX: usize = 64 << 10;
+
+/// What these fields of a good answer have, each where it has exactly one value; an answer as [`Whole::returned`] reads it
+#[must_use]
+pub fn fields<'f>(message: &[u8], fields: impl IntoIterator<Item = &'f FieldPath>) -> BTreeMap<String, Value> {
+    let Some(content) = structured(message) else { return BTreeMap::new() };
+    let field = |path: &FieldPath| match path.select_in(&content).values.as_slice() {
+        [Some(value)] => Some((path.to_string(), (*value).clone())),
+        _ => None,
+    };
+    fields.into_iter().filter_map(field).collect()
+}
 
 fn structured(message: &[u8]) -> Option<Value> {
     let read = Message::read_answer(message, &limits()).ok()?;

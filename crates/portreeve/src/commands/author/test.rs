@@ -52,6 +52,9 @@ pub(super) fn run(folder: &Path, purpose: Option<&Name>, required: bool, as_json
     }
     let of = |what: &str, (covered, all): (usize, usize)| format!("{covered} of {all} {what}");
     let mut covered = vec![of("entries", tested.coverage.entries), of("variants", tested.coverage.variants)];
+    if tested.coverage.elevations.1 > 0 {
+        covered.push(of("elevations", tested.coverage.elevations));
+    }
     if purpose.is_none() {
         covered.push(of("rules", tested.coverage.rules));
     }

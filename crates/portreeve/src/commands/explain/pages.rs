@@ -83,4 +83,6 @@ pages! {
     connector_unreachable
     connector_rejected
     answer_withheld
+    done_already
+    call_under_way
 }

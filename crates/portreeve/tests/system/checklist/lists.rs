@@ -81,7 +81,7 @@ fn item_48_the_gateway_introduces_itself_with_what_both_can_do() {
         }
         let extensions = capabilities["extensions"].as_object().map(|all| all.keys().cloned().collect::<Vec<_>>());
         let tasks = vec!["io.modelcontextprotocol/tasks".to_owned()];
-        assert!(extensions == Some(tasks) || !modern && extensions.is_none(), "what nobody here knows: {hello}");
+        assert_eq!(extensions, Some(tasks), "what nobody here knows is left out: {hello}");
         // Whoever may use less is told of less.
         let less = Agent::modern(&house.serve.open("other"), "shop").ask("server/discover", json!({}));
         assert!(less["result"]["capabilities"].get("prompts").is_none(), "{less}");

@@ -1,0 +1,353 @@
+//! Tells receivers, such as chat systems, of questions to people: signed messages (Standard Webhooks).
+//!
+//! Each message is an effect: admitted, sent through the latches, settled. Each receiver has its own queue, so one that
+//! is down delays nobody. What was told stands in the record; after a restart only what was never told is told. A
+//! message that is sent again keeps its id, by which its receiver knows it.
+
+use crate::{
+    door::{Door, TheEngine},
+    office::{Office, view::HoldView},
+    tasks::draw,
+};
+use http::{HeaderName, HeaderValue, StatusCode};
+use portreeve_core::{
+    engine::Reply,
+    event::{Admitted, End, Event, News, What},
+    names::{EffectId, HoldId, Name},
+    policy::Receiver,
+    request::{Notify, Request, Settle},
+    state::{Hold, Phase},
+    time::Millis,
+};
+use portreeve_identity::{
+    key::SigningKey,
+    webhook::{self, ID, SIGNATURE, TIMESTAMP},
+};
+use portreeve_log::{Index, Most, Subject};
+use portreeve_upstream::{
+    ask::{Untold, tell},
+    clock::SteadyClock,
+    latch::Latches,
+};
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Notify as Wake, Semaphore};
+
+/// What a receiver is told, of which question
+type About = (HoldId, Name, News);
+
+/// Whoever tells receivers
+pub struct Teller {
+    door: Door,
+    latches: Arc<Latches>,
+    clock: SteadyClock,
+    office: Arc<Office>,
+    key: SigningKey,
+    // Both held only for a look-up.
+    told: Mutex<BTreeMap<About, Stand>>,
+    rooms: Mutex<BTreeMap<Name, Arc<Semaphore>>>,
+    /// A message has come to its end, so another one may begin
+    ended: Wake,
+}
+
+/// How far a message has come
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    /// It is on its way, or will be tried again
+    Going,
+    /// Its receiver has it
+    Told,
+    /// It was tried often enough, or refused for good
+    GivenUp,
+}
+
+/// A message that is due
+struct Due {
+    about: About,
+    receiver: Receiver,
+}
+
+/// How often a message is tried
+const TRIES: u32 = 6;
+/// How long before the second try; four times as long before each further one
+const BACK_OFF: Duration = Duration::from_secs(1);
+/// How long one try may take
+const WITHIN: Duration = Duration::from_secs(10);
+/// Messages to one receiver at once
+const AT_ONCE: usize = 4;
+/// How often the questions are looked through at most
+const PAUSE: Duration = Duration::from_millis(100);
+/// Questions whose messages are looked up in the record after a start
+const RECALLED_MAX: usize = 4_096;
+/// Records of one question that are read for that
+const RECORDS_MAX: usize = 512;
+/// Messages that are remembered
+const REMEMBERED_MAX: usize = 65_536;
+
+impl Teller {
+    /// Nobody has been told anything in this life
+    pub(crate) fn new(
+        (door, latches): (Door, Arc<Latches>),
+        clock: SteadyClock,
+        office: Arc<Office>,
+        key: SigningKey,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            door,
+            latches,
+            clock,
+            office,
+            key,
+            told: Mutex::default(),
+            rooms: Mutex::default(),
+            ended: Wake::new(),
+        })
+    }
+
+    /// What receivers check messages with
+    pub(crate) fn public_key(&self) -> String {
+        webhook::public_text(&self.key.public_key())
+    }
+
+    /// Tells of what is there and of what comes, until the door ends
+    pub(crate) async fn run(self: Arc<Self>, data: std::path::PathBuf) {
+        let mut changes = self.door.heads();
+        let mut recalled = false;
+        loop {
+            changes.mark_unchanged();
+            let Some(due) = self.door.ask(due).await else { return };
+            // Only who has something to tell reads the record for what was told before.
+            if !recalled && !due.is_empty() {
+                self.recall(&data).await;
+                recalled = true;
+            }
+            for Due { about, receiver } in due {
+                if self.begins(&about) {
+                    tokio::spawn(Arc::clone(&self).tells(about, receiver));
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = self.ended.notified() => {}
+            }
+        }
+    }
+
+    /// Whether a message is to be told now: what became of a question only where it was told that it waits
+    fn begins(&self, about: &About) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (hold, receiver, news) = about;
+        let asked = told.get(&(*hold, receiver.clone(), News::Asked));
+        if told.contains_key(about) || (*news == News::Answered && asked != Some(&Stand::Told)) {
+            return false;
+        }
+        if told.len() >= REMEMBERED_MAX {
+            told.retain(|_, stand| *stand == Stand::Going);
+        }
+        told.insert(about.clone(), Stand::Going);
+        true
+    }
+
+    fn ends(&self, about: About, stand: Stand) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(about, stand);
+        self.ended.notify_one();
+    }
+
+    /// Reads what was told in an earlier life of ours
+    async fn recall(&self, data: &Path) {
+        let holds =
+            self.door.ask(|engine| engine.state().holds().map(|(id, _)| id).take(RECALLED_MAX).collect::<Vec<_>>());
+        let (Some(holds), data) = (holds.await, data.to_owned()) else { return };
+        let read = tokio::task::spawn_blocking(move || recalled(&data, &holds)).await;
+        match read {
+            Ok(Ok(found)) => {
+                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                for about in found {
+                    told.entry(about).or_insert(Stand::Told);
+                }
+            }
+            // Then it may be told once more, with the same id.
+            Ok(Err(why)) => tracing::warn!(%why, "what was told to receivers cannot be read"),
+            Err(why) => tracing::warn!(%why, "what was told to receivers cannot be read"),
+        }
+    }
+
+    async fn tells(self: Arc<Self>, about: About, receiver: Receiver) {
+        let room = self.room(&about.1);
+        let mut pause = BACK_OFF;
+        for attempt in 1..=TRIES {
+            let done = {
+                let Ok(_room) = room.acquire().await else { return };
+                self.tries(&about, &receiver).await
+            };
+            match done {
+                Some(true) => return self.ends(about, Stand::Told),
+                Some(false) => break,
+                None if attempt == TRIES => break,
+                None => tokio::time::sleep(pause).await,
+            }
+            pause *= 4;
+        }
+        tracing::warn!(receiver = %about.1, hold = %about.0, "a receiver was not told of a question");
+        self.ends(about, Stand::GivenUp);
+    }
+
+    /// One try; nothing if there may be another one
+    async fn tries(&self, about: &About, receiver: &Receiver) -> Option<bool> {
+        let (hold, name, news) = about;
+        let view = self.office.whole(*hold).await.ok()?;
+        let effect = EffectId(draw().ok()?);
+        let notify = Notify { effect, news: *news, hold: *hold, receiver: name.clone() };
+        let permit = match self.door.submit(Request::Notify(notify)).await {
+            Reply::Permit(permit) => permit,
+            // It does not wait any more, or nobody is told there any more.
+            Reply::Refused(reasons) if reasons.iter().any(|reason| reason.sort().is_answerable()) => return None,
+            _ => return Some(false),
+        };
+        let now = self.clock.now();
+        let body = self.message(*news, &view, name, now).to_string();
+        let headers = webhook::sign(&self.key, &id(about), now, body.as_bytes()).and_then(|headers| headed(&headers));
+        let pass = self.latches.pass(permit);
+        let sent = match headers {
+            Some(headers) => tell(&receiver.url, &headers, body, WITHIN, (pass, self.clock)).await,
+            None => Err(Untold::NotSent("the message could not be signed".to_owned())),
+        };
+        let end = match &sent {
+            Ok(status) => {
+                End::Done { ok: status.is_success(), bytes: 0, result: None, returned: BTreeMap::new(), process: None }
+            }
+            Err(Untold::NotSent(why)) => End::NotSent { why: why.clone() },
+            Err(Untold::Lost(why)) => End::Unknown { why: why.clone() },
+        };
+        self.door.later(Request::Settle(Settle::new(effect, end)));
+        tracing::debug!(receiver = %name, %hold, ?sent, "a receiver was told of a question");
+        match sent {
+            Ok(status) if status.is_success() => Some(true),
+            // Whoever is gone wants no more; who did not understand it once will not the next time.
+            Ok(StatusCode::GONE | StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) => Some(false),
+            _ => None,
+        }
+    }
+
+    fn message(&self, news: News, view: &HoldView, receiver: &Name, now: Millis) -> Value {
+        let kind = match news {
+            News::Asked => "hold.asked",
+            News::Answered => "hold.answered",
+            News::Emergency => "task.emergency",
+        };
+        let timestamp = jiff::Timestamp::from_millisecond(now.0).map(|at| at.to_string()).unwrap_or_default();
+        json!({
+            "type": kind,
+            "timestamp": timestamp,
+            "data": {
+                "hold": view,
+                "link": self.office.link_of(view.hold),
+                "answer": format!("{}/hooks/{receiver}", self.office.base()),
+            },
+        })
+    }
+
+    fn room(&self, receiver: &Name) -> Arc<Semaphore> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(rooms.entry(receiver.clone()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))))
+    }
+}
+
+impl fmt::Debug for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Teller").finish_non_exhaustive()
+    }
+}
+
+/// The id of a message: the same each time that it is sent
+fn id((hold, receiver, news): &About) -> String {
+    let news = match news {
+        News::Asked => "asked",
+        News::Answered => "answered",
+        News::Emergency => "emergency",
+    };
+    format!("{hold}-{news}-{receiver}").chars().take(webhook::ID_MAX).collect()
+}
+
+fn headed(headers: &webhook::Headers) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let pairs = [(ID, &headers.id), (TIMESTAMP, &headers.timestamp), (SIGNATURE, &headers.signature)];
+    pairs.into_iter().map(|(name, value)| Some((HeaderName::from_static(name), value.parse().ok()?))).collect()
+}
+
+/// Everything that somebody should have been told by now
+fn due(engine: &TheEngine) -> Vec<Due> {
+    let state = engine.state();
+    let Some(bundle) = engine.shelf().current(state).filter(|bundle| !bundle.receivers.is_empty()) else {
+        return Vec::new();
+    };
+    let mut due = Vec::new();
+    let mut tell = |hold: HoldId, groups: &BTreeSet<&Name>, news: News| {
+        let listens = |receiver: &Receiver| receiver.who.iter().any(|who| groups.contains(who));
+        let receivers = bundle.receivers.iter().filter(|(_, receiver)| listens(receiver));
+        due.extend(
+            receivers.map(|(name, receiver)| Due { about: (hold, name.clone(), news), receiver: receiver.clone() }),
+        );
+    };
+    let groups = |hold: &Hold| -> BTreeSet<Name> {
+        hold.held.questions.iter().map(|question| question.quorum.who.clone()).collect()
+    };
+    let now = state.time();
+    for (id, hold) in state.holds() {
+        let groups = groups(hold);
+        let waits = hold.phase == Phase::Open && hold.held.until > now && !enough(bundle, state, hold);
+        tell(id, &groups.iter().collect(), if waits { News::Asked } else { News::Answered });
+    }
+    for (_, review) in state.reviews() {
+        let Some((id, hold)) = review.hold.and_then(|id| Some((id, state.hold(id)?))) else { continue };
+        let mut groups = groups(hold);
+        groups.insert(review.group.clone());
+        tell(id, &groups.iter().collect(), News::Emergency);
+    }
+    due
+}
+
+fn enough(bundle: &portreeve_core::policy::Bundle, state: &portreeve_core::state::State, hold: &Hold) -> bool {
+    let met = |question: &portreeve_core::event::Question| {
+        state.counting(bundle, hold, question).len() >= usize::from(question.quorum.people)
+    };
+    hold.held.questions.iter().all(met)
+}
+
+/// What receivers have taken, by the record
+fn recalled(data: &Path, holds: &[HoldId]) -> Result<Vec<About>, String> {
+    let mut index = Index::open(data).map_err(|error| error.to_string())?;
+    let mut told = Vec::new();
+    for hold in holds {
+        let most = Most { records: RECORDS_MAX, bytes: usize::MAX };
+        let found = index.records_of(Subject::Hold(*hold), most).map_err(|error| error.to_string())?;
+        let sent = found.records.iter().filter_map(|placed| match &placed.record.event {
+            Event::Admitted(admitted) => match &**admitted {
+                Admitted { effect, what: What::Notice { hold: of, receiver, news }, .. } if of == hold => {
+                    Some((*effect, (*hold, receiver.clone(), *news)))
+                }
+                _ => None,
+            },
+            _ => None,
+        });
+        for (effect, about) in sent {
+            let ended = index.records_of(Subject::Effect(effect), Most::ALL).map_err(|error| error.to_string())?;
+            let took = ended.records.iter().any(|placed| match &placed.record.event {
+                Event::Settled(settled) => {
+                    settled.effect == effect && matches!(settled.end, End::Done { ok: true, .. })
+                }
+                _ => false,
+            });
+            if took {
+                told.push(about);
+            }
+        }
+    }
+    Ok(told)
+}
