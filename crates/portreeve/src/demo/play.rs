@@ -18,7 +18,7 @@ use portreeve_gateway::{
     undo::{PlanView, UndoState, UndoView},
 };
 use portreeve_log::{Reader, verify};
-use portreeve_mcp::reply::{META, META_HOLD};
+use portreeve_mcp::reply::{META, people::META_HOLD};
 use portreeve_sim::scenario::{Asked, Opening, Refusal, Saw, Scenario, Stage, TakenBack, written};
 use serde::Deserialize as _;
 use serde_json::{Value as Json, json};
@@ -73,7 +73,7 @@ fn epilogue(holds: bool, theatre: &Theatre, once: bool) {
     output::tip(&format!("\nEverything is kept in {}: policy, record, keys.", theatre.folder.display()));
     if !once {
         output::tip(&format!(
-            "The console: http://{}/ (`portreeve --data {data} console` prints a link to sign in)",
+            "The console: http://{}/ (`portreeve --data {data} console --for lea` prints a link to sign in)",
             theatre.address
         ));
     }
