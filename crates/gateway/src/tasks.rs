@@ -114,10 +114,10 @@ impl Tasks {
     ///
     /// # Errors
     /// Why it may not be opened.
-    pub async fn open(&self, opener: Option<Name>, ask: OpenTask) -> Result<Opening, Vec<Reason>> {
+    pub async fn open(&self, user: Option<Name>, ask: OpenTask) -> Result<Opening, Vec<Reason>> {
         let unavailable = |why: String| vec![Reason::new(Word::RecordUnavailable, "randomness").with("why", why)];
         let agent = self.agent_of(&ask)?;
-        let user = if self.runs_without_user(&ask.purpose) { None } else { opener.clone() };
+        let user = if self.runs_without_user(&ask.purpose) { None } else { user };
         let (task, run) = (TaskId(draw().map_err(unavailable)?), RunId(draw().map_err(unavailable)?));
         // A run that we start afresh begins a memory; any other joins that of its agent and user.
         let memory =
@@ -127,7 +127,7 @@ impl Tasks {
             task,
             run,
             memory,
-            by: Actor::Owner { user: opener },
+            by: Actor::Owner { user: user.clone() },
             agent: agent.clone(),
             user,
             purpose: ask.purpose,

@@ -11,6 +11,7 @@ use crate::{case::in_words, finding::Place, places::Places, stage::Judgement};
 use portreeve_core::{
     hash::Hash,
     judge::Shelf,
+    names::GrantId,
     pattern::Match,
     reason::{Reason, Verdict, Word},
     request::{Call, Clock},
@@ -49,7 +50,7 @@ pub struct Explanation {
     pub layers: Vec<Layer>,
     /// Every unmet reason, the most useful one first
     pub reasons: Vec<Unmet>,
-    /// What would stand against it too, if a grant did not take it out of the way
+    /// What would stand against it too, if grants did not take it out of the way: observe mode, elevations, approvals
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lifted: Vec<Unmet>,
     /// The input that decided
@@ -125,6 +126,9 @@ pub struct Unmet {
     pub source: String,
     /// What it means, with its data
     pub says: String,
+    /// The grant that takes it out of the way
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
 }
 
 impl From<&Reason> for Unmet {
@@ -134,6 +138,7 @@ impl From<&Reason> for Unmet {
             sort: reason.sort().to_string(),
             source: reason.source.clone(),
             says: reason.to_string(),
+            grant: None,
         }
     }
 }
@@ -158,7 +163,12 @@ impl Explanation {
     pub fn of(position: Position<'_>) -> Self {
         let judgement = Judgement::of(position.state, position.shelf, position.call, position.clock);
         let (now, _) = portreeve_core::judge::now(position.state, position.clock);
-        let observed = judgement.admission.as_ref().and_then(|admission| admission.observed.as_ref());
+        let by = |(grant, reason): (GrantId, &Reason)| Unmet { grant: Some(grant), ..Unmet::from(reason) };
+        let observed = judgement.admission.iter().filter_map(|admission| admission.observed.as_ref());
+        let observed = observed.flat_map(|observed| observed.reasons.iter().map(|reason| (observed.grant, reason)));
+        // Classes that were opened, and the yes of people.
+        let used = judgement.admission.iter().flat_map(|admission| &admission.used);
+        let used = used.map(|used| (used.grant, &used.reason));
         let current = position.shelf.current(position.state).map(AsRef::as_ref);
         Self {
             verdict: judgement.verdict(),
@@ -166,7 +176,7 @@ impl Explanation {
             time: now,
             layers: layers::of(position, now, &judgement.reasons),
             reasons: judgement.reasons.iter().map(Unmet::from).collect(),
-            lifted: observed.into_iter().flat_map(|observed| &observed.reasons).map(Unmet::from).collect(),
+            lifted: observed.chain(used).map(by).collect(),
             decided: advice::decided(&judgement, position.call, current),
             changes: advice::changes(&judgement.reasons, position.call, current),
         }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
 
 use portreeve_core::names::{Name, ToolName};
-use portreeve_rules::{Files, Loaded, check, compile, load, pinned};
+use portreeve_rules::{Coverage, Files, Loaded, check, compile, load, pinned};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -137,6 +137,18 @@ fn the_example_is_whole() {
     let untried: Vec<String> =
         tested.coverage.gaps.iter().map(|gap| format!("{}: {}", gap.place, gap.says())).collect();
     assert!(untried.is_empty(), "{}", untried.join("\n"));
+    let Coverage { entries, variants, elevations, rules, .. } = tested.coverage;
+    let of = |(covered, all): (usize, usize)| format!("{covered} of {all}");
+    let line = format!(
+        "ok: {} cases, 0 failed; tried: {} entries, {} variants, {} elevations, {} rules",
+        tested.cases.len(),
+        of(entries),
+        of(variants),
+        of(elevations),
+        of(rules)
+    );
+    let page = read(policies().join("../docs/first-policies.md"));
+    assert!(page.contains(&line), "docs/first-policies.md should say: {line}");
     let purposes: Vec<_> = loaded.bundle.purposes.keys().map(Name::as_str).collect();
     assert_eq!(
         purposes,

@@ -13,6 +13,7 @@
 )]
 
 mod acceptance;
+mod approvals;
 mod author;
 mod checklist;
 mod conformance;

@@ -2,9 +2,9 @@ use super::*;
 use crate::{
     bundle::compile,
     files::Files,
-    stage::{For, NOON, Opening, Stage},
+    stage::{For, NOON, Opening, Opens, Stage},
 };
-use portreeve_core::{reason, value::Value};
+use portreeve_core::{names::Name, reason, value::Value};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 /// A purpose that can be changed in every way that matters
@@ -18,6 +18,8 @@ struct Spec {
     order: usize,
     profile: usize,
     rule: usize,
+    tier: usize,
+    elevate: usize,
     steps: Vec<(usize, StepSpec)>,
 }
 
@@ -82,9 +84,21 @@ const PATH: [&str; 5] = [
 const NOTE: [&str; 4] =
     ["", "note = { max_bytes = 4 }", "note = { absent = true }", "note = { email = \"*@example.org\" }"];
 const TIMES: [&str; 3] = ["", "times = 2", "times = 1"];
-const ASK: [&str; 4] = [
+const TIER: [&str; 3] = ["low", "standard", "high"];
+/// Lines without a person, of which tools are written later, and who opens more
+const ELEVATE: [(&str, &str); 6] = [
+    ("", ""),
+    ("", "ask = { who = \"leads\" }"),
+    ("", "ask = { who = \"leads\", people = 2, passkey = true }"),
+    ("times = 2, within = \"5m\"", ""),
+    ("times = 1, within = \"5m\"", "ask = { who = \"leads\" }"),
+    ("times = 2, within = \"30s\"", "ask = { who = \"leads\", people = 2 }"),
+];
+const ASK: [&str; 6] = [
     "",
     "ask = { who = \"leads\" }",
+    "ask = { who = \"leads\", people = 2 }",
+    "ask = { who = \"leads\", passkey = true, within = \"5m\" }",
     "ask = { who = \"leads\", when = { amount = { at_least = 5 } } }",
     "ask = { who = \"leads\", when = { amount = { at_least = 5 }, id = \"ord_1\" } }",
 ];
@@ -93,30 +107,32 @@ fn step() -> impl Strategy<Value = StepSpec> {
     let first = (0..USES.len(), 0..ID.len(), 0..AMOUNT.len(), 0..PATH.len());
     let second = (0..NOTE.len(), 0..TIMES.len(), 0..3usize, 0..ASK.len() + 4);
     (first, second).prop_map(|((uses, id, amount, path), (note, times, after, ask))| {
-        // Most steps ask nobody: a question is no permit.
+        // Most steps ask nobody: a question is no permit unless enough agree.
         let ask = ask.saturating_sub(4);
         StepSpec { uses, id, amount, path, note, times, after, ask }
     })
 }
 
 fn spec() -> impl Strategy<Value = Spec> {
-    let first = (1..STANDING.len(), 0..CALLS.len(), 0..CEILING.len(), 0..BYTES.len());
+    let first = (0..STANDING.len() + 1, 0..CALLS.len(), 0..CEILING.len(), 0..BYTES.len());
     let second = (0..LIMIT.len(), 0..ORDER.len(), 0..PROFILE.len(), 0..RULE.len() + 2);
-    (first, second, prop::collection::vec(step(), 1..4)).prop_map(|(first, second, steps)| {
+    let third = (0..TIER.len(), 0..ELEVATE.len());
+    (first, second, third, prop::collection::vec(step(), 1..4)).prop_map(|(first, second, third, steps)| {
         let ((standing, calls, ceiling, bytes), (limit, order, profile, rule)) = (first, second);
         let steps = steps.into_iter().enumerate().collect();
-        Spec { standing, calls, ceiling, bytes, limit, order, profile, rule: rule.saturating_sub(2), steps }
+        let (standing, rule, (tier, elevate)) = (standing.min(STANDING.len() - 1), rule.saturating_sub(2), third);
+        Spec { standing, calls, ceiling, bytes, limit, order, profile, rule, tier, elevate, steps }
     })
 }
 
 /// Another version: a few fields of `spec` taken from `other`, perhaps a step more or less
 fn changed(mut spec: Spec, other: Spec, dice: [u8; 4]) -> Spec {
     for die in dice {
-        let at = usize::from(die) / 16;
+        let at = usize::from(die) / 18;
         let steps = spec.steps.len();
         let from = other.steps[at % other.steps.len()].1.clone();
         let own = &mut spec.steps[at % steps].1;
-        match die % 16 {
+        match die % 18 {
             0 => spec.standing = other.standing,
             1 => spec.calls = other.calls,
             2 => spec.ceiling = other.ceiling,
@@ -132,6 +148,8 @@ fn changed(mut spec: Spec, other: Spec, dice: [u8; 4]) -> Spec {
             12 => own.note = from.note,
             13 => (own.times, own.after) = (from.times, from.after),
             14 => own.ask = from.ask,
+            15 => spec.tier = other.tier,
+            16 => spec.elevate = other.elevate,
             _ if steps > 1 && at % 2 == 0 => drop(spec.steps.remove(at % steps)),
             _ => {
                 let next = spec.steps.iter().map(|(name, _)| *name).max().unwrap_or_default() + 1;
@@ -171,15 +189,31 @@ impl Spec {
             );
             before.push(*name);
         }
+        let (alone, more) = ELEVATE[self.elevate];
+        let named = |usage: &str| self.steps.iter().any(|(_, step)| USES[step.uses].contains(usage));
+        let is_write = PROFILE[self.profile].starts_with("class = \"write\"");
+        let tools = [("\"shop.refund\"", is_write), ("\"shop.actions#purge\"", true)];
+        let tools: Vec<&str> =
+            tools.into_iter().filter(|(usage, write)| *write && named(usage)).map(|(usage, _)| usage).collect();
+        let alone = match tools.as_slice() {
+            tools if !tools.is_empty() && !alone.is_empty() => {
+                format!("write = {{ tools = [{}], {alone} }}\n", tools.join(", "))
+            }
+            _ => String::new(),
+        };
+        if !alone.is_empty() || !more.is_empty() {
+            purpose += &format!("[elevate]\n{alone}{more}\n");
+        }
         let connector = format!(
-            "command = [\"shop\"]\n[tools.get_order]\nclass = \"read\"\nlabel = \"internal\"\narguments = {{ note = \
+            "command = [\"shop\"]\ntier = \"{}\"\n[tools.get_order]\nclass = \"read\"\nlabel = \"internal\"\narguments = {{ note = \
              \"content\" }}\n[tools.refund]\n{}\n[tools.actions]\nclass = \"write\"\nlabel = \"internal\"\n\
              [[tools.actions.variants]]\nname = \"purge\"\nclass = \"write\"\nwhere = {{ id = \"ord_1\" }}\n",
-            PROFILE[self.profile]
+            TIER[self.tier], PROFILE[self.profile]
         );
         let files = [
             ("agents/bot.toml", "owner = \"a@example.com\"\n".to_owned()),
             ("users/lea.toml", "accounts = [\"lea\"]\ngroups = [\"leads\"]\n".to_owned()),
+            ("users/max.toml", "accounts = [\"max\"]\ngroups = [\"leads\"]\n".to_owned()),
             ("connectors/shop.toml", connector),
             ("purposes/work.toml", purpose),
             ("rules/all.cedar", RULE[self.rule].to_owned()),
@@ -196,6 +230,10 @@ struct Trial {
     arguments: Value,
     values: [&'static str; 2],
     done: Vec<usize>,
+    /// What is opened before it, how often, for how many milliseconds
+    opens: Option<(&'static str, u32, i64)>,
+    /// How many say yes to what is asked
+    people: usize,
 }
 
 /// What a trial is made of, once it is known which steps there are
@@ -259,7 +297,14 @@ impl Trial {
         let values = [["40", "70", "100", "1000"][at(4, 4)], ["\"ord_1\"", "\"ord_1\"", "\"ord_2\""][at(5, 3)]];
         let names: Vec<usize> = spec.steps.iter().map(|(name, _)| *name).collect();
         let done = done.into_iter().map(|index| names[index % names.len()]).collect();
-        Self { tool, arguments: Value::Object(given.collect()), values, done }
+        let times = 1 + u32::try_from(at(2, 2)).unwrap();
+        let lasts = [20_000, 60_000][at(1, 2)];
+        let opens = match tool {
+            "shop.refund" => Some(("shop.refund", times, lasts)),
+            "shop.actions" => Some(("shop.actions#purge", times, lasts)),
+            _ => None,
+        };
+        Self { tool, arguments: Value::Object(given.collect()), values, done, opens, people: at(3, 3) }
     }
 }
 
@@ -270,13 +315,20 @@ impl Trial {
         let values = values.map(|(name, text)| (name.parse().unwrap(), text.parse().unwrap())).collect();
         let opening = Opening { purpose: "work".parse().unwrap(), agent: None, user: For::Nobody, parameters: values };
         let mut stage = Stage::new(loaded, NOON);
+        let people: Vec<Name> =
+            ["lea", "max"].into_iter().take(self.people).map(|name| name.parse().unwrap()).collect();
+        stage.people(&people);
         stage.open(&opening, &[]).ok()?;
         for step in &self.done {
             stage.succeed(&format!("s{step}").parse().unwrap(), &BTreeMap::new());
         }
         let Value::Object(arguments) = &self.arguments else { return None };
         let call = stage.call(&self.tool.parse().unwrap(), arguments);
-        Some(stage.judge(&call).verdict() == reason::Verdict::Permit)
+        if let Some((usage, times, lasts_ms)) = self.opens {
+            let opens = Opens { uses: vec![usage.parse().unwrap()], values: BTreeMap::new(), times, lasts_ms };
+            drop(stage.elevate(&opens));
+        }
+        Some(stage.agreed(&call).verdict() == reason::Verdict::Permit)
     }
 }
 

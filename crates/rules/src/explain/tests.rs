@@ -133,3 +133,44 @@ fn what_stands_in_the_way_is_marked() {
         assert_eq!(explanation.changes.is_empty(), explanation.verdict == Verdict::Permit, "{explanation}");
     }
 }
+
+#[test]
+fn the_grants_that_let_a_call_through_are_named() {
+    let purpose = "about = \"a\"\nowner = \"o\"\n[open]\nagents = [\"support-bot\"]\nusers = \"none\"\n\
+         [task]\nexpires_after = \"15m\"\nstanding = [\"read\"]\n\
+         [elevate]\nwrite = { tools = [\"shop.refund\"], times = 1, within = \"5m\" }\n\
+         [[allow]]\nname = \"refund\"\nuse = [\"shop.refund\"]\nwhere = { id = \"a\" }\nask = { who = \"payments-leads\" }\n";
+    let mut files = POLICY.map(|(path, text)| (path.to_owned(), text.to_owned()));
+    files[4].1 = purpose.to_owned();
+    let files: Files = files.into_iter().collect();
+    let loaded = compile(&files).unwrap_or_else(|findings| panic!("{findings:?}"));
+    let mut stage = Stage::new(&loaded, NOON);
+    stage.people(&["alice".parse().unwrap()]);
+    let opening = Opening {
+        purpose: "refund-order".parse().unwrap(),
+        agent: None,
+        user: For::Nobody,
+        parameters: BTreeMap::new(),
+    };
+    stage.open(&opening, &[]).unwrap();
+    let told = |stage: &Stage<'_>, call: &Call| {
+        let places = BTreeMap::new();
+        let (state, shelf, clock) = (stage.state(), stage.shelf(), stage.clock());
+        Explanation::of(Position { state, shelf, call, clock, places: &places }).to_string()
+    };
+    let call = stage
+        .call(&"shop.refund".parse().unwrap(), &BTreeMap::from([("id".to_owned(), Value::String("a".to_owned()))]));
+    let closed = told(&stage, &call);
+    assert!(closed.contains("asking opens shop.refund without a person, once"), "{closed}");
+    let opens =
+        crate::Opens { uses: vec!["shop.refund".parse().unwrap()], values: BTreeMap::new(), times: 1, lasts_ms: 1_000 };
+    stage.elevate(&opens).unwrap();
+    assert!(told(&stage, &call).starts_with("ASKS PEOPLE"));
+    assert_eq!(stage.agreed(&call).verdict(), Verdict::Permit);
+    let text = told(&stage, &call);
+    assert!(text.contains("elevated  by grant_"), "{text}");
+    for word in ["class_not_open", "approval_needed"] {
+        let line = text.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("{word}: {text}"));
+        assert!(line.starts_with("  lifted by the grant grant_"), "{line}");
+    }
+}

@@ -23,7 +23,8 @@ impl fmt::Display for Explanation {
             writeln!(f, "      {}", clean(&reason.says))?;
         }
         for reason in &self.lifted {
-            writeln!(f, "  lifted by the grant: {} from {}", reason.word, clean(&reason.source))?;
+            let grant = reason.grant.map(|grant| format!(" {grant}")).unwrap_or_default();
+            writeln!(f, "  lifted by the grant{grant}: {} from {}", reason.word, clean(&reason.source))?;
             writeln!(f, "      {}", clean(&reason.says))?;
         }
         if !self.changes.is_empty() {
