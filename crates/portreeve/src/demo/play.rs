@@ -10,9 +10,10 @@ use crate::{
 };
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
-use portreeve_core::{log::Read, value::Value};
+use portreeve_core::{event::How, log::Read, names::Name, value::Value};
 use portreeve_gateway::{
     admin::account_name,
+    office::Answering,
     serve::Serving,
     settings::Settings,
     undo::{PlanView, UndoState, UndoView},
@@ -169,11 +170,20 @@ impl Theatre {
         Ok(serde_json::from_slice(&body).unwrap_or(Json::Null))
     }
 
-    /// Says yes or no to exactly what is shown of the question
-    async fn answer_as(&self, code: &str, by: &str, yes: bool, why: &str) -> Result<(), Failure> {
-        let hold = self.client.ask(Method::GET, &format!("/v1/holds/{code}"), None).await?;
-        let answer = json!({ "as": by, "yes": yes, "why": why, "binding": hold.get("binding") });
-        self.client.ask(Method::POST, &format!("/v1/holds/{code}/answer"), Some(&answer)).await.map(drop)
+    /// Says yes or no to exactly what is shown of the question, as somebody does who came by a link to sign in
+    async fn answer_as(
+        &self,
+        code: &str,
+        by: &str,
+        yes: bool,
+        why: &str,
+    ) -> Result<(), portreeve_gateway::admin::Failure> {
+        let office = &self.serving.office;
+        let Ok(user) = by.parse::<Name>() else { return Ok(()) };
+        let person = office.person(user, How::Link).await?;
+        let shown = office.hold(&person, code).await?;
+        let (hold, binding, why) = (shown.hold, shown.binding, why.to_owned());
+        office.answer(&person, Answering { hold, binding, yes, why, read_ms: None, passkey: None }).await.map(drop)
     }
 
     /// Has what a task did taken back, and says of each call what became of it
@@ -302,7 +312,11 @@ impl Stage for Theatre {
         let Some(code) = self.asked.clone() else { return Saw::Unsupported };
         match wait(self.answer_as(&code, by, yes, why)) {
             Ok(()) => Saw::Said(if yes { "approved" } else { "declined" }.to_owned()),
-            Err(failure) => failed(&failure),
+            Err(failure) => Saw::Refused(Refusal {
+                word: failure.word().to_owned(),
+                says: failure.message().to_owned(),
+                remedy: failure.remedy().to_owned(),
+            }),
         }
     }
 
