@@ -417,6 +417,8 @@ class Audit:
                 "target": what.get("target"),
                 "label": what["label"],
                 "undo": what.get("undo"),
+                "before": {name: Raw(self.text(value)) for name, value in what.get("before", {}).items()} or None,
+                "earlier": [f"{effect} {outcome}" for effect, outcome in what.get("earlier", [])],
             }
             if task and (task["agent"], task["user"], task["purpose"]) != (held["agent"], held.get("user"), held["purpose"]):
                 self.find("held", "it says something else about its task than the task's beginning", hold=name)

@@ -8,7 +8,7 @@
 #[path = "../tests/sample/mod.rs"]
 mod sample;
 
-use portreeve_console::{desk::Desk as _, router};
+use portreeve_console::router;
 use sample::Sample;
 use std::sync::Arc;
 use tokio::{
@@ -49,8 +49,7 @@ async fn main() {
                 serde_json::json!({})
             }
             _ => {
-                let token = world.links().issue(sample::name(&line), 300_000, world.now()).unwrap();
-                serde_json::json!({ "link": format!("{base}/sign-in/{token}") })
+                serde_json::json!({ "link": format!("{base}{}", world.link(&line, None)) })
             }
         };
         println!("{answer}");

@@ -46,6 +46,8 @@ pub trait Desk: fmt::Debug + Send + Sync + 'static {
     fn passkey_changed<'a>(&'a self, who: &'a Person, passkey: &'a Passkey, added: bool) -> Answer<'a, ()>;
     /// Open questions; with `all`, also those that are answered and still remembered
     fn holds<'a>(&'a self, who: &'a Person, all: bool) -> Answer<'a, Vec<HoldView>>;
+    /// How many open questions wait for somebody's yes
+    fn waiting<'a>(&'a self, who: &'a Person) -> Answer<'a, usize>;
     /// One question, by its id or its code
     fn hold<'a>(&'a self, who: &'a Person, named: &'a str) -> Answer<'a, HoldView>;
     /// What a passkey signs for an answer at a time: the digest of the statement, word for word
@@ -103,6 +105,10 @@ impl Desk for Office {
 
     fn holds<'a>(&'a self, who: &'a Person, all: bool) -> Answer<'a, Vec<HoldView>> {
         said(self.holds(who, all))
+    }
+
+    fn waiting<'a>(&'a self, who: &'a Person) -> Answer<'a, usize> {
+        said(self.waiting(who))
     }
 
     fn hold<'a>(&'a self, who: &'a Person, named: &'a str) -> Answer<'a, HoldView> {

@@ -1,6 +1,11 @@
 //! News for open pages: that something happened, never what. The page then asks for itself anew.
 
-use crate::{Console, desk::Problem, guard::Visitor, pages::Refusal};
+use crate::{
+    Console,
+    desk::Problem,
+    guard::{self, Visitor},
+    pages::{Refusal, entry},
+};
 use axum::{
     extract::State,
     response::sse::{Event, Sse},
@@ -52,7 +57,8 @@ impl News {
             sleep(PAUSE).await;
         }
         // A page that only listens does not keep its session alive.
-        self.console.sessions.peek(&self.cookie, self.console.desk.now())?;
+        let session = self.console.sessions.peek(&self.cookie, self.console.desk.now())?;
+        guard::person(&self.console, session.bearer, entry::how(session.how)).await.ok().flatten()?;
         if Instant::now() >= self.until {
             return None;
         }

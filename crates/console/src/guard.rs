@@ -12,7 +12,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
+use portreeve_core::event::How;
 use portreeve_gateway::office::Person;
+use portreeve_identity::Bearer;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Somebody who is signed in
@@ -24,6 +26,8 @@ pub struct Visitor {
     pub(crate) cookie: String,
     /// What every form of the session carries
     pub(crate) csrf: String,
+    /// Whether they have used a passkey here minutes ago
+    pub(crate) fresh: bool,
 }
 
 impl Visitor {
@@ -43,11 +47,27 @@ impl FromRequestParts<Arc<Console>> for Visitor {
             _ => Refusal::Page { problem: signed_out(), visitor: None },
         };
         let cookie = cookie(&parts.headers, console.reached).ok_or_else(out)?;
-        let session = console.sessions.look(cookie, console.desk.now()).ok_or_else(out)?;
-        let person = console.desk.person(session.user, entry::how(session.how)).await;
-        let person = person.map_err(|problem| Refusal::Page { problem, visitor: None })?;
-        Ok(Self { person, cookie: cookie.to_owned(), csrf: session.csrf })
+        let now = console.desk.now();
+        let session = console.sessions.look(cookie, now).ok_or_else(out)?;
+        let fresh = session.is_fresh(now);
+        let person = person(console, session.bearer, entry::how(session.how)).await;
+        let person = person.map_err(|problem| Refusal::Page { problem, visitor: None })?.ok_or_else(out)?;
+        Ok(Self { person, cookie: cookie.to_owned(), csrf: session.csrf, fresh })
     }
+}
+
+/// Who bears the name, if they still do; whoever does not is signed out everywhere
+pub(crate) async fn person(console: &Console, bearer: Bearer, how: How) -> Result<Option<Person>, Problem> {
+    let found = console.desk.person(bearer.user.clone(), how).await;
+    let gone = match &found {
+        Ok(person) => person.bearer() != bearer,
+        // That nothing can be said at the moment is no reason.
+        Err(problem) => problem.status < 500,
+    };
+    if gone {
+        console.sessions.end_all(&bearer);
+    }
+    found.map(|person| (!gone).then_some(person))
 }
 
 /// The fields of a form that came from a page of the visitor's session

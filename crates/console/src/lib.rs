@@ -77,6 +77,8 @@ pub fn router(desk: Arc<dyn Desk>) -> Result<Router, NotDrawn> {
         .route("/me", get(pages::me::page))
         .route("/me/passkeys", post(pages::me::register))
         .route("/me/passkeys/ask", post(pages::me::ask))
+        .route("/me/passkeys/confirm", post(pages::me::confirm))
+        .route("/me/passkeys/confirm/ask", post(pages::me::ask_confirm))
         .route("/me/passkeys/remove", post(pages::me::remove))
         .route("/events", get(events::stream))
         .route("/assets/{name}", get(assets::asset))

@@ -31,20 +31,13 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// The frame of a page, with the open questions that it counts
-    pub(crate) async fn of(
-        console: &Console,
-        visitor: &Visitor,
-        here: &'static str,
-    ) -> Result<(Self, Vec<HoldView>), Refusal> {
+    /// The frame of a page
+    pub(crate) async fn of(console: &Console, visitor: &Visitor, here: &'static str) -> Result<Self, Refusal> {
         // Before anything is asked: what changes meanwhile is news for this page.
         let position = *console.desk.changes().borrow();
-        let mut holds = console.desk.holds(&visitor.person, false).await.map_err(visitor.refuse())?;
-        // Those that the visitor can answer first, then the one that ends first.
-        holds.sort_by_key(|hold| (!hold.not_by_you.is_empty(), hold.until));
-        let waiting = holds.iter().filter(|hold| hold.not_by_you.is_empty()).count();
+        let waiting = console.desk.waiting(&visitor.person).await.map_err(visitor.refuse())?;
         let now = console.desk.now();
-        Ok((Self { visitor: Some(visitor.clone()), here, waiting, said: None, now, position }, holds))
+        Ok(Self { visitor: Some(visitor.clone()), here, waiting, said: None, now, position })
     }
 
     /// The frame of a page for nobody in particular
@@ -123,10 +116,25 @@ pub(crate) fn said(query: Option<&str>) -> Option<&'static str> {
         "stopped" => "The task is stopped.",
         "reviewed" => "The review is closed.",
         "registered" => "The passkey is registered.",
+        "confirmed" => "Your passkey was used: for five minutes, passkeys can be registered and removed.",
         "removed" => "The passkey is removed.",
         _ => return None,
     })
 }
 
+/// The open questions that one can see: those that one can answer first, then the one that ends first
+pub(crate) async fn inbox(console: &Console, visitor: &Visitor) -> Result<(Vec<HoldView>, usize), Refusal> {
+    let mut holds = console.desk.holds(&visitor.person, false).await.map_err(visitor.refuse())?;
+    holds.sort_by_key(|hold| (!hold.not_by_you.is_empty(), hold.until));
+    Ok(cards(holds))
+}
+
+/// So many as fit on a page, and how many more there are
+pub(crate) fn cards(mut holds: Vec<HoldView>) -> (Vec<HoldView>, usize) {
+    let more = holds.len().saturating_sub(CARDS_MAX);
+    holds.truncate(CARDS_MAX);
+    (holds, more)
+}
+
 /// Cards on one page
-pub(crate) const CARDS_MAX: usize = 100;
+const CARDS_MAX: usize = 100;

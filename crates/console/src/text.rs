@@ -5,6 +5,7 @@
 //! controls, spaces that are none, letters buried under accents. Each of these is shown as its code point.
 
 use askama::filters::HtmlSafe;
+use portreeve_core::visible::{Piece, pieces};
 use std::fmt::{self, Write as _};
 
 /// Text of others in one piece, escaped, with everything that hides shown as its code point
@@ -16,24 +17,18 @@ pub struct Visible<T>(pub T);
 
 impl<T: AsRef<str>> fmt::Display for Visible<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut accents = 0;
-        let mut before = '\n';
-        let mut rest = self.0.as_ref().chars().peekable();
-        while let Some(one) = rest.next() {
-            accents = if is_accent(one) { accents + 1 } else { 0 };
-            let at_edge = one == ' ' && (before == '\n' || rest.peek().is_none_or(|next| *next == '\n'));
-            match one {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                '\n' => f.write_str("<span class=\"odd\" title=\"line break\">↵</span>\n")?,
-                _ if at_edge => f.write_str("<span class=\"odd\" title=\"space at the edge\">␣</span>")?,
-                _ if hides(one) || accents > ACCENTS_MAX => odd(one, f)?,
-                _ => f.write_char(one)?,
+        for piece in pieces(self.0.as_ref()) {
+            match piece {
+                Piece::Plain('&') => f.write_str("&amp;")?,
+                Piece::Plain('<') => f.write_str("&lt;")?,
+                Piece::Plain('>') => f.write_str("&gt;")?,
+                Piece::Plain('"') => f.write_str("&quot;")?,
+                Piece::Plain('\'') => f.write_str("&#39;")?,
+                Piece::Plain(one) => f.write_char(one)?,
+                Piece::Break => f.write_str("<span class=\"odd\" title=\"line break\">↵</span>\n")?,
+                Piece::Edge => f.write_str("<span class=\"odd\" title=\"space at the edge\">␣</span>")?,
+                Piece::Odd(one) => odd(one, f)?,
             }
-            before = one;
         }
         Ok(())
     }
@@ -101,26 +96,6 @@ fn lines(json: &str) -> Vec<(usize, String)> {
     lines
 }
 
-fn odd(one: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let code = u32::from(one);
-    match name(one) {
-        Some(name) => write!(f, "<span class=\"odd\" title=\"{name}\">U+{code:04X}</span>"),
-        None => write!(f, "<span class=\"odd\">U+{code:04X}</span>"),
-    }
-}
-
-/// Whether a character shows nothing of its own, or changes how others are shown
-fn hides(one: char) -> bool {
-    let code = u32::from(one);
-    one.is_control() || HIDING.iter().any(|(first, last)| (*first..=*last).contains(&code))
-}
-
-/// Whether a character is drawn onto the one before
-fn is_accent(one: char) -> bool {
-    let code = u32::from(one);
-    ACCENTS.iter().any(|(first, last)| (*first..=*last).contains(&code))
-}
-
 /// What the best known of them are called
 fn name(one: char) -> Option<&'static str> {
     Some(match one {
@@ -142,42 +117,14 @@ fn name(one: char) -> Option<&'static str> {
     })
 }
 
-/// Default ignorables, format characters, spaces that are not U+0020, blanks that count as letters, private use
-const HIDING: &[(u32, u32)] = &[
-    (0x00a0, 0x00a0),
-    (0x00ad, 0x00ad),
-    (0x034f, 0x034f),
-    (0x0600, 0x0605),
-    (0x061c, 0x061c),
-    (0x06dd, 0x06dd),
-    (0x070f, 0x070f),
-    (0x115f, 0x1160),
-    (0x1680, 0x1680),
-    (0x17b4, 0x17b5),
-    (0x180b, 0x180f),
-    (0x2000, 0x200f),
-    (0x2028, 0x202f),
-    (0x205f, 0x206f),
-    (0x2800, 0x2800),
-    (0x3000, 0x3000),
-    (0x3164, 0x3164),
-    (0xe000, 0xf8ff),
-    (0xfe00, 0xfe0f),
-    (0xfeff, 0xfeff),
-    (0xffa0, 0xffa0),
-    (0xfff0, 0xfffd),
-    (0x1_bca0, 0x1_bca3),
-    (0x1_d173, 0x1_d17a),
-    (0xe_0000, 0xe_0fff),
-    (0xf_0000, 0x10_ffff),
-];
+fn odd(one: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let code = u32::from(one);
+    match name(one) {
+        Some(name) => write!(f, "<span class=\"odd\" title=\"{name}\">U+{code:04X}</span>"),
+        None => write!(f, "<span class=\"odd\">U+{code:04X}</span>"),
+    }
+}
 
-/// Combining marks: the blocks made of nothing else
-const ACCENTS: &[(u32, u32)] =
-    &[(0x0300, 0x036f), (0x0483, 0x0489), (0x1ab0, 0x1aff), (0x1dc0, 0x1dff), (0x20d0, 0x20ff), (0xfe20, 0xfe2f)];
-
-/// Accents that one letter may bear; real words have two at most
-const ACCENTS_MAX: u32 = 3;
 /// Levels of indents
 const INDENTS_MAX: usize = 16;
 

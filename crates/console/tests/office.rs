@@ -1,7 +1,10 @@
 //! The pages over a real office: a gateway of its own, spoken to over its sockets.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod key;
+
+use key::Key;
 use portreeve_core::event::Actor;
 use portreeve_gateway::{
     listen,
@@ -39,7 +42,9 @@ impl House {
         }
         let data = folder.path().join("data");
         let listen = "127.0.0.1:0".parse().unwrap();
-        let settings = Settings { data, policy, listen, keeper: "/bin/false".into(), log_bytes_max: None };
+        let hold_wait = std::time::Duration::from_secs(1);
+        let keeper = "/bin/false".into();
+        let settings = Settings { data, policy, listen, keeper, log_bytes_max: None, hold_wait };
         let pages = |office: Arc<Office>| portreeve_console::router(office).unwrap();
         let serving = serve::serve(settings, pages).await.unwrap();
         assert!(serving.findings.is_empty(), "{:?}", serving.findings);
@@ -49,7 +54,7 @@ impl House {
     }
 
     async fn sign_in(&mut self, user: &str) {
-        let link = self.serving.office.link(Actor::Owner { user: None }, user.parse().unwrap()).await.unwrap();
+        let link = self.serving.office.link(Actor::Owner { user: None }, user.parse().unwrap(), None).await.unwrap();
         let path = link.strip_prefix(self.serving.office.base()).unwrap();
         assert!(self.get(path).await.body.contains("Sign in as"));
         let entered = self.post(path, "").await;
@@ -88,12 +93,56 @@ impl House {
     }
 
     async fn admin(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
+        let (status, answer) = self.admin_says(path, body).await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
+    async fn admin_says(&self, path: &str, body: &serde_json::Value) -> (u16, serde_json::Value) {
         let data = self.folder.path().join("data");
         let socket = listen::connect(&admin_socket(&data)).await.unwrap();
         let head = format!("POST {path} HTTP/1.1\r\nhost: portreeve\r\ncontent-type: application/json\r\n");
         let answer = exchange(socket, head, &body.to_string()).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        serde_json::from_str(&answer.body).unwrap()
+        (answer.status, serde_json::from_str(&answer.body).unwrap())
+    }
+
+    /// What a form asks a passkey for
+    async fn asked(&self, path: &str, fields: &[(&str, &str)]) -> serde_json::Value {
+        let asked = self.fill(&format!("{path}/ask"), fields).await;
+        assert_eq!(asked.status, 200, "{}", asked.body);
+        serde_json::from_str(&asked.body).unwrap()
+    }
+
+    /// Sends a form of the session
+    async fn fill(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("csrf", &self.csrf().await).extend_pairs(fields);
+        self.post(path, &form.finish()).await
+    }
+
+    async fn register(&self, key: &Key) {
+        let asked = self.asked("/me/passkeys", &[]).await;
+        let made = key.create(&asked["create"], self.serving.office.base()).to_string();
+        let registered = self.fill("/me/passkeys", &[("name", "Key"), ("passkey", &made)]).await;
+        assert_eq!(registered.status, 303, "{}", registered.body);
+    }
+
+    /// A yes with a passkey to the opening of a task, which is asked for with `objective`
+    async fn approve(&self, held: &serde_json::Value, key: &Key) -> Answer {
+        let path = format!("/approvals/{}", held["code"].as_str().unwrap());
+        let fields = [("answer", "yes"), ("why", "fine"), ("binding", held["binding"].as_str().unwrap())];
+        let asked = self.asked(&path, &fields).await;
+        let used = key.get(&asked["get"], self.serving.office.base()).to_string();
+        let at = asked["at"].to_string();
+        self.fill(&path, &[&fields[..], &[("at", &at), ("passkey", &used)]].concat()).await
+    }
+
+    /// Asks for a task that people have to agree to
+    async fn ask(&self, objective: &str) -> serde_json::Value {
+        let ask = serde_json::json!({ "purpose": "guarded", "objective": objective });
+        let (status, held) = self.admin_says("/v1/tasks", &ask).await;
+        assert_eq!(status, 202, "{held}");
+        held["held"].clone()
     }
 }
 
@@ -112,12 +161,33 @@ fn account() -> String {
     String::from_utf8(id.stdout).unwrap().trim().to_owned()
 }
 
-const POLICY: [(&str, &str); 4] = [
+const POLICY: [(&str, &str); 6] = [
     ("users/lea.toml", "accounts = [\"ACCOUNT\"]\ngroups = [\"support\"]\n"),
     ("agents/bot.toml", "owner = \"lea@example.com\"\nabout = \"Answers customers\"\n"),
     ("connectors/shop.toml", "command = [\"/bin/false\"]\n\n[tools.get_order]\nclass = \"read\"\n"),
     ("purposes/look.toml", PURPOSE),
+    ("users/ben.toml", "accounts = [\"nobody\"]\ngroups = [\"leads\"]\n"),
+    ("purposes/guarded.toml", GUARDED),
 ];
+
+const GUARDED: &str = r#"
+name = "guarded"
+about = "Look at one order, if somebody agrees"
+owner = "lea@example.com"
+
+[open]
+agents = ["bot"]
+users = { group = "support" }
+ask = { who = "leads", passkey = true }
+
+[task]
+expires_after = "15m"
+standing = ["read"]
+
+[[allow]]
+name = "look"
+use = ["shop.get_order"]
+"#;
 
 const PURPOSE: &str = r#"
 name = "look"
@@ -184,5 +254,34 @@ async fn other_names_and_origins_do_not_reach_the_pages() {
     }
     assert_eq!(house.post("/sign-out", &form).await.status, 303);
     assert_eq!(house.get("/").await.status, 303);
+    house.serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passkey_counts_for_what_is_asked_once_it_is_there() {
+    let mut house = House::open().await;
+    let before = house.ask("one").await;
+    house.sign_in("ben").await;
+    let key = Key::new();
+    house.register(&key).await;
+    let refused = house.approve(&before, &key).await;
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    assert!(refused.body.contains("registered after the question was put"), "{}", refused.body);
+    let after = house.ask("two").await;
+    let agreed = house.approve(&after, &key).await;
+    assert_eq!(agreed.status, 303, "{}", agreed.body);
+    house.serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_stopped_is_signed_out() {
+    let mut house = House::open().await;
+    house.sign_in("ben").await;
+    let link = house.serving.office.link(Actor::Owner { user: None }, "ben".parse().unwrap(), None).await.unwrap();
+    let link = link.strip_prefix(house.serving.office.base()).unwrap().to_owned();
+    assert_eq!((house.get("/").await.status, house.get(&link).await.status), (200, 200));
+    house.admin("/v1/stop", &serde_json::json!({ "node": "user:ben" })).await;
+    assert_eq!((house.get("/").await.status, house.get(&link).await.status), (403, 410), "told why once");
+    assert_eq!(house.get("/").await.status, 303, "then signed out");
     house.serving.end().await;
 }

@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
 
+mod key;
 mod sample;
 
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
+use key::Key;
 use portreeve_console::{desk::Desk as _, router};
 use portreeve_core::event::How;
 use sample::{ELEVATION, GLASS_TASK, GRAVE, HOSTILE, HOSTILE_TASK, NOW, OPENING, OWN, REFUND, STEP_UP, Sample, TASK};
@@ -45,8 +47,7 @@ impl Browser {
     }
 
     async fn sign_in(&mut self, user: &str) {
-        let token = self.world.links().issue(sample::name(user), 60_000, NOW).unwrap();
-        let response = self.send(Self::post(&format!("/sign-in/{token}"), "")).await;
+        let response = self.send(Self::post(&self.world.link(user, None), "")).await;
         assert_eq!(response.status(), StatusCode::SEE_OTHER);
         let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap();
         for part in ["HttpOnly", "SameSite=Strict", "Path=/"] {
@@ -275,6 +276,33 @@ async fn yes_and_no_reach_the_office_with_what_was_shown() {
 }
 
 #[tokio::test]
+async fn a_no_is_taken_until_it_is_used() {
+    let browser = Browser::of("dana").await;
+    browser.world.approve(REFUND);
+    let path = format!("/approvals/{REFUND}");
+    let page = browser.get(&path).await;
+    assert!(page.says("#forms").contains("Approved, not used yet."), "{}", page.says("#forms"));
+    assert!(page.has("form[aria-label=Deny]") && !page.has("form[aria-label=Approve]"));
+    let done = browser.fill(&path, "Deny", &[("why", "wait")]).await;
+    assert_eq!(done.location.as_deref(), Some("/approvals/7F3K-9QAB?said=no"));
+    assert!(!browser.get(&path).await.has("#forms form"));
+}
+
+#[tokio::test]
+async fn what_has_no_card_is_counted() {
+    let browser = Browser::of("dana").await;
+    assert!(!browser.get("/").await.says("#inbox").contains("more that are not shown"));
+    browser.world.ask_many(120);
+    let open = browser.get("/").await.says("#waiting").split(' ').next().unwrap().parse::<usize>().unwrap();
+    for (path, part) in [("/", "#inbox"), ("/approvals", "#open")] {
+        let page = browser.get(path).await;
+        assert_eq!(page.all(&format!("{part} .cards > *")).len(), 100, "{path}");
+        // One of the open ones is not dana's to answer.
+        assert!(page.says(part).contains(&format!("And {} more", open + 1 - 100)), "{path}: {open}");
+    }
+}
+
+#[tokio::test]
 async fn who_may_not_answer_is_told_why_and_gets_no_form() {
     let page = Browser::of("dana").await.get(&format!("/approvals/{OWN}")).await;
     assert!(page.says("#forms").contains("You may not answer this. not_yours"), "{}", page.says("#forms"));
@@ -332,8 +360,7 @@ async fn forms_of_others_do_nothing() {
 #[tokio::test]
 async fn a_link_signs_in_once_and_only_with_the_button() {
     let browser = Browser::new(Sample::new(BASE));
-    let token = browser.world.links().issue(sample::name("dana"), 60_000, NOW).unwrap();
-    let path = format!("/sign-in/{token}");
+    let path = browser.world.link("dana", None);
     for _ in 0..2 {
         let page = browser.get(&path).await;
         assert_eq!(page.says("h1"), "Sign in as dana ?");
@@ -353,14 +380,14 @@ async fn a_link_signs_in_once_and_only_with_the_button() {
 async fn signing_in_is_on_the_record_or_does_not_happen() {
     let browser = Browser::of("dana").await;
     assert_eq!(browser.world.entered(), [(sample::name("dana"), How::Link)]);
-    let token = browser.world.links().issue(sample::name("omar"), 60_000, NOW).unwrap();
+    let link = browser.world.link("omar", None);
     browser.world.fail();
-    let refused = browser.send(Browser::post(&format!("/sign-in/{token}"), "")).await;
+    let refused = browser.send(Browser::post(&link, "")).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.headers().get(header::SET_COOKIE).is_none());
     let mut stranger = Browser::new(Sample::new(BASE));
-    let token = stranger.world.links().issue(sample::name("mallory"), 60_000, NOW).unwrap();
-    let page = Page::of(stranger.send(Browser::post(&format!("/sign-in/{token}"), "")).await).await;
+    let link = stranger.world.link("mallory", None);
+    let page = Page::of(stranger.send(Browser::post(&link, "")).await).await;
     assert_eq!(page.status, StatusCode::FORBIDDEN);
     assert!(page.says("main").contains("user_unknown"));
     stranger.cookie = None;
@@ -402,6 +429,116 @@ async fn a_passkey_is_asked_for_exactly_this_answer() {
     let nonsense = Page::of(browser.send(Browser::post("/sign-in/passkey", "passkey=%7B%7D")).await).await;
     assert_eq!(nonsense.status, StatusCode::FORBIDDEN);
     assert_eq!(browser.world.said().len(), 0);
+}
+
+impl Browser {
+    /// Does what the script does with a form that needs a passkey; with `create`, one is made
+    async fn with_passkey(&self, (label, path): (&str, &str), fields: &[(&str, &str)], key: &Key) -> Page {
+        let (action, form) = self.form(path, label, fields).await;
+        let asked = self.send(Self::post(&format!("{action}/ask"), &form)).await;
+        if asked.status() != StatusCode::OK {
+            return Page::of(asked).await;
+        }
+        let body = asked.into_body().collect().await.unwrap().to_bytes();
+        let asked: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let said = match asked.get("create") {
+            Some(create) => key.create(create, BASE),
+            None => key.get(&asked["get"], BASE),
+        };
+        let said: String = url::form_urlencoded::byte_serialize(said.to_string().as_bytes()).collect();
+        let form = form.replace("passkey=", &format!("passkey={said}"));
+        Page::of(self.send(Self::post(&action, &form)).await).await
+    }
+
+    async fn register(&self, key: &Key) -> Page {
+        self.with_passkey(("Register a passkey", "/me"), &[("name", "Laptop")], key).await
+    }
+
+    /// What the page would send that has no form for it at the moment
+    async fn send_own(&self, path: &str, more: &str) -> Page {
+        let page = self.get("/me").await;
+        let csrf = page.all("input[name=csrf]")[0].value().attr("value").unwrap();
+        Page::of(self.send(Self::post(path, &format!("csrf={csrf}{more}"))).await).await
+    }
+}
+
+#[tokio::test]
+async fn further_passkeys_need_the_first() {
+    let browser = Browser::of("dana").await;
+    let first = Key::new();
+    assert_eq!(browser.register(&first).await.location.as_deref(), Some("/me?said=registered"));
+    assert_eq!(browser.world.passkey_changes(), ["dana gets Laptop"]);
+    // A session alone is worth no more than its cookie: neither another one, nor without the first.
+    let page = browser.get("/me").await;
+    assert!(!page.has("form[aria-label='Register a passkey']") && !page.has("form[action='/me/passkeys/remove']"));
+    assert!(page.has("form[aria-label='Use your passkey'][data-passkey]"), "{}", page.text);
+    let remove = format!("&id={}", first.id());
+    for (path, more) in
+        [("/me/passkeys/ask", ""), ("/me/passkeys", "&name=x&passkey={}"), ("/me/passkeys/remove", &remove)]
+    {
+        let refused = browser.send_own(path, more).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{path}");
+        assert!(refused.says("main").contains("step_up_needed"), "{path}: {}", refused.text);
+    }
+    let stranger = browser.with_passkey(("Use your passkey", "/me"), &[], &Key::new()).await;
+    assert_eq!(stranger.status, StatusCode::FORBIDDEN, "somebody else's passkey");
+    let used = browser.with_passkey(("Use your passkey", "/me"), &[], &first).await;
+    assert_eq!(used.location.as_deref(), Some("/me?said=confirmed"), "{}", used.text);
+    assert_eq!(browser.register(&Key::new()).await.location.as_deref(), Some("/me?said=registered"));
+    browser.world.wait(5 * 60_000);
+    assert_eq!(browser.send_own("/me/passkeys/remove", &remove).await.status, StatusCode::FORBIDDEN, "minutes later");
+    let used = browser.with_passkey(("Use your passkey", "/me"), &[], &first).await;
+    assert_eq!(used.status, StatusCode::SEE_OTHER);
+    let removed = browser.send_own("/me/passkeys/remove", &remove).await;
+    assert_eq!(removed.location.as_deref(), Some("/me?said=removed"));
+    assert_eq!(browser.world.passkey_changes().len(), 3);
+}
+
+#[tokio::test]
+async fn a_passkey_that_is_not_on_the_record_does_not_count() {
+    let browser = Browser::of("dana").await;
+    let key = Key::new();
+    let bearer = portreeve_identity::Bearer { user: sample::name("dana"), generation: 1 };
+    browser.world.forget();
+    assert_eq!(browser.register(&key).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(browser.world.passkeys().of(&bearer), [], "nothing counts that is not recorded");
+    browser.world.remember();
+    browser.world.fill_disk("dana");
+    assert_eq!(browser.register(&key).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(browser.world.passkeys().of(&bearer), []);
+    assert_eq!(browser.world.passkey_changes(), ["dana gets Laptop", "dana loses Laptop"]);
+}
+
+#[tokio::test]
+async fn who_gets_a_name_gets_nothing_else_of_it() {
+    let mut browser = Browser::of("dana").await;
+    let key = Key::new();
+    browser.register(&key).await;
+    let link = browser.world.link("dana", None);
+    assert_eq!(browser.get("/").await.status, StatusCode::OK);
+    browser.world.rename();
+    assert_eq!(browser.get("/").await.status, StatusCode::SEE_OTHER, "the session is the first bearer's");
+    let refused = Page::of(browser.send(Browser::post(&link, "")).await).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "so is the link");
+    browser.cookie = None;
+    let entered = browser.with_passkey(("Sign in with a passkey", "/sign-in"), &[], &key).await;
+    assert_eq!(entered.status, StatusCode::FORBIDDEN, "so is the passkey");
+    assert!(entered.says("main").contains("Somebody else has this name now"), "{}", entered.text);
+}
+
+#[tokio::test]
+async fn who_had_a_link_made_stands_beside_what_is_done_with_it() {
+    let mut browser = Browser::new(Sample::new(BASE));
+    let link = browser.world.link("dana", Some("user:kim"));
+    let response = browser.send(Browser::post(&link, "")).await;
+    let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap();
+    browser.cookie = cookie.split(';').next().map(str::to_owned);
+    let handed = How::Handed { by: "user:kim".to_owned() };
+    assert_eq!(browser.world.entered(), [(sample::name("dana"), handed)]);
+    assert!(browser.get("/me").await.says("main").contains("a one-time link that user:kim had made"));
+    browser.fill(&format!("/approvals/{ELEVATION}"), "Deny", &[("why", "no")]).await;
+    let page = browser.get(&format!("/approvals/{ELEVATION}")).await;
+    assert!(page.says("#asked").contains("user:kim"), "{}", page.says("#asked"));
 }
 
 #[tokio::test]

@@ -123,8 +123,10 @@ impl Permit {
     /// The same leave, which also ends with each grant that is used for it, and with whoever gave it
     fn with(&mut self, used: &[judge::Used]) {
         for used in used {
-            if !self.rests_on.contains(&used.rests_on) {
-                self.rests_on.push(used.rests_on.clone());
+            for node in &used.rests_on {
+                if !self.rests_on.contains(node) {
+                    self.rests_on.push(node.clone());
+                }
             }
             self.deadline = self.deadline.min(used.until);
         }
@@ -463,7 +465,13 @@ const FULL_RETRY_MS: i64 = 1_000;
 const FAILED_RETRY_MS: i64 = 250;
 
 fn may_use_reserve(request: &Request) -> bool {
-    matches!(request, Request::Stop(_) | Request::Settle(_))
+    match request {
+        Request::Stop(_) | Request::Settle(_) => true,
+        // A no is a stop; and whoever signs in may want to stop something.
+        Request::Answer(answer) => !answer.yes,
+        Request::SignedIn(signed) => signed.how.is_some(),
+        _ => false,
+    }
 }
 
 fn unavailable(word: Word) -> Reply {

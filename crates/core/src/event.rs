@@ -6,8 +6,8 @@
 mod hold;
 
 pub use hold::{
-    Assertion, Declined, Elevation, Held, HeldCall, HeldOpening, HeldWhat, How, Question, Signed, UndoStep, Undoing,
-    WasBefore, call_key,
+    Assertion, Declined, Elevation, Held, HeldCall, HeldOpening, HeldWhat, How, Outcome, Question, Signed, UndoStep,
+    Undoing, WasBefore, call_key,
 };
 
 use crate::{

@@ -32,3 +32,4 @@ pub mod state;
 pub mod time;
 pub mod undo;
 pub mod value;
+pub mod visible;

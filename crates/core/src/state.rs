@@ -402,6 +402,12 @@ impl State {
         self.registry.iter().map(|(node, standing)| (node.clone(), standing.over.is_none())).collect()
     }
 
+    /// Since which change of the policy a node of the registry is there; a name that is used again has another one
+    #[must_use]
+    pub fn generation(&self, node: &Node) -> Option<u64> {
+        self.registry.get(node).map(|standing| standing.generation)
+    }
+
     /// Whether a node of the registry is there and was not stopped
     #[must_use]
     pub fn stands(&self, node: &Node) -> bool {

@@ -3,6 +3,10 @@
 //! SAFETY(security): the fence fails closed. Whoever cannot be followed up to the first process of the machine
 //! is nobody: no administrator, and in no run.
 
+mod far;
+
+pub use far::Far;
+
 use portreeve_core::{event::Process, names::RunId};
 use portreeve_upstream::{child::machine_boot_is, keeper::Stat};
 use serde::{Deserialize, Serialize};

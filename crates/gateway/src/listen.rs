@@ -2,14 +2,14 @@
 
 use crate::{
     endpoint::{Endpoints, Via},
-    fence::{Fence, Peer},
+    fence::{Far, Fence, Peer},
     hooks,
     outlet::empty,
     settings::ADMIN_CONNECTIONS_MAX,
 };
 use axum::{Router, body::Body};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Limited;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -48,7 +48,15 @@ const PAGE_BYTES_MAX: usize = 256 * 1024;
 const BACK_OFF: Duration = Duration::from_millis(20);
 
 /// Serves agents over TCP, and with `pages` people: every path that is no endpoint
-pub async fn tcp(listener: TcpListener, endpoints: Arc<Endpoints>, pages: Router, connections_max: usize) {
+///
+/// Agents are no people: what is below one, or below a connector, gets no page, whatever cookie it has.
+pub async fn tcp(
+    listener: TcpListener,
+    endpoints: Arc<Endpoints>,
+    pages: Router,
+    fence: Arc<Fence>,
+    connections_max: usize,
+) {
     let room = Arc::new(Semaphore::new(connections_max));
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
@@ -57,20 +65,25 @@ pub async fn tcp(listener: TcpListener, endpoints: Arc<Endpoints>, pages: Router
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (endpoints, pages) = (Arc::clone(&endpoints), pages.clone());
+        let (endpoints, pages, fence) = (Arc::clone(&endpoints), pages.clone(), Arc::clone(&fence));
         tokio::spawn(async move {
             let _place = place;
+            let far = Far::of(&stream);
             let answer = |request: Request<Incoming>| {
                 let (endpoints, pages) = (Arc::clone(&endpoints), pages.clone());
+                let (far, fence) = (Arc::clone(&far), Arc::clone(&fence));
                 async move {
                     if Endpoints::serves(request.uri().path()) {
                         return Ok::<_, Infallible>(endpoints.answer(request, Via::Tcp).await.map(Body::new));
                     }
                     // What is signed needs no browser's word for where it comes from; a browser never signs.
-                    if !hooks::serves(request.uri().path())
-                        && let Err(status) = endpoints.same_origin(request.headers())
-                    {
-                        return Ok(empty(status).map(Body::new));
+                    if !hooks::serves(request.uri().path()) {
+                        if let Err(status) = endpoints.same_origin(request.headers()) {
+                            return Ok(empty(status).map(Body::new));
+                        }
+                        if !far.is_outside(&fence).await {
+                            return Ok(fenced());
+                        }
                     }
                     pages.oneshot(request.map(|body| Body::new(Limited::new(body, PAGE_BYTES_MAX)))).await
                 }
@@ -148,6 +161,22 @@ fn forbidden() -> Response<Body> {
         Body::from("{\"error\":{\"word\":\"not_yours\",\"message\":\"This socket is not for this process.\"}}")
     })
 }
+
+/// What an agent is told that asks for a page of people
+fn fenced() -> Response<Body> {
+    let mut response = empty(StatusCode::FORBIDDEN).map(|_| Body::from(FENCED));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    response
+}
+
+const FENCED: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Not for agents - Portreeve</title>\
+<h1>These pages are for people</h1>\
+<p><b>not_yours</b>: the process that asks for this page was started by an agent or a connector of Portreeve, or has \
+ended already. Nothing was done.</p>\
+<p>If you are a person: open the page in a browser that was not started below <code>portreeve exec</code>.</p></html>";
 
 async fn connection<S, B, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F)
 where

@@ -15,7 +15,7 @@ use portreeve_core::{
     engine::Reply,
     event::{Actor, How, Question, Signed},
     hash::Hash,
-    judge::{has_role, may_review},
+    judge::{has_role, may_answer, may_review},
     names::{GrantId, HoldId, Name, TaskId},
     node::{Node, Why},
     policy::PersonRole,
@@ -25,10 +25,11 @@ use portreeve_core::{
     time::Millis,
 };
 use portreeve_identity::{
+    Bearer,
     answer::{self as said, Statement},
     key::{PublicKey, SigningKey},
-    link::{LIFETIME_MS, Links},
-    passkey::{Assertion, Passkey, Passkeys, RelyingParty},
+    link::{Invited, LIFETIME_MS, Links},
+    passkey::{Assertion, Checked, Passkey, Passkeys, RelyingParty},
 };
 use portreeve_upstream::clock::SteadyClock;
 use std::{
@@ -61,10 +62,20 @@ pub struct Office {
 pub struct Person {
     /// The user of the policy
     pub user: Name,
+    /// Since which change of the policy they bear the name
+    pub generation: u64,
     /// How they are known
     pub how: How,
     /// What they may do, by the policy in force
     pub roles: BTreeSet<PersonRole>,
+}
+
+impl Person {
+    /// Who bears the name, so that nobody is taken for them who had it before
+    #[must_use]
+    pub fn bearer(&self) -> Bearer {
+        Bearer { user: self.user.clone(), generation: self.generation }
+    }
 }
 
 /// An answer to a question
@@ -123,13 +134,23 @@ impl Eyes {
             || asked()
     }
 
+    /// Whether what a task has done so far is shown to them with a question: as long as they need it to answer
+    fn sees_steps(&self, state: &State, hold: &Hold, now: Millis) -> bool {
+        let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
+        let held = &hold.held;
+        let task = held.task.and_then(|task| state.task(task));
+        hold.is_open(now)
+            || hold.answers.contains_key(user)
+            || held.user.as_ref() == Some(user)
+            || task.is_some_and(|task| task.opener.as_ref() == Some(user))
+    }
+
+    /// Whether all that a task did is theirs to see; whoever is only asked about a call of it sees it with the question
     fn sees_task(&self, state: &State, bundle: Option<&portreeve_core::policy::Bundle>, id: TaskId) -> bool {
         let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
         let Some(task) = state.task(id) else { return false };
-        let questions = || task.questions.iter().filter_map(|id| state.hold(*id));
         task.user.as_ref() == Some(user)
             || task.opener.as_ref() == Some(user)
-            || questions().any(|hold| self.sees(state, bundle, hold))
             || state.reviews().any(|(of, review)| {
                 of == id && bundle.and_then(|of| of.users.get(user)).is_some_and(|of| of.groups.contains(&review.group))
             })
@@ -234,9 +255,9 @@ impl Office {
             let (state, node) = (engine.state(), Node::User(user.clone()));
             let bundle = engine.shelf().current(state);
             let roles = bundle.and_then(|bundle| bundle.users.get(&user)).map(|user| user.roles.clone());
-            let lives = state.stands(&node);
+            let (lives, generation) = (state.stands(&node), state.generation(&node).unwrap_or_default());
             match roles {
-                Some(roles) if lives => Ok(Person { user, how, roles }),
+                Some(roles) if lives => Ok(Person { user, generation, how, roles }),
                 Some(_) => Err(vec![Reason::new(Word::UserStopped, node)]),
                 None => Err(vec![Reason::new(Word::UserUnknown, node)]),
             }
@@ -278,6 +299,29 @@ impl Office {
         self.hold_seen(who.into(), named).await
     }
 
+    /// How many open questions wait for somebody's yes, without making their views
+    ///
+    /// # Errors
+    /// Nothing can be said any more.
+    pub async fn waiting(&self, who: &Person) -> Result<usize, Failure> {
+        let (now, user, how) = (self.now(), who.user.clone(), who.how.clone());
+        let found = self.door.ask(move |engine| {
+            let (state, shelf) = (engine.state(), engine.shelf());
+            let Some(bundle) = shelf.current(state) else { return 0 };
+            let is_asked = |hold: &Hold| {
+                hold.held.questions.iter().any(|question| is_approver(bundle, &user, &question.quorum.who))
+            };
+            let open = state.open_holds().filter(|(_, hold)| hold.is_open(now) && is_asked(hold));
+            // Who can sign in better may still answer.
+            let may = |id| {
+                let reasons = may_answer(state, shelf, id, Some(&user), (true, &how), now);
+                reasons.iter().all(|reason| reason.word == Word::StepUpNeeded)
+            };
+            open.filter(|(id, _)| may(*id)).count()
+        });
+        found.await.ok_or_else(Failure::unavailable)
+    }
+
     pub(crate) async fn hold_seen(&self, eyes: Eyes, named: &str) -> Result<HoldView, Failure> {
         let (now, meant) = (self.now(), named.to_owned());
         let found = self.door.ask(move |engine| {
@@ -288,10 +332,11 @@ impl Office {
             let mut found: Vec<_> = state.holds().filter(of).collect();
             found.sort_by_key(|(_, hold)| (!hold.is_open(now), std::cmp::Reverse(hold.asked)));
             let (id, hold) = found.first().copied()?;
-            Some((holds::hold_view(engine, id, hold, &eyes, now), hold.clone()))
+            let steps = eyes.sees_steps(state, hold, now);
+            Some((holds::hold_view(engine, id, hold, &eyes, now), hold.clone(), steps))
         });
-        let (mut view, hold) = found.await.ok_or_else(Failure::unavailable)?.ok_or_else(|| unknown(named))?;
-        let story = match view.task {
+        let (mut view, hold, steps) = found.await.ok_or_else(Failure::unavailable)?.ok_or_else(|| unknown(named))?;
+        let story = match view.task.filter(|_| steps) {
             Some(task) => self.past.story(task, RECORDS_OF_HOLD).await.map_err(unreadable)?,
             None => past::Story::default(),
         };
@@ -334,7 +379,7 @@ impl Office {
     /// # Errors
     /// Why it does not count: nothing of it is kept then.
     pub async fn answer(&self, who: &Person, answer: Answering) -> Result<HoldView, Failure> {
-        let signed = self.sign(who, &answer)?;
+        let signed = self.sign(who, &answer).await?;
         let no_id = |why| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why, "Try again.");
         let (hold, yes) = (answer.hold, answer.yes);
         let request = request::Answering {
@@ -356,27 +401,48 @@ impl Office {
         self.hold(who, &hold.to_string()).await
     }
 
-    fn sign(&self, who: &Person, answer: &Answering) -> Result<Signed, Failure> {
-        let wrong = |why: String| {
-            let message = format!("The passkey does not say this: {why}.");
-            Failure::new(StatusCode::FORBIDDEN, "step_up_needed", message, "Open the question anew and use it there.")
-        };
+    async fn sign(&self, who: &Person, answer: &Answering) -> Result<Signed, Failure> {
         let now = self.now();
         let at = answer.passkey.as_ref().map_or(now, |used| used.at);
         if now.since(at).abs() > SIGNED_MS_MAX {
-            return Err(wrong("it was used too long ago".to_owned()));
+            return Err(wrong("it was used too long ago"));
         }
         let how = said_by(&who.how, answer.passkey.is_some());
         let statement = self.said((&who.user, how), (answer.hold, answer.binding), (answer.yes, &answer.why), at);
-        let proof = answer.passkey.as_ref().map(|used| {
-            let party = self.party.as_ref().ok_or_else(|| wrong(format!("{} has no passkeys", self.base)))?;
-            let checked =
-                self.passkeys.check(party, Some(&who.user), &statement.digest().0, used.assertion.clone(), now);
-            checked.map(|checked| checked.proof).map_err(|refused| wrong(refused.to_string()))
-        });
-        let proof = proof.transpose()?;
+        let proof = match &answer.passkey {
+            Some(used) => Some(self.check(who, answer.hold, &statement, used.assertion.clone()).await?.proof),
+            None => None,
+        };
         let read_ms = answer.read_ms.map(|read| u32::try_from(read).unwrap_or(u32::MAX));
-        said::sign(&self.key, &statement, proof.as_ref(), read_ms).map_err(|error| wrong(error.to_string()))
+        said::sign(&self.key, &statement, proof.as_ref(), read_ms).map_err(|error| wrong(&error.to_string()))
+    }
+
+    /// Whether a passkey of theirs signed the statement, one that they had before the question was put
+    ///
+    /// Whoever holds somebody's session could otherwise make the passkey that a question asks for.
+    async fn check(
+        &self,
+        who: &Person,
+        hold: HoldId,
+        statement: &Statement,
+        assertion: Assertion,
+    ) -> Result<Checked, Failure> {
+        let asked = self.door.ask(move |engine| engine.state().hold(hold).map(|hold| hold.asked));
+        let asked = asked.await.ok_or_else(Failure::unavailable)?.ok_or_else(|| unknown(&hold.to_string()))?;
+        let party = self.party.clone().ok_or_else(|| wrong(&format!("{} has no passkeys", self.base)))?;
+        let (passkeys, bearer, now) = (Arc::clone(&self.passkeys), who.bearer(), self.now());
+        let challenge = statement.digest().0;
+        // What it has counted is written before it counts: that waits for the disk.
+        let check = move || passkeys.check(&party, Some(&bearer), &challenge, assertion, now);
+        let checked = tokio::task::spawn_blocking(check).await.map_err(|_| Failure::unavailable())?;
+        let checked = checked.map_err(|refused| wrong(&refused.to_string()))?;
+        if checked.created > asked {
+            let message = "This passkey was registered after the question was put, so it does not count for it.";
+            let remedy =
+                "Use one that you had before, or have somebody else answer; it counts for what is asked later.";
+            return Err(Failure::new(StatusCode::FORBIDDEN, "step_up_needed", message, remedy));
+        }
+        Ok(checked)
     }
 
     /// Tasks that live
@@ -448,6 +514,9 @@ impl Office {
             Reply::Refused(reasons) => return Err(Failure::refused(&reasons)),
             _ => return Err(Failure::unavailable()),
         }
+        if let Node::User(user) = &node {
+            self.links.end_all(user);
+        }
         let recorded_us = micros(begun);
         let settled = tokio::time::timeout(SETTLE, closing.settled()).await.is_ok();
         let settled_us = settled.then(|| micros(begun));
@@ -486,8 +555,8 @@ impl Office {
 
     /// Whether somebody may close a review, in reasons why not
     pub async fn may_review(&self, who: &Person, task: TaskId) -> Option<Vec<Reason>> {
-        let user = who.user.clone();
-        self.door.ask(move |engine| may_review(engine.state(), engine.shelf(), task, Some(&user))).await
+        let Person { user, how, .. } = who.clone();
+        self.door.ask(move |engine| may_review(engine.state(), engine.shelf(), task, (Some(&user), &how))).await
     }
 
     /// How approvals go: of everybody for those who read everything, else of oneself
@@ -520,12 +589,16 @@ impl Office {
 
     /// A one-time link that signs somebody in, on the record before anybody has it
     ///
+    /// `hand` is who has it made for them, `user:NAME` or `account:NAME`; nothing if they do so themselves. It stands
+    /// in everything that is done with the link.
+    ///
     /// # Errors
     /// There is no such user, or too many links are open.
-    pub async fn link(&self, by: Actor, user: Name) -> Result<String, Failure> {
-        self.person(user.clone(), How::Link).await?;
-        self.note_sign_in(by, user.clone(), None).await?;
-        let token = self.links.issue(user, LIFETIME_MS, self.now()).map_err(|error| {
+    pub async fn link(&self, by: Actor, user: Name, hand: Option<String>) -> Result<String, Failure> {
+        let person = self.person(user.clone(), How::Link).await?;
+        self.note_sign_in(by, user, None).await?;
+        let invited = Invited { bearer: person.bearer(), by: hand };
+        let token = self.links.issue(invited, LIFETIME_MS, self.now()).map_err(|error| {
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string(), "Use a link that is open.")
         })?;
         Ok(format!("{}/sign-in/{token}", self.base))
@@ -599,6 +672,11 @@ fn said_by(how: &How, passkey: bool) -> How {
         How::Passkey => How::Link,
         how => how.clone(),
     }
+}
+
+fn wrong(why: &str) -> Failure {
+    let message = format!("The passkey does not say this: {why}.");
+    Failure::new(StatusCode::FORBIDDEN, "step_up_needed", message, "Open the question anew and use it there.")
 }
 
 fn unknown(named: &str) -> Failure {

@@ -261,7 +261,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let reaping = reaper::run(noticed, door.clone(), latches, Arc::clone(&links), working, (streams, sessions));
     tokio::spawn(reaping);
     let listening = vec![
-        tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), pages, room)),
+        tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), pages, Arc::clone(&fence), room)),
         tokio::spawn(teller.run(settings.data.clone())),
         tokio::spawn(listen::admin(socket, admin::router(admin), endpoints, fence)),
     ];

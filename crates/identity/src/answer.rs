@@ -187,7 +187,7 @@ fn check_passkey(statement: &Statement, passkey: Option<&Proof>) -> Result<(), W
     match (&statement.how, passkey) {
         (How::Passkey, Some(proof)) => Ok(proof.verify(&statement.digest().0)?),
         (How::Passkey, None) | (_, Some(_)) => Err(Wrong::How),
-        (How::Socket | How::Link | How::Webhook { .. }, None) => Ok(()),
+        (How::Socket | How::Link | How::Handed { .. } | How::Webhook { .. }, None) => Ok(()),
     }
 }
 
@@ -198,6 +198,7 @@ fn how_value(how: &How) -> Value {
     match how {
         How::Socket => text("socket"),
         How::Link => text("link"),
+        How::Handed { by } => object("handed", object("by", text(by))),
         How::Passkey => text("passkey"),
         How::Webhook { receiver } => object("webhook", object("receiver", text(receiver.as_str()))),
     }
@@ -209,6 +210,9 @@ fn how_of(value: &Value) -> Option<How> {
         Some("link") => Some(How::Link),
         Some("passkey") => Some(How::Passkey),
         Some(_) => None,
+        None if value.get("handed").is_some() => {
+            Some(How::Handed { by: value.get("handed")?.get("by")?.as_str()?.to_owned() })
+        }
         None => Some(How::Webhook { receiver: value.get("webhook")?.get("receiver")?.as_str()?.parse().ok()? }),
     }
 }

@@ -4,7 +4,10 @@
 //! too long, when it is too old, when its user signs out, and with the process. *What* a person may do is asked
 //! of the policy each time: a session only says who it is.
 
-use crate::secret::{self, NotDrawn};
+use crate::{
+    Bearer,
+    secret::{self, NotDrawn},
+};
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use portreeve_core::{hash::Hash, names::Name, time::Millis};
@@ -25,11 +28,17 @@ pub const SESSIONS_OF_USER_MAX: usize = 16;
 /// Bytes of a cookie's value
 const COOKIE_BYTES: usize = 32;
 
+/// How long a passkey that was used in a session stands for its user being there, in milliseconds
+pub const FRESH_MS: i64 = 5 * 60 * 1000;
+
 /// How somebody signed in
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SignedIn {
     /// By a one-time link
-    Link,
+    Link {
+        /// Who had it made for them, as in [`Invited`](crate::link::Invited)
+        by: Option<String>,
+    },
     /// With a passkey
     Passkey,
 }
@@ -38,7 +47,7 @@ pub enum SignedIn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Who
-    pub user: Name,
+    pub bearer: Bearer,
     /// How they signed in
     pub how: SignedIn,
     /// When a passkey was used last, at signing in or since
@@ -49,6 +58,14 @@ pub struct Session {
     pub until: Millis,
     /// What every form of this session carries, for [`Sessions::check_csrf`]
     pub csrf: String,
+}
+
+impl Session {
+    /// Whether its user has used a passkey in it within the last [`FRESH_MS`]
+    #[must_use]
+    pub fn is_fresh(&self, now: Millis) -> bool {
+        self.passkey.is_some_and(|used| (0..FRESH_MS).contains(&now.since(used)))
+    }
 }
 
 /// The sessions there are, in memory only: a restart signs everybody out
@@ -62,7 +79,7 @@ pub struct Sessions {
 
 #[derive(Clone, Debug)]
 struct Kept {
-    user: Name,
+    bearer: Bearer,
     how: SignedIn,
     passkey: Option<Millis>,
     since: Millis,
@@ -90,19 +107,19 @@ impl Sessions {
         Ok(Self { live: Mutex::default(), forms: hmac::Key::new(hmac::HMAC_SHA256, &key) })
     }
 
-    /// Signs `user` in: the value of a new cookie (256 bits, base64url)
+    /// Signs somebody in: the value of a new cookie (256 bits, base64url)
     ///
     /// The value is new each time, also for who has a session: one that somebody was given before signing in is
     /// worth nothing.
     ///
     /// # Errors
     /// [`NotDrawn`]: there is no randomness, or too many people are signed in.
-    pub fn begin(&self, user: Name, how: SignedIn, now: Millis) -> Result<String, NotDrawn> {
+    pub fn begin(&self, bearer: Bearer, how: SignedIn, now: Millis) -> Result<String, NotDrawn> {
         let cookie = secret::draw::<COOKIE_BYTES>().ok_or(NotDrawn::Randomness)?;
         let hash = secret::digest::<COOKIE_BYTES>(&cookie).ok_or(NotDrawn::Randomness)?;
         let mut live = self.live();
         live.retain(|_, kept| kept.lives(now));
-        let of_user = || live.iter().filter(|(_, kept)| kept.user == user);
+        let of_user = || live.iter().filter(|(_, kept)| kept.bearer.user == bearer.user);
         if of_user().count() >= SESSIONS_OF_USER_MAX {
             let oldest = of_user().min_by_key(|(_, kept)| kept.seen).map(|(hash, _)| *hash);
             oldest.and_then(|oldest| live.remove(&oldest));
@@ -111,7 +128,7 @@ impl Sessions {
             return Err(NotDrawn::Full);
         }
         let passkey = (how == SignedIn::Passkey).then_some(now);
-        live.insert(hash, Kept { user, how, passkey, since: now, seen: now });
+        live.insert(hash, Kept { bearer, how, passkey, since: now, seen: now });
         Ok(cookie)
     }
 
@@ -150,14 +167,14 @@ impl Sessions {
     /// Signs this browser out; whose session it was
     pub fn end(&self, cookie: &str) -> Option<Name> {
         let hash = secret::digest::<COOKIE_BYTES>(cookie)?;
-        self.live().remove(&hash).map(|kept| kept.user)
+        self.live().remove(&hash).map(|kept| kept.bearer.user)
     }
 
-    /// Signs a user out everywhere; from how many sessions
-    pub fn end_all(&self, user: &Name) -> usize {
+    /// Signs somebody out everywhere; from how many sessions
+    pub fn end_all(&self, bearer: &Bearer) -> usize {
         let mut live = self.live();
         let before = live.len();
-        live.retain(|_, kept| kept.user != *user);
+        live.retain(|_, kept| kept.bearer != *bearer);
         before - live.len()
     }
 
@@ -177,7 +194,7 @@ impl Sessions {
     fn session(&self, hash: Hash, kept: Kept) -> Session {
         let csrf = URL_SAFE_NO_PAD.encode(hmac::sign(&self.forms, &form_of(hash)).as_ref());
         let until = kept.until();
-        Session { user: kept.user, how: kept.how, passkey: kept.passkey, since: kept.since, until, csrf }
+        Session { bearer: kept.bearer, how: kept.how, passkey: kept.passkey, since: kept.since, until, csrf }
     }
 
     fn live(&self) -> MutexGuard<'_, BTreeMap<Hash, Kept>> {

@@ -24,3 +24,14 @@ pub mod token;
 pub mod webhook;
 
 pub use secret::NotDrawn;
+
+use portreeve_core::names::Name;
+
+/// One bearer of a user's name: who gets a name that somebody else had before is somebody else
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bearer {
+    /// The name
+    pub user: Name,
+    /// Since which change of the policy they have it
+    pub generation: u64,
+}

@@ -39,7 +39,7 @@ pub use cose::Algorithm;
 pub use party::{NoParty, RelyingParty};
 pub use registration::{Registered, Registration};
 pub use response::RESPONSE_MAX;
-pub use store::{Checked, Error, KEYS_MAX, LABEL_MAX, PEOPLE_MAX, Passkey, Passkeys, Refused};
+pub use store::{Checked, Error, KEYS_MAX, LABEL_MAX, Made, PEOPLE_MAX, Passkey, Passkeys, Refused};
 
 /// Why a browser's response counts for nothing
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

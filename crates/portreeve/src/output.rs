@@ -1,6 +1,6 @@
 //! The one place that prints. Data goes to standard output, everything else to standard error.
 
-use portreeve_core::time::Millis;
+use portreeve_core::{time::Millis, visible};
 use serde_json::Value;
 use std::io::{IsTerminal as _, Write as _};
 
@@ -60,16 +60,33 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-/// Text without anything that a terminal would act on: tool names and messages are an attacker's
+/// Text of others on one line, with everything seen that a terminal would act on or not show
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c }).collect()
+    visible::line(text)
 }
 
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+/// A name of others: in quotes unless it is a plain word, so that it does not reach into what stands behind it
+pub(crate) fn name(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) { text.to_owned() } else { Value::from(text).to_string() }
 }
 
 /// A point in time as RFC 3339
 pub(crate) fn time(at: Millis) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.to_string(), |at| format!("{at:.0}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_others_end_where_they_end() {
+        for plain in ["amount", "order_id", "a-b.c2"] {
+            assert_eq!(name(plain), plain);
+        }
+        assert_eq!(name("amount = 5 (chosen by: parameter)"), "\"amount = 5 (chosen by: parameter)\"");
+        assert_eq!((name(""), name("a\"b")), ("\"\"".to_owned(), "\"a\\\"b\"".to_owned()));
+        assert_eq!(plain(&name("a\u{202e}b")), "\"a<U+202E>b\"");
+    }
 }

@@ -192,6 +192,7 @@ impl World {
             label: held.admission.seen.label,
             undo: None,
             before: BTreeMap::new(),
+            earlier: Vec::new(),
         };
         self.ask(held.holding, HeldWhat::Call(Box::new(what)))
     }

@@ -16,9 +16,10 @@ use portreeve_core::{
     engine::{Engine, Permit},
     event::Actor,
     life::{Do, Happened, Life},
-    names::{BootId, EffectId, Name, RunId, TaskId, Tool},
+    names::{BootId, EffectId, GrantId, HoldId, Name, RunId, TaskId, Tool},
     node::{Node, Why},
-    request::{Call, Poll, Request, Start, Stop},
+    request::{Answering, Call, Elevate, Poll, Request, Start, Stop},
+    state::{Hold, Phase},
     time::Millis,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -46,7 +47,12 @@ struct Flight {
     todo: VecDeque<Todo>,
     run: RunId,
     tool: Tool,
+    /// Until when whoever asked waits for people, and what they had said by then
+    waits: Option<(Millis, Said)>,
 }
+
+/// Where a question stands: who has answered, and what became of it
+type Said = Option<(usize, Phase)>;
 
 /// One step of a flight: the scheduler may do anything between two of them
 #[derive(Debug)]
@@ -77,6 +83,9 @@ enum Who {
         by_run: bool,
     },
     Change(BTreeSet<Node>),
+    /// A person answers, or a class is wanted
+    Answer(HoldId),
+    Elevate(GrantId),
     /// Wanted a child, and wants it no longer
     Idle(EffectId),
     Nobody,
@@ -121,7 +130,7 @@ impl Gateway {
         };
         let (run, tool) = (call.run, call.tool.clone());
         let (life, step) = Life::start(call, prepared);
-        let flight = Flight { life, todo: VecDeque::from([Todo::Step(step)]), run, tool };
+        let flight = Flight { life, todo: VecDeque::from([Todo::Step(step)]), run, tool, waits: None };
         self.flights.insert(env.id(), flight);
     }
 
@@ -133,6 +142,26 @@ impl Gateway {
     /// Asks for a child that is not needed any more once it may start
     pub(crate) fn start(&mut self, start: Start) {
         self.queue.push_back(Item { who: Who::Idle(start.effect), request: Request::Start(start) });
+    }
+
+    /// A question, as people are shown it
+    pub(crate) fn question(&self, hold: HoldId) -> Option<&Hold> {
+        self.engine.state().hold(hold)
+    }
+
+    /// Questions that wait
+    pub(crate) fn open_questions(&self) -> Vec<HoldId> {
+        self.engine.state().open_holds().map(|(id, _)| id).collect()
+    }
+
+    /// Puts what a person says into the queue
+    pub(crate) fn answer(&mut self, answer: Answering) {
+        self.queue.push_back(Item { who: Who::Answer(answer.hold), request: Request::Answer(Box::new(answer)) });
+    }
+
+    /// Puts the wish for a class into the queue
+    pub(crate) fn elevate(&mut self, elevate: Elevate) {
+        self.queue.push_back(Item { who: Who::Elevate(elevate.grant), request: Request::Elevate(elevate) });
     }
 
     /// Asks how a call stands that goes on at its connector
@@ -182,8 +211,19 @@ impl Gateway {
     }
 
     /// Calls that have something to do
-    pub(crate) fn ready(&self) -> Vec<u64> {
-        self.flights.iter().filter(|(_, flight)| !flight.todo.is_empty()).map(|(id, _)| *id).collect()
+    pub(crate) fn ready(&self, now: Millis) -> Vec<u64> {
+        let ready = |flight: &Flight| match flight.todo.front() {
+            Some(Todo::Step(Do::Wait(ticket))) => {
+                flight.waits.is_none_or(|(until, said)| until <= now || said != self.said(ticket.hold))
+            }
+            next => next.is_some(),
+        };
+        self.flights.iter().filter(|(_, flight)| ready(flight)).map(|(id, _)| *id).collect()
+    }
+
+    /// Where a question stands
+    fn said(&self, hold: HoldId) -> Said {
+        self.engine.state().hold(hold).map(|hold| (hold.answers.len(), hold.phase))
     }
 
     pub(crate) fn queued(&self) -> usize {
@@ -192,7 +232,8 @@ impl Gateway {
 
     /// When the next answer comes
     pub(crate) fn next_answer(&self) -> Option<Millis> {
-        self.answers.iter().map(|answer| answer.at).min()
+        let waits = self.flights.values().filter_map(|flight| Some(flight.waits?.0));
+        self.answers.iter().map(|answer| answer.at).chain(waits).min()
     }
 
     /// Effects that this life still waits for

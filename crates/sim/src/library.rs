@@ -1,6 +1,9 @@
 //! Versions by digest, and snapshots: what the core reads back after a crash.
 
-use crate::versions::{self, Version};
+use crate::{
+    options::Sabotage,
+    versions::{self, Version},
+};
 use portreeve_core::{
     engine::{Bundles, Snapshots},
     hash::Hash,
@@ -27,9 +30,11 @@ struct Shelves {
 }
 
 impl Library {
-    pub(crate) fn new() -> Self {
+    /// With a guard taken away, what is judged with is another policy than the one that is meant
+    pub(crate) fn new(sabotage: Option<Sabotage>) -> Self {
         let versions = versions::all().into_iter();
-        let versions = versions.filter_map(|version| Some((version.clone(), Arc::new(version.bundle()?)))).collect();
+        let bundle = |version: &Version| Some(Arc::new(version.but(sabotage).bundle(version.digest())?));
+        let versions = versions.filter_map(|version| Some((version.clone(), bundle(&version)?))).collect();
         Self(Rc::new(Shelves { versions, broken: Cell::new(false) }))
     }
 
@@ -109,6 +114,40 @@ impl Cache {
             }
         }
         *self.0.borrow_mut() = Some(after.to_string());
+    }
+
+    /// Says of questions and classes what one of the missing guards would not let be said
+    pub(crate) fn tamper(&self, sabotage: Sabotage) {
+        let kept = self.0.borrow().as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let Some(mut state) = kept else { return };
+        for pair in state.get_mut("holds").and_then(Value::as_array_mut).into_iter().flatten() {
+            let Some(hold) = pair.get_mut(1) else { continue };
+            let said_no = hold.pointer("/phase/declined").is_some();
+            let used =
+                ["used", "done", "unknown"].iter().any(|phase| hold.pointer(&format!("/phase/{phase}")).is_some());
+            if (used && sabotage == Sabotage::UseTwice) || (said_no && sabotage == Sabotage::ForgetNo) {
+                if let Some(phase) = hold.get_mut("phase") {
+                    *phase = Value::String("open".to_owned());
+                }
+                if let Some(answers) = hold.get_mut("answers").and_then(Value::as_object_mut) {
+                    answers.retain(|_, answer| answer.get("grant").is_some_and(Value::is_string));
+                }
+            }
+        }
+        let tasks = state.get_mut("tasks").and_then(Value::as_array_mut).into_iter().flatten();
+        let elevations = tasks.filter_map(|pair| pair.pointer_mut("/1/elevations")?.as_array_mut()).flatten();
+        for open in elevations.filter_map(|pair| pair.get_mut(1)?.as_object_mut()) {
+            if sabotage == Sabotage::WidenElevation {
+                let until = open.get("until").and_then(Value::as_i64).unwrap_or_default();
+                open.insert("until".to_owned(), (until + 3_600_000).into());
+                open.insert("left".to_owned(), 9.into());
+                open.insert("values".to_owned(), Value::Object(serde_json::Map::new()));
+            }
+        }
+        if let Some(deadlines) = state.get_mut("elevation_deadlines").filter(|_| sabotage == Sabotage::WidenElevation) {
+            *deadlines = Value::Array(Vec::new());
+        }
+        *self.0.borrow_mut() = Some(state.to_string());
     }
 
     pub(crate) fn forget(&self) {

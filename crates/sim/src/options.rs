@@ -75,6 +75,18 @@ pub enum Sabotage {
     IgnoreAnswers,
     /// What memory is read back from says that what was continued can be continued again
     KeepPending,
+    /// What memory is read back from says that a question that was used still waits
+    UseTwice,
+    /// The policy that is judged with does not know whose own an agent is
+    OwnYes,
+    /// The policy that is judged with still has everybody who ever was an approver
+    StaleYes,
+    /// The policy that is judged with asks for one person fewer
+    OneOfTwo,
+    /// What memory is read back from says that nobody said no
+    ForgetNo,
+    /// What memory is read back from says that classes stay open, for any value and any number of calls
+    WidenElevation,
 }
 
 impl Sabotage {
@@ -99,5 +111,16 @@ impl Sabotage {
         Self::IgnoreGrants,
         Self::IgnoreAnswers,
         Self::KeepPending,
+        Self::UseTwice,
+        Self::OwnYes,
+        Self::StaleYes,
+        Self::OneOfTwo,
+        Self::ForgetNo,
+        Self::WidenElevation,
     ];
+
+    /// Whether it shows only in what is read back from a snapshot
+    pub(crate) fn is_in_snapshots(self) -> bool {
+        matches!(self, Self::KeepPending | Self::UseTwice | Self::ForgetNo | Self::WidenElevation)
+    }
 }

@@ -4,10 +4,12 @@
 //! clock. Slow on purpose: what can be counted again is not kept.
 
 mod facts;
+mod people;
 mod recount;
 
 use crate::{disk::Disk, library::Library};
 use facts::{Effect, Grant, Kind, Task};
+use people::{Elevation, Hold};
 use portreeve_core::{
     engine::PERMIT_MS,
     names::{EffectId, TaskId},
@@ -31,6 +33,10 @@ pub(crate) struct Oracle {
     tasks: BTreeMap<String, Task>,
     effects: BTreeMap<String, Effect>,
     grants: BTreeMap<String, Grant>,
+    holds: BTreeMap<String, Hold>,
+    elevations: BTreeMap<String, Elevation>,
+    /// Every yes: to which question, whose
+    approvals: BTreeMap<String, (String, String)>,
     /// The digest of the current policy
     bundle: String,
     /// The digests of all that were ever current
@@ -62,6 +68,9 @@ impl Oracle {
             tasks: BTreeMap::new(),
             effects: BTreeMap::new(),
             grants: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            elevations: BTreeMap::new(),
+            approvals: BTreeMap::new(),
             bundle: String::new(),
             applied: BTreeSet::new(),
             standing: BTreeMap::new(),
@@ -198,6 +207,15 @@ impl Oracle {
             let text = format!("{id} was sent after its grant had expired at {}", grant.until);
             self.violated("I4", text);
         }
+        for (grant, _) in &effect.becauses {
+            let elevation = self.elevations.get(grant).map(|open| open.until);
+            // What goes on with a call that was agreed to in time may take longer.
+            let hold = self.approvals.get(grant).and_then(|(hold, _)| self.holds.get(hold));
+            let hold = hold.map(|hold| hold.until).filter(|_| effect.is_first());
+            if elevation.or(hold).is_some_and(|until| until <= at.0) {
+                self.violated("I4", format!("{id} was sent after {grant} had expired"));
+            }
+        }
         let rests_on = self.rests_on(&effect);
         let over = effect.grant().filter(|grant| self.acknowledged.iter().any(|(node, _)| node == grant));
         if let Some(grant) = over.map(str::to_owned) {
@@ -225,6 +243,10 @@ impl Oracle {
             nodes.insert(link);
         }
         nodes.extend(effect.grant().map(str::to_owned));
+        for (grant, _) in &effect.becauses {
+            nodes.extend(self.elevations.contains_key(grant).then(|| grant.clone()));
+            nodes.extend(self.approvals.get(grant).map(|(_, user)| format!("user:{user}")));
+        }
         nodes
     }
 
@@ -265,7 +287,9 @@ impl Oracle {
             Some((id, self.passed(id, task, now.0).or(orphan)?))
         });
         let grants = self.grants.iter().filter(|(_, grant)| grant.ended.is_none() && grant.until <= now.0);
-        let passed = passed.map(|(id, why)| ("I5", format!("{id} lives on although it is {why}")));
+        let lingering = self.lingering(now.0).into_iter();
+        let lingering = lingering.map(|id| ("I5", format!("{id} lives on although it is expired")));
+        let passed = passed.map(|(id, why)| ("I5", format!("{id} lives on although it is {why}"))).chain(lingering);
         passed.chain(grants.map(|(id, _)| ("I5", format!("{id} lives on although it is expired")))).collect()
     }
 

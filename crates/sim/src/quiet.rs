@@ -3,7 +3,7 @@
 use crate::{gateway::Gateway, oracle::Found, world::World};
 use portreeve_core::{
     event::{Actor, Admitted, CallFacts, Event, Record, What, decode},
-    judge::{Admission, Judged, Observed, Shelf, judge_call, judge_poll},
+    judge::{Admission, Judged, Shelf, judge_call, judge_poll},
     log::Head,
     names::GrantId,
     outside::{Answer, Said},
@@ -51,7 +51,14 @@ impl World {
         let tasks = gateway.engine.state().tasks();
         let counts = tasks.map(|(id, task)| (id, task.open, self.env.oracle.open_below(&id.to_string())));
         let wrong = counts.filter(|(_, open, counted)| open != counted);
-        wrong.map(|(id, open, counted)| ("I5", format!("{id} counts {open} open calls of {counted}"))).collect()
+        let tasks = gateway.engine.state().tasks();
+        let waiting = tasks.map(|(id, task)| (id, task.waiting, self.env.oracle.waiting_below(&id.to_string())));
+        let waiting = waiting.filter(|(_, waiting, counted)| waiting != counted);
+        let waiting = waiting.map(|(id, waits, counted)| ("I5", format!("{id} counts {waits} questions of {counted}")));
+        wrong
+            .map(|(id, open, counted)| ("I5", format!("{id} counts {open} open calls of {counted}")))
+            .chain(waiting)
+            .collect()
     }
 
     /// The engine's memory is the fold of the log, from the start and from any snapshot
@@ -158,10 +165,14 @@ fn heard(admitted: &Admitted) -> Option<Vec<Answer>> {
 
 /// Whether a judgement is the one that the record holds
 fn is_recorded(judged: &Admission, admitted: &Admitted, facts: &CallFacts) -> bool {
-    let words = |observed: &Observed| observed.reasons.iter().map(|reason| reason.word).collect();
-    let lifted: Option<(GrantId, BTreeSet<Word>)> =
-        judged.observed.as_ref().map(|observed| (observed.grant, words(observed)));
-    let because = admitted.because.first().map(|because| (because.grant, because.words.clone()));
+    let observed = judged.observed.iter().flat_map(|observed| observed.reasons.iter().map(|one| (observed.grant, one)));
+    let used = judged.used.iter().map(|used| (used.grant, &used.reason));
+    let mut lifted: BTreeMap<GrantId, BTreeSet<Word>> = BTreeMap::new();
+    for (grant, reason) in observed.chain(used) {
+        lifted.entry(grant).or_default().insert(reason.word);
+    }
+    let because: BTreeMap<GrantId, BTreeSet<Word>> =
+        admitted.because.iter().map(|because| (because.grant, because.words.clone())).collect();
     let recorded = Admission {
         task: admitted.task.unwrap_or_default(),
         bundle: admitted.bundle,

@@ -17,6 +17,14 @@ pub struct Report {
     pub permits: u64,
     /// Calls and openings that the door refused
     pub refusals: u64,
+    /// Calls that people were asked about
+    pub held: u64,
+    /// Answers of people that are on the record
+    pub answers: u64,
+    /// Calls that were admitted because people had agreed
+    pub approved: u64,
+    /// Classes that were opened
+    pub opened: u64,
     /// Calls whose bytes reached a connector
     pub sent: u64,
     /// Groups on the record at the end
@@ -45,8 +53,19 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "seed {}: {} steps, {} crashes, {} calls, {} permits, {} refusals, {} sent, {} groups",
-            self.seed, self.steps, self.crashes, self.calls, self.permits, self.refusals, self.sent, self.groups
+            "seed {}: {} steps, {} crashes, {} calls, {} permits, {} refusals, {} held, {} answers, {} approved, {} opened, {} sent, {} groups",
+            self.seed,
+            self.steps,
+            self.crashes,
+            self.calls,
+            self.permits,
+            self.refusals,
+            self.held,
+            self.answers,
+            self.approved,
+            self.opened,
+            self.sent,
+            self.groups
         )?;
         for violation in &self.violations {
             writeln!(f, "  {} at step {}: {}", violation.invariant, violation.step, violation.what)?;

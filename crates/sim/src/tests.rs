@@ -11,6 +11,10 @@ fn plays(seeds: std::ops::Range<u64>, options: Options) -> Report {
         total.crashes += report.crashes;
         total.permits += report.permits;
         total.sent += report.sent;
+        total.held += report.held;
+        total.answers += report.answers;
+        total.approved += report.approved;
+        total.opened += report.opened;
     }
     total
 }
@@ -19,12 +23,24 @@ fn plays(seeds: std::ops::Range<u64>, options: Options) -> Report {
 fn nothing_is_violated_while_everything_fails() {
     let total = plays(0..300, Options::default());
     assert!(total.crashes > 300 && total.sent > 1_000, "the world became too quiet: {total}");
+    assert!(total.approved > 40 && total.opened > 100, "people became too quiet: {total}");
 }
 
 #[test]
 fn nothing_is_violated_while_nothing_fails() {
     let total = plays(1_000..1_060, Options { faults: false, ..Options::default() });
     assert!(total.sent > 250, "the world became too quiet: {total}");
+}
+
+/// By hand: `SEEDS=0..5000 cargo test -p portreeve-sim many -- --ignored --nocapture`
+#[test]
+#[ignore = "as many seeds as somebody has time for"]
+fn many() {
+    let seeds = std::env::var("SEEDS").unwrap_or_else(|_| "0..1000".to_owned());
+    let (from, to) = seeds.split_once("..").unwrap();
+    let options = Options { trace: std::env::var_os("TRACE").is_some(), ..Options::default() };
+    let total = plays(from.parse().unwrap()..to.parse().unwrap(), options);
+    eprintln!("{total}");
 }
 
 #[test]
@@ -61,10 +77,17 @@ fn every_missing_guard_is_found_by_the_invariant_that_names_it() {
             Sabotage::TrustWallClock | Sabotage::IgnoreAnswers => &["I6"],
             Sabotage::DelegateAsOwner => &["I11"],
             Sabotage::LateLatch | Sabotage::ForgetAncestors => &["I14"],
-            Sabotage::LongerGrants | Sabotage::IgnoreGrants => &["I4"],
+            Sabotage::LongerGrants
+            | Sabotage::IgnoreGrants
+            | Sabotage::UseTwice
+            | Sabotage::OwnYes
+            | Sabotage::StaleYes
+            | Sabotage::OneOfTwo
+            | Sabotage::ForgetNo
+            | Sabotage::WidenElevation => &["I4"],
         };
         let mut missing: BTreeSet<&str> = expected.iter().copied().collect();
-        for seed in 0..200 {
+        for seed in 0..400 {
             if missing.is_empty() {
                 break;
             }

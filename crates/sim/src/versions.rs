@@ -3,6 +3,7 @@
 //! The same data becomes a [`Bundle`] for the core and is read directly by the oracle, whose matching is
 //! its own.
 
+use crate::options::Sabotage;
 use portreeve_core::{
     decimal::Decimal,
     hash::Hash,
@@ -11,8 +12,8 @@ use portreeve_core::{
     path::FieldPath,
     pattern::{Operand, Pattern},
     policy::{
-        Agent, Bundle, Bytes, Class, Connector, Entry, Kind, Limits, OnHold, Opening, Parameter, Profile, Purpose,
-        Reach, Tier, Usage, User, Users,
+        Agent, Alone, Ask, Bundle, Bytes, Class, Connector, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter,
+        PersonRole, Profile, Purpose, Quorum, Reach, Tier, Usage, User, Users,
     },
     reason::{Reason, Word},
     rules::{Question, Rules},
@@ -29,6 +30,10 @@ pub(crate) struct Version {
     pub(crate) name: &'static str,
     pub(crate) agents: Vec<&'static str>,
     pub(crate) users: Vec<&'static str>,
+    /// Those who are asked
+    pub(crate) leads: Vec<&'static str>,
+    /// Who answers for each agent
+    pub(crate) owners: Vec<(&'static str, &'static str)>,
     pub(crate) connectors: Vec<&'static str>,
     pub(crate) purposes: Vec<Spec>,
     /// Tools that a rule forbids to tasks of a purpose
@@ -47,6 +52,8 @@ pub(crate) struct Spec {
     pub(crate) idle_ms: Option<i64>,
     pub(crate) calls: Option<u32>,
     pub(crate) steps: Vec<Step>,
+    /// Calls of class `execute` that are opened without a person, and how many people open more of any class
+    pub(crate) elevate: Option<(u32, u8)>,
 }
 
 /// One entry of a purpose
@@ -57,6 +64,8 @@ pub(crate) struct Step {
     pub(crate) arguments: Vec<(&'static str, Bound)>,
     pub(crate) times: Option<u32>,
     pub(crate) after: Option<&'static str>,
+    /// How many of the leads have to agree
+    pub(crate) ask: Option<u8>,
 }
 
 /// Which values an argument may have
@@ -93,13 +102,32 @@ impl Version {
         .collect()
     }
 
-    pub(crate) fn bundle(&self) -> Option<Bundle> {
+    /// The same, as it is judged with where a guard is missing
+    pub(crate) fn but(&self, sabotage: Option<Sabotage>) -> Self {
+        let mut version = self.clone();
+        match sabotage {
+            Some(Sabotage::OwnYes) => version.owners.clear(),
+            Some(Sabotage::StaleYes) => version.leads = LEADS.to_vec(),
+            Some(Sabotage::OneOfTwo) => {
+                let steps = version.purposes.iter_mut().flat_map(|spec| &mut spec.steps);
+                steps.filter_map(|step| step.ask.as_mut()).for_each(|people| *people = (*people - 1).max(1));
+            }
+            _ => {}
+        }
+        version
+    }
+
+    pub(crate) fn bundle(&self, digest: Hash) -> Option<Bundle> {
         let names = |names: &[&str]| names.iter().filter_map(|name| name.parse().ok()).collect::<Vec<Name>>();
-        let user = User {
-            accounts: BTreeSet::new(),
-            groups: BTreeSet::new(),
-            roles: BTreeSet::new(),
-            attributes: BTreeMap::new(),
+        let leads = names(&self.leads);
+        let user = |name: Name| {
+            let leads = leads.contains(&name).then(|| "leads".parse().ok()).flatten();
+            let roles = BTreeSet::from([PersonRole::Approver]);
+            (name, User { groups: leads.into_iter().collect(), roles, ..User::default() })
+        };
+        let agent = |name: Name| {
+            let owner = self.owners.iter().find(|(agent, _)| *agent == name.as_str()).map_or("sim", |(_, owner)| owner);
+            (name, Agent { owner: owner.to_owned() })
         };
         let connector = |name: Name| {
             let reach = Reach::Http { url: format!("http://{name}.test/mcp") };
@@ -123,9 +151,9 @@ impl Version {
         };
         Some(Bundle {
             receivers: BTreeMap::new(),
-            digest: self.digest(),
-            agents: names(&self.agents).into_iter().map(|name| (name, Agent { owner: "sim".to_owned() })).collect(),
-            users: names(&self.users).into_iter().map(|name| (name, user.clone())).collect(),
+            digest,
+            agents: names(&self.agents).into_iter().map(agent).collect(),
+            users: names(&self.users).into_iter().map(user).collect(),
             connectors: names(&self.connectors).into_iter().map(connector).collect(),
             purposes: self
                 .purposes
@@ -176,7 +204,10 @@ impl Spec {
                 arguments: arguments.collect::<Option<_>>()?,
                 times: step.times,
                 after: step.after.and_then(|name| name.parse().ok()),
-                ask: None,
+                ask: step
+                    .ask
+                    .map(|people| Some(Ask { quorum: leads(people)?, when: BTreeMap::new() }))
+                    .unwrap_or_default(),
                 undo: None,
             })
         };
@@ -184,7 +215,7 @@ impl Spec {
             None => Users::None,
             Some(user) => Users::Named(BTreeSet::from([user.parse().ok()?])),
         };
-        Some(Purpose::new(
+        let mut purpose = Purpose::new(
             (self.name.to_owned(), "sim".to_owned(), None),
             Opening {
                 agents: self.agents.iter().filter_map(|name| name.parse().ok()).collect(),
@@ -195,15 +226,24 @@ impl Spec {
             Limits {
                 expires_after_ms: self.expires_ms,
                 idle_after_ms: self.idle_ms,
-                standing: BTreeSet::from([Class::Read, Class::Write]),
+                standing: BTreeSet::from(STANDING),
                 calls: self.calls,
                 ceiling: None,
                 bytes: Bytes::default(),
-                on_hold: OnHold::Deny,
+                on_hold: OnHold::Ask,
             },
             PARAMETERS.iter().map(|name| parameter(name)).collect::<Option<_>>()?,
             self.steps.iter().map(entry).collect::<Option<_>>()?,
-        ))
+        );
+        purpose.elevate = match self.elevate {
+            None => None,
+            Some((times, people)) => {
+                let uses = vec![Usage { tool: "shop.sweep".parse().ok()?, variant: None }];
+                let alone = Alone { uses, times, within_ms: ALONE_MS };
+                Some(Elevate { alone: [(Class::Execute, alone)].into(), ask: Some(leads(people)?) })
+            }
+        };
+        Some(purpose)
     }
 }
 
@@ -229,6 +269,11 @@ impl Step {
                 }
             })
     }
+}
+
+/// So many of those who are asked
+fn leads(people: u8) -> Option<Quorum> {
+    Some(Quorum { people, within_ms: WITHIN_MS, ..Quorum::one_of("leads".parse().ok()?) })
 }
 
 /// Rules that forbid tools to purposes
@@ -277,10 +322,18 @@ pub(crate) fn all() -> Vec<Version> {
             arguments: vec![("to", Bound::Any)],
             times: None,
             after: None,
+            ask: None,
         });
     }
     let forbidding = Version { name: "forbidding", forbidden: vec![("support", "shop.refund")], ..base.clone() };
-    vec![base, narrower, no_helper, no_look, no_files, no_user, wider, forbidding]
+    let mut fewer = Version { name: "fewer-leads", leads: vec!["cid"], ..base.clone() };
+    fewer.owners = vec![("bot", "cid"), ("helper", "bob")];
+    let mut stricter = Version { name: "stricter", ..base.clone() };
+    for spec in &mut stricter.purposes {
+        spec.steps.iter_mut().filter_map(|step| step.ask.as_mut()).for_each(|people| *people += 1);
+        spec.elevate = spec.elevate.map(|(_, people)| (1, people + 1));
+    }
+    vec![base, narrower, no_helper, no_look, no_files, no_user, wider, forbidding, fewer, stricter]
 }
 
 fn base() -> Version {
@@ -290,7 +343,9 @@ fn base() -> Version {
         arguments: arguments.to_vec(),
         times,
         after,
+        ask: None,
     };
+    let asks = |people, step: Step| Step { ask: Some(people), ..step };
     let read = || step("read", "files.read", &[("path", Bound::Any)], None, None);
     let look = || step("look", "shop.get_order", &[("id", Bound::Same("order"))], None, None);
     let refund = |times| {
@@ -305,7 +360,24 @@ fn base() -> Version {
         idle_ms,
         calls,
         steps,
+        elevate: None,
     };
+    let careful = vec![
+        look(),
+        asks(
+            2,
+            step(
+                "refund",
+                "shop.refund",
+                &[("id", Bound::Same("order")), ("amount", Bound::AtMost("limit"))],
+                Some(3),
+                None,
+            ),
+        ),
+        asks(1, step("cancel", "shop.cancel_refund", &[("refund", Bound::Any)], None, None)),
+        step("sweep", "shop.sweep", &[("depth", Bound::Any)], None, None),
+        asks(1, step("export", "shop.export_customers", &[], Some(2), None)),
+    ];
     let any_order = vec![
         step("look", "shop.get_order", &[("id", Bound::Any)], None, None),
         step("refund", "shop.refund", &[("id", Bound::Any), ("amount", Bound::AtMost("limit"))], Some(2), None),
@@ -317,13 +389,19 @@ fn base() -> Version {
     Version {
         name: "base",
         agents: both.to_vec(),
-        users: vec!["ana"],
+        users: vec!["ana", "bob", "cid", "dan", "eve"],
+        leads: LEADS.to_vec(),
+        owners: vec![("bot", "dan")],
         connectors: vec!["shop", "files"],
         purposes: vec![
             spec("refund-order", &both, Some("ana"), (60_000, Some(20_000), Some(12)), vec![look(), refund(1), read()]),
             spec("look-only", &both, Some("ana"), (30_000, None, Some(6)), vec![look(), read()]),
             spec("support", &["bot"], Some("ana"), (120_000, Some(30_000), Some(20)), any_order),
             spec("nightly", &["helper"], None, (40_000, Some(10_000), None), vec![look(), refund(2)]),
+            Spec {
+                elevate: Some((3, 1)),
+                ..spec("careful", &both, Some("ana"), (150_000, Some(25_000), None), careful)
+            },
         ],
         forbidden: Vec::new(),
         points: vec![("limits", "shop.refund")],
@@ -331,14 +409,23 @@ fn base() -> Version {
 }
 
 /// Every tool and its class
-pub(crate) const TOOLS: [(&str, Class); 6] = [
+pub(crate) const TOOLS: [(&str, Class); 7] = [
     ("shop.get_order", Class::Read),
     ("shop.refund", Class::Write),
     ("shop.cancel_refund", Class::Write),
     ("shop.export_customers", Class::Escalate),
+    ("shop.sweep", Class::Execute),
     ("files.read", Class::Read),
     ("mail.send", Class::Write),
 ];
+/// Classes that stand in every purpose
+pub(crate) const STANDING: [Class; 2] = [Class::Read, Class::Write];
+/// Everybody who is ever asked
+const LEADS: [&str; 4] = ["ana", "bob", "cid", "dan"];
+/// How long a question waits
+pub(crate) const WITHIN_MS: i64 = 30_000;
+/// For how long a class is opened without a person
+pub(crate) const ALONE_MS: i64 = 8_000;
 /// Every purpose takes the same two
 const PARAMETERS: [&str; 2] = ["order", "limit"];
 /// How long a connector may take

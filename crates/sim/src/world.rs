@@ -2,6 +2,7 @@
 
 mod agents;
 mod mishaps;
+mod people;
 mod script;
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     versions::TIMEOUT_MS,
 };
 use portreeve_core::{
-    names::{EffectId, GrantId, MemoryId, RunId, TaskId, Tool},
+    names::{EffectId, GrantId, HoldId, MemoryId, RunId, TaskId, Tool},
     outside::{Answer, Asking, Said},
     request::{Call, Clock},
     time::Millis,
@@ -50,6 +51,10 @@ pub(crate) struct Env {
     pub(crate) grants: Vec<GrantId>,
     /// Calls that were answered and are not finished, as their agents know them
     pub(crate) pending: Vec<Call>,
+    /// Questions that somebody knows of
+    pub(crate) questions: Vec<HoldId>,
+    /// Calls that agents were told to repeat
+    pub(crate) told: Vec<Call>,
     ids: u64,
     /// Real time that has passed
     real: i64,
@@ -73,7 +78,7 @@ pub(crate) struct Known {
 
 impl Env {
     fn new(seed: u64, options: Options) -> Self {
-        let library = Library::new();
+        let library = Library::new(options.sabotage);
         Self {
             random: Random::new(seed),
             options,
@@ -88,6 +93,8 @@ impl Env {
             wanted: Vec::new(),
             grants: Vec::new(),
             pending: Vec::new(),
+            questions: Vec::new(),
+            told: Vec::new(),
             ids: 0,
             real: 1_800_000_000_000,
             wall: 0,
@@ -182,6 +189,24 @@ impl Env {
         }
     }
 
+    /// Somebody hears of a question
+    pub(crate) fn held(&mut self, hold: HoldId) {
+        if !self.questions.contains(&hold) {
+            self.questions.push(hold);
+        }
+        if self.questions.len() > KNOWN_MAX {
+            self.questions.remove(0);
+        }
+    }
+
+    /// An agent hears that repeating its call resumes it
+    pub(crate) fn tell(&mut self, call: Call) {
+        self.told.push(call);
+        if self.told.len() > KNOWN_MAX {
+            self.told.remove(0);
+        }
+    }
+
     /// An agent hears that its task is open
     pub(crate) fn opened(&mut self, task: TaskId) {
         self.known.extend(self.wanted.iter().find(|known| known.task == task).cloned());
@@ -217,6 +242,7 @@ impl World {
         self.rest();
         self.check_at_rest();
         self.check_the_record();
+        (self.env.report.approved, self.env.report.opened) = self.env.oracle.agreements();
         self.env.report.groups = u64::try_from(self.env.disk.durable(0).len()).unwrap_or_default();
         self.env.report
     }
@@ -288,14 +314,17 @@ impl World {
     fn step(&mut self) {
         self.tick();
         // Rare enough that it would not be met otherwise: something used between two snapshots, and then a crash.
-        if self.env.sabotage(Sabotage::KeepPending) {
-            self.keep_snapshot();
+        if self.env.options.sabotage.is_some_and(Sabotage::is_in_snapshots) {
+            // What can be used up between two steps needs one of each; the others do not.
+            if self.env.sabotage(Sabotage::KeepPending) || self.env.random.chance(60) {
+                self.keep_snapshot();
+            }
             if self.env.random.chance(3) {
                 self.die();
             }
         }
         let Some(gateway) = &mut self.gateway else { return self.boot() };
-        let ready = gateway.ready();
+        let ready = gateway.ready(self.env.clock().steady);
         let dice = self.env.random.below(100);
         match dice {
             0..36 if !ready.is_empty() => {
@@ -312,13 +341,14 @@ impl World {
             62..70 => {
                 gateway.due(&mut self.env);
             }
-            70..76 => {
+            70..75 => {
                 if let Some(at) = gateway.next_answer() {
                     self.env.pass(at.since(self.env.clock().steady));
                     gateway.hear(&mut self.env);
                 }
             }
-            76..80 => self.let_time_pass(),
+            75..79 => self.let_time_pass(),
+            79..86 => self.somebody_answers(),
             94..96 => self.someone_stops_something(),
             93 => self.someone_observes(),
             96 => self.policy_changes(),
@@ -368,7 +398,7 @@ impl World {
             self.boot();
             return true;
         };
-        if let Some(id) = gateway.ready().first().copied() {
+        if let Some(id) = gateway.ready(self.env.clock().steady).first().copied() {
             gateway.perform(id, &mut self.env);
         } else if gateway.queued() > 0 {
             self.env.pass(40);

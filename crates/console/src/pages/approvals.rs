@@ -1,6 +1,6 @@
 //! The inbox, and one question with the forms that answer it.
 
-use super::{CARDS_MAX, Frame, Refusal, html, passkeys, said, show};
+use super::{Frame, Refusal, cards, html, inbox, passkeys, said, show};
 use crate::{
     Console,
     desk::Problem,
@@ -27,7 +27,9 @@ use std::sync::Arc;
 struct Approvals {
     frame: Frame,
     open: Vec<HoldView>,
+    more_open: usize,
     past: Vec<HoldView>,
+    more_past: usize,
 }
 
 /// `GET /approvals`; with `?code=` it leads to that question
@@ -42,13 +44,13 @@ pub(crate) async fn list(
             code.trim().chars().filter(|one| one.is_ascii_alphanumeric() || "-_".contains(*one)).collect();
         return Ok(Redirect::to(&format!("/approvals/{code}")).into_response());
     }
-    let (frame, mut open) = Frame::of(&console, &visitor, "approvals").await?;
+    let frame = Frame::of(&console, &visitor, "approvals").await?;
+    let (open, more_open) = inbox(&console, &visitor).await?;
     let all = console.desk.holds(&visitor.person, true).await.map_err(visitor.refuse())?;
     let mut past: Vec<_> = all.into_iter().filter(|hold| hold.state != HoldState::Open).collect();
     past.sort_by_key(|hold| std::cmp::Reverse(hold.asked));
-    open.truncate(CARDS_MAX);
-    past.truncate(CARDS_MAX);
-    Ok(html(&Approvals { frame, open, past }))
+    let (past, more_past) = cards(past);
+    Ok(html(&Approvals { frame, open, more_open, past, more_past }))
 }
 
 #[derive(Template)]
@@ -66,7 +68,7 @@ pub(crate) async fn page(
     Path(code): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
-    let (mut frame, _) = Frame::of(&console, &visitor, "approvals").await?;
+    let mut frame = Frame::of(&console, &visitor, "approvals").await?;
     frame.said = said(query.as_deref());
     let hold = console.desk.hold(&visitor.person, &code).await.map_err(visitor.refuse())?;
     let irreversible = is_irreversible(&hold);
@@ -88,8 +90,11 @@ pub(crate) async fn answer(
         let assertion = said.map_err(|wrong| refuse(passkeys::refused(&wrong.into())))?;
         answer.passkey = Some(PasskeyUse { at, assertion });
     }
-    let said = if answer.yes { "yes" } else { "no" };
+    let (said, used) = (if answer.yes { "yes" } else { "no" }, answer.passkey.is_some());
     let hold = console.desk.answer(&visitor.person, answer).await.map_err(&refuse)?;
+    if used {
+        console.sessions.passkey_used(&visitor.cookie, console.desk.now());
+    }
     Ok(Redirect::to(&format!("/approvals/{}?said={said}", hold.code)).into_response())
 }
 
@@ -105,7 +110,7 @@ pub(crate) async fn ask(
     let at = console.desk.now();
     let said = (answer.yes, answer.why.as_str());
     let challenge = console.desk.challenge(&visitor.person, (answer.hold, answer.binding), said, at);
-    let options = console.desk.passkeys().request_options(party, Some(&visitor.person.user), &challenge.0);
+    let options = console.desk.passkeys().request_options(party, Some(&visitor.person.bearer()), &challenge.0);
     Ok(Json(json!({ "get": options, "at": at })).into_response())
 }
 

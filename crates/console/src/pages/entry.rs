@@ -4,7 +4,7 @@ use super::{Frame, Refusal, html, passkeys, show};
 use crate::{
     Console,
     desk::Problem,
-    guard::{Filled, Visitor, cookie, fields, set_cookie},
+    guard::{Filled, Visitor, cookie, fields, person, set_cookie},
     mark::Icon,
 };
 use askama::Template;
@@ -16,7 +16,7 @@ use axum::{
 use http::HeaderMap;
 use portreeve_core::{event::How, names::Name};
 use portreeve_identity::{
-    NotDrawn,
+    Bearer, NotDrawn,
     browser::SignedIn,
     passkey::{Assertion, Purpose},
 };
@@ -47,7 +47,7 @@ struct Link {
 /// `GET /sign-in/TOKEN`: a button, so that what only looks at links does not use them up
 pub(crate) async fn link(State(console): State<Arc<Console>>, Path(token): Path<String>) -> Result<Response, Refusal> {
     let now = console.desk.now();
-    let user = console.desk.links().peek(&token, now).ok_or_else(dead)?;
+    let user = console.desk.links().peek(&token, now).ok_or_else(dead)?.bearer.user;
     Ok(html(&Link { frame: Frame::bare(None, now), user }))
 }
 
@@ -57,8 +57,8 @@ pub(crate) async fn take(
     Path(token): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let user = console.desk.links().take(&token, console.desk.now()).ok_or_else(dead)?;
-    enter(&console, &headers, user, SignedIn::Link).await.map_err(outside)
+    let invited = console.desk.links().take(&token, console.desk.now()).ok_or_else(dead)?;
+    enter(&console, &headers, invited.bearer, SignedIn::Link { by: invited.by }).await.map_err(outside)
 }
 
 /// `POST /sign-in/passkey/ask`: a challenge for whoever wants to come in
@@ -80,29 +80,35 @@ pub(crate) async fn passkey(State(console): State<Arc<Console>>, request: Reques
     // It counts once, whatever comes of it.
     let open = |challenge: &[u8; 32]| console.challenges.take(challenge, &Purpose::SignIn, console.desk.now());
     let challenge = claimed.filter(open).ok_or_else(|| outside(too_late()))?;
-    let user = passkeys::whose(&console, assertion, challenge).await.map_err(outside)?;
-    enter(&console, &parts.headers, user, SignedIn::Passkey).await.map_err(outside)
+    let bearer = passkeys::whose(&console, None, assertion, challenge).await.map_err(outside)?;
+    enter(&console, &parts.headers, bearer, SignedIn::Passkey).await.map_err(outside)
 }
 
 /// Gives somebody a session, once it is on the record that they signed in
-async fn enter(console: &Console, headers: &HeaderMap, user: Name, by: SignedIn) -> Result<Response, Problem> {
-    // Who is none, or was stopped, does not come in.
-    console.desk.person(user.clone(), how(by)).await?;
-    console.desk.signed_in(user.clone(), how(by)).await?;
+async fn enter(console: &Console, headers: &HeaderMap, bearer: Bearer, by: SignedIn) -> Result<Response, Problem> {
+    // Who is none, or was stopped, does not come in; nor does who had the name before somebody else.
+    let person = person(console, bearer, how(by.clone())).await?.ok_or_else(other_bearer)?;
+    console.desk.signed_in(person.user.clone(), person.how.clone()).await?;
     // Whoever sat there before is signed out: nobody answers in another one's name by mistake.
     if let Some(old) = cookie(headers, console.reached) {
         console.sessions.end(old);
     }
-    let value = console.sessions.begin(user, by, console.desk.now()).map_err(too_many)?;
+    let value = console.sessions.begin(person.bearer(), by, console.desk.now()).map_err(too_many)?;
     Ok(([set_cookie(Some(&value), console.reached)], Redirect::to("/")).into_response())
 }
 
 /// How somebody is known who signed in so
 pub(crate) fn how(by: SignedIn) -> How {
     match by {
-        SignedIn::Link => How::Link,
+        SignedIn::Link { by: None } => How::Link,
+        SignedIn::Link { by: Some(by) } => How::Handed { by },
         SignedIn::Passkey => How::Passkey,
     }
+}
+
+fn other_bearer() -> Problem {
+    let message = "Somebody else has this name now, so neither links nor passkeys of before count.";
+    Problem::new(403, "user_unknown", message, "Have a link made for who has it now: `portreeve console --for USER`.")
 }
 
 /// `POST /sign-out`

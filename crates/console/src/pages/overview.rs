@@ -1,6 +1,6 @@
 //! The overview: what waits for people first.
 
-use super::{CARDS_MAX, Frame, Refusal, html, show};
+use super::{Frame, Refusal, html, inbox, show};
 use crate::{
     Console,
     guard::Visitor,
@@ -17,19 +17,21 @@ struct Overview {
     frame: Frame,
     reviews: Vec<ReviewView>,
     holds: Vec<HoldView>,
+    /// Questions that have no card
+    more: usize,
     tasks: Vec<TaskRow>,
     reflex: Reflex,
 }
 
 /// `GET /`
 pub(crate) async fn page(State(console): State<Arc<Console>>, visitor: Visitor) -> Result<Response, Refusal> {
-    let (frame, mut holds) = Frame::of(&console, &visitor, "overview").await?;
-    holds.truncate(CARDS_MAX);
+    let frame = Frame::of(&console, &visitor, "overview").await?;
+    let (holds, more) = inbox(&console, &visitor).await?;
     let (desk, who) = (&console.desk, &visitor.person);
     let reviews = desk.reviews(who).await.map_err(visitor.refuse())?;
     let mut tasks = desk.tasks(who).await.map_err(visitor.refuse())?;
     tasks.retain(|task| !is_over(task));
     super::tasks::sort(&mut tasks);
     let reflex = desk.reflex(who).await.map_err(visitor.refuse())?;
-    Ok(html(&Overview { frame, reviews, holds, tasks, reflex }))
+    Ok(html(&Overview { frame, reviews, holds, more, tasks, reflex }))
 }

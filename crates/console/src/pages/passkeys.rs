@@ -1,17 +1,24 @@
 //! What pages have in common that use passkeys.
 
 use crate::{Console, desk::Problem};
-use portreeve_core::names::Name;
-use portreeve_identity::passkey::{Assertion, Refused};
+use portreeve_identity::{
+    Bearer,
+    passkey::{Assertion, Refused},
+};
 use std::sync::Arc;
 
-/// Whose passkey signed the challenge
-pub(crate) async fn whose(console: &Console, assertion: Assertion, challenge: [u8; 32]) -> Result<Name, Problem> {
+/// Whose passkey signed the challenge: somebody's, or where nobody is signed in yet, anybody's
+pub(crate) async fn whose(
+    console: &Console,
+    expected: Option<Bearer>,
+    assertion: Assertion,
+    challenge: [u8; 32],
+) -> Result<Bearer, Problem> {
     let party = console.desk.party().cloned().ok_or_else(none_here)?;
     let (passkeys, now) = (Arc::clone(console.desk.passkeys()), console.desk.now());
     // What it has counted is written before it counts.
-    let checked = on_disk(move || passkeys.check(&party, None, &challenge, assertion, now)).await?;
-    Ok(checked.user)
+    let checked = on_disk(move || passkeys.check(&party, expected.as_ref(), &challenge, assertion, now)).await?;
+    Ok(checked.bearer)
 }
 
 /// Does what waits for the disk where nobody else waits for it

@@ -25,7 +25,7 @@ struct Tasks {
 
 /// `GET /tasks`
 pub(crate) async fn list(State(console): State<Arc<Console>>, visitor: Visitor) -> Result<Response, Refusal> {
-    let (frame, _) = Frame::of(&console, &visitor, "tasks").await?;
+    let frame = Frame::of(&console, &visitor, "tasks").await?;
     let mut tasks = console.desk.tasks(&visitor.person).await.map_err(visitor.refuse())?;
     sort(&mut tasks);
     Ok(html(&Tasks { frame, tasks }))
@@ -52,7 +52,7 @@ pub(crate) async fn page(
     Path(task): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
-    let (mut frame, _) = Frame::of(&console, &visitor, "tasks").await?;
+    let mut frame = Frame::of(&console, &visitor, "tasks").await?;
     frame.said = said(query.as_deref());
     let id = named(&task, &visitor)?;
     let task = console.desk.task(&visitor.person, id).await.map_err(visitor.refuse())?;
@@ -76,7 +76,7 @@ pub(crate) async fn ask_stop(
     visitor: Visitor,
     Path(task): Path<String>,
 ) -> Result<Response, Refusal> {
-    let (frame, _) = Frame::of(&console, &visitor, "tasks").await?;
+    let frame = Frame::of(&console, &visitor, "tasks").await?;
     let id = named(&task, &visitor)?;
     let task = console.desk.task(&visitor.person, id).await.map_err(visitor.refuse())?;
     Ok(html(&AskStop { frame, task }))

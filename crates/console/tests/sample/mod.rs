@@ -18,7 +18,8 @@ use portreeve_gateway::office::view::{
 };
 use portreeve_gateway::office::{Answering, Person};
 use portreeve_identity::{
-    link::Links,
+    Bearer,
+    link::{Invited, Links},
     passkey::{Passkey, Passkeys, RelyingParty},
 };
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -50,7 +51,7 @@ pub struct Sample {
     passkeys: Arc<Passkeys>,
     party: Option<RelyingParty>,
     base: String,
-    _people: tempfile::TempDir,
+    folder: tempfile::TempDir,
     position: watch::Sender<u64>,
 }
 
@@ -62,6 +63,11 @@ struct World {
     said: Vec<Answering>,
     entered: Vec<(Name, How)>,
     passkeys: Vec<String>,
+    /// Since when everybody bears their name
+    generation: u64,
+    now: Millis,
+    /// Whether nothing can be recorded
+    full: bool,
     down: bool,
 }
 
@@ -71,15 +77,25 @@ impl Sample {
     }
 
     fn of(base: &str, (holds, tasks, reviews): (Vec<HoldView>, Vec<TaskView>, Vec<ReviewView>)) -> Self {
-        let world =
-            World { holds, tasks, reviews, said: Vec::new(), entered: Vec::new(), passkeys: Vec::new(), down: false };
+        let world = World {
+            holds,
+            tasks,
+            reviews,
+            said: Vec::new(),
+            entered: Vec::new(),
+            passkeys: Vec::new(),
+            generation: 1,
+            now: NOW,
+            full: false,
+            down: false,
+        };
         let people = tempfile::tempdir().unwrap();
         Self {
             world: Mutex::new(world),
             links: Links::default(),
             passkeys: Arc::new(Passkeys::open(&people.path().join("people")).unwrap()),
             party: RelyingParty::of_origin(base).ok(),
-            _people: people,
+            folder: people,
             base: base.to_owned(),
             position: watch::Sender::new(41),
         }
@@ -103,6 +119,55 @@ impl Sample {
     /// The answers that reached the office
     pub fn said(&self) -> Vec<Answering> {
         self.world().said.clone()
+    }
+
+    /// A one-time link for somebody
+    pub fn link(&self, user: &str, by: Option<&str>) -> String {
+        let bearer = Bearer { user: name(user), generation: self.world().generation };
+        let invited = Invited { bearer, by: by.map(ToOwned::to_owned) };
+        format!("/sign-in/{}", self.links.issue(invited, 300_000, NOW).unwrap())
+    }
+
+    /// Everybody leaves, and others get their names
+    pub fn rename(&self) {
+        self.world().generation += 1;
+    }
+
+    /// Time passes
+    pub fn wait(&self, ms: i64) {
+        let mut world = self.world();
+        world.now = world.now.plus(ms);
+    }
+
+    /// So many more questions
+    pub fn ask_many(&self, count: u64) {
+        for at in 0..count {
+            let mut hold = refund();
+            (hold.hold, hold.code) = (HoldId(10_000 + at), format!("MANY-{at:04}"));
+            self.world().holds.push(hold);
+        }
+    }
+
+    /// Others say yes
+    pub fn approve(&self, code: &str) {
+        let mut world = self.world();
+        world.holds.iter_mut().find(|hold| hold.code == code).unwrap().state = HoldState::Approved;
+    }
+
+    /// From now on nothing is recorded
+    pub fn forget(&self) {
+        self.world().full = true;
+    }
+
+    /// From now on everything is recorded again
+    pub fn remember(&self) {
+        self.world().full = false;
+    }
+
+    /// No passkey can be written any more
+    pub fn fill_disk(&self, user: &str) {
+        // A folder that is not empty stands where the file would be written: this works for root too.
+        std::fs::create_dir_all(self.folder.path().join(format!("people/{user}.new/x"))).unwrap();
     }
 
     /// From now on the office answers nothing
@@ -150,7 +215,7 @@ impl Sample {
 
 impl Desk for Sample {
     fn now(&self) -> Millis {
-        NOW
+        self.world().now
     }
 
     fn person(&self, user: Name, how: How) -> Answer<'_, Person> {
@@ -162,7 +227,8 @@ impl Desk for Sample {
                 return done(Err(problem));
             }
         };
-        done(Ok(Person { user, how, roles: roles.iter().copied().collect() }))
+        let generation = self.world().generation;
+        done(Ok(Person { user, generation, how, roles: roles.iter().copied().collect() }))
     }
 
     fn base(&self) -> &str {
@@ -192,7 +258,13 @@ impl Desk for Sample {
     fn passkey_changed<'a>(&'a self, who: &'a Person, passkey: &'a Passkey, added: bool) -> Answer<'a, ()> {
         let word = if added { "gets" } else { "loses" };
         let line = format!("{} {word} {}", who.user, passkey.label);
-        done(self.up().map(|mut world| world.passkeys.push(line)))
+        done(self.up().and_then(|mut world| {
+            if world.full {
+                return Err(Problem::new(503, "log_full", "Nothing more can be recorded.", "Make room."));
+            }
+            world.passkeys.push(line);
+            Ok(())
+        }))
     }
 
     fn holds<'a>(&'a self, _who: &'a Person, all: bool) -> Answer<'a, Vec<HoldView>> {
@@ -200,6 +272,11 @@ impl Desk for Sample {
             self.up()
                 .map(|world| world.holds.iter().filter(|hold| all || hold.state == HoldState::Open).cloned().collect()),
         )
+    }
+
+    fn waiting<'a>(&'a self, _who: &'a Person) -> Answer<'a, usize> {
+        let waits = |hold: &&HoldView| hold.state == HoldState::Open && hold.not_by_you.is_empty();
+        done(self.up().map(|world| world.holds.iter().filter(waits).count()))
     }
 
     fn hold<'a>(&'a self, _who: &'a Person, named: &'a str) -> Answer<'a, HoldView> {
@@ -219,7 +296,7 @@ impl Desk for Sample {
                 let of = (answer.hold, answer.binding);
                 let challenge = self.challenge(who, of, (answer.yes, &answer.why), used.at);
                 let party = self.party.as_ref().unwrap();
-                let checked = self.passkeys.check(party, Some(&who.user), &challenge.0, used.assertion, NOW);
+                let checked = self.passkeys.check(party, Some(&who.bearer()), &challenge.0, used.assertion, NOW);
                 checked.map_err(|why| Problem::new(403, "step_up_needed", why.to_string(), "Use it again."))?;
             }
             let hold = world.holds.iter_mut().find(|hold| hold.hold == answer.hold).unwrap();
@@ -230,7 +307,7 @@ impl Desk for Sample {
             if hold.passkey && answer.yes && answer.passkey.is_none() {
                 return Err(Problem::new(403, "step_up_needed", "A yes needs your passkey.", "Use it."));
             }
-            if hold.state != HoldState::Open {
+            if hold.state != HoldState::Open && (answer.yes || hold.state != HoldState::Approved) {
                 return Err(Problem::new(409, "hold_over", "This question was answered already.", ""));
             }
             hold.answers.push(AnswerView {
@@ -249,6 +326,7 @@ impl Desk for Sample {
                     hold.state = HoldState::Approved;
                 }
                 hold.not_by_you = vec![Reason::new(Word::NotYours, "already")];
+                hold.may_deny = false;
             } else {
                 hold.state = HoldState::Declined;
             }
@@ -354,6 +432,7 @@ fn holds() -> Vec<HoldView> {
     own.hold = HoldId(6);
     own.code = OWN.to_owned();
     own.until = NOW.plus(3 * MINUTE);
+    own.may_deny = false;
     own.not_by_you = vec![Reason::new(Word::NotYours, "purpose:refund-order").with("user", "dana")];
     let mut step_up = refund();
     step_up.hold = HoldId(7);
@@ -441,7 +520,9 @@ fn refund() -> HoldView {
         asked: NOW.plus(-30_000),
         until: NOW.plus(14 * MINUTE + 30_000),
         not_by_you: Vec::new(),
+        may_deny: true,
         passkey: false,
+        timeline: true,
     }
 }
 

@@ -40,6 +40,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             label: seen.label,
             undo: seen.undo,
             before,
+            earlier: seen.earlier,
         };
         let Some(task) = self.state.task(admission.task) else { return unknown(call.run) };
         let held = Held {
@@ -101,7 +102,9 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     pub(super) fn answer(&mut self, answer: &Answering, clock: Clock, draft: &mut Draft) -> Reply {
         let reasons = judge::judge_answer(&self.state, &self.shelf, answer, clock);
         let Some(user) = answer.by.user().filter(|_| reasons.is_empty()).cloned() else {
-            return Reply::Refused(reasons);
+            // Who tries to answer what is not theirs to answer is on the record.
+            let who = answer.by.user().map_or_else(|| "somebody".to_owned(), ToString::to_string);
+            return self.refuse(None, format!("{} answered by {who}", answer.hold), reasons, clock, draft);
         };
         let now = judge::now(&self.state, clock).0;
         let why = Committed::new(&Value::String(answer.why.trim().to_owned()), draft.salts.draw());

@@ -5,6 +5,7 @@ use crate::{
     commit::Committed,
     hash::Hash,
     names::{EffectId, GrantId, HoldId, Name, TaskId, Tool},
+    node::Node,
     policy::{Class, Label, Quorum, Usage},
     time::Millis,
 };
@@ -81,6 +82,21 @@ pub struct HeldCall {
     /// What was read before it, by the field that undoing it needs
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub before: BTreeMap<String, Committed>,
+    /// Identical calls of the task that people agreed to before, the earliest first, and what became of them
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<(EffectId, Outcome)>,
+}
+
+/// What became of a call that people had agreed to
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It happened, and succeeded
+    Done,
+    /// It happened, and failed
+    Failed,
+    /// Nobody can know
+    Unknown,
 }
 
 /// The opening of a class for a while
@@ -197,8 +213,13 @@ pub struct Assertion {
 pub enum How {
     /// By the account that speaks at the socket
     Socket,
-    /// By a one-time link that was handed to them
+    /// By a one-time link that they had made for themselves
     Link,
+    /// By a one-time link that somebody else had made for them, who could have used it
+    Handed {
+        /// Who: `user:NAME` of the policy, or `account:NAME`
+        by: String,
+    },
     /// By a passkey
     Passkey,
     /// By a receiver of messages, which signs for them
@@ -208,11 +229,23 @@ pub enum How {
     },
 }
 
+impl How {
+    /// Whose hand it was, as far as can be known: somebody who has a link made for another could use it themselves
+    #[must_use]
+    pub fn hand(&self, user: &Name) -> String {
+        match self {
+            Self::Handed { by } => by.clone(),
+            Self::Socket | Self::Link | Self::Passkey | Self::Webhook { .. } => Node::User(user.clone()).to_string(),
+        }
+    }
+}
+
 impl fmt::Display for How {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket => f.write_str("socket"),
             Self::Link => f.write_str("link"),
+            Self::Handed { by } => write!(f, "link of {by}"),
             Self::Passkey => f.write_str("passkey"),
             Self::Webhook { receiver } => write!(f, "webhook {receiver}"),
         }

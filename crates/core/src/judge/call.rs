@@ -9,9 +9,9 @@ use super::{
     now,
 };
 use crate::{
-    event::{Charge, ChosenBy, call_key},
+    event::{Charge, ChosenBy, HeldWhat, Outcome, call_key},
     hash::Hash,
-    names::{GrantId, HoldId, Name, TaskId, Tool},
+    names::{EffectId, GrantId, HoldId, Name, TaskId, Tool},
     node::Node,
     operation::{ANSWER, Operation},
     outside::{self, Answer, Asking, Point, Sends},
@@ -74,6 +74,8 @@ pub struct Seen {
     pub undo: Option<String>,
     /// The digest of tool and arguments; known only where people were asked
     pub key: Hash,
+    /// Identical calls that people agreed to before; known only where people were asked
+    pub earlier: Vec<(EffectId, Outcome)>,
 }
 
 /// A grant that is used for a call
@@ -85,8 +87,8 @@ pub struct Used {
     pub reason: Reason,
     /// When it is over; nothing is begun with it from then on
     pub until: Millis,
-    /// The node whose latch has to be open with it
-    pub rests_on: Node,
+    /// The nodes whose latches have to be open with it: the grant, and whoever gave it
+    pub rests_on: Vec<Node>,
 }
 
 /// What has to be read before a call, so that it can be put back
@@ -271,7 +273,7 @@ fn judge_leg(
             grant: *grant,
             reason: reason.clone(),
             until: *until,
-            rests_on: Node::Grant(*grant),
+            rests_on: std::iter::once(Node::Grant(*grant)).chain(link_task.givers(*grant)).collect(),
         }));
         charges.push(share.charge(*link));
     }
@@ -335,7 +337,7 @@ fn judge_leg(
         digested,
         used,
         hold: None,
-        seen: Seen { target, label, undo, key: Hash::default() },
+        seen: Seen { target, label, undo, key: Hash::default(), earlier: Vec::new() },
     };
     if asks.is_empty() {
         // The legs of a call that people agreed to are that call.
@@ -376,11 +378,13 @@ fn people(
         return Err(vec![Reason::new(Word::TooLongToShow, &call.tool).with("limit", SHOWN_BYTES_MAX)]);
     }
     admission.seen.key = call_key(&call.tool, &arguments);
+    admission.seen.earlier = hold::earlier(state, task_id, admission.seen.key);
     let questions = hold::questions(&asks);
     let identity = state.met(&call.tool.connector).map(|met| met.accepted.to_string()).unwrap_or_default();
     let shown = {
         let (seen, task) = (&admission.seen, line.first());
         let name = |name: Option<&Name>| name.map_or(Value::Null, text);
+        let before = call.before.as_ref().map(|read| read.values.clone()).filter(|values| !values.is_empty());
         BTreeMap::from([
             ("kind", text("call")),
             ("task", text(task_id)),
@@ -397,13 +401,15 @@ fn people(
             ("target", seen.target.clone().map_or(Value::Null, Value::String)),
             ("label", text(seen.label)),
             ("undo", seen.undo.clone().map_or(Value::Null, Value::String)),
+            ("before", before.map_or(Value::Null, Value::Object)),
+            ("earlier", hold::earlier_in_words(&seen.earlier)),
         ])
     };
     // A leg of a call that was agreed to needs its yes still to count.
     let continued = line.first().zip(call.continues).and_then(|(task, of)| task.goes_on(of)?.hold);
     let known = match continued {
         // What goes on is what was agreed to, and nothing else.
-        Some(id) => match state.hold(id).filter(|hold| hold.key() == Some(admission.seen.key)) {
+        Some(id) => match state.hold(id).filter(|hold| is_no_more(hold, &admission)) {
             Some(hold) => Some((id, hold)),
             None => return Err(vec![Reason::new(Word::ContinuationUnknown, id).with("tool", &call.tool)]),
         },
@@ -432,10 +438,28 @@ fn people(
     let own = hold::own(current, line.iter().copied());
     let above = line.iter().skip(1).map(|task| task.agent.clone()).collect();
     let hold_id = HoldId(call.effect.0);
-    let task = line.first().copied();
-    let holding =
-        hold::ask(state, (hold_id, task), (questions, asks.into_iter().collect()), |_| shown, (own, above), now)?;
+    let holding = hold::ask(
+        state,
+        (hold_id, Some(task_id)),
+        (questions, asks.into_iter().collect()),
+        |_| shown,
+        (own, above),
+        now,
+    )?;
     Ok(Judged::Hold(Box::new(Held { holding, admission })))
+}
+
+/// Whether what goes on with an agreed call is that call, and nothing of it has become graver since
+fn is_no_more(hold: &Hold, admission: &Admission) -> bool {
+    match &hold.held.what {
+        HeldWhat::Call(call) => {
+            call.key == admission.seen.key
+                && admission.class <= call.class
+                && admission.seen.label <= call.label
+                && admission.variants.iter().all(|variant| call.variants.contains(variant))
+        }
+        HeldWhat::Elevation(_) | HeldWhat::Opening(_) => false,
+    }
 }
 
 /// What a call is told that repeats one that people were asked about, unless it is a question of its own

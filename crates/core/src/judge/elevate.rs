@@ -4,7 +4,7 @@ use super::{
     Shelf,
     call::{chain, live_pin, versions},
     envelope::asked,
-    hold::{Answers, Holding, answers, ask, has_role, own, questions, stopped, text, texts, waits},
+    hold::{Answers, Holding, answers, ask, has_role, own, questions, text, texts, waits},
     now,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     policy::{Bundle, Class, PersonRole, Purpose, Quorum, Tier, Usage},
     reason::{Reason, Word},
     request::{Clock, Elevate},
-    state::{Hold, Phase, State, Task, is_approver},
+    state::{Hold, Phase, State, Task},
     time::Millis,
     value::Value,
 };
@@ -94,24 +94,10 @@ pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clo
     if asks.is_empty() {
         return granted(format!("purpose:{}", task.purpose));
     }
-    // Who could say yes to it alone opens it by asking for it; nobody does so for their own task.
-    let own = || own(current, chain(state, elevate.task, task).map(|(_, task)| task));
-    if let Some(user) = elevate.by.user()
-        && stopped(state, user).is_none()
-        && asks.iter().all(|reason| reason.ask.as_deref().is_some_and(|quorum| is_alone(current, user, quorum)))
-        && !own().contains(user)
-    {
-        return granted(format!("user:{user}"));
-    }
     if asks.iter().any(|reason| reason.word == Word::NobodyToAsk) {
         return Err(asks.into_iter().collect());
     }
     held(state, shelf, (elevate, class), (task, current), (asks, now))
-}
-
-/// Whether somebody is all that a quorum asks for
-fn is_alone(bundle: &Bundle, user: &Name, quorum: &Quorum) -> bool {
-    quorum.people <= 1 && !quorum.passkey && is_approver(bundle, user, &quorum.who)
 }
 
 /// What opening a class stands on
@@ -204,7 +190,7 @@ pub fn granted_elevation(state: &State, shelf: &Shelf, id: HoldId, now: Millis) 
     };
     let Terms { class, task, current, asks } = terms(state, shelf, &elevate, now).ok()?;
     let Answers::Enough(used) = answers(state, current, hold, &asks) else { return None };
-    let counts = |user: &&Name| used.iter().any(|used| used.rests_on == Node::User((*user).clone()));
+    let counts = |user: &&Name| used.iter().any(|used| used.rests_on.contains(&Node::User((*user).clone())));
     let last = |user: &&Name| hold.answers.get(*user).map(|answered| answered.at);
     let by = hold.agreed().filter(counts).max_by_key(last).or_else(|| hold.agreed().max_by_key(last));
     let until = now.plus(elevation.lasts_ms).min(task.expires);
@@ -252,7 +238,7 @@ fn held(
             ("why", text(&elevate.why)),
         ])
     };
-    let hold = (HoldId(elevate.grant.0), Some(task));
+    let hold = (HoldId(elevate.grant.0), Some(elevate.task));
     ask(state, hold, (questions, reasons), shown, (own, above), now).map(|holding| Elevating::Held(class, holding))
 }
 

@@ -98,7 +98,7 @@ pub(super) fn envelope<'b>(
     // Also for a tool that the purpose does not name: a grant that lifts the one does not lift the others.
     if !facts.tier.stands(facts.class, &purpose.limits.standing) {
         let closed = Reason::new(Word::ClassNotOpen, source()).with("class", facts.class);
-        let call = (tool, facts.variants.as_slice(), facts.class);
+        let call = (tool, facts.variants.as_slice(), facts.class, facts.tier);
         let open = state.elevation(task, call, &facts.call.arguments, (share.paid.is_some(), now));
         // What a version of the policy does not let anybody open stays closed under it, whoever opened it before.
         let usage = |variant: Option<&Name>| Usage { tool: tool.clone(), variant: variant.cloned() };

@@ -1,10 +1,14 @@
 //! What waits for people: may it, has it been answered, and who may answer.
 
-use super::{Shelf, call::Used, now};
+use super::{
+    Shelf,
+    call::{Used, chain},
+    now,
+};
 use crate::{
-    event::{Actor, Held, How, Question},
+    event::{Actor, Held, HeldWhat, How, Outcome, Question},
     hash::Hash,
-    names::{HoldId, Name, TaskId},
+    names::{EffectId, HoldId, Name, TaskId},
     node::{Node, Why},
     policy::{Bundle, PersonRole, Quorum},
     reason::{Reason, Word},
@@ -80,16 +84,21 @@ pub const SHOWN_BYTES_MAX: u64 = 64 << 10;
 pub const WHY_BYTES_MAX: usize = 1_000;
 
 /// Why a task may not put another question
-pub(super) fn room(state: &State, task: Option<&Task>) -> Option<Reason> {
+///
+/// What waits in a task waits in those above it too.
+pub(super) fn room(state: &State, task: Option<TaskId>) -> Option<Reason> {
     let reason = |limit: usize, of| Reason::new(Word::TooManyHolds, of).with("limit", limit);
     if state.hold_deadlines.len() >= OPEN_MAX {
         return Some(reason(OPEN_MAX, Node::Tenant.to_string()));
     }
-    let task = task?;
-    if task.waiting >= OPEN_PER_TASK_MAX {
-        return Some(reason(OPEN_PER_TASK_MAX as usize, "task".to_owned()));
-    }
-    (task.asked >= PER_TASK_MAX).then(|| reason(PER_TASK_MAX as usize, "task".to_owned()))
+    let (id, task) = task.and_then(|id| Some((id, state.task(id)?)))?;
+    let full = |task: &Task| {
+        if task.waiting >= OPEN_PER_TASK_MAX {
+            return Some(reason(OPEN_PER_TASK_MAX as usize, "task".to_owned()));
+        }
+        (task.asked >= PER_TASK_MAX).then(|| reason(PER_TASK_MAX as usize, "task".to_owned()))
+    };
+    chain(state, id, task).find_map(|(_, task)| full(task))
 }
 
 /// Those whose own a task is, and its parents: the users, who opened them, who owns the agents
@@ -130,7 +139,7 @@ pub(super) fn answers(state: &State, bundle: &Bundle, hold: &Hold, reasons: &BTr
             grant,
             reason: reason.clone(),
             until: hold.held.until,
-            rests_on: Node::User(user.clone()),
+            rests_on: vec![Node::User(user.clone())],
         }));
     }
     Answers::Enough(used)
@@ -249,10 +258,12 @@ pub fn may_answer(
         let groups: Vec<_> = groups.into_iter().collect();
         reasons.push(Reason::new(Word::NotApprover, id).with("asked", groups.join(", ")));
     }
-    if state.own(bundle, &hold.held).contains(name) {
+    let own = state.own(bundle, &hold.held);
+    let hand = how.hand(name);
+    if own.contains(name) || (yes && state.is_own_hand(&own, hold, &hand)) {
         reasons.push(Reason::new(Word::OwnCall, id));
     }
-    if state.has_answered(hold, name) {
+    if state.has_answered(hold, name) || (yes && state.has_lent(hold, &hand)) {
         reasons.push(Reason::new(Word::AnsweredAlready, id));
     }
     if yes && *how != How::Passkey && asked().any(|question| question.quorum.passkey) {
@@ -271,7 +282,11 @@ pub(super) fn stopped(state: &State, user: &Name) -> Option<Reason> {
 /// Why a person may not close a review
 #[must_use]
 pub fn judge_review(state: &State, shelf: &Shelf, review: &Review) -> Vec<Reason> {
-    let mut reasons = may_review(state, shelf, review.task, review.by.user());
+    let how = match &review.by {
+        Actor::Person { how, .. } => how,
+        _ => &How::Socket,
+    };
+    let mut reasons = may_review(state, shelf, review.task, (review.by.user(), how));
     if review.why.trim().is_empty() || review.why.len() > WHY_BYTES_MAX {
         reasons.push(Reason::new(Word::AnswerUnbounded, review.task));
     }
@@ -280,7 +295,7 @@ pub fn judge_review(state: &State, shelf: &Shelf, review: &Review) -> Vec<Reason
 
 /// Why somebody may not close the review of a task: it has to be over, and looked at by another one
 #[must_use]
-pub fn may_review(state: &State, shelf: &Shelf, task: TaskId, user: Option<&Name>) -> Vec<Reason> {
+pub fn may_review(state: &State, shelf: &Shelf, task: TaskId, (user, how): (Option<&Name>, &How)) -> Vec<Reason> {
     let open = state.reviews().find(|(id, _)| *id == task);
     let Some((_, open)) = open.filter(|(id, _)| state.task(*id).is_none()) else {
         return vec![Reason::new(Word::ReviewUnknown, task)];
@@ -292,8 +307,12 @@ pub fn may_review(state: &State, shelf: &Shelf, task: TaskId, user: Option<&Name
     if !person.groups.contains(&open.group) || !person.roles.contains(&PersonRole::Auditor) {
         reasons.push(Reason::new(Word::NotApprover, task).with("asked", &open.group));
     }
-    let mut own = open.opener.iter().chain(&open.user).chain(&open.approvers);
-    if own.any(|own| own == name) || bundle.is_some_and(|bundle| owners(bundle, &open.agent).contains(name)) {
+    let own = || open.opener.iter().chain(&open.user).chain(&open.approvers);
+    // A link that one of them had made for another is theirs.
+    let hand = how.hand(name);
+    let lent = own().any(|own| Node::User(own.clone()).to_string() == hand)
+        || (open.opener.is_none() && !hand.starts_with("user:"));
+    if own().any(|own| own == name) || lent || bundle.is_some_and(|bundle| owners(bundle, &open.agent).contains(name)) {
         reasons.push(Reason::new(Word::OwnCall, task));
     }
     reasons
@@ -315,7 +334,7 @@ pub fn has_role(state: &State, shelf: &Shelf, by: &Actor, role: PersonRole) -> b
 /// A question that has to be put, with the digest of what is shown
 pub(super) fn ask(
     state: &State,
-    (hold, task): (HoldId, Option<&Task>),
+    (hold, task): (HoldId, Option<TaskId>),
     (questions, reasons): (Vec<Question>, Vec<Reason>),
     shown: impl FnOnce(Millis) -> BTreeMap<&'static str, Value>,
     (own, chain): (Vec<Name>, Vec<Name>),
@@ -324,6 +343,7 @@ pub(super) fn ask(
     if let Some(reason) = room(state, task) {
         return Err(vec![reason]);
     }
+    let task = task.and_then(|id| state.task(id));
     let within = questions.iter().map(|question| question.quorum.within_ms).min().unwrap_or_default();
     let until = now.plus(within).min(task.map_or(Millis(i64::MAX), |task| task.expires));
     let hold = free(state, hold);
@@ -356,6 +376,32 @@ pub(super) fn bound(
         ("questions", asked(questions)),
     ];
     binding(shown.into_iter().chain(always))
+}
+
+/// Identical calls of a task that people agreed to before, the earliest first
+pub(super) fn earlier(state: &State, task: TaskId, key: Hash) -> Vec<(EffectId, Outcome)> {
+    let Some((_, hold)) = state.hold_of(task, key) else { return Vec::new() };
+    let mut earlier = match &hold.held.what {
+        HeldWhat::Call(call) => call.earlier.clone(),
+        HeldWhat::Elevation(_) | HeldWhat::Opening(_) => Vec::new(),
+    };
+    match hold.phase {
+        Phase::Done { effect, ok: true, .. } => earlier.push((effect, Outcome::Done)),
+        Phase::Done { effect, ok: false, .. } => earlier.push((effect, Outcome::Failed)),
+        Phase::Unknown { effect, .. } => earlier.push((effect, Outcome::Unknown)),
+        Phase::Open | Phase::Declined { .. } | Phase::Used { .. } | Phase::Over { .. } => {}
+    }
+    earlier
+}
+
+/// Earlier calls, as a member of a binding
+pub(super) fn earlier_in_words(earlier: &[(EffectId, Outcome)]) -> Value {
+    let word = |outcome: Outcome| match outcome {
+        Outcome::Done => "done",
+        Outcome::Failed => "failed",
+        Outcome::Unknown => "unknown",
+    };
+    texts(earlier.iter().map(|(effect, outcome)| format!("{effect} {}", word(*outcome))))
 }
 
 /// What waits already, in the words of whoever repeats it

@@ -5,7 +5,7 @@ use crate::{
     event::{Began, Elevation, Granted},
     names::{GrantId, HoldId, Name, TaskId, Tool},
     node::Node,
-    policy::{Class, Usage},
+    policy::{Class, Tier, Usage},
     request::Elevate,
     time::Millis,
     value::Value,
@@ -70,6 +70,14 @@ impl Open {
     }
 }
 
+impl Task {
+    /// Whoever gave an elevation of the task
+    pub(crate) fn givers(&self, grant: GrantId) -> impl Iterator<Item = Node> + '_ {
+        let open = self.elevations.get(&grant).into_iter();
+        open.flat_map(|open| &open.rests_on).map(|(node, _)| node.clone())
+    }
+}
+
 impl State {
     /// The elevation under which a call may use a class that does not stand: of several, the one that ends first
     ///
@@ -77,12 +85,17 @@ impl State {
     pub(crate) fn elevation(
         &self,
         task: &Task,
-        (tool, variants, class): (&Tool, &[&Name], Class),
+        (tool, variants, class, tier): (&Tool, &[&Name], Class, Tier),
         arguments: &BTreeMap<String, Value>,
         (paid, now): (bool, Millis),
     ) -> Option<(GrantId, Millis)> {
         let fits = |open: &Open| {
-            (open.left > 0 || paid) && open.covers(tool, variants, class, arguments) && self.elevation_lives(open, now)
+            // What was opened without a person does not outlive a stricter tier.
+            let alone = open.owner.starts_with("purpose:") && tier.needs_person(class);
+            !alone
+                && (open.left > 0 || paid)
+                && open.covers(tool, variants, class, arguments)
+                && self.elevation_lives(open, now)
         };
         let fitting = task.elevations.iter().filter(|(_, open)| fits(open));
         fitting.map(|(id, open)| (open.until, *id)).min().map(|(until, id)| (id, until))
@@ -183,13 +196,16 @@ impl State {
             let hold = self.holds.get(&hold);
             hold.into_iter().flat_map(super::Hold::agreed).cloned().collect::<BTreeSet<_>>()
         };
+        // Those who own what works there do not review it either, whoever owns it by then.
+        let own = began.hold.and_then(|hold| self.holds.get(&hold)).map(|hold| hold.held.own.clone());
+        let own = own.unwrap_or_default();
         let review = Review {
             purpose: began.purpose.clone(),
             agent: began.agent.clone(),
             user: began.user.clone(),
             opener: opener.cloned(),
             hold: began.hold,
-            approvers: began.hold.map(approvers).unwrap_or_default(),
+            approvers: began.hold.map(approvers).unwrap_or_default().into_iter().chain(own).collect(),
             group: group.clone(),
             opened: time,
             calls: None,

@@ -179,6 +179,27 @@ impl State {
         hold.answers.get(user).is_some_and(stands)
     }
 
+    /// Whether an answer by a link that somebody else had made is that one's, and theirs is what is asked about
+    #[must_use]
+    pub fn is_own_hand(&self, own: &BTreeSet<Name>, hold: &Hold, hand: &str) -> bool {
+        match hand.parse() {
+            Ok(Node::User(user)) => own.contains(&user),
+            // An account that is no user of the policy: whose own it is cannot be told where such a one opened it.
+            _ => {
+                let mut line = hold.held.task.into_iter().flat_map(|task| self.lineage(task));
+                line.any(|(_, task)| task.opener.is_none())
+            }
+        }
+    }
+
+    /// Whether somebody has said yes with this hand already: in person, or by a link that they had made for another
+    #[must_use]
+    pub fn has_lent(&self, hold: &Hold, hand: &str) -> bool {
+        hold.answers.iter().any(|(user, answered)| {
+            answered.grant.is_some() && answered.how.hand(user) == hand && self.has_answered(hold, user)
+        })
+    }
+
     /// Those whose yes to a question counts now, with their grants
     ///
     /// Whoever has left the policy, the group or the role does not count any more, nor does an answer without the
@@ -186,16 +207,21 @@ impl State {
     #[must_use]
     pub fn counting<'s>(&'s self, bundle: &Bundle, hold: &'s Hold, question: &Question) -> Vec<(&'s Name, GrantId)> {
         let own = self.own(bundle, &hold.held);
+        let mut hands = BTreeSet::new();
         let counts = |(user, answered): (&'s Name, &'s Answered)| {
             let grant = answered.grant?;
+            let hand = answered.how.hand(user);
             let signed = !question.quorum.passkey || answered.passkey;
             let may = signed
                 && !own.contains(user)
+                && !self.is_own_hand(&own, hold, &hand)
                 && is_approver(bundle, user, &question.quorum.who)
                 && self.gone(&Node::User(user.clone()), answered.generation).is_none();
-            may.then_some((user, grant))
+            may.then_some((hand, user, grant))
         };
-        hold.answers.iter().filter_map(counts).collect()
+        // Whoever answers for two with links of their own is one person.
+        let counting = hold.answers.iter().filter_map(counts);
+        counting.filter_map(|(hand, user, grant)| hands.insert(hand).then_some((user, grant))).collect()
     }
 
     pub(super) fn held(&mut self, held: &Held, time: Millis) {
@@ -209,9 +235,9 @@ impl State {
             if let Some(earlier) = earlier {
                 self.close(earlier, Phase::Over { why: Why::Ended, at: time }, time);
             }
-            self.touch(task, time, |_| {});
+            // Those above ask with it.
+            self.touch(task, time, |of| of.asked = of.asked.saturating_add(1));
             if let Some(of) = self.tasks.get_mut(&task) {
-                of.asked = of.asked.saturating_add(1);
                 of.questions.insert(held.hold);
                 if let HeldWhat::Call(call) = &held.what {
                     of.holds.insert(call.key, held.hold);
@@ -250,6 +276,12 @@ impl State {
     ) {
         // Generation 0 never exists, so the answer of an unknown user counts for nothing.
         let generation = self.registry.get(&Node::User(user.clone())).map_or(0, |standing| standing.generation);
+        // Whoever has answered in an emergency does not review it.
+        let task = self.holds.get(&hold).and_then(|hold| hold.held.task);
+        let line: Vec<TaskId> = task.into_iter().flat_map(|task| self.lineage(task)).map(|(id, _)| id).collect();
+        for (_, review) in self.reviews.iter_mut().filter(|(id, _)| line.contains(id)) {
+            review.approvers.insert(user.clone());
+        }
         let Some(hold) = self.holds.get_mut(&hold) else { return };
         let how = signed.map_or(How::Socket, |signed| signed.how.clone());
         let passkey = signed.is_some_and(Signed::is_stepped_up);
@@ -296,9 +328,17 @@ impl State {
                     self.wait(task, time, 1);
                 }
             }
+            // A later leg did not leave: see `went_back`.
             End::NotSent { .. } | End::Pending { .. } => {}
             End::Done { ok, .. } => hold.phase = Phase::Done { effect, ok: *ok, at: time },
             End::Unknown { .. } => hold.phase = Phase::Unknown { effect, at: time },
+        }
+    }
+
+    /// A leg did not leave, so the one before it is the last again
+    pub(super) fn went_back(&mut self, id: HoldId, (from, to): (EffectId, EffectId)) {
+        if let Some(hold) = self.holds.get_mut(&id).filter(|hold| hold.phase == (Phase::Used { effect: Some(from) })) {
+            hold.phase = Phase::Used { effect: Some(to) };
         }
     }
 

@@ -97,7 +97,12 @@ impl State {
                 self.put_pending(task, pending);
             }
             // Nothing of it left, so what it would have gone on with is as it was.
-            (End::NotSent { .. }, Leg::Continues(Some(pending))) => self.put_pending(task, pending),
+            (End::NotSent { .. }, Leg::Continues(Some(pending))) => {
+                if let Some(hold) = pending.hold {
+                    self.went_back(hold, (settled.effect, pending.effect));
+                }
+                self.put_pending(task, pending);
+            }
             (End::Done { ok, .. }, Leg::Poll { of }) => self.finish(task, of, *ok, time),
             _ => {}
         }

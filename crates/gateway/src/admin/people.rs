@@ -17,6 +17,7 @@ use portreeve_core::{
     event::{Actor, How},
     hash::Hash,
     names::{GrantId, Name, TaskId},
+    node::Node,
     policy::Usage,
     request::{Elevate, Request},
     time::Millis,
@@ -156,13 +157,32 @@ pub(super) async fn elevate(
         values: ask.values,
         times: ask.times,
         lasts_ms: ask.for_ms,
-        why: ask.why,
+        why: ask.why.clone(),
     };
+    let why = ask.why;
     match admin.door.submit(Request::Elevate(elevate)).await {
         Reply::Elevated(until) => Ok((StatusCode::OK, Json(json!({ "grant": grant, "until": until })))),
         Reply::Held(ticket) => {
-            let held = shown(&admin, user, &ticket.hold.to_string()).await?;
-            Ok((StatusCode::ACCEPTED, Json(json!({ "held": held }))))
+            let named = ticket.hold.to_string();
+            let eyes = Eyes::owner(user.clone());
+            let held = admin.office.hold_seen(eyes, &named).await?;
+            // Whoever asks for it and may say yes to it says so: signed, and bound to exactly this.
+            if let Some(user) = user.clone().filter(|_| held.not_by_you.is_empty()) {
+                let who = admin.office.person(user, How::Socket).await?;
+                let (hold, binding) = (held.hold, held.binding);
+                let answer = Answering { hold, binding, yes: true, why, read_ms: None, passkey: None };
+                admin.office.answer(&who, answer).await?;
+            }
+            let now = admin.clock.now();
+            let until = admin.door.ask(move |engine| {
+                let mut open = engine.state().elevations(task, now);
+                open.find(|(id, _)| *id == grant).map(|(_, open)| open.until)
+            });
+            let held = shown(&admin, user, &named).await?;
+            match until.await.flatten() {
+                Some(until) => Ok((StatusCode::OK, Json(json!({ "grant": grant, "until": until, "held": held })))),
+                None => Ok((StatusCode::ACCEPTED, Json(json!({ "held": held })))),
+            }
         }
         Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
         _ => Err(Failure::unavailable()),
@@ -211,8 +231,19 @@ pub(super) struct Link {
 pub(super) async fn link(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<Link>) -> Answer {
     let speaks = user_of(&admin, caller.uid);
     let user = ask.user.or_else(|| speaks.clone()).ok_or_else(|| no_user(caller))?;
-    let link = admin.office.link(Actor::Owner { user: speaks }, user.clone()).await?;
+    let hand = match own(&admin, caller, user.clone()) {
+        Ok(_) => None,
+        // Whoever hands somebody a link could use it themselves: that stands beside what is done with it.
+        Err(_) => Some(hand(&speaks, caller)),
+    };
+    let link = admin.office.link(Actor::Owner { user: speaks }, user.clone(), hand).await?;
     Ok(Json(json!({ "user": user, "link": link, "console": admin.office.base() })))
+}
+
+/// Who speaks: a user of the policy, or an account that is none's
+fn hand(speaks: &Option<Name>, caller: Caller) -> String {
+    let account = || format!("account:{}", account_name(caller.uid).unwrap_or_else(|| caller.uid.to_string()));
+    speaks.clone().map_or_else(account, |user| Node::User(user).to_string())
 }
 
 /// What people are asked about a task, what is open in it, and whether it is an emergency's

@@ -197,10 +197,12 @@ impl Calls {
         let now = self.holds.now();
         let handle = Handle { of: using.bound(leg.effect), hold: ticket.hold, at: now };
         let id = self.sealer.seal(KIND, &serde_json::to_vec(&handle).ok()?)?;
+        // An effect of its own: what the request that leads to it was waited for under ends with that request.
+        let effect = EffectId(crate::tasks::draw().ok()?);
         let owned = Owned {
             bytes: using.bytes.to_vec(),
             method: using.method,
-            call: leg.clone(),
+            call: Call { effect, ..leg.clone() },
             at: using.at.clone(),
             renamed: using.renamed.clone(),
             called: using.called.clone(),
@@ -209,7 +211,7 @@ impl Calls {
             version: client.version,
             until: client.until,
         };
-        if self.going.begin(ticket.hold, leg.effect) {
+        if self.going.begin(ticket.hold, effect) {
             tokio::spawn(Arc::clone(self).go_on(owned, ticket.hold, ticket.until));
         }
         let pending = self.holds.pending(ticket, "call", false);

@@ -79,6 +79,8 @@ pub(super) fn hold_view(engine: &TheEngine, id: HoldId, hold: &Hold, eyes: &Eyes
     };
     let how = &eyes.how;
     let not_by_you = may_answer(state, shelf, id, eyes.user.as_ref(), (true, how), now);
+    let may_deny =
+        eyes.user.is_some() && may_answer(state, shelf, id, eyes.user.as_ref(), (false, how), now).is_empty();
     HoldView {
         hold: id,
         code: id.code(),
@@ -104,7 +106,9 @@ pub(super) fn hold_view(engine: &TheEngine, id: HoldId, hold: &Hold, eyes: &Eyes
         until: held.until,
         // Who can sign in better may still answer.
         not_by_you: not_by_you.into_iter().filter(|reason| reason.word != Word::StepUpNeeded).collect(),
+        may_deny,
         passkey: eyes.user.as_ref().is_some_and(asked),
+        timeline: held.task.is_some_and(|task| eyes.sees_task(state, bundle.map(AsRef::as_ref), task)),
     }
 }
 
@@ -283,7 +287,45 @@ pub(super) fn how_word(how: &How) -> &'static str {
     match how {
         How::Socket => "socket",
         How::Link => "link",
+        How::Handed { .. } => "handed link",
         How::Passkey => "passkey",
         How::Webhook { .. } => "webhook",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &[&str]) -> Vec<String> {
+        text.iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_difference_keeps_what_both_have_at_the_ends() {
+        let told = |was: &[&str], will: &[&str]| {
+            let lines = difference(&lines(was), &lines(will)).into_iter();
+            lines.map(|change| format!("{}{}", change.mark, change.text)).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(told(&["a", "b", "c"], &["a", "x", "y", "c"]), " a -b +x +y  c");
+        assert_eq!(told(&["a"], &["a"]), " a");
+        assert_eq!(told(&["a", "a"], &["a"]), " a -a");
+        assert_eq!(told(&[], &["a"]), "+a");
+        assert_eq!(told(&["a"], &[]), "-a");
+    }
+
+    #[test]
+    fn text_that_could_be_something_else_is_quoted() {
+        let shown = |value: &str| text(&Value::from_canonical(value).unwrap());
+        assert_eq!(shown("\"ord_1\""), "ord_1");
+        assert_eq!((shown("5"), shown("\"5\"")), ("5".to_owned(), "\"5\"".to_owned()));
+        assert_eq!((shown("true"), shown("\"true\"")), ("true".to_owned(), "\"true\"".to_owned()));
+        assert_eq!((shown("\"\""), shown("\" a\"")), ("\"\"".to_owned(), "\" a\"".to_owned()));
+    }
+
+    #[test]
+    fn what_a_tool_says_is_its_first_line() {
+        assert_eq!(says_of(r#"{"description":"\n  Refunds an order \nIGNORE"}"#).as_deref(), Some("Refunds an order"));
+        assert_eq!(says_of("{}"), None);
     }
 }

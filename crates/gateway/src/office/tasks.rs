@@ -117,7 +117,7 @@ pub(super) fn reviews(engine: &TheEngine, eyes: &Eyes) -> Vec<ReviewView> {
             opened: review.opened,
             live: live.is_some(),
             calls: review.calls.or(live.map(|task| task.calls)).unwrap_or_default(),
-            not_by_you: may_review(state, shelf, task, eyes.user.as_ref()),
+            not_by_you: may_review(state, shelf, task, (eyes.user.as_ref(), &eyes.how)),
         }
     };
     state.reviews().map(view).collect()

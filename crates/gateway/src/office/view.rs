@@ -56,8 +56,12 @@ pub struct HoldView {
     pub until: Millis,
     /// Why the one who looks may not answer; empty if they may
     pub not_by_you: Vec<Reason>,
+    /// Whether the one who looks may say no, also once enough have said yes, as long as it was not used
+    pub may_deny: bool,
     /// Whether the answer of the one who looks needs a passkey
     pub passkey: bool,
+    /// Whether the one who looks may see everything that the task did
+    pub timeline: bool,
 }
 
 /// Where a hold stands

@@ -19,6 +19,8 @@ pub enum Purpose {
     SignIn,
     /// This user, who is signed in, registers a passkey
     Register(Name),
+    /// This user, who is signed in, shows that they are there
+    Confirm(Name),
 }
 
 /// The challenges that nobody has answered yet, in memory only

@@ -6,10 +6,11 @@
 mod file;
 
 use super::{Assertion, Proof, Registration, RelyingParty, Wrong, options};
-use crate::{base64url, secret};
+use crate::{Bearer, base64url, secret};
 use file::{Key, Person};
 use portreeve_core::{names::Name, time::Millis};
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
@@ -129,12 +130,29 @@ pub enum Refused {
 /// A passkey was used, by its owner, for the challenge
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// Whose it is
-    pub user: Name,
+    /// Whose it is; where nobody was expected, it is to be found out whether they still bear their name
+    pub bearer: Bearer,
     /// What it is called
     pub label: String,
+    /// When it was registered
+    pub created: Millis,
     /// What shows it to others, later
     pub proof: Proof,
+}
+
+/// A passkey that somebody has made, and that does not count yet
+#[derive(Clone, Debug)]
+pub struct Made {
+    bearer: Bearer,
+    key: Key,
+}
+
+impl Made {
+    /// As its owner will see it
+    #[must_use]
+    pub fn passkey(&self) -> Passkey {
+        self.key.shown()
+    }
 }
 
 impl Passkeys {
@@ -149,66 +167,56 @@ impl Passkeys {
 
     /// A user's passkeys, the oldest first
     #[must_use]
-    pub fn of(&self, user: &Name) -> Vec<Passkey> {
-        self.people().get(user).map(|person| person.keys.iter().map(Key::shown).collect()).unwrap_or_default()
+    pub fn of(&self, bearer: &Bearer) -> Vec<Passkey> {
+        known(&self.people(), bearer).map(|person| person.keys.iter().map(Key::shown).collect()).unwrap_or_default()
     }
 
-    /// What to ask the browser of `user` for, to make a passkey
+    /// What to ask somebody's browser for, to make a passkey
     ///
     /// # Errors
     /// [`Refused::Full`], [`Refused::Randomness`]
     pub fn creation_options(
         &self,
         party: &RelyingParty,
-        user: &Name,
+        bearer: &Bearer,
         challenge: &[u8],
     ) -> Result<serde_json::Value, Refused> {
         let mut people = self.people();
         // Not written yet: whoever never finishes leaves nothing behind but this.
-        let person = person(&mut people, user)?;
+        let person = person(&mut people, bearer)?;
         let known: Vec<&[u8]> = person.keys.iter().map(|key| key.credential.as_slice()).collect();
         if known.len() >= KEYS_MAX {
             return Err(Refused::Full);
         }
-        Ok(options::creation(party, user.as_str(), &person.handle, challenge, &known))
+        Ok(options::creation(party, bearer.user.as_str(), &person.handle, challenge, &known))
     }
 
-    /// What to ask a browser for, so that a passkey signs the challenge: one of `user`'s, or anybody's
+    /// What to ask a browser for, so that a passkey signs the challenge: one of somebody's, or anybody's
     #[must_use]
-    pub fn request_options(&self, party: &RelyingParty, user: Option<&Name>, challenge: &[u8]) -> serde_json::Value {
+    pub fn request_options(&self, party: &RelyingParty, of: Option<&Bearer>, challenge: &[u8]) -> serde_json::Value {
         let people = self.people();
-        let keys = user.and_then(|user| people.get(user)).map(|person| person.keys.as_slice()).unwrap_or_default();
+        let keys = of.and_then(|of| known(&people, of)).map(|person| person.keys.as_slice()).unwrap_or_default();
         let keys: Vec<&[u8]> = keys.iter().map(|key| key.credential.as_slice()).collect();
         options::request(party, challenge, &keys)
     }
 
-    /// Registers the passkey that `user` made for exactly this challenge
+    /// The passkey that somebody made for exactly this challenge; it counts once it is [kept](Self::keep)
     ///
     /// # Errors
-    /// [`Refused`]: then there is no new passkey.
-    pub fn register(
+    /// [`Refused`]: it is none that could count.
+    pub fn made(
         &self,
         party: &RelyingParty,
-        user: &Name,
-        label: &str,
-        challenge: &[u8],
+        bearer: &Bearer,
+        (label, challenge): (&str, &[u8]),
         made: &Registration,
         now: Millis,
-    ) -> Result<Passkey, Refused> {
+    ) -> Result<Made, Refused> {
         let label = label.trim();
         if label.is_empty() || label.chars().count() > LABEL_MAX || label.chars().any(char::is_control) {
             return Err(Refused::Label);
         }
         let registered = made.verify(party, challenge)?;
-        let mut people = self.people();
-        // 7.1, step 26, also for the passkeys of others: the reason is told there.
-        if people.values().any(|person| person.key(&registered.credential).is_some()) {
-            return Err(Refused::Known);
-        }
-        let mut person = person(&mut people, user)?.clone();
-        if person.keys.len() >= KEYS_MAX {
-            return Err(Refused::Full);
-        }
         let key = Key {
             credential: registered.credential,
             public_key: registered.public_key,
@@ -218,20 +226,29 @@ impl Passkeys {
             counter: registered.counter,
             synced: registered.synced,
         };
-        let shown = key.shown();
-        person.keys.push(key);
-        self.keep(&mut people, user, person)?;
-        Ok(shown)
+        let made = Made { bearer: bearer.clone(), key };
+        with(&mut self.people(), &made)?;
+        Ok(made)
     }
 
-    /// Whose passkey signed exactly this challenge: one of `user`'s, or where nobody is signed in yet, anybody's
+    /// Lets a passkey count from now on
+    ///
+    /// # Errors
+    /// [`Refused`]: then there is no new passkey.
+    pub fn keep(&self, made: &Made) -> Result<(), Refused> {
+        let mut people = self.people();
+        let person = with(&mut people, made)?;
+        Ok(self.write(&mut people, &made.bearer.user, person)?)
+    }
+
+    /// Whose passkey signed exactly this challenge: one of `expected`'s, or where nobody is signed in yet, anybody's
     ///
     /// # Errors
     /// [`Refused`]: then nobody was found to have done it.
     pub fn check(
         &self,
         party: &RelyingParty,
-        user: Option<&Name>,
+        expected: Option<&Bearer>,
         challenge: &[u8],
         assertion: Assertion,
         now: Millis,
@@ -239,14 +256,15 @@ impl Passkeys {
         let mut people = self.people();
         // 7.2, steps 5 and 6
         let owns = |(owner, person): &(&Name, &Person)| {
-            user.is_none_or(|user| user == *owner) && person.key(&assertion.credential).is_some()
+            let is_theirs = |of: &Bearer| of.user == **owner && of.generation == person.generation;
+            expected.is_none_or(is_theirs) && person.key(&assertion.credential).is_some()
         };
         let (owner, known) = people.iter().find(owns).ok_or(Refused::Unknown)?;
         let (owner, mut changed) = (owner.clone(), known.clone());
         // Who is signed in may have a passkey that does not say whose it is; who is not has to be named by it.
         let named = match assertion.user_handle.as_deref() {
             Some(handle) => handle == changed.handle,
-            None => user.is_some(),
+            None => expected.is_some(),
         };
         if !named {
             return Err(Refused::UserHandle);
@@ -271,27 +289,28 @@ impl Passkeys {
             return Err(Refused::Counter { credential, stored, seen: used.counter });
         }
         (key.counter, key.used) = (used.counter, Some(now));
-        let label = key.label.clone();
-        self.keep(&mut people, &owner, changed)?;
-        Ok(Checked { user: owner, label, proof })
+        let (label, created) = (key.label.clone(), key.created);
+        let bearer = Bearer { user: owner, generation: changed.generation };
+        self.write(&mut people, &bearer.user, changed)?;
+        Ok(Checked { bearer, label, created, proof })
     }
 
-    /// Removes a user's passkey; whether there was one
+    /// Removes somebody's passkey; whether there was one
     ///
     /// # Errors
     /// [`Error`]: the change could not be written, so the passkey is still there.
-    pub fn remove(&self, user: &Name, credential: &[u8]) -> Result<bool, Error> {
+    pub fn remove(&self, bearer: &Bearer, credential: &[u8]) -> Result<bool, Error> {
         let mut people = self.people();
-        let Some(mut person) = people.get(user).filter(|person| person.key(credential).is_some()).cloned() else {
+        let Some(mut person) = known(&people, bearer).filter(|person| person.key(credential).is_some()).cloned() else {
             return Ok(false);
         };
         person.keys.retain(|key| key.credential != credential);
-        self.keep(&mut people, user, person)?;
+        self.write(&mut people, &bearer.user, person)?;
         Ok(true)
     }
 
     /// Writes what changed, and only then lets it count
-    fn keep(&self, people: &mut BTreeMap<Name, Person>, user: &Name, person: Person) -> Result<(), Error> {
+    fn write(&self, people: &mut BTreeMap<Name, Person>, user: &Name, person: Person) -> Result<(), Error> {
         file::write(&self.folder, user, &person)?;
         people.insert(user.clone(), person);
         Ok(())
@@ -316,13 +335,42 @@ impl Passkey {
     }
 }
 
-/// A user with or without passkeys, who has a handle that says nothing of them (14.6.1)
-fn person<'a>(people: &'a mut BTreeMap<Name, Person>, user: &Name) -> Result<&'a mut Person, Refused> {
-    if people.len() >= PEOPLE_MAX && !people.contains_key(user) {
+/// What is kept of somebody; what an earlier bearer of the name left behind is not theirs
+fn known<'a>(people: &'a BTreeMap<Name, Person>, bearer: &Bearer) -> Option<&'a Person> {
+    people.get(&bearer.user).filter(|person| person.generation == bearer.generation)
+}
+
+/// Somebody with or without passkeys, who has a handle that says nothing of them (14.6.1)
+///
+/// Whoever bears the name now takes the place of whoever had it before.
+fn person<'a>(people: &'a mut BTreeMap<Name, Person>, bearer: &Bearer) -> Result<&'a mut Person, Refused> {
+    let Bearer { user, generation } = bearer.clone();
+    if people.len() >= PEOPLE_MAX && !people.contains_key(&user) {
         return Err(Refused::Full);
     }
     let handle = secret::random::<32>().ok_or(Refused::Randomness)?;
-    Ok(people.entry(user.clone()).or_insert_with(|| Person { handle: handle.to_vec(), keys: Vec::new() }))
+    let person = Person { generation, handle: handle.to_vec(), keys: Vec::new() };
+    let kept = people.entry(user).or_insert_with(|| person.clone());
+    match kept.generation.cmp(&generation) {
+        Ordering::Equal => {}
+        Ordering::Less => *kept = person,
+        Ordering::Greater => return Err(Refused::Unknown),
+    }
+    Ok(kept)
+}
+
+/// Somebody with this passkey too
+fn with(people: &mut BTreeMap<Name, Person>, made: &Made) -> Result<Person, Refused> {
+    let mut person = person(people, &made.bearer)?.clone();
+    // 7.1, step 26, also for the passkeys of others: the reason is told there.
+    if people.values().any(|person| person.key(&made.key.credential).is_some()) {
+        return Err(Refused::Known);
+    }
+    if person.keys.len() >= KEYS_MAX {
+        return Err(Refused::Full);
+    }
+    person.keys.push(made.key.clone());
+    Ok(person)
 }
 
 #[cfg(test)]

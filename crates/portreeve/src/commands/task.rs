@@ -198,7 +198,7 @@ async fn elevate(client: &Client, ask: &Elevate, as_json: bool) -> Result<u8, Fa
     if as_json {
         output::json(&answer);
     }
-    if let Some(held) = answer.get("held") {
+    if let Some(held) = answer.get("held").filter(|_| answer.get("until").is_none()) {
         opening::tell(held);
         return Ok(exit::WAITS);
     }

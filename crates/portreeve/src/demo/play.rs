@@ -4,7 +4,7 @@ use super::serve_mail;
 use crate::{
     cli::Demo,
     client::{self, Client, exchange},
-    commands::{self, init},
+    commands::{self, console, init},
     failure::{Failure, exit},
     output, place,
 };
@@ -62,6 +62,7 @@ pub(crate) async fn run(demo: &Demo, as_json: bool) -> Result<u8, Failure> {
         epilogue(holds, &theatre, demo.once);
     }
     if !demo.once && !as_json {
+        console::greet(&theatre.data).await;
         let _ = tokio::signal::ctrl_c().await;
     }
     theatre.close().await;

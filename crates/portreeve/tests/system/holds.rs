@@ -1,5 +1,6 @@
 //! Calls that wait for people: how an agent hears of it, and that a yes is used exactly once.
 
+mod before;
 mod elevation;
 mod house;
 mod tasks;

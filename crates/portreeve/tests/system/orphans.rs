@@ -2,13 +2,13 @@
 
 use crate::support::{
     http::{exchange, request},
-    place::{PROGRAM, Place, Running, Serve, Task},
+    place::{PROGRAM, Place, Running, Serve, Task, finish},
     process::{Watched, below},
     upstream::{Received, Upstream, Wire},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::os::unix::net::UnixStream;
+use std::{net::TcpStream, os::unix::net::UnixStream};
 
 /// Beside the server itself: a child that ignores what asks it to end, one in a session of its own, and one
 /// whose parent is gone already. All of it only once the test has said so, because discovery would wait for it
@@ -326,4 +326,48 @@ fn a_folder_has_one_process() {
     let status = place.json(&["status"]);
     assert_eq!(status["pid"], pid);
     assert_eq!(serve.open("work").word("shop", "act", "v"), "ok");
+}
+
+/// What a browser sends to a page of the console
+fn page(serve: &Serve, method: &str, path: &str, cookie: &str) -> Vec<u8> {
+    let host = format!("localhost:{}", serve.address.port());
+    let origin = format!("http://{host}");
+    let headers = [("host", host.as_str()), ("origin", &origin), ("cookie", cookie)];
+    request(method, path, &headers, b"")
+}
+
+#[test]
+fn pages_are_not_for_agents_whatever_their_cookies() {
+    let (_upstream, place, serve) = served();
+    let outside = |method: &str, path: &str, cookie: &str| {
+        exchange(TcpStream::connect(serve.address).unwrap(), &page(&serve, method, path, cookie))
+    };
+    let link = || {
+        let link = place.json(&["console"])["link"].as_str().unwrap().to_owned();
+        format!("/sign-in/{}", link.rsplit_once('/').unwrap().1)
+    };
+    let entered = outside("POST", &link(), "");
+    assert_eq!(entered.status, 303, "{entered:?}");
+    let cookie = entered.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    assert_eq!(outside("GET", "/", &cookie).status, 200);
+
+    // The agent has the cookie from a server of its own on localhost; here it simply has it.
+    let other = link();
+    let port = serve.address.port();
+    for (name, bytes) in [("get", page(&serve, "GET", "/", &cookie)), ("post", page(&serve, "POST", &other, ""))] {
+        place.write(name, &String::from_utf8(bytes).unwrap());
+    }
+    let script = format!(
+        "ask() {{ exec 3<>/dev/tcp/127.0.0.1/{port}; cat $1 >&3; head -n 1 <&3; exec 3>&-; }}\n\
+         ask get; ask post; (setsid bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; cat get >&3; head -n 1 <&3')\n\
+         for _ in 1 2 3 4 5; do bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; cat post >&3'; done\n"
+    );
+    let ran = place.run(&["exec", "--purpose", "work", "--", "bash", "-c", &script]).good();
+    assert_eq!(ran.out.matches("HTTP/1.1 403").count(), 3, "{ran:?}");
+    assert_eq!(ran.out.lines().count(), 3, "{ran:?}");
+    assert_eq!(outside("GET", &other, "").status, 200, "nobody has used the link up, not even who did not wait");
+
+    let plain = finish(place.command("bash", &["-c", &script]), "").good();
+    assert_eq!(plain.out.matches("HTTP/1.1 200").count(), 2, "the same below no agent: {plain:?}");
+    assert_eq!(outside("GET", &other, "").status, 410);
 }

@@ -109,6 +109,7 @@ impl Stage<'_> {
             label: admission.seen.label,
             undo: admission.seen.undo,
             before: BTreeMap::new(),
+            earlier: admission.seen.earlier,
         };
         self.ask(holding, HeldWhat::Call(Box::new(what)));
         let said = self.answers(hold);

@@ -5,7 +5,8 @@ use crate::{options::Sabotage, versions::TIMEOUT_MS, world::Env};
 use portreeve_core::{
     engine::Permit,
     event::End,
-    life::{Do, Happened},
+    judge::Ticket,
+    life::{Answer as Told, Do, Happened},
     names::{EffectId, Name, Tool},
     node::Node,
     request::{Read, Request, Settle, Start},
@@ -47,13 +48,42 @@ impl Gateway {
                 }
             }
             Todo::Step(Do::Read(_)) => self.happened(id, Happened::WasRead(Read::default())),
-            Todo::Step(Do::Wait(_)) => self.happened(id, Happened::Waited),
+            Todo::Step(Do::Wait(ticket)) => self.wait(id, ticket, env),
             Todo::Step(Do::Forward(permit)) => self.forward(id, &permit, tool, env),
             Todo::Step(Do::Settle(settle)) => self.settle(settle),
-            Todo::Step(Do::Reply(_)) => {
-                self.flights.remove(&id);
+            Todo::Step(Do::Reply(answer)) => {
+                if let Some(flight) = self.flights.remove(&id)
+                    && match answer {
+                        Told::Held(_) => true,
+                        Told::Again(_) => env.random.chance(50),
+                        _ => false,
+                    }
+                {
+                    env.tell(flight.life.call().clone());
+                }
             }
             Todo::Spawn(permit, connector) => self.spawn(id, &permit, connector, env),
+        }
+    }
+
+    /// Waits for people: as long as whoever asked does, or until something about the question has changed
+    fn wait(&mut self, id: u64, ticket: Ticket, env: &mut Env) {
+        let (now, said) = (env.clock().steady, self.said(ticket.hold));
+        env.held(ticket.hold);
+        let Some(flight) = self.flights.get_mut(&id) else { return };
+        match flight.waits {
+            Some((_, before)) if before != said => {
+                flight.waits = None;
+                self.happened(id, Happened::Changed);
+            }
+            Some((until, _)) if until <= now => {
+                flight.waits = None;
+                self.happened(id, Happened::Waited);
+            }
+            _ => {
+                flight.waits.get_or_insert((now.plus(1 + env.random.millis(6_000)), said));
+                flight.todo.push_front(Todo::Step(Do::Wait(ticket)));
+            }
         }
     }
 

@@ -56,6 +56,15 @@ impl Gateway {
                 }
                 self.happened(id, Happened::Refused(reasons));
             }
+            (Who::Flight(id), Reply::Held(ticket)) => {
+                env.report.held += 1;
+                self.happened(id, Happened::Held(ticket));
+            }
+            (Who::Flight(id), Reply::Again(again)) => self.happened(id, Happened::Again(again)),
+            (Who::Answer(_), Reply::Recorded) => env.report.answers += 1,
+            (Who::Elevate(grant), Reply::Elevated(_)) => env.grants.push(grant),
+            (Who::Elevate(_), Reply::Held(ticket)) => env.held(ticket.hold),
+            (Who::Answer(_) | Who::Elevate(_), Reply::Refused(_)) => env.report.refusals += 1,
             (Who::Start(id, connector), Reply::Permit(permit)) => {
                 if let Some(flight) = self.flights.get_mut(&id) {
                     flight.todo.push_back(Todo::Spawn(permit, connector));

@@ -40,13 +40,19 @@ pub(super) struct Effect {
     pub(super) kind: Kind,
     /// Outside decision points that the record says it heard: which question each answered, and when it was asked
     pub(super) heard: Vec<(String, String, i64)>,
-    /// The grant that let it through, and the words that would have refused it
+    /// Every grant that it names, and the words that it takes out
+    pub(super) becauses: Vec<(String, BTreeSet<String>)>,
+    /// The question that it uses up
+    pub(super) hold: Option<String>,
+    /// The grant of observe mode that let it through, and the words that would have refused it
     pub(super) because: Option<(String, BTreeSet<String>)>,
     /// Steps that it matches in each task of its chain, counted again
     pub(super) charged: BTreeMap<String, BTreeSet<String>>,
     /// Those of them that no earlier leg of the call was charged for
     pub(super) counted: BTreeMap<String, BTreeSet<String>>,
     pub(super) settled: Option<End>,
+    /// It looked after a call that had gone on by then: its end is not the call's
+    pub(super) overtaken: bool,
     pub(super) stopped: Option<u64>,
 }
 
@@ -73,6 +79,10 @@ pub(super) struct Grant {
 }
 
 impl Effect {
+    pub(super) fn names(&self, grant: &str) -> bool {
+        self.becauses.iter().any(|(known, _)| known == grant)
+    }
+
     pub(super) fn grant(&self) -> Option<&str> {
         self.because.as_ref().map(|(grant, _)| grant.as_str())
     }
@@ -105,7 +115,7 @@ impl Effect {
     }
 
     pub(super) fn succeeded(&self) -> bool {
-        self.settled.as_ref().is_some_and(|settled| settled.end == "done" && settled.ok)
+        !self.overtaken && self.settled.as_ref().is_some_and(|settled| settled.end == "done" && settled.ok)
     }
 }
 
@@ -146,10 +156,14 @@ impl Oracle {
         };
         match kind.as_str() {
             "began" => self.began(event, by_run, openings, time),
-            "stopped" => self.stopped(event),
-            "granted" => {
-                self.granted(event, record.get("actor").is_some_and(|actor| actor.get("owner").is_some()), time)
-            }
+            "stopped" => self.stopped(event, time),
+            "held" => self.held(event, openings, time),
+            "declined" => self.declined(event, time),
+            "granted" => match event.get("to").and_then(Value::as_object).and_then(|to| to.iter().next()) {
+                Some((kind, to)) if kind == "approval" => self.agreed(event, to, time),
+                Some((kind, to)) if kind == "elevation" => self.elevated(event, to, openings, time),
+                _ => self.granted(event, record.get("actor").is_some_and(|actor| actor.get("owner").is_some()), time),
+            },
             "admitted" => self.admitted(event, by_run.as_deref(), openings),
             "settled" => self.end(event, time),
             "changed" => self.changed(event),
@@ -207,7 +221,7 @@ impl Oracle {
         self.grants.insert(id, Grant { on, until, given: self.seq, ended: None });
     }
 
-    fn stopped(&mut self, event: &Value) {
+    fn stopped(&mut self, event: &Value, time: i64) {
         let node = string(event, "node").unwrap_or_default();
         if let Some(grant) = self.grants.get_mut(&node) {
             grant.ended.get_or_insert(self.seq);
@@ -217,11 +231,15 @@ impl Oracle {
             effect.stopped = Some(self.seq);
         }
         let seq = self.seq;
+        let mut ended = Vec::new();
         for (id, task) in &mut self.tasks {
             if *id == node || task.run == node {
                 task.ended.get_or_insert(seq);
+                ended.push(id.clone());
             }
         }
+        ended.iter().for_each(|task| self.end_questions(task));
+        self.end_question(&node, time);
         if self.nodes.contains(&node) || node == "all" {
             self.standing.insert(node, None);
         }
@@ -233,9 +251,7 @@ impl Oracle {
         let what = event.get("what").and_then(Value::as_object).and_then(|what| what.iter().next());
         let kind = match what {
             Some((kind, call)) if kind == "call" => {
-                let names = call.get("arguments").and_then(Value::as_object).into_iter().flatten();
-                let value = |name: &String| openings?.get(&format!("arguments.{name}")).cloned();
-                let arguments = names.map(|(name, _)| (name.clone(), value(name).unwrap_or(Value::Null))).collect();
+                let arguments = super::people::values(call, "arguments", openings);
                 let continues = string(call, "continues");
                 Kind::Call { tool: string(call, "tool").unwrap_or_default(), arguments, continues }
             }
@@ -254,29 +270,35 @@ impl Oracle {
         });
         let heard = heard.collect();
         let now = number(event, "now");
-        let because = event.pointer("/because/0").map(|because| {
+        let becauses = event.get("because").and_then(Value::as_array).into_iter().flatten().map(|because| {
             let words = because.get("words").and_then(Value::as_array).into_iter().flatten();
             let words = words.filter_map(Value::as_str).map(str::to_owned).collect();
             (string(because, "grant").unwrap_or_default(), words)
         });
+        let becauses: Vec<(String, BTreeSet<String>)> = becauses.collect();
+        let because = becauses.iter().find(|(grant, _)| self.grants.contains_key(grant)).cloned();
         let mut effect = Effect {
             task,
             seq: self.seq,
             now,
             kind,
             heard,
+            becauses,
+            hold: string(event, "hold"),
             because,
             charged: BTreeMap::new(),
             counted: BTreeMap::new(),
             settled: None,
+            overtaken: false,
             stopped: None,
         };
         if self.effects.contains_key(&id) {
             self.violated("I12", format!("{id} was admitted twice"));
         }
         self.check_admission(&id, &mut effect, run);
-        let task = effect.task.clone();
+        let (task, hold) = (effect.task.clone(), effect.hold.clone());
         self.effects.insert(id, effect);
+        hold.iter().for_each(|hold| self.used(hold));
         for link in self.chain(&task) {
             if let Some(task) = self.tasks.get_mut(&link) {
                 task.active = task.active.max(now);
@@ -289,20 +311,37 @@ impl Oracle {
         let how = event.get("end").and_then(Value::as_object).and_then(|end| end.iter().next());
         let Some((end, data)) = how else { return };
         let ok = data.get("ok").and_then(Value::as_bool).unwrap_or(false);
+        let goes_on = |of: &String| {
+            let next = |other: &&Effect| matches!(&other.kind, Kind::Call { continues: Some(used), .. } if used == of);
+            self.effects.values().filter(next).any(Effect::counts)
+        };
+        let overtaken = match self.effects.get(&id).map(|effect| &effect.kind) {
+            Some(Kind::Poll { of, .. }) => goes_on(of),
+            _ => false,
+        };
         let Some(effect) = self.effects.get_mut(&id) else {
             return self.violated("I12", format!("{id} was settled and never admitted"));
         };
+        effect.overtaken = overtaken;
         let end = End { end: end.clone(), ok };
         let before = effect.settled.replace(end);
-        let (task, call) = (effect.task.clone(), effect.is_leg());
+        let (task, call, settled) = (effect.task.clone(), effect.is_leg(), effect.clone());
         if call && let Some(before) = before {
             self.violated("I12", format!("{id} was settled again, after {}", before.end));
         }
         if call {
-            for link in self.chain(&task) {
-                let Some(task) = self.tasks.get_mut(&link).filter(|task| task.ended.is_none()) else { break };
-                task.active = task.active.max(time);
-            }
+            self.touch(&task, time);
+        }
+        if settled.never_started() {
+            self.given_back(&settled, time);
+        }
+    }
+
+    /// Something was done in a task and those above it, as far as they live
+    pub(super) fn touch(&mut self, task: &str, time: i64) {
+        for link in self.chain(task) {
+            let Some(task) = self.tasks.get_mut(&link).filter(|task| task.ended.is_none()) else { break };
+            task.active = task.active.max(time);
         }
     }
 

@@ -4,7 +4,7 @@ use super::{
     Oracle,
     facts::{Effect, Kind, Task},
 };
-use crate::versions::{Spec, TOOLS, Version};
+use crate::versions::{STANDING, Spec, TOOLS, Version};
 use portreeve_core::policy::Class;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +78,7 @@ impl Oracle {
             wrong.push(("I3", "was admitted although its connector is not the one that was accepted".to_owned()));
         }
         wrong.extend(self.misplaced(effect));
+        wrong.extend(self.unasked(effect).into_iter().map(|what| ("I4", what)));
         let earlier = self.legs(effect);
         let mut charged = BTreeMap::new();
         let mut counted = BTreeMap::new();
@@ -247,21 +248,30 @@ impl Oracle {
 
     /// Why the time of a task has passed
     pub(super) fn passed(&self, id: &str, task: &Task, now: i64) -> Option<&'static str> {
-        let idle = task.idle_ms.is_some_and(|idle| task.active + idle <= now) && self.open_below(id) == 0;
+        let idle = task.idle_ms.is_some_and(|idle| task.active + idle <= now)
+            && self.open_below(id) == 0
+            && self.waiting_below(id) == 0;
         if task.expires <= now { Some("expired") } else { idle.then_some("idle") }
     }
 
     /// Calls of a task and of the live tasks below it that are not settled
     pub(crate) fn open_below(&self, id: &str) -> u32 {
-        let below = |task: &str| {
-            let chain = self.chain(task);
-            let path = chain.iter().take_while(|link| *link != id).collect::<Vec<_>>();
-            path.len() < chain.len()
-                && path.iter().all(|link| self.tasks.get(*link).is_some_and(|task| task.ended.is_none()))
-        };
         let open = self.effects.values().filter(|effect| effect.settled.is_none());
-        let open = open.filter(|effect| effect.is_leg() && below(&effect.task));
+        let open = open.filter(|effect| effect.is_leg() && self.is_below(&effect.task, id));
         u32::try_from(open.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a task is another one or a live one below it
+    pub(super) fn is_below(&self, task: &str, id: &str) -> bool {
+        let chain = self.chain(task);
+        let path = chain.iter().take_while(|link| *link != id).collect::<Vec<_>>();
+        path.len() < chain.len()
+            && path.iter().all(|link| self.tasks.get(*link).is_some_and(|task| task.ended.is_none()))
+    }
+
+    /// Whether a task itself is over on the record
+    pub(super) fn over_itself(&self, task: &str) -> bool {
+        self.tasks.get(task).is_none_or(|task| task.ended.is_some())
     }
 
     /// The steps that an effect fits in one task, or why none has room for it
@@ -286,7 +296,9 @@ impl Oracle {
         if !poll && version.forbidden.contains(&(spec.name, tool.as_str())) {
             return Err(Refuses::For("a rule forbids it".to_owned()));
         }
-        if TOOLS.iter().any(|(known, class)| known == tool && *class == Class::Escalate) {
+        let class = TOOLS.iter().find(|(known, _)| known == tool).map_or(Class::Escalate, |(_, class)| *class);
+        let closed = !poll && !STANDING.contains(&class) && !self.is_open(id, effect);
+        if closed && class == Class::Escalate {
             return Err(Refuses::For("its class is not open".to_owned()));
         }
         if poll {
@@ -310,6 +322,12 @@ impl Oracle {
                 if fits.iter().any(|step| paid.iter().any(|leg| fits_step(leg, id, step))) =>
             {
                 Ok(fits)
+            }
+            fitting => fitting,
+        };
+        let fitting = match fitting {
+            Ok(fits) | Err(Refuses::Outside(fits, _)) if closed => {
+                Err(Refuses::Outside(fits, "its class is not open".to_owned()))
             }
             fitting => fitting,
         };

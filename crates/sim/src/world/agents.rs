@@ -52,6 +52,10 @@ impl World {
     pub(super) fn agent_acts(&mut self) {
         if self.env.random.chance(3) {
             self.agent_wants_a_child();
+        } else if self.env.random.chance(8) {
+            self.agent_wants_a_class();
+        } else if !self.env.told.is_empty() && self.env.random.chance(30) {
+            self.agent_repeats();
         } else if self.env.known.is_empty() || self.env.random.chance(16) {
             self.someone_opens();
         } else {
@@ -63,7 +67,8 @@ impl World {
         let env = &mut self.env;
         let rare = env.random.chance(20);
         let parent = if env.random.chance(50) { env.random.pick(&env.known).cloned() } else { None };
-        let purpose = env.random.pick(&["refund-order", "look-only", "support", "support", "nightly"]).copied();
+        let purposes = ["refund-order", "look-only", "support", "careful", "careful", "careful", "careful", "nightly"];
+        let purpose = env.random.pick(&purposes).copied();
         let agent = env.random.pick(&["bot", "bot", "helper"]).copied();
         let agent = if rare {
             agent
@@ -162,12 +167,21 @@ impl World {
             return self.agent_goes_on();
         }
         let Some(known) = self.env.random.pick(&self.env.known).cloned() else { return };
-        let tools = ["shop.get_order", "shop.get_order", "shop.refund", "shop.refund", "files.read"];
+        let tools = [
+            "shop.get_order",
+            "shop.get_order",
+            "shop.refund",
+            "shop.refund",
+            "files.read",
+            "shop.sweep",
+            "shop.cancel_refund",
+        ];
         let env = &mut self.env;
         let rare = env.random.chance(15);
         let tool = if rare { env.random.pick(&TOOLS).map(|(tool, _)| *tool) } else { env.random.pick(&tools).copied() };
         let order = if env.random.chance(85) { known.order.clone() } else { "ord_3".to_owned() };
-        let amount = 1 + env.random.below(120);
+        // Few enough that the same call comes again.
+        let amount = if env.random.chance(50) { 5 } else { 1 + env.random.below(120) };
         let mut arguments = arguments(tool.unwrap_or_default(), &order, amount);
         if env.random.chance(4) {
             arguments.insert("note".to_owned(), text("please"));
@@ -202,11 +216,12 @@ impl World {
         let env = &mut self.env;
         let known = env.random.pick(&env.known).cloned();
         let named = |kind: fn(Name) -> Node, name: &str| name.parse().ok().map(kind);
-        let (node, by) = match (env.random.below(36), known) {
+        let (node, by) = match (env.random.below(38), known) {
             (0..4, Some(Known { parent: Some(parent), .. })) => (Some(Node::Task(parent)), owner()),
             (4..8, Some(Known { parent: Some(parent), .. })) => (env.run_of(parent).map(Node::Run), owner()),
             (0..10, Some(known)) => (Some(Node::Task(known.task)), owner()),
             (10..12, Some(known)) => (Some(Node::Run(known.run)), Actor::Run(known.run)),
+            (12..14, _) => (env.random.pick(&env.questions).copied().map(Node::Hold), owner()),
             (14, _) => (named(Node::Agent, "bot"), owner()),
             (15, _) => (named(Node::Agent, "helper"), owner()),
             (16, _) => (named(Node::User, "ana"), owner()),
@@ -218,6 +233,8 @@ impl World {
             (22..28, _) => (env.random.pick(&env.grants).copied().map(Node::Grant), owner()),
             // A run that would like to end what it is watched by.
             (28, Some(known)) => (env.random.pick(&env.grants).copied().map(Node::Grant), Actor::Run(known.run)),
+            (29, _) => (named(Node::User, "bob"), owner()),
+            (30, Some(known)) => (env.random.pick(&env.questions).copied().map(Node::Hold), Actor::Run(known.run)),
             _ => (None, owner()),
         };
         if let Some(node) = node {
@@ -259,7 +276,7 @@ impl World {
         gateway.stop(node, Why::Killed, by, &mut self.env);
         // So that a run does not end here: what was stopped is taken out and added again.
         if everything && self.env.random.chance(80) {
-            let without = if self.env.random.chance(50) { 2 } else { 4 };
+            let without = self.env.random.pick(&[2, 4, 5]).copied().unwrap_or(2);
             self.change_to(without);
             self.change_to(0);
         }
@@ -301,6 +318,7 @@ pub(super) fn arguments(tool: &str, order: &str, amount: u64) -> BTreeMap<String
         "shop.refund" => vec![("id", text(order)), ("amount", amount)],
         "shop.cancel_refund" => vec![("refund", text("ref_1"))],
         "files.read" => vec![("path", text("/orders/1"))],
+        "shop.sweep" => vec![("depth", amount)],
         "mail.send" => vec![("to", text("ana@example.com"))],
         _ => Vec::new(),
     };

@@ -88,6 +88,9 @@ impl World {
             if self.env.sabotage(Sabotage::LongerGrants) {
                 self.env.cache.prolong_grants();
             }
+            if let Some(sabotage) = self.env.options.sabotage.filter(|sabotage| sabotage.is_in_snapshots()) {
+                self.env.cache.tamper(sabotage);
+            }
         }
     }
 }

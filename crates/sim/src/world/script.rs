@@ -5,7 +5,7 @@ use super::{
     agents::{arguments, owner},
 };
 use portreeve_core::{
-    event::To,
+    event::{Actor, To},
     names::GrantId,
     node::Node,
     request::{Grant, Request},
@@ -54,6 +54,37 @@ impl World {
         self.open(("look-only", "helper", ana), ("ord_2", 10), None);
         self.rest();
         self.calls(2, &[("shop.get_order", 0), ("files.read", 0)]);
+        self.rest();
+        self.people();
+    }
+
+    /// Two people agree to one refund, which is asked for again and again; one of them opens a class
+    fn people(&mut self) {
+        self.open(("careful", "bot", Some("ana")), ("ord_1", 50), None);
+        self.rest();
+        self.calls(3, &[("shop.refund", 5), ("shop.refund", 5), ("shop.cancel_refund", 0)]);
+        self.rest();
+        self.everybody_agrees(&["ana", "dan", "bob"]);
+        self.rest();
+        self.calls(3, &[("shop.refund", 5)]);
+        self.rest();
+        self.everybody_agrees(&["cid"]);
+        self.rest();
+        self.calls(3, &[("shop.refund", 5), ("shop.refund", 5), ("shop.refund", 6), ("shop.cancel_refund", 0)]);
+        self.rest();
+        self.calls(3, &[("shop.refund", 5), ("shop.export_customers", 0)]);
+        let Some(known) = self.env.wanted.get(3).cloned() else { return };
+        for tool in ["shop.sweep", "shop.export_customers"] {
+            self.elevate((Actor::Run(known.run), known.task), tool, None, (1, 5_000));
+        }
+        self.rest();
+        self.everybody_agrees(&["bob"]);
+        self.rest();
+        self.calls(3, &[("shop.sweep", 3), ("shop.sweep", 4), ("shop.export_customers", 0)]);
+        self.rest();
+        self.everybody_agrees(&["cid"]);
+        self.rest();
+        self.calls(3, &[("shop.export_customers", 0)]);
         self.rest();
     }
 

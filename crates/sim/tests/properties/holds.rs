@@ -385,6 +385,10 @@ fn a_passkey_is_wanted_where_the_policy_says_so_and_at_the_highest_tier() {
             let answer = house.answering(hold, "bob", true, how);
             assert_eq!(words(&house.turn(Request::Answer(Box::new(answer)))), [Word::StepUpNeeded]);
         }
+        // That they signed in with one is less than that they used it for this very answer.
+        let mut earlier = house.answering(hold, "bob", true, How::Passkey);
+        earlier.signed.passkey = None;
+        assert_eq!(words(&house.turn(Request::Answer(Box::new(earlier)))), [Word::StepUpNeeded]);
         let answer = house.answering(hold, "bob", true, How::Passkey);
         house.turn(Request::Answer(Box::new(answer)));
         permitted(&house.refund());
@@ -392,6 +396,28 @@ fn a_passkey_is_wanted_where_the_policy_says_so_and_at_the_highest_tier() {
         let hold = ticket(&house.call("refund", &[])).hold;
         assert!(matches!(house.answer(hold, "cid", false), Reply::Recorded));
     }
+}
+
+/// Somebody who has a link made for another could use it themselves
+#[test]
+fn a_link_that_somebody_had_made_for_another_is_their_hand() {
+    let handed = |by: &str| How::Handed { by: by.to_owned() };
+    let mut house = House::new(Policy::new());
+    let hold = house.held();
+    // Pia opened the task.
+    let answer = house.answering(hold, "bob", true, handed("user:pia"));
+    assert_eq!(words(&house.turn(Request::Answer(Box::new(answer)))), [Word::OwnCall]);
+    let no = house.answering(hold, "bob", false, handed("user:pia"));
+    assert!(matches!(house.turn(Request::Answer(Box::new(no))), Reply::Recorded), "a no is heard");
+    let mut house = House::new(Policy::new().work(|work| drop(work.asks.insert("refund", quorum("leads", 2)))));
+    let hold = house.held();
+    house.yes(hold, "bob");
+    let answer = house.answering(hold, "cid", true, handed("user:bob"));
+    assert_eq!(words(&house.turn(Request::Answer(Box::new(answer)))), [Word::AnsweredAlready]);
+    ticket(&house.refund());
+    let answer = house.answering(hold, "cid", true, handed("user:eve"));
+    assert!(matches!(house.turn(Request::Answer(Box::new(answer))), Reply::Recorded));
+    permitted(&house.refund());
 }
 
 #[test]
@@ -460,13 +486,19 @@ fn a_stopped_question_is_over_and_only_operators_stop_it() {
     let hold = house.held();
     let stop = |by| Request::Stop(Stop { node: Node::Hold(hold), why: Why::Killed, by, at: None });
     let person = |user: &str| Actor::Person { user: name(user), how: How::Link };
-    for by in [Actor::Run(RunId(1)), person("cid"), person("ana")] {
+    house.open(5, |_| {});
+    for by in [Actor::Run(RunId(5)), Actor::Run(RunId(77)), person("cid"), person("ana")] {
         refused(&house.turn(stop(by)), Word::NotYours);
     }
     assert!(matches!(house.turn(stop(person("bob"))), Reply::Recorded));
     refused(&house.answer(hold, "cid", true), Word::HoldOver);
     refused(&house.turn(stop(person("bob"))), Word::HoldOver);
-    assert_ne!(house.held(), hold);
+    let another = house.held();
+    assert_ne!(another, hold);
+    // Whoever put a question may take it back.
+    let back = Stop { node: Node::Hold(another), why: Why::Ended, by: Actor::Run(RunId(1)), at: None };
+    assert!(matches!(house.turn(Request::Stop(back)), Reply::Recorded));
+    refused(&house.answer(another, "cid", true), Word::HoldOver);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use portreeve_core::{
     due::{Owed, due},
     engine::{Bundles, Engine, Reply, Snapshots},
-    event::{Actor, Admitted, End, Event, How, Record, Signed, decode},
+    event::{Actor, Admitted, Assertion, End, Event, How, Record, Signed, decode},
     hash::Hash,
     judge::Ticket,
     log::{Head, Log as _},
@@ -395,13 +395,19 @@ impl House {
             why: "seen".to_owned(),
             grant,
             signed: Signed {
+                passkey: (how == How::Passkey).then(|| Assertion {
+                    credential: "key".to_owned(),
+                    public_key: "key".to_owned(),
+                    authenticator_data: String::new(),
+                    client_data: String::new(),
+                    signature: "test".to_owned(),
+                }),
                 how,
                 at: Millis(self.now),
                 read_ms: Some(700),
                 statement: Hash::of(b"statement"),
                 key: "ed25519:test".to_owned(),
                 signature: "test".to_owned(),
-                passkey: None,
             },
         }
     }

@@ -16,6 +16,8 @@ use std::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Person {
+    /// Which bearer of the name
+    pub(super) generation: u64,
     #[serde(with = "base64url")]
     pub(super) handle: Vec<u8>,
     pub(super) keys: Vec<Key>,
@@ -42,6 +44,7 @@ pub(super) struct Key {
 struct Whole {
     v: u8,
     user: Name,
+    generation: u64,
     #[serde(with = "base64url")]
     handle: Vec<u8>,
     keys: Vec<Key>,
@@ -116,7 +119,8 @@ fn read(path: &Path) -> Result<(Name, Person), Error> {
     }
     let mut text = Vec::new();
     file.take(BYTES_MAX).read_to_end(&mut text).map_err(wrong)?;
-    let Whole { v, user, handle, keys } = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
+    let Whole { v, user, generation, handle, keys } =
+        serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
     if v != VERSION {
         return Err(damaged("another version wrote it"));
     }
@@ -126,14 +130,15 @@ fn read(path: &Path) -> Result<(Name, Person), Error> {
     if handle.len() != 32 || keys.len() > KEYS_MAX {
         return Err(damaged("its handle or the number of its keys is none that we write"));
     }
-    Ok((user, Person { handle, keys }))
+    Ok((user, Person { generation, handle, keys }))
 }
 
 /// Writes one file: whole beside it, then in its place, then both on disk
 pub(super) fn write(folder: &Path, user: &Name, person: &Person) -> Result<(), Error> {
     let path = folder.join(format!("{user}.json"));
     let beside = folder.join(format!("{user}.new"));
-    let whole = Whole { v: VERSION, user: user.clone(), handle: person.handle.clone(), keys: person.keys.clone() };
+    let Person { generation, handle, keys } = person.clone();
+    let whole = Whole { v: VERSION, user: user.clone(), generation, handle, keys };
     let write = || {
         let text = serde_json::to_vec_pretty(&whole)?;
         let mut options = fs::OpenOptions::new();

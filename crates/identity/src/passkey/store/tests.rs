@@ -9,6 +9,10 @@ fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
+fn of(user: &str) -> Bearer {
+    Bearer { user: name(user), generation: 1 }
+}
+
 fn party() -> RelyingParty {
     RelyingParty::of_origin("http://localhost:7420").unwrap()
 }
@@ -29,16 +33,23 @@ impl World {
     }
 
     fn add(&self, user: &str, authenticator: &Authenticator) -> Result<Passkey, Refused> {
-        self.passkeys.register(&party(), &name(user), "key", CHALLENGE, &authenticator.create(CHALLENGE), NOW)
+        self.add_for(&of(user), authenticator)
+    }
+
+    fn add_for(&self, bearer: &Bearer, authenticator: &Authenticator) -> Result<Passkey, Refused> {
+        let registration = authenticator.create(CHALLENGE);
+        let made = self.passkeys.made(&party(), bearer, ("key", CHALLENGE), &registration, NOW)?;
+        self.passkeys.keep(&made)?;
+        Ok(made.passkey())
     }
 
     fn check(&self, user: Option<&str>, authenticator: &Authenticator) -> Result<Checked, Refused> {
-        let user = user.map(name);
+        let user = user.map(of);
         self.passkeys.check(&party(), user.as_ref(), CHALLENGE, authenticator.get(CHALLENGE), NOW.plus(1))
     }
 
     fn handle(&self, user: &str) -> Vec<u8> {
-        let options = self.passkeys.creation_options(&party(), &name(user), CHALLENGE).unwrap();
+        let options = self.passkeys.creation_options(&party(), &of(user), CHALLENGE).unwrap();
         base64url::decode(options["user"]["id"].as_str().unwrap()).unwrap()
     }
 }
@@ -52,22 +63,22 @@ fn a_passkey_is_registered_used_and_removed() {
     assert_eq!((made.credential.as_slice(), made.used, made.created), (hers.id.as_slice(), None, NOW));
     for user in [Some("ann"), None] {
         let checked = world.check(user, &hers).unwrap();
-        assert_eq!((checked.user, checked.label.as_str()), (name("ann"), "key"));
+        assert_eq!((checked.bearer, checked.label.as_str(), checked.created), (of("ann"), "key", NOW));
         assert_eq!(checked.proof.verify(CHALLENGE), Ok(()));
         assert_eq!(checked.proof.public_key, made.public_key);
     }
     assert!(matches!(world.check(Some("ben"), &hers), Err(Refused::Unknown)));
     // A restart changes nothing.
     let again = Passkeys::open(&world.path()).unwrap();
-    assert_eq!(again.of(&name("ann")), world.passkeys.of(&name("ann")));
-    assert_eq!(again.of(&name("ann"))[0].used, Some(NOW.plus(1)));
+    assert_eq!(again.of(&of("ann")), world.passkeys.of(&of("ann")));
+    assert_eq!(again.of(&of("ann"))[0].used, Some(NOW.plus(1)));
     assert_eq!(again.people().get(&name("ann")), world.passkeys.people().get(&name("ann")));
 
-    assert!(!world.passkeys.remove(&name("ben"), &hers.id).unwrap());
-    assert!(world.passkeys.remove(&name("ann"), &hers.id).unwrap());
-    assert!(!world.passkeys.remove(&name("ann"), &hers.id).unwrap());
+    assert!(!world.passkeys.remove(&of("ben"), &hers.id).unwrap());
+    assert!(world.passkeys.remove(&of("ann"), &hers.id).unwrap());
+    assert!(!world.passkeys.remove(&of("ann"), &hers.id).unwrap());
     assert!(matches!(world.check(Some("ann"), &hers), Err(Refused::Unknown)));
-    assert_eq!(Passkeys::open(&world.path()).unwrap().of(&name("ann")), []);
+    assert_eq!(Passkeys::open(&world.path()).unwrap().of(&of("ann")), []);
 }
 
 #[test]
@@ -78,7 +89,7 @@ fn the_browser_is_asked_for_the_right_thing() {
     world.add("ann", &hers).unwrap();
     assert_eq!((handle.len(), world.handle("ann")), (32, handle));
     let id = base64url::encode(&hers.id);
-    let creation = world.passkeys.creation_options(&party(), &name("ann"), CHALLENGE).unwrap();
+    let creation = world.passkeys.creation_options(&party(), &of("ann"), CHALLENGE).unwrap();
     assert_eq!(creation["rp"]["id"], "localhost");
     assert_eq!(creation["challenge"], base64url::encode(CHALLENGE));
     assert_eq!(creation["excludeCredentials"][0]["id"], id.as_str());
@@ -87,7 +98,7 @@ fn the_browser_is_asked_for_the_right_thing() {
     let algorithms: Vec<_> =
         creation["pubKeyCredParams"].as_array().unwrap().iter().map(|it| it["alg"].as_i64()).collect();
     assert_eq!(algorithms, [Some(-8), Some(-7), Some(-257)]);
-    let request = world.passkeys.request_options(&party(), Some(&name("ann")), CHALLENGE);
+    let request = world.passkeys.request_options(&party(), Some(&of("ann")), CHALLENGE);
     assert_eq!((&request["rpId"], &request["userVerification"]), (&"localhost".into(), &"required".into()));
     assert_eq!(request["allowCredentials"][0]["id"], id.as_str());
     let anybody = world.passkeys.request_options(&party(), None, CHALLENGE);
@@ -130,7 +141,7 @@ fn what_does_not_hold_changes_nothing() {
     let mut forged = Authenticator::ed(&party());
     (forged.id, forged.counter) = (hers.id.clone(), 8);
     assert!(matches!(world.check(Some("ann"), &forged), Err(Refused::Wrong(Wrong::Signature))));
-    let other = world.passkeys.check(&party(), Some(&name("ann")), b"other", hers.get(CHALLENGE), NOW);
+    let other = world.passkeys.check(&party(), Some(&of("ann")), b"other", hers.get(CHALLENGE), NOW);
     assert!(matches!(other, Err(Refused::Wrong(Wrong::Challenge))));
     assert_eq!(fs::read(world.path().join("ann.json")).unwrap(), before);
     assert!(world.check(Some("ann"), &hers).is_ok());
@@ -146,8 +157,8 @@ fn what_cannot_be_written_does_not_count() {
     fs::create_dir_all(world.path().join("ann.new/x")).unwrap();
     assert!(matches!(world.check(Some("ann"), &hers), Err(Refused::Store(_))));
     assert!(matches!(world.add("ann", &Authenticator::ed(&party())), Err(Refused::Store(_))));
-    assert!(world.passkeys.remove(&name("ann"), &hers.id).is_err());
-    assert_eq!((world.passkeys.of(&name("ann")).len(), world.passkeys.of(&name("ann"))[0].used), (1, None));
+    assert!(world.passkeys.remove(&of("ann"), &hers.id).is_err());
+    assert_eq!((world.passkeys.of(&of("ann")).len(), world.passkeys.of(&of("ann"))[0].used), (1, None));
     fs::remove_dir_all(world.path().join("ann.new")).unwrap();
     fs::write(world.path().join("ann.new"), "left behind by a crash").unwrap();
     assert!(world.check(Some("ann"), &hers).is_ok());
@@ -160,15 +171,15 @@ fn their_number_and_labels_are_bounded() {
         world.add("ann", &Authenticator::ed(&party())).unwrap();
     }
     assert!(matches!(world.add("ann", &Authenticator::ed(&party())), Err(Refused::Full)));
-    assert!(matches!(world.passkeys.creation_options(&party(), &name("ann"), CHALLENGE), Err(Refused::Full)));
+    assert!(matches!(world.passkeys.creation_options(&party(), &of("ann"), CHALLENGE), Err(Refused::Full)));
     assert!(Passkeys::open(&world.path()).is_ok());
     let authenticator = Authenticator::ed(&party());
     let made = authenticator.create(CHALLENGE);
-    let register = |label: &str| world.passkeys.register(&party(), &name("ben"), label, CHALLENGE, &made, NOW);
+    let register = |label: &str| world.passkeys.made(&party(), &of("ben"), (label, CHALLENGE), &made, NOW);
     for bad in ["", "  ", "a\nb", &"x".repeat(LABEL_MAX + 1)] {
         assert!(matches!(register(bad), Err(Refused::Label)), "{bad}");
     }
-    assert_eq!(register(" Ann's laptop ").unwrap().label, "Ann's laptop");
+    assert_eq!(register(" Ann's laptop ").unwrap().passkey().label, "Ann's laptop");
 }
 
 #[test]
@@ -217,4 +228,41 @@ fn a_file_is_as_it_was_written_or_damaged() {
     // The same key under another user.
     let other = text.replace("\"ann\"", "\"ben\"");
     assert!(matches!(opens(&world.path().join("ben.json"), &other), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn who_gets_a_name_does_not_get_its_passkeys() {
+    let world = World::new();
+    let mut hers = Authenticator::ed(&party());
+    hers.user_handle = Some(world.handle("ann"));
+    world.add("ann", &hers).unwrap();
+    let next = Bearer { generation: 2, ..of("ann") };
+    let check = |who: Option<&Bearer>| {
+        world.passkeys.check(&party(), who, CHALLENGE, hers.get(CHALLENGE), NOW).map(|checked| checked.bearer)
+    };
+    assert!(matches!(check(Some(&next)), Err(Refused::Unknown)));
+    assert_eq!(check(None).unwrap(), of("ann"), "whoever asks has to see that this is not who bears the name now");
+    assert_eq!(world.passkeys.of(&next), []);
+    assert!(!world.passkeys.remove(&next, &hers.id).unwrap());
+    let asked = world.passkeys.request_options(&party(), Some(&next), CHALLENGE);
+    assert_eq!(asked["allowCredentials"], serde_json::json!([]));
+    // The next bearer registers one: nothing of the first is left, and the first cannot come back.
+    world.add_for(&next, &Authenticator::ed(&party())).unwrap();
+    assert!(matches!(check(None), Err(Refused::Unknown)));
+    assert!(matches!(world.add("ann", &hers), Err(Refused::Unknown)));
+    let again = Passkeys::open(&world.path()).unwrap();
+    assert_eq!((again.of(&next).len(), again.of(&of("ann")).len()), (1, 0));
+}
+
+#[test]
+fn what_is_made_counts_once_it_is_kept() {
+    let world = World::new();
+    let hers = Authenticator::ed(&party());
+    let registration = hers.create(CHALLENGE);
+    let made = world.passkeys.made(&party(), &of("ann"), ("key", CHALLENGE), &registration, NOW).unwrap();
+    assert!(matches!(world.check(Some("ann"), &hers), Err(Refused::Unknown)));
+    assert_eq!(world.passkeys.of(&of("ann")), []);
+    world.passkeys.keep(&made).unwrap();
+    assert!(world.check(Some("ann"), &hers).is_ok());
+    assert!(matches!(world.passkeys.keep(&made), Err(Refused::Known)), "twice is once");
 }

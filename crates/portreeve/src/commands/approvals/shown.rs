@@ -1,6 +1,6 @@
 //! A question, whole, on a terminal. Every text in it may be an attacker's and is shown as text.
 
-use crate::output::{plain, time};
+use crate::output::{name, plain, time};
 use portreeve_gateway::office::view::{About, HoldState, HoldView, QuestionView, Shown, StepView};
 
 /// Where a question stands, in words
@@ -123,7 +123,7 @@ fn steps(name: &str, steps: &[StepView], lines: &mut Vec<String>) {
 
 fn value(shown: &Shown) -> String {
     let changed = shown.changed.as_ref().map(|was| format!("; before: {was}")).unwrap_or_default();
-    format!("{} = {} ({}{changed})", shown.name, shown.value.as_deref().unwrap_or(ERASED), by(shown))
+    format!("{} = {} ({}{changed})", name(&shown.name), shown.value.as_deref().unwrap_or(ERASED), by(shown))
 }
 
 fn by(shown: &Shown) -> String {

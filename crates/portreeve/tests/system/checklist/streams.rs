@@ -173,6 +173,7 @@ fn item_91_a_session_follows_resources_on_its_stream() {
         // Another session hears nothing of it.
         let other = Agent::legacy(&house.task, "shop", json!({}));
         let silent = other.stream();
+        assert_eq!(silent.line().as_deref(), Some("HTTP/1.1 200 OK"));
         let unfollowed = agent.ask("resources/unsubscribe", json!({ "uri": "file:///shop/open/a" }));
         assert_eq!(unfollowed["result"], json!({}));
         house.serve.stop(&house.task.id);

@@ -3,11 +3,18 @@
 use crate::{
     checklist::agent::Agent,
     support::{
-        place::{Place, Serve, Task, finish},
+        http::{exchange, request},
+        place::{Place, Serve, Task},
         upstream::{DONE, Received, Upstream, Wire},
     },
 };
+use portreeve_core::time::Millis;
+use portreeve_identity::{key::SigningKey, webhook};
 use serde_json::{Value, json};
+use std::{
+    net::TcpStream,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// Portreeve with a connector `shop`, whose `act` needs a yes of `leads`
 pub(crate) struct House {
@@ -64,12 +71,16 @@ impl House {
         let shop = Upstream::http(&["act", "free", "slow"], script);
         place.connector("shop", &shop, "");
         place.write("policy/purposes/work.toml", purpose);
-        // All of them speak at the socket from this account, and say who they are.
-        let account = finish(place.command("id", &["-un"]), "").good().out.trim().to_owned();
         for (name, group) in [("lea", "leads"), ("sam", "leads"), ("eve", "others")] {
-            let user = format!("accounts = [{account:?}]\ngroups = [{group:?}]\n");
+            let user = format!("accounts = [{name:?}]\ngroups = [{group:?}]\n");
             place.write(&format!("policy/users/{name}.toml"), &user);
         }
+        let key = webhook::public_text(&desk(&place).public_key());
+        let receiver = format!(
+            "url = \"http://127.0.0.1:9/\"\nwho = [\"leads\"]\nanswer_key = \"{key}\"\n\
+             [people]\n\"lea\" = \"lea\"\n\"sam\" = \"sam\"\n\"eve\" = \"eve\"\n"
+        );
+        place.write("policy/receivers/desk.toml", &receiver);
         let config = place.read(".portreeve/portreeve.toml");
         place.write(".portreeve/portreeve.toml", &format!("{config}\n[holds]\nwait = \"{wait}\"\n"));
         let serve = place.serve(&["shop"]);
@@ -85,7 +96,7 @@ impl House {
     /// Somebody says yes or no, if they may
     #[track_caller]
     pub(crate) fn answers(&self, user: &str, code: &str, yes: bool) {
-        answers(&self.place, user, code, yes);
+        answers(&self.place, &self.serve, user, code, yes);
     }
 
     /// Somebody says yes
@@ -131,12 +142,32 @@ impl House {
     }
 }
 
-/// Somebody says yes or no, if they may
+/// Somebody says yes or no, if they are let
+///
+/// By a desk that signs for people: a link would be the hand of whoever has it made, who has opened the task here.
 #[track_caller]
-pub(crate) fn answers(place: &Place, user: &str, code: &str, yes: bool) {
-    let what: &[&str] = if yes { &["approve", code, "--yes"] } else { &["deny", code, "--why", "because"] };
-    let ran = place.run(&[what, &["--as", user]].concat());
-    assert!(ran.code == 0 || ran.err.contains("error["), "{ran:?}");
+pub(crate) fn answers(place: &Place, serve: &Serve, user: &str, code: &str, yes: bool) {
+    let (status, hold) = serve.admin("GET", &format!("/v1/holds/{code}"), &Value::Null);
+    assert_eq!(status, 200, "{hold}");
+    let said =
+        json!({ "hold": hold["hold"], "binding": hold["binding"], "yes": yes, "why": "because", "person": user });
+    let (said, since) = (said.to_string(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
+    let now = Millis(i64::try_from(since.as_millis()).unwrap());
+    let signed = webhook::sign(&desk(place), &format!("m{}", since.as_nanos()), now, said.as_bytes()).unwrap();
+    let headers = [
+        ("host", "portreeve.example.com"),
+        ("content-type", "application/json"),
+        (webhook::ID, signed.id.as_str()),
+        (webhook::TIMESTAMP, &signed.timestamp),
+        (webhook::SIGNATURE, &signed.signature),
+    ];
+    let request = request("POST", "/hooks/desk", &headers, said.as_bytes());
+    let answer = exchange(TcpStream::connect(serve.address).unwrap(), &request);
+    assert!(answer.status < 500, "{answer:?}");
+}
+
+fn desk(place: &Place) -> SigningKey {
+    SigningKey::load_or_make(&place.path().join("desk.key")).unwrap()
 }
 
 /// What an answer says of the question that waits

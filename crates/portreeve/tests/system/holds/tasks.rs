@@ -130,7 +130,7 @@ fn it_outlives_a_restart_at_every_step() {
     (serve, agent_now) = again(serve);
     let shown = get(&agent_now, &id);
     assert_eq!(shown["result"]["status"], "working", "{shown}");
-    answers(&place, "lea", &code, true);
+    answers(&place, &serve, "lea", &code, true);
     // It goes on from the record.
     let over = ended(&agent_now, &id);
     assert_eq!(

@@ -235,7 +235,7 @@ fn a_state_that_is_forged_foreign_or_for_something_else_is_refused_and_that_is_o
     let state = asked["result"]["requestState"].as_str().unwrap().to_owned();
     let key = asked["result"]["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
     house.approves("lea", &key);
-    let forged = json!({ "result": { "requestState": format!("{}A", &state[..state.len() - 1]) } });
+    let forged = json!({ "result": { "requestState": format!("{state}A") } });
     let foreign = Agent { task: house.serve.open("work"), ..agent.clone() };
     let elsewhere = Agent { path: "/mcp".to_owned(), ..agent.clone() };
     let refused = [
