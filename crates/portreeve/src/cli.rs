@@ -96,6 +96,9 @@ pub(crate) enum Command {
     DemoServer {
         /// Which
         server: crate::demo::Server,
+        /// Where the shop keeps its refunds
+        #[arg(long)]
+        books: Option<PathBuf>,
     },
     #[command(name = "__bench-subject", hide = true)]
     BenchSubject {

@@ -1,8 +1,8 @@
 //! The demo's own servers: a shop and a mail box
 //!
 //! Both are ordinary MCP servers on the official SDK, reached like anybody else's.
-//! Architecture Invariant: they know nothing of Portreeve, check nobody's authority and keep nothing on disk;
-//! what an agent may do with them is decided in front of them.
+//! Architecture Invariant: they know nothing of Portreeve, check nobody's authority and keep nothing on disk but the
+//! shop's books, where it is told to; what an agent may do with them is decided in front of them.
 
 mod mail;
 mod play;
@@ -10,6 +10,7 @@ mod shop;
 
 use crate::output;
 use anyhow::Context as _;
+use std::path::PathBuf;
 use tokio::net::TcpListener;
 
 use self::{mail::serve_mail, shop::serve_shop};
@@ -28,9 +29,9 @@ pub(crate) enum Server {
 /// Serves until the peer leaves (shop) or the process ends (mail)
 ///
 /// The mail box first prints `listening ADDRESS`.
-pub(crate) async fn serve(server: Server) -> anyhow::Result<()> {
+pub(crate) async fn serve(server: Server, books: Option<PathBuf>) -> anyhow::Result<()> {
     match server {
-        Server::Shop => serve_shop().await,
+        Server::Shop => serve_shop(books).await,
         Server::Mail => {
             let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no free port for the mail box")?;
             output::line(&format!("listening {}", listener.local_addr()?));

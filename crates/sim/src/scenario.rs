@@ -19,8 +19,8 @@ mod stage;
 mod transcript;
 mod worlds;
 
-pub use pure::Pure;
-pub use stage::{Refusal, Saw, Stage};
+pub use pure::{Pure, written};
+pub use stage::{Asked, Refusal, Saw, Stage, TakenBack};
 pub use transcript::{Line, Transcript};
 pub use worlds::{DEMO_POLICY, World, world};
 
@@ -74,8 +74,22 @@ pub enum Action {
         /// With which arguments
         arguments: BTreeMap<String, Value>,
     },
+    /// A person answers the question that was put last
+    Answer {
+        /// Yes or no
+        yes: bool,
+        /// Who, a user of the policy
+        by: String,
+        /// Why, in their words
+        why: String,
+    },
     /// A person stops a task
     Stop {
+        /// Its name in this scenario
+        task: String,
+    },
+    /// A person takes back what a task did
+    Undo {
         /// Its name in this scenario
         task: String,
     },
@@ -102,7 +116,8 @@ pub struct Opening {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Expect {
-    /// A word: `open`, `ok`, `failed`, `stopped`, `unknown_tool`, or that of a reason
+    /// A word: `open`, `ok`, `failed`, `held`, `approved`, `declined`, `stopped`, `undone`, `unknown_tool`, or that of
+    /// a reason
     Word(String),
     /// The names of the listed tools
     Names(Vec<String>),
@@ -161,7 +176,9 @@ impl Scenario {
                 }
                 Action::List { connector } => stage.list(&task, connector),
                 Action::Call { tool, arguments } => stage.call(&task, tool, arguments),
+                Action::Answer { yes, by, why } => stage.answer(by, *yes, why),
                 Action::Stop { task } => stage.stop(task),
+                Action::Undo { task } => stage.undo(task),
                 Action::Verify => stage.verify(),
                 Action::Tamper => stage.tamper(),
             };
@@ -206,7 +223,10 @@ struct StepFile {
     open: Option<OpenFile>,
     list: Option<ListFile>,
     call: Option<CallFile>,
+    approve: Option<AnswerFile>,
+    deny: Option<AnswerFile>,
     stop: Option<StopFile>,
+    undo: Option<StopFile>,
     verify: Option<Nothing>,
     tamper: Option<Nothing>,
 }
@@ -237,6 +257,19 @@ struct CallFile {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct AnswerFile {
+    by: String,
+    why: String,
+}
+
+impl AnswerFile {
+    fn read(self, yes: bool) -> Action {
+        Action::Answer { yes, by: self.by, why: self.why }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StopFile {
     task: String,
 }
@@ -259,6 +292,9 @@ impl StepFile {
         if let Some(call) = self.call {
             actions.push(Action::Call { tool: call.tool, arguments: values(step, call.args)? });
         }
+        actions.extend(self.approve.map(|answer| answer.read(true)));
+        actions.extend(self.deny.map(|answer| answer.read(false)));
+        actions.extend(self.undo.map(|undo| Action::Undo { task: undo.task }));
         actions.extend(self.stop.map(|stop| Action::Stop { task: stop.task }));
         actions.extend(self.verify.map(|_| Action::Verify));
         actions.extend(self.tamper.map(|_| Action::Tamper));

@@ -10,16 +10,24 @@ use crate::{
 };
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
-use portreeve_core::{log::Read, value::Value};
-use portreeve_gateway::{admin::account_name, serve::Serving};
+use portreeve_core::{event::How, log::Read, names::Name, value::Value};
+use portreeve_gateway::{
+    admin::account_name,
+    office::Answering,
+    serve::Serving,
+    settings::Settings,
+    undo::{PlanView, UndoState, UndoView},
+};
 use portreeve_log::{Reader, verify};
-use portreeve_mcp::reply::META;
-use portreeve_sim::scenario::{Opening, Refusal, Saw, Scenario, Stage};
+use portreeve_mcp::reply::{META, people::META_HOLD};
+use portreeve_sim::scenario::{Asked, Opening, Refusal, Saw, Scenario, Stage, TakenBack, written};
+use serde::Deserialize as _;
 use serde_json::{Value as Json, json};
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tokio::net::{TcpListener, TcpStream};
 
@@ -65,6 +73,12 @@ fn epilogue(holds: bool, theatre: &Theatre, once: bool) {
     output::line(if holds { "Every expectation held." } else { "NOT every expectation held: see the lines with !!" });
     let data = theatre.data.display();
     output::tip(&format!("\nEverything is kept in {}: policy, record, keys.", theatre.folder.display()));
+    if !once {
+        output::tip(&format!(
+            "The console: http://{}/ (`portreeve --data {data} console --for lea` prints a link to sign in)",
+            theatre.address
+        ));
+    }
     output::tip("Try next:");
     output::tip(&format!("  portreeve --data {data} audit tail"));
     output::tip(&format!("  portreeve --data {data} audit verify"));
@@ -86,6 +100,8 @@ struct Theatre {
     address: std::net::SocketAddr,
     tasks: BTreeMap<String, Opened>,
     next_id: u64,
+    /// The code of the question that was put last
+    asked: Option<String>,
     /// The copy of the record that somebody has changed
     tampered: Option<PathBuf>,
 }
@@ -110,20 +126,23 @@ impl Theatre {
         let program = std::env::current_exe()?.display().to_string();
         for (path, text) in portreeve_sim::scenario::DEMO_POLICY {
             let text = text
-                .replace("\"lea\"", &json!(account).to_string())
+                .replace("\"me\"", &json!(account).to_string())
                 .replace("\"portreeve\"", &json!(program).to_string())
                 .replace("http://127.0.0.1:1/mcp", &mail_url);
             let path = folder.join("policy").join(path);
             fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
             fs::write(path, text)?;
         }
-        let serving = client::start(place::settings(&data)?).await?;
+        // The agent is told at once that people are asked: nobody else is there to answer while it waits.
+        let settings = Settings { hold_wait: Duration::ZERO, ..place::settings(&data)? };
+        let serving = client::start(settings).await?;
         let address = serving.address;
         let client = Client::of(&data).await?;
         for connector in ["shop", "mail"] {
             client.accept_all(connector).await?;
         }
-        Ok(Self { folder, data, client, serving, address, tasks: BTreeMap::new(), next_id: 1, tampered: None })
+        let tasks = BTreeMap::new();
+        Ok(Self { folder, data, client, serving, address, tasks, next_id: 1, asked: None, tampered: None })
     }
 
     async fn close(self) {
@@ -150,6 +169,42 @@ impl Theatre {
             return Err(Failure::new(exit::FAILURE, "failed", format!("the endpoint answered with status {status}")));
         }
         Ok(serde_json::from_slice(&body).unwrap_or(Json::Null))
+    }
+
+    /// Says yes or no to exactly what is shown of the question, as somebody does who came by a link to sign in
+    async fn answer_as(
+        &self,
+        code: &str,
+        by: &str,
+        yes: bool,
+        why: &str,
+    ) -> Result<(), portreeve_gateway::admin::Failure> {
+        let office = &self.serving.office;
+        let Ok(user) = by.parse::<Name>() else { return Ok(()) };
+        let person = office.person(user, How::Link).await?;
+        let shown = office.hold(&person, code).await?;
+        let (hold, binding, why) = (shown.hold, shown.binding, why.to_owned());
+        office.answer(&person, Answering { hold, binding, yes, why, read_ms: None, passkey: None }).await.map(drop)
+    }
+
+    /// Has what a task did taken back, and says of each call what became of it
+    async fn take_back(&self, task: &str) -> Result<Option<Vec<TakenBack>>, Failure> {
+        let path = format!("/v1/tasks/{task}/undo");
+        let odd = |error: serde_json::Error| Failure::new(exit::FAILURE, "failed", error.to_string());
+        let plan = self.client.ask(Method::POST, &path, Some(&json!({ "plan_only": true }))).await?;
+        let plan = PlanView::deserialize(plan).map_err(odd)?;
+        let begin = json!({ "digest": plan.digest });
+        let mut view = UndoView::deserialize(self.client.ask(Method::POST, &path, Some(&begin)).await?).map_err(odd)?;
+        while view.state == UndoState::Playing {
+            let path = format!("/v1/tasks/{}/undo?version={}", view.task, view.version);
+            view = UndoView::deserialize(self.client.ask(Method::GET, &path, None).await?).map_err(odd)?;
+        }
+        let taken = plan.deeds.iter().map(|deed| TakenBack {
+            tool: deed.tool.to_string(),
+            by: deed.undo.as_ref().map(|undo| written(&undo.tool, &undo.arguments)),
+            why: deed.why.as_ref().map(|why| why.says.clone()),
+        });
+        Ok((view.state == UndoState::Done).then(|| taken.collect()))
     }
 
     fn verify_record(&self) -> Result<String, Failure> {
@@ -229,7 +284,15 @@ impl Stage for Theatre {
         if answer.pointer("/error/code").and_then(Json::as_i64) == Some(-32602) {
             return Saw::UnknownTool;
         }
-        let refusal = answer.pointer("/result/_meta").and_then(|meta| meta.get(META));
+        let meta = |key: &str| answer.pointer("/result/_meta").and_then(|meta| meta.get(key));
+        if let Some(hold) = meta(META_HOLD) {
+            let code = hold.get("code").and_then(Json::as_str).unwrap_or_default().to_owned();
+            let who = hold.get("who").and_then(Json::as_array).into_iter().flatten();
+            let who = who.filter_map(|group| group.as_str().map(str::to_owned)).collect();
+            self.asked = Some(code.clone());
+            return Saw::Held(Asked { code, who });
+        }
+        let refusal = meta(META);
         let is_error = answer.pointer("/result/isError").and_then(Json::as_bool);
         match (refusal, is_error) {
             (Some(refusal), _) => {
@@ -243,6 +306,27 @@ impl Stage for Theatre {
             (None, Some(true)) => Saw::Failed,
             (None, _) if answer.get("result").is_some() => Saw::Ok,
             (None, _) => Saw::Said("error".to_owned()),
+        }
+    }
+
+    fn answer(&mut self, by: &str, yes: bool, why: &str) -> Saw {
+        let Some(code) = self.asked.clone() else { return Saw::Unsupported };
+        match wait(self.answer_as(&code, by, yes, why)) {
+            Ok(()) => Saw::Said(if yes { "approved" } else { "declined" }.to_owned()),
+            Err(failure) => Saw::Refused(Refusal {
+                word: failure.word().to_owned(),
+                says: failure.message().to_owned(),
+                remedy: failure.remedy().to_owned(),
+            }),
+        }
+    }
+
+    fn undo(&mut self, task: &str) -> Saw {
+        let Some(task) = self.tasks.get(task).map(|opened| opened.task.clone()) else { return Saw::Unsupported };
+        match wait(self.take_back(&task)) {
+            Ok(Some(taken)) => Saw::Undone(taken),
+            Ok(None) => Saw::Said("stopped".to_owned()),
+            Err(failure) => failed(&failure),
         }
     }
 

@@ -5,7 +5,7 @@
 mod money;
 mod stock;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use rmcp::handler::server::wrapper::{Json, Parameters};
@@ -14,22 +14,24 @@ use rmcp::transport::IntoTransport;
 use rmcp::{RoleServer, ServerHandler, ServiceExt as _, tool, tool_handler, tool_router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use self::money::{Amount, Cents};
 use self::stock::{Order, Stock};
 
 /// Serves one client over standard input and output, until it closes them
-pub(crate) async fn serve_shop() -> anyhow::Result<()> {
-    serve(rmcp::transport::stdio()).await
+///
+/// With `books` the refunds are kept in that file, so that every process of the shop knows them.
+pub(crate) async fn serve_shop(books: Option<PathBuf>) -> anyhow::Result<()> {
+    serve(rmcp::transport::stdio(), Shop { books, ..Shop::default() }).await
 }
 
-async fn serve<T, E, A>(transport: T) -> anyhow::Result<()>
+async fn serve<T, E, A>(transport: T, shop: Shop) -> anyhow::Result<()>
 where
     T: IntoTransport<RoleServer, E, A>,
     E: std::error::Error + Send + Sync + 'static,
 {
-    let running = match Shop::default().serve(transport).await {
+    let running = match shop.serve(transport).await {
         Ok(running) => running,
         // A client that leaves before it says anything is no failure of ours.
         Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
@@ -39,10 +41,25 @@ where
     Ok(())
 }
 
-/// The shop: one state, in memory, gone with the process
+/// The shop: one state, in memory, gone with the process unless it has books
 #[derive(Debug, Clone, Default)]
 struct Shop {
     stock: Arc<Mutex<Stock>>,
+    books: Option<PathBuf>,
+}
+
+impl Shop {
+    /// The state, as the books have it by now
+    async fn stock(&self) -> Result<MutexGuard<'_, Stock>, String> {
+        let mut stock = self.stock.lock().await;
+        self.books.iter().try_for_each(|books| stock.read(books))?;
+        Ok(stock)
+    }
+
+    /// Keeps what was changed
+    fn keep(&self, stock: &Stock) -> Result<(), String> {
+        self.books.iter().try_for_each(|books| stock.write(books))
+    }
 }
 
 #[tool_router]
@@ -52,7 +69,7 @@ impl Shop {
         annotations(title = "Get order", read_only_hint = true, open_world_hint = false)
     )]
     async fn get_order(&self, Parameters(arguments): Parameters<GetOrder>) -> Result<Json<OrderView>, String> {
-        let stock = self.stock.lock().await;
+        let stock = self.stock().await?;
         let order = stock.order(&arguments.id)?;
         Ok(Json(OrderView { refunded: stock.refunded(&order.id), order: order.clone() }))
     }
@@ -70,7 +87,9 @@ impl Shop {
     )]
     async fn refund(&self, Parameters(arguments): Parameters<MakeRefund>) -> Result<Json<Refunded>, String> {
         let amount = arguments.amount.cents()?;
-        let refund = self.stock.lock().await.refund(&arguments.id, amount, &arguments.note)?;
+        let mut stock = self.stock().await?;
+        let refund = stock.refund(&arguments.id, amount, &arguments.note)?;
+        self.keep(&stock)?;
         Ok(Json(Refunded { refund, order: arguments.id, amount }))
     }
 
@@ -85,7 +104,9 @@ impl Shop {
         )
     )]
     async fn cancel_refund(&self, Parameters(arguments): Parameters<CancelRefund>) -> Result<Json<Cancelled>, String> {
-        let (order, amount) = self.stock.lock().await.cancel(&arguments.refund)?;
+        let mut stock = self.stock().await?;
+        let (order, amount) = stock.cancel(&arguments.refund)?;
+        self.keep(&stock)?;
         Ok(Json(Cancelled { refund: arguments.refund, order, amount, cancelled: true }))
     }
 

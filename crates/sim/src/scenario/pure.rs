@@ -1,19 +1,23 @@
 //! A scenario on the pure core: no process, no network, no disk.
 
-use super::{Opening, Saw, Stage, World};
+use super::{Asked, Opening, Saw, Stage, TakenBack, World};
 use crate::disk::Disk;
 use portreeve_core::{
     engine::{Boot, Bundles, Engine, Reply, Snapshots},
-    event::{Actor, ChosenBy},
+    event::{Actor, ChosenBy, Event, How, Record, Signed, decode},
     hash::Hash,
-    life::{Do, Happened, Life},
-    names::{BootId, EffectId, MemoryId, Name, RunId, TaskId, Tool},
+    life::{Answer, Do, Happened, Life},
+    log::{Head, Log as _},
+    names::{BootId, EffectId, GrantId, HoldId, MemoryId, Name, RunId, TaskId, Tool},
     node::{Node, Why},
     offer::Identity,
+    pattern::Source,
     policy::Bundle,
     reason::{Reason, Word},
-    request::{Call, Change, ChangeWhat, Clock, Fit, Open, Refusal, Request, Stop},
+    request::{Answering, Call, Change, ChangeWhat, Clock, Fit, Open, Refusal, Request, Stop, Undo},
     state::State,
+    time::Millis,
+    undo::{Back, Deed, Plan},
     value::Value,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -26,6 +30,8 @@ pub struct Pure {
     tasks: BTreeMap<String, (TaskId, RunId)>,
     ids: u64,
     now: i64,
+    /// The question that was put last
+    asked: Option<HoldId>,
 }
 
 impl Pure {
@@ -37,7 +43,7 @@ impl Pure {
         let only = Only(Arc::clone(&world.bundle));
         let clock = Clock::at(START);
         let engine = Engine::boot(Disk::default(), only.clone(), only, BootId(1), "pure", clock)?;
-        let mut stage = Self { engine, world, tasks: BTreeMap::new(), ids: 1, now: START };
+        let mut stage = Self { engine, world, tasks: BTreeMap::new(), ids: 1, now: START, asked: None };
         let bundle = ChangeWhat::Bundle { bundle: Arc::clone(&stage.world.bundle), blob: Vec::new() };
         stage.turn(Request::Change(Change { by: OWNER, what: bundle }));
         for connector in stage.world.bundle.connectors.keys().cloned().collect::<Vec<_>>() {
@@ -78,13 +84,29 @@ impl Pure {
                 Do::Admit(call) => self.judged(Request::Call(call)),
                 // The policies of scenarios have no points outside.
                 Do::Consult(_) => return Saw::Unsupported,
-                Do::Read(_) | Do::Wait(_) => return Saw::Unsupported,
+                Do::Read(_) => return Saw::Unsupported,
+                Do::Wait(_) => Happened::Waited,
                 Do::Prepare => Happened::Prepared,
-                Do::Forward(_) => {
-                    let ok = (self.world.answers)(&tool, &arguments);
+                Do::Forward(permit) => {
+                    let answer = (self.world.answers)(&tool, &arguments);
+                    let ok = answer.is_some();
                     saw = if ok { Saw::Ok } else { Saw::Failed };
-                    Happened::Answered { ok, bytes: 2, digest: Hash::of(b"{}"), returned: BTreeMap::new() }
+                    let answer = answer.unwrap_or(Value::Null);
+                    let field = |source: &Source| {
+                        let values = source.field.select_in(&answer).values.into_iter().flatten().cloned().collect();
+                        (source.clone(), values)
+                    };
+                    let returned: BTreeMap<Source, Vec<Value>> = permit.wanted().iter().map(field).collect();
+                    let returned = returned.into_iter().filter(|(_, values)| !values.is_empty()).collect();
+                    Happened::Answered { ok, bytes: 2, digest: Hash::of(b"{}"), returned }
                 }
+                Do::Reply(Answer::Held(ticket)) => {
+                    self.asked = Some(ticket.hold);
+                    let who = ticket.questions.iter().map(|question| question.quorum.who.to_string()).collect();
+                    return Saw::Held(Asked { code: ticket.hold.code(), who });
+                }
+                // What was done already is told again.
+                Do::Reply(Answer::Again(_)) => return Saw::Ok,
                 Do::Settle(_) | Do::Reply(_) => return saw,
             };
             if let Happened::Refused(reasons) = &happened {
@@ -102,11 +124,23 @@ impl Pure {
         }
     }
 
+    fn records(&self) -> Vec<Record> {
+        let mut head = Head::default();
+        let mut records = Vec::new();
+        for group in self.engine.log().read(0, usize::MAX).unwrap_or_default() {
+            records.extend(decode(head, &group).unwrap_or_default());
+            head = group.head();
+        }
+        records
+    }
+
     fn judged(&mut self, request: Request) -> Happened {
         match self.turn(request) {
             Reply::Permit(permit) => Happened::Admitted(permit),
             Reply::Refused(reasons) => Happened::Refused(reasons),
             Reply::Consult(askings) => Happened::Consult(askings),
+            Reply::Held(ticket) => Happened::Held(ticket),
+            Reply::Again(again) => Happened::Again(again),
             _ => Happened::Clear,
         }
     }
@@ -180,6 +214,74 @@ impl Stage for Pure {
         })
     }
 
+    fn answer(&mut self, by: &str, yes: bool, why: &str) -> Saw {
+        let (Some(hold), Ok(user)) = (self.asked, by.parse::<Name>()) else { return Saw::Unsupported };
+        let binding = self.engine.state().hold(hold).map(|hold| hold.held.binding).unwrap_or_default();
+        let signed = Signed {
+            how: How::Socket,
+            at: Millis(self.now),
+            read_ms: None,
+            statement: Hash::default(),
+            key: String::new(),
+            signature: String::new(),
+            passkey: None,
+        };
+        let (grant, why) = (GrantId(self.id()), why.to_owned());
+        let by = Actor::Person { user, how: How::Socket };
+        match self.turn(Request::Answer(Box::new(Answering { hold, binding, by, yes, why, grant, signed }))) {
+            Reply::Refused(reasons) => Saw::refused(&reasons),
+            _ => Saw::Said(if yes { "approved" } else { "declined" }.to_owned()),
+        }
+    }
+
+    fn undo(&mut self, task: &str) -> Saw {
+        let Some((of, _)) = self.tasks.get(task).copied() else { return Saw::Unsupported };
+        let records = self.records();
+        let began = records.iter().find_map(|record| match &record.event {
+            Event::Began(began) if began.task == of => Some(began.clone()),
+            _ => None,
+        });
+        let Some(began) = began else { return Saw::Unsupported };
+        let bundle = Arc::clone(&self.world.bundle);
+        let plan = Plan::read(of, &records, |_| Some(Arc::clone(&bundle)), |_| false);
+        let steps = plan.steps();
+        let (task, run) = (TaskId(self.id()), RunId(self.id()));
+        let open = Open {
+            task,
+            run,
+            memory: MemoryId(self.id()),
+            by: OWNER,
+            agent: began.agent,
+            user: began.user,
+            purpose: began.purpose,
+            parameters: BTreeMap::new(),
+            objective: None,
+            parent: None,
+            undoes: Some(Undo { of, steps: steps.clone() }),
+        };
+        if let Reply::Refused(reasons) = self.turn(Request::Open(open)) {
+            return Saw::refused(&reasons);
+        }
+        for (_, tool, arguments) in steps {
+            let fit = Fit { pin: definition(&tool), error: None };
+            let effect = EffectId(self.id());
+            let (answers, continues, before) = (Vec::new(), None, None);
+            let saw = self.live(Call { effect, run, tool, arguments, fit, answers, continues, before });
+            if saw != Saw::Ok {
+                return saw;
+            }
+        }
+        self.turn(Request::Stop(Stop { node: Node::Task(task), why: Why::Ended, by: OWNER, at: None }));
+        let taken = |deed: &Deed| {
+            let (by, why) = match &deed.back {
+                Back::Call { tool, arguments } => (Some(written(tool, arguments)), None),
+                Back::Not(not) => (None, Some(not.to_string())),
+            };
+            TakenBack { tool: deed.tool.to_string(), by, why }
+        };
+        Saw::Undone(plan.deeds.iter().map(taken).collect())
+    }
+
     fn stop(&mut self, task: &str) -> Saw {
         let Some((task, _)) = self.tasks.get(task).copied() else { return Saw::Unsupported };
         let stop = Stop { node: Node::Task(task), why: Why::Killed, by: OWNER, at: None };
@@ -204,6 +306,13 @@ impl Snapshots for Only {
     fn newest(&self) -> Option<State> {
         None
     }
+}
+
+/// A call as a transcript has it
+#[must_use]
+pub fn written(tool: &Tool, arguments: &BTreeMap<String, Value>) -> String {
+    let arguments: Vec<_> = arguments.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    format!("{tool}({})", arguments.join(", "))
 }
 
 fn definition(tool: &Tool) -> Hash {

@@ -18,6 +18,12 @@ pub trait Stage {
     /// Calls a tool as the task's agent
     fn call(&mut self, task: &str, tool: &str, arguments: &BTreeMap<String, Value>) -> Saw;
 
+    /// Answers the question that was put last, as this user
+    fn answer(&mut self, by: &str, yes: bool, why: &str) -> Saw;
+
+    /// Takes back what a task did
+    fn undo(&mut self, task: &str) -> Saw;
+
     /// Stops a task
     fn stop(&mut self, task: &str) -> Saw;
 
@@ -46,8 +52,12 @@ pub enum Saw {
     Failed,
     /// No such tool; the same answer for a hidden one
     UnknownTool,
+    /// People are asked
+    Held(Asked),
     /// The task is stopped
     Stopped,
+    /// What could be taken back is
+    Undone(Vec<TakenBack>),
     /// It may not happen
     Refused(Refusal),
     /// Something else, in one word: `verified`, `tampered`
@@ -65,6 +75,26 @@ pub struct Refusal {
     pub says: String,
     /// What to do about it
     pub remedy: String,
+}
+
+/// A question to people
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// What they type
+    pub code: String,
+    /// The groups that are asked
+    pub who: Vec<String>,
+}
+
+/// What became of something that a task did
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TakenBack {
+    /// What was called
+    pub tool: String,
+    /// The call that took it back, or nothing
+    pub by: Option<String>,
+    /// Why nothing did
+    pub why: Option<String>,
 }
 
 impl Saw {
@@ -89,7 +119,9 @@ impl Saw {
             Self::Ok => "ok",
             Self::Failed => "failed",
             Self::UnknownTool => "unknown_tool",
+            Self::Held(_) => "held",
             Self::Stopped => "stopped",
+            Self::Undone(_) => "undone",
             Self::Refused(refusal) => &refusal.word,
             Self::Said(word) => word,
             Self::Unsupported => "unsupported",

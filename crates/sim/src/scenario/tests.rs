@@ -25,9 +25,14 @@ fn the_refund_holds_on_the_pure_core() {
         "parameter_outside_purpose",
         "task_over",
         "stopped",
+        "held",
+        "not_approver",
+        "approved",
+        "undone",
     ] {
         assert!(words.contains(word), "the demo does not show {word}");
     }
+    assert!(transcript.to_string().contains("shop.refund is taken back by shop.cancel_refund(refund: \"re_1\")"));
     let json = serde_json::to_value(&transcript).unwrap();
     assert_eq!(json["lines"].as_array().unwrap().len(), transcript.lines.len());
     assert!(transcript.to_string().contains("-> refused: count_spent"), "{transcript}");

@@ -70,6 +70,16 @@ impl fmt::Display for Line {
                 writeln!(f, "       {}", refusal.says)?;
                 writeln!(f, "       {}", refusal.remedy)?;
             }
+            Saw::Held(asked) => writeln!(f, "    -> held: {} is asked, code {}", asked.who.join(", "), asked.code)?,
+            Saw::Undone(all) => {
+                writeln!(f, "    -> undone")?;
+                for one in all {
+                    match (&one.by, &one.why) {
+                        (Some(by), _) => writeln!(f, "       {} is taken back by {by}", one.tool)?,
+                        (None, why) => writeln!(f, "       {} stays: {}", one.tool, why.as_deref().unwrap_or("?"))?,
+                    }
+                }
+            }
             saw => writeln!(f, "    -> {}", saw.word())?,
         }
         match self.met {
@@ -95,7 +105,11 @@ impl fmt::Display for Action {
                 let arguments: Vec<_> = arguments.iter().map(|(name, value)| format!("{name}: {value}")).collect();
                 write!(f, "call {tool}({})", arguments.join(", "))
             }
+            Self::Answer { yes, by, why } => {
+                write!(f, "{} as {by}: \"{why}\"", if *yes { "approve" } else { "deny" })
+            }
             Self::Stop { task } => write!(f, "stop {task}"),
+            Self::Undo { task } => write!(f, "undo {task}"),
             Self::Verify => f.write_str("verify the record"),
             Self::Tamper => f.write_str("tamper with the record"),
         }

@@ -11,8 +11,8 @@ pub struct World {
     pub bundle: Arc<Bundle>,
     /// Every tool that the servers offer
     pub tools: Vec<Tool>,
-    /// Whether a call succeeds
-    pub answers: fn(&Tool, &BTreeMap<String, Value>) -> bool,
+    /// What a call answers; nothing if it fails
+    pub answers: fn(&Tool, &BTreeMap<String, Value>) -> Option<Value>,
 }
 
 macro_rules! demo_policy {
@@ -31,6 +31,7 @@ demo_policy! {
     "purposes/monthly-report.toml"
     "purposes/refund-order.toml"
     "rules/mail.cedar"
+    "users/ben.toml"
     "users/lea.toml"
 }
 
@@ -53,7 +54,10 @@ fn demo() -> Option<World> {
     Some(World { tools: tools.collect(), bundle, answers })
 }
 
-/// Orders that are known are found
-fn answers(_: &Tool, arguments: &BTreeMap<String, Value>) -> bool {
-    arguments.get("id").and_then(Value::as_str).is_none_or(|id| id.starts_with("ord_100") || id.starts_with("msg_"))
+/// Orders that are known are found; the first refund is `re_1`
+fn answers(tool: &Tool, arguments: &BTreeMap<String, Value>) -> Option<Value> {
+    let id = arguments.get("id").and_then(Value::as_str);
+    let known = id.is_none_or(|id| id.starts_with("ord_100") || id.starts_with("msg_"));
+    let made = (tool.name.as_str() == "refund").then(|| ("refund".to_owned(), Value::String("re_1".to_owned())));
+    known.then(|| Value::Object(made.into_iter().collect()))
 }

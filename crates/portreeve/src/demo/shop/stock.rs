@@ -1,9 +1,9 @@
 //! What the shop knows: orders, and the refunds made so far
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display, path::Path};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::money::Cents;
 
@@ -50,10 +50,11 @@ fn count(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer", "minimum": 1 })
 }
 
-#[derive(Debug)]
+/// A refund, as the books have it
+#[derive(Debug, Serialize, Deserialize)]
 struct Refund {
     order: String,
-    amount: Cents,
+    cents: u32,
     cancelled: bool,
 }
 
@@ -76,7 +77,7 @@ impl Stock {
         self.refunds
             .iter()
             .filter(|refund| refund.order == order && !refund.cancelled)
-            .fold(Cents(0), |sum, refund| sum.plus(refund.amount))
+            .fold(Cents(0), |sum, refund| sum.plus(Cents(refund.cents)))
     }
 
     /// Pays back, and answers with the refund's id
@@ -95,8 +96,24 @@ impl Stock {
         if self.refunds.len() >= REFUNDS_MAX {
             return Err("The shop makes no more refunds today.".to_owned());
         }
-        self.refunds.push(Refund { order: order.to_owned(), amount, cancelled: false });
+        self.refunds.push(Refund { order: order.to_owned(), cents: amount.0, cancelled: false });
         Ok(format!("re_{}", self.refunds.len()))
+    }
+
+    /// Takes the refunds from the books, if there are any yet
+    pub(super) fn read(&mut self, books: &Path) -> Result<(), String> {
+        match std::fs::read(books) {
+            Ok(text) => self.refunds = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unreadable(&error)),
+        }
+        Ok(())
+    }
+
+    /// Writes the refunds into the books
+    pub(super) fn write(&self, books: &Path) -> Result<(), String> {
+        let text = serde_json::to_vec(&self.refunds).map_err(|error| unreadable(&error))?;
+        std::fs::write(books, text).map_err(|error| unreadable(&error))
     }
 
     /// Takes a refund back, and answers with its order and amount
@@ -111,7 +128,7 @@ impl Stock {
             return Err(format!("Refund {refund} is cancelled already."));
         }
         found.cancelled = true;
-        Ok((found.order.clone(), found.amount))
+        Ok((found.order.clone(), Cents(found.cents)))
     }
 
     /// All customers with the numbers of their orders, by name
@@ -123,6 +140,10 @@ impl Stock {
         }
         customers.into_values().collect()
     }
+}
+
+fn unreadable(error: &dyn Display) -> String {
+    format!("The shop's books cannot be used: {error}.")
 }
 
 impl Default for Stock {

@@ -14,7 +14,7 @@ struct Connection {
 impl Connection {
     async fn open(version: ProtocolVersion) -> Self {
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let server = tokio::spawn(serve(far));
+        let server = tokio::spawn(serve(far, Shop::default()));
         let config = ClientConfig::new(rmcp::model::ClientCapabilities::default(), Implementation::new("test", "1"))
             .with_protocol_version(version);
         Self { client: config.serve(near).await.unwrap(), server }
