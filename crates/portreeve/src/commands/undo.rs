@@ -104,7 +104,7 @@ fn show(plan: &PlanView) {
         (0, 0) => output::tip("Nothing is left to undo."),
         (0, left) => output::tip(&format!("Nothing of it can be undone; {} left.", of(left))),
         (_, 0) => {}
-        (calls, left) => output::tip(&format!("{} can be undone; {} left.", of(calls), of(left))),
+        (calls, left) => output::tip(&format!("{calls} can be undone; {} left.", of(left))),
     }
 }
 

@@ -155,7 +155,8 @@ fn a_broken_policy_is_refused_and_the_old_one_stays() {
         (format!("{good}\nsurprise = true\n"), "surprise"),
         (good.replace("about", "abut"), "abut"),
         (nothing, "the purpose allows nothing"),
-        (format!("{good}\n[elevate]\nwrite = {{ tools = [\"shop.refund\"], times = 1 }}\n"), "elevate"),
+        (format!("{good}\n[elevate]\nwrite = {{ tools = [\"shop.refund\"], times = 1 }}\n"), "within"),
+        (format!("{good}\n[flow]\nmode = \"strict\"\n"), "flow"),
         ("this is no TOML".to_owned(), "read-shop.toml"),
     ] {
         place.write("policy/purposes/read-shop.toml", &text);
