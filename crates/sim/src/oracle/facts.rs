@@ -51,7 +51,7 @@ pub(super) struct Effect {
     /// Those of them that no earlier leg of the call was charged for
     pub(super) counted: BTreeMap<String, BTreeSet<String>>,
     pub(super) settled: Option<End>,
-    /// It looked after a call that had gone on by then: its end is not the call's
+    /// It looked after a call that had gone on or was over by then: its end is not the call's
     pub(super) overtaken: bool,
     pub(super) stopped: Option<u64>,
 }
@@ -312,8 +312,14 @@ impl Oracle {
         let Some((end, data)) = how else { return };
         let ok = data.get("ok").and_then(Value::as_bool).unwrap_or(false);
         let goes_on = |of: &String| {
-            let next = |other: &&Effect| matches!(&other.kind, Kind::Call { continues: Some(used), .. } if used == of);
-            self.effects.values().filter(next).any(Effect::counts)
+            let over = |other: &Effect| match &other.kind {
+                Kind::Call { continues: Some(used), .. } => used == of && other.counts(),
+                Kind::Poll { of: used, .. } => {
+                    used == of && other.settled.as_ref().is_some_and(|end| end.end == "done")
+                }
+                _ => false,
+            };
+            self.effects.values().any(over)
         };
         let overtaken = match self.effects.get(&id).map(|effect| &effect.kind) {
             Some(Kind::Poll { of, .. }) => goes_on(of),
