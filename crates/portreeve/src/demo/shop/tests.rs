@@ -127,5 +127,5 @@ async fn the_customer_list_names_each_customer_once() {
 async fn a_client_that_says_nothing_is_no_failure() {
     let (near, far) = tokio::io::duplex(64);
     drop(near);
-    serve(far).await.unwrap();
+    serve(far, Shop::default()).await.unwrap();
 }
