@@ -432,14 +432,17 @@ fn only_post_is_answered_and_only_at_known_paths() {
         let bare = [("host", house.serve.address.to_string())];
         assert_eq!(house.send(method, "/mcp/shop", &bare, b"").status, 401, "{method} without a token");
     }
+    for path in ["/mcp/", "/mcp/shop/", "/mcp/shop/x", "/mcp/..", "/mcp/SHOP", "/mcp/sh%6fp"] {
+        for method in ["GET", "POST"] {
+            let response = house.send(method, path, &house.headers(), CALL);
+            assert_eq!((response.status, response.body.len()), (404, 0), "{method} {path}");
+        }
+    }
+    // Everything else is for people: a token of an agent opens no page.
     for path in [
         "/",
-        "/mcp/",
-        "/mcp/shop/",
-        "/mcp/shop/x",
-        "/mcp/..",
-        "/mcp/SHOP",
-        "/mcp/sh%6fp",
+        "/tasks",
+        "/approvals",
         "//mcp/shop",
         "/v1/status",
         "/v1/tasks",
@@ -452,8 +455,8 @@ fn only_post_is_answered_and_only_at_known_paths() {
         "/token",
     ] {
         for method in ["GET", "POST"] {
-            let response = house.send(method, path, &house.headers(), CALL);
-            assert_eq!((response.status, response.body.len()), (404, 0), "{method} {path}");
+            let status = house.send(method, path, &house.headers(), CALL).status;
+            assert!(matches!(status, 303 | 403 | 404 | 405 | 415), "{method} {path}: {status}");
         }
     }
     // A connector that is not there is told apart from one that is not ours by nobody.
