@@ -6,7 +6,10 @@ use rustix::{
     fd::OwnedFd,
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 /// A process that may end
 #[derive(Debug)]
@@ -35,8 +38,15 @@ impl Watched {
 
     /// Whether it ends within this time
     pub(crate) fn ends_within(&self, within: Duration) -> bool {
-        let within = Timespec::try_from(within).unwrap();
-        poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], Some(&within)).unwrap() > 0
+        let until = Instant::now() + within;
+        loop {
+            let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).unwrap();
+            // A signal to this process is no news of the other one.
+            match poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], Some(&left)) {
+                Err(rustix::io::Errno::INTR) => {}
+                ready => return ready.unwrap() > 0,
+            }
+        }
     }
 
     /// Sends a signal; a process that is over takes none
