@@ -146,6 +146,7 @@ struct Open {
     class: Class,
     uses: BTreeSet<usize>,
     value: Option<i64>,
+    times: u32,
     left: u32,
     until: i64,
 }
@@ -199,6 +200,15 @@ fn play(policy: &Policy, loaded: &Loaded, steps: &[Step]) -> Result<(u32, u32), 
                 let Ok((class, alone)) = stage.elevate(&opens) else { continue };
                 prop_assert_eq!(&classes, &BTreeSet::from([class]), "no grant of one class opens another");
                 prop_assert!(!policy.stands(class));
+                // Whoever repeats a request for what is open and unused is told so, and opens nothing more.
+                let same = |one: &Open| {
+                    (one.class, &one.uses, one.value, one.times) == (class, uses, *value, *times)
+                        && one.left == one.times
+                        && one.until > now
+                };
+                if alone && open.iter().any(same) {
+                    continue;
+                }
                 if alone {
                     let at = CLASSES.iter().position(|(_, is)| *is == class).unwrap();
                     let (most, within) = policy.alone.get(&at).copied().unwrap_or_default();
@@ -211,7 +221,7 @@ fn play(policy: &Policy, loaded: &Loaded, steps: &[Step]) -> Result<(u32, u32), 
                     prop_assert!(policy.more.is_some(), "nobody can open {class}");
                 }
                 let until = now + lasts_ms;
-                open.push(Open { class, uses: uses.clone(), value: *value, left: *times, until });
+                open.push(Open { class, uses: uses.clone(), value: *value, times: *times, left: *times, until });
             }
             Step::Call { tool, n } => {
                 let (at, class) = use_of(*tool, *n);

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One task under one purpose
 pub(crate) struct Naive {
+    /// What was asked to be opened so far
+    pub(crate) asked: BTreeSet<String>,
     connectors: BTreeMap<String, toml::Table>,
     purpose: toml::Table,
     rules: Vec<Rule>,
@@ -96,6 +98,7 @@ impl Naive {
             parameters.extend(given.get(name).cloned().or(default).map(|value| (name.clone(), value)));
         }
         Self {
+            asked: BTreeSet::new(),
             connectors,
             purpose,
             rules,
