@@ -13,7 +13,8 @@ then it takes the events in order and holds what happened against what people ha
 * enough different people had said yes before, each with the passkey that was asked for, to exactly what was asked,
   members of the group that was asked, by the policy of that moment; none of them the user or opener of the task (or
   of one above it), nor anybody else for whom it was their own;
-* every answer is signed, word for word, by one key, and where it says so with a passkey of that person, for this answer;
+* every answer is signed, word for word, by the answer key of its time, and where it says so with a passkey of that person,
+  for this answer; each answer key was vouched for by the one before it;
 * what was done is what was asked about, to the argument, and the digest over everything that was shown is its digest;
 * every grant that an admission names existed, still counted, and covers it; every effect has one outcome or none yet.
 
@@ -247,6 +248,7 @@ class Audit:
         self.latest = {}
         self.over = set()
         self.keys, self.passkeys = set(), {}
+        self.answer_key = None
         self.bundle = None
         self.met, self.policies = {}, {}
         self.findings, self.notes = [], []
@@ -288,6 +290,26 @@ class Audit:
             self.bundle = change["digest"]
         elif kind == "pins":
             self.met[change["connector"]] = change["identity"]
+        elif kind == "key" and change["use"] == "answer":
+            self.new_key(change)
+
+    def new_key(self, change):
+        """Another key signs answers from here on; whoever knew the one before can follow."""
+        before, key = change.get("before"), change["key"]
+        if before != self.answer_key:
+            self.find("key", "it takes over from another key than the one of its time", key=key)
+        elif before is None and self.keys - {key}:
+            self.find("key", "answers were signed with another key before the first one", key=key)
+        elif before is not None:
+            parts = {"v": 1, "tenant": self.log.origin, "use": "answer", "before": before, "key": key}
+            try:
+                public = unbase64(before.removeprefix("ed25519:"))
+                vouched = is_signed(public, canonical(parts).encode("utf-8"), unbase64(change.get("vouched", "")))
+            except ValueError:
+                vouched = False
+            if not vouched:
+                self.find("key", "the key before did not vouch for it", key=key)
+        self.answer_key = key
 
     def on_began(self, began, actor):
         task = began["task"]
@@ -519,7 +541,9 @@ class Audit:
             if not is_signed(key, text, unbase64(signed["signature"])):
                 self.find("answer", "its signature does not fit", **about)
             self.keys.add(signed["key"])
-            if len(self.keys) > 1:
+            if self.answer_key and signed["key"] != self.answer_key:
+                self.find("answer", "it is signed with another key than the one of its time", **about)
+            elif not self.answer_key and len(self.keys) > 1:
                 self.note("another key signed than before", **about)
             used = signed.get("passkey")
             if used:

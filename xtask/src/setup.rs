@@ -24,7 +24,7 @@ pub(crate) struct Setup {
 pub(crate) fn run() -> anyhow::Result<Setup> {
     let interop = shell::target()?.join("interop");
     fs::create_dir_all(&interop).with_context(|| format!("could not create {}", interop.display()))?;
-    system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM]);
+    system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM, &SOFTHSM]);
 
     let mut missing = Vec::new();
     let mut part = |name: &'static str, result: anyhow::Result<()>| match result {
@@ -62,6 +62,8 @@ const PYTHON: Program = Program { probe: &["python3", "--version"], package: "py
 const VENV: Program = Program { probe: &["python3", "-c", "import venv, ensurepip"], package: "python3-venv" };
 /// The browser in front of the console
 const CHROMIUM: Program = Program { probe: &["/usr/bin/chromium", "--version"], package: "chromium" };
+/// A PKCS#11 token in software
+const SOFTHSM: Program = Program { probe: &["softhsm2-util", "--version"], package: "softhsm2" };
 const NGINX: Program = Program { probe: &["/usr/sbin/nginx", "-v"], package: "nginx-light" };
 
 impl Program {

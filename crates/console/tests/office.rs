@@ -12,6 +12,7 @@ use portreeve_gateway::{
     serve::{self, Serving, admin_socket},
     settings::Settings,
 };
+use portreeve_identity::keyring::Sources;
 use std::{fs, sync::Arc};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -44,7 +45,17 @@ impl House {
         let listen = "127.0.0.1:0".parse().unwrap();
         let hold_wait = std::time::Duration::from_secs(1);
         let keeper = "/bin/false".into();
-        let settings = Settings { data, policy, listen, keeper, log_bytes_max: None, hold_wait };
+        let settings = Settings {
+            data,
+            policy,
+            listen,
+            keeper,
+            log_bytes_max: None,
+            hold_wait,
+            keys: Sources::default(),
+            given: Arc::default(),
+            core_dumps: true,
+        };
         let pages = |office: Arc<Office>| portreeve_console::router(office).unwrap();
         let serving = serve::serve(settings, pages).await.unwrap();
         assert!(serving.findings.is_empty(), "{:?}", serving.findings);

@@ -510,6 +510,77 @@ pub enum Changed {
         /// The digest of all of it, which whoever accepted it was shown
         offer: Hash,
     },
+    /// Another key of this data folder signs from now on
+    Key(NewKey),
+}
+
+/// What a key of a data folder is for
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyUse {
+    /// It signs the tokens of runs
+    Token,
+    /// It signs what people answered
+    Answer,
+    /// It signs messages to receivers
+    Webhook,
+    /// What is sealed follows from it
+    Master,
+}
+
+impl KeyUse {
+    /// All of them
+    pub const ALL: [Self; 4] = [Self::Token, Self::Answer, Self::Webhook, Self::Master];
+
+    /// Its name, in files, commands and the record
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Answer => "answer",
+            Self::Webhook => "webhook",
+            Self::Master => "master",
+        }
+    }
+}
+
+impl std::fmt::Display for KeyUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// There is no such key
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no key {0:?}: expected token, answer, webhook or master")]
+pub struct NoKeyUse(String);
+
+impl std::str::FromStr for KeyUse {
+    type Err = NoKeyUse;
+
+    fn from_str(text: &str) -> Result<Self, NoKeyUse> {
+        Self::ALL.into_iter().find(|of| of.as_str() == text).ok_or_else(|| NoKeyUse(text.to_owned()))
+    }
+}
+
+/// A key takes over from the one before it
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewKey {
+    /// For what
+    #[serde(rename = "use")]
+    pub of: KeyUse,
+    /// Its public key
+    pub key: String,
+    /// Where it comes from
+    pub source: String,
+    /// The public key before it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// Until when what the earlier ones signed or sealed is still taken
+    pub until: Millis,
+    /// What the key before signed of this change, so that whoever knew that one can follow
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched: Option<String>,
 }
 
 /// An accepted definition

@@ -1,7 +1,7 @@
 //! What is asked at the one door: calls, openings, children, stops, changes, and reports of what was seen.
 
 use crate::{
-    event::{Actor, ChosenBy, End, How, News, Signed, To},
+    event::{Actor, ChosenBy, End, How, NewKey, News, Signed, To},
     hash::Hash,
     names::{EffectId, GrantId, HoldId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
@@ -343,6 +343,8 @@ pub enum ChangeWhat {
         /// Who the connector was
         identity: Identity,
     },
+    /// Another key of this data folder signs
+    Key(NewKey),
 }
 
 /// An effect has ended

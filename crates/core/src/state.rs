@@ -6,6 +6,7 @@
 mod elevations;
 mod grants;
 mod holds;
+mod keys;
 mod legs;
 mod serial;
 
@@ -13,12 +14,13 @@ pub use elevations::{Open as Elevated, Review};
 pub use grants::Grant;
 pub(crate) use holds::owners;
 pub use holds::{AGAIN_MS, Answered, Hold, Reader, Reflex, is_approver};
+pub use keys::{EarlierKey, Keys};
 pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
 
 use crate::{
     commit::Committed,
     event::{
-        Actor, Admitted, Began, Booted, Changed, Charge, ChosenBy, End, Event, Noted, Process, Record, Settled,
+        Actor, Admitted, Began, Booted, Changed, Charge, ChosenBy, End, Event, KeyUse, Noted, Process, Record, Settled,
         Stopped, To, Undoing, What,
     },
     hash::Hash,
@@ -87,6 +89,7 @@ pub struct State {
     pub(crate) elevation_deadlines: BTreeSet<(Millis, GrantId)>,
     #[serde(with = "serial::pairs")]
     reviews: BTreeMap<TaskId, Review>,
+    keys: BTreeMap<KeyUse, Keys>,
 }
 
 /// Where a question to people stands
@@ -551,7 +554,7 @@ impl State {
             Event::Declined(declined) => self.declined(declined, record.time),
             Event::Admitted(admitted) => self.admitted(admitted, record.time),
             Event::Settled(settled) => self.settled(settled, record.time),
-            Event::Changed(changed) => self.changed(changed),
+            Event::Changed(changed) => self.changed(changed, record.time),
             Event::Noted(Noted::Discovered { connector, tools, identity }) => {
                 self.discovered(connector, tools.as_ref(), *identity);
             }
@@ -808,7 +811,7 @@ impl State {
         }
     }
 
-    fn changed(&mut self, changed: &Changed) {
+    fn changed(&mut self, changed: &Changed, time: Millis) {
         match changed {
             Changed::Bundle { digest, nodes } => {
                 self.directory = Some(*digest);
@@ -824,6 +827,7 @@ impl State {
                     self.pins.insert(tool, Pin { accepted, blob, seen: Some(accepted) });
                 }
             }
+            Changed::Key(new) => self.new_key(new, time),
         }
     }
 

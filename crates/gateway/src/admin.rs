@@ -1,5 +1,6 @@
 //! The administration: `/v1/…` over the sockets.
 
+mod keys;
 mod modes;
 mod people;
 mod policy;
@@ -13,6 +14,7 @@ use crate::{
     door::Door,
     endpoint::Endpoints,
     fence::Fence,
+    keys::KeyRoom,
     links::{Links, Unready, digest},
     listen::Caller,
     modes::{observing, observing_task},
@@ -64,6 +66,8 @@ pub struct Admin {
     pub office: Arc<Office>,
     /// Who tells receivers
     pub teller: Arc<Teller>,
+    /// The keys
+    pub keys: Arc<KeyRoom>,
     /// The endpoints
     pub endpoints: Arc<Endpoints>,
     /// Who is who
@@ -95,6 +99,8 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/reviews/{task}", post(people::review))
         .route("/v1/reflex", get(people::reflex))
         .route("/v1/links", post(people::link))
+        .route("/v1/keys", get(keys::list))
+        .route("/v1/keys/{name}/rotate", post(keys::rotate))
         .route("/v1/stop", post(stop))
         .route("/v1/policy/apply", post(policy::apply))
         .route("/v1/policy/rollback", post(policy::rollback))

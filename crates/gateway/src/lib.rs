@@ -21,6 +21,7 @@ pub mod fence;
 pub mod held;
 pub mod history;
 pub mod hooks;
+pub mod keys;
 pub mod links;
 pub mod listen;
 pub mod lists;

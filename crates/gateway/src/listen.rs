@@ -3,7 +3,7 @@
 use crate::{
     endpoint::{Endpoints, Via},
     fence::{Far, Fence, Peer},
-    hooks,
+    hooks, keys,
     outlet::empty,
     settings::ADMIN_CONNECTIONS_MAX,
 };
@@ -77,7 +77,7 @@ pub async fn tcp(
                         return Ok::<_, Infallible>(endpoints.answer(request, Via::Tcp).await.map(Body::new));
                     }
                     // What is signed needs no browser's word for where it comes from; a browser never signs.
-                    if !hooks::serves(request.uri().path()) {
+                    if !hooks::serves(request.uri().path()) && !keys::serves(request.uri().path()) {
                         if let Err(status) = endpoints.same_origin(request.headers()) {
                             return Ok(empty(status).map(Body::new));
                         }

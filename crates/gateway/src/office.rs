@@ -27,7 +27,8 @@ use portreeve_core::{
 use portreeve_identity::{
     Bearer,
     answer::{self as said, Statement},
-    key::{PublicKey, SigningKey},
+    key::PublicKey,
+    keyring::Ring,
     link::{Invited, LIFETIME_MS, Links},
     passkey::{Assertion, Checked, Passkey, Passkeys, RelyingParty},
 };
@@ -39,7 +40,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 use view::{HoldState, HoldView, Reader, Reflex, ReviewView, StopView, TaskRow, TaskView};
 
 /// What people do, whichever way they come in
@@ -47,7 +48,9 @@ pub struct Office {
     door: Door,
     catalogue: Arc<Catalogue>,
     clock: SteadyClock,
-    key: SigningKey,
+    ring: Arc<Ring>,
+    /// Held for reading from before an answer is signed until it is recorded
+    answering: Arc<RwLock<()>>,
     links: Arc<Links>,
     passkeys: Arc<Passkeys>,
     /// The site that passkeys are for; none where no browser would use one
@@ -181,21 +184,21 @@ const CLEAR: Duration = Duration::from_secs(8);
 const SIGNED_MS_MAX: i64 = 5 * 60 * 1_000;
 
 impl Office {
-    /// The office of a data folder, whose answers are signed with `key`
+    /// The office of a data folder, whose answers are signed with the current key of `ring`
     ///
     /// Nothing if the door has ended already.
     pub(crate) async fn open(
         door: Door,
         catalogue: Arc<Catalogue>,
         clock: SteadyClock,
-        (key, passkeys): (SigningKey, Passkeys),
+        (ring, answering, passkeys): (Arc<Ring>, Arc<RwLock<()>>, Passkeys),
         (data, base): (PathBuf, String),
     ) -> Option<Arc<Self>> {
         let origin = door.ask(|engine| engine.state().origin()).await?;
         let tenant = origin.to_string().parse().ok()?;
         let (links, past, passkeys) = (Arc::<Links>::default(), Past::new(data), Arc::new(passkeys));
         let party = RelyingParty::of_origin(&base).ok();
-        Some(Arc::new(Self { door, catalogue, clock, key, links, passkeys, party, past, tenant, base }))
+        Some(Arc::new(Self { door, catalogue, clock, ring, answering, links, passkeys, party, past, tenant, base }))
     }
 
     /// The time, by the clock of the record
@@ -213,7 +216,7 @@ impl Office {
     /// What the answers of this data folder are checked with
     #[must_use]
     pub fn answer_key(&self) -> PublicKey {
-        self.key.public_key()
+        self.ring.keys().current().public_key()
     }
 
     /// The one-time links that are open
@@ -379,6 +382,7 @@ impl Office {
     /// # Errors
     /// Why it does not count: nothing of it is kept then.
     pub async fn answer(&self, who: &Person, answer: Answering) -> Result<HoldView, Failure> {
+        let answering = self.answering.read().await;
         let signed = self.sign(who, &answer).await?;
         let no_id = |why| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why, "Try again.");
         let (hold, yes) = (answer.hold, answer.yes);
@@ -396,6 +400,7 @@ impl Office {
             Reply::Refused(reasons) => return Err(Failure::refused(&reasons)),
             _ => return Err(Failure::unavailable()),
         }
+        drop(answering);
         tracing::info!(hold = %hold, user = %who.user, yes, "a question was answered");
         // Whoever has answered may see what became of it, whatever they see otherwise.
         self.hold(who, &hold.to_string()).await
@@ -414,7 +419,16 @@ impl Office {
             None => None,
         };
         let read_ms = answer.read_ms.map(|read| u32::try_from(read).unwrap_or(u32::MAX));
-        said::sign(&self.key, &statement, proof.as_ref(), read_ms).map_err(|error| wrong(&error.to_string()))
+        let signed = said::sign(self.ring.keys().current(), &statement, proof.as_ref(), read_ms);
+        signed.map_err(|error| match error {
+            said::Wrong::Unsigned(why) => Failure::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "key_unusable",
+                format!("The answer could not be signed: {why}."),
+                "See `portreeve key list` for where the answer key comes from, and try again.",
+            ),
+            error => wrong(&error.to_string()),
+        })
     }
 
     /// Whether a passkey of theirs signed the statement, one that they had before the question was put

@@ -13,6 +13,7 @@ use crate::{
     held::Holds,
     history::Directory,
     hooks,
+    keys::{self, KeyRoom},
     links::Links,
     listen,
     lists::Lists,
@@ -41,9 +42,7 @@ use portreeve_core::{
     request::{Change, ChangeWhat, Request},
 };
 use portreeve_identity::{
-    key::{self, SigningKey},
     passkey::{self, Passkeys},
-    seal::Sealer,
     token::Issuer,
 };
 use portreeve_log::Sqlite;
@@ -71,9 +70,9 @@ pub enum Error {
     /// The log cannot be taken up
     #[error("the log cannot be taken up")]
     Boot(#[source] Boot),
-    /// There is no key to sign with
-    #[error("there is no key to sign with")]
-    Key(#[source] key::Error),
+    /// There are no keys to sign with
+    #[error(transparent)]
+    Key(#[from] keys::Error),
     /// What is kept of people cannot be used
     #[error("what is kept of people cannot be used")]
     People(#[source] passkey::Error),
@@ -141,15 +140,12 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let clock = SteadyClock::start();
     let options = portreeve_log::Options { bytes_max: settings.log_bytes_max, reserve_bytes: LOG_RESERVE_BYTES };
     let log = Sqlite::open(&settings.data, options).map_err(Error::Log)?;
-    std::fs::create_dir_all(settings.data.join("keys")).map_err(folder)?;
-    let key = SigningKey::load_or_make(&settings.data.join("keys").join("token.key")).map_err(Error::Key)?;
-    let answers = SigningKey::load_or_make(&settings.data.join("keys").join("answer.key")).map_err(Error::Key)?;
-    let hooks_key = SigningKey::load_or_make(&settings.data.join("keys").join("webhook.key")).map_err(Error::Key)?;
     let passkeys = Passkeys::open(&settings.data.join("people")).map_err(Error::People)?;
     let boot = BootId(draw().map_err(Error::System)?);
     let store = snapshots::Store::of(&settings.data);
     let mut engine =
         Engine::boot(log, Reader, store, boot, env!("CARGO_PKG_VERSION"), clock.read()).map_err(Error::Boot)?;
+    let found = keys::find(&mut engine, &settings.data, (&settings.keys, &settings.given), clock)?;
     let findings = take_policy(&mut engine, &settings, clock)?;
     let directory = Directory::compare(&settings.policy, engine.state().bundle(), engine.state().directory());
     let in_force = engine.state().bundle();
@@ -160,7 +156,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         .map_err(|source| Error::Listen { address: settings.listen, source })?;
     let address = listener.local_addr().map_err(|source| Error::Listen { address: settings.listen, source })?;
     let base = format!("http://{address}");
-    let issuer = Arc::new(Issuer::new(base.clone(), &key));
+    let issuer = Arc::new(Issuer::new(base.clone(), Arc::clone(&found.token)));
 
     let latches = Arc::new(Latches::default());
     let (notices, noticed) = mpsc::unbounded_channel();
@@ -178,8 +174,9 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         Arc::clone(&fence),
         &settings,
     ));
-    let sealer = Sealer::new(&key).ok_or_else(|| Error::System("there is no way to seal".to_owned()))?;
-    let sealer = Arc::new(sealer);
+    let sealer = Arc::clone(&found.sealer);
+    let (answers, telling) = (Arc::clone(&found.answer), Arc::clone(&found.webhook));
+    let keys = KeyRoom::new(door.clone(), clock, found);
     let points = Points::new(clock);
     let at_the_door = || (door.clone(), Arc::clone(&latches));
     let asks = Asks::new(at_the_door(), Arc::clone(&catalogue), Arc::clone(&points), Arc::clone(&sealer));
@@ -234,15 +231,18 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let endpoints = Arc::new(Endpoints::new(dispatch, kept, issuer, clock, address));
     let people = if address.ip().is_loopback() { format!("http://localhost:{}", address.port()) } else { base.clone() };
     let kept = (settings.data.clone(), people);
-    let office = Office::open(door.clone(), Arc::clone(&catalogue), clock, (answers, passkeys), kept).await;
+    let office =
+        Office::open(door.clone(), Arc::clone(&catalogue), clock, (answers, keys.answering(), passkeys), kept).await;
     let office = office.ok_or_else(|| Error::System("the door has ended".to_owned()))?;
-    let teller = Teller::new(at_the_door(), clock, Arc::clone(&office), hooks_key);
+    let teller = Teller::new(at_the_door(), clock, Arc::clone(&office), telling);
     let pages = pages(Arc::clone(&office)).merge(hooks::router(Arc::clone(&office), Arc::clone(&catalogue)));
+    let pages = pages.merge(keys::router(Arc::clone(&keys)));
     let admin = Arc::new(Admin {
         door: door.clone(),
         catalogue,
         office: Arc::clone(&office),
         teller: Arc::clone(&teller),
+        keys: Arc::clone(&keys),
         links: Arc::clone(&links),
         tasks: Arc::clone(&tasks),
         undos,
@@ -263,6 +263,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let listening = vec![
         tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), pages, Arc::clone(&fence), room)),
         tokio::spawn(teller.run(settings.data.clone())),
+        tokio::spawn(keys.run()),
         tokio::spawn(listen::admin(socket, admin::router(admin), endpoints, fence)),
     ];
     Ok(Serving {

@@ -1,7 +1,8 @@
 //! What the process is told when it starts.
 
 use portreeve_core::json::Limits;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use portreeve_identity::{key::source::Given, keyring::Sources};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Settings of one process over one data folder
 #[derive(Clone, Debug)]
@@ -18,6 +19,12 @@ pub struct Settings {
     pub log_bytes_max: Option<u64>,
     /// How long a request waits for people before its client is told that they are asked
     pub hold_wait: Duration,
+    /// Where keys come from
+    pub keys: Sources,
+    /// What they are read from, once
+    pub given: Arc<Given>,
+    /// Whether the system may write the memory of this process to a file when it crashes, and others look into it
+    pub core_dumps: bool,
 }
 
 /// How long a request waits for people unless the configuration says otherwise: less than the minute after which

@@ -20,7 +20,7 @@ use portreeve_core::{
     time::Millis,
 };
 use portreeve_identity::{
-    key::SigningKey,
+    keyring::Ring,
     webhook::{self, ID, SIGNATURE, TIMESTAMP},
 };
 use portreeve_log::{Index, Most, Subject};
@@ -48,7 +48,7 @@ pub struct Teller {
     latches: Arc<Latches>,
     clock: SteadyClock,
     office: Arc<Office>,
-    key: SigningKey,
+    ring: Arc<Ring>,
     // Both held only for a look-up.
     told: Mutex<BTreeMap<About, Stand>>,
     rooms: Mutex<BTreeMap<Name, Arc<Semaphore>>>,
@@ -96,14 +96,14 @@ impl Teller {
         (door, latches): (Door, Arc<Latches>),
         clock: SteadyClock,
         office: Arc<Office>,
-        key: SigningKey,
+        ring: Arc<Ring>,
     ) -> Arc<Self> {
         Arc::new(Self {
             door,
             latches,
             clock,
             office,
-            key,
+            ring,
             told: Mutex::default(),
             rooms: Mutex::default(),
             ended: Wake::new(),
@@ -112,7 +112,7 @@ impl Teller {
 
     /// What receivers check messages with
     pub(crate) fn public_key(&self) -> String {
-        webhook::public_text(&self.key.public_key())
+        webhook::public_text(&self.ring.keys().current().public_key())
     }
 
     /// Tells of what is there and of what comes, until the door ends
@@ -213,7 +213,8 @@ impl Teller {
         };
         let now = self.clock.now();
         let body = self.message(*news, &view, name, now).to_string();
-        let headers = webhook::sign(&self.key, &id(about), now, body.as_bytes()).and_then(|headers| headed(&headers));
+        let headers = webhook::sign_by(&self.ring.keys(), &id(about), now, body.as_bytes());
+        let headers = headers.and_then(|headers| headed(&headers));
         let pass = self.latches.pass(permit);
         let sent = match headers {
             Some(headers) => tell(&receiver.url, &headers, body, WITHIN, (pass, self.clock)).await,

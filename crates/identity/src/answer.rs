@@ -9,7 +9,7 @@
 //! the proof, nor the proof without it. That somebody had *signed in* with a passkey is not enough for it.
 
 use crate::{
-    key::{PublicKey, SigningKey},
+    key::{PublicKey, SigningKey, Unsigned},
     passkey::{self, Proof},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -67,6 +67,9 @@ pub enum Wrong {
     /// The statement says that a passkey signed it and none did, or the other way round
     #[error("whether a passkey signed it is not what the statement says")]
     How,
+    /// The answer key did not sign
+    #[error(transparent)]
+    Unsigned(#[from] Unsigned),
     /// What the passkey said does not hold
     #[error("the passkey's assertion does not hold: {0}")]
     Passkey(#[from] passkey::Wrong),
@@ -137,7 +140,8 @@ impl Statement {
 /// ([`passkey::Passkeys::check`]). `read_ms` is how long they had the question in front of them, in milliseconds.
 ///
 /// # Errors
-/// [`Wrong::How`] or [`Wrong::Passkey`]: the proof is none for this statement, or is missing.
+/// [`Wrong::How`] or [`Wrong::Passkey`]: the proof is none for this statement, or is missing; [`Wrong::Unsigned`]: there
+/// is nobody to sign.
 pub fn sign(
     key: &SigningKey,
     statement: &Statement,
@@ -152,7 +156,7 @@ pub fn sign(
         read_ms,
         statement: Hash::of(text.as_bytes()),
         key: key.public_key().to_string(),
-        signature: STANDARD.encode(key.sign(text.as_bytes())),
+        signature: STANDARD.encode(key.sign(text.as_bytes())?),
         passkey: passkey.map(Proof::record),
     })
 }

@@ -1,22 +1,56 @@
-//! Keys that sign: files that only their owner can read, and what others check signatures with.
+//! Keys that sign, and what others check signatures with.
+//!
+//! A key is in the memory of this process, or in something that signs for us and never gives it away. Where keys come
+//! from is said by [`Source`](source::Source); which of them counts when, by the [`keyring`](crate::keyring).
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+pub mod folder;
+pub mod pkcs11;
+pub mod source;
+
+use crate::base64url;
+use aws_lc_rs::{
+    digest,
+    signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use folder::Folder;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{
-    fmt, fs, io,
-    io::Write as _,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    fmt, io,
     path::{Path, PathBuf},
     str::FromStr,
 };
+use zeroize::Zeroizing;
 
-/// An Ed25519 key pair in PKCS#8
+/// An Ed25519 key pair
+///
+/// What is in memory is wiped when it is dropped; nothing prints it.
 pub struct SigningKey {
-    pkcs8: Vec<u8>,
-    pair: Ed25519KeyPair,
+    holder: Holder,
     public: PublicKey,
 }
+
+/// Who holds the private key
+enum Holder {
+    /// This process
+    Memory(Ed25519KeyPair),
+    /// Something that signs and keeps it
+    Elsewhere(Box<dyn Signer>),
+}
+
+/// Signs with an Ed25519 key that stays where it is
+pub trait Signer: Send + Sync {
+    /// The signature of `message`: 64 bytes (RFC 8032, 5.1.6)
+    ///
+    /// # Errors
+    /// [`Unsigned`]
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unsigned>;
+}
+
+/// The key did not sign
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the key did not sign: {0}")]
+pub struct Unsigned(pub String);
 
 /// An Ed25519 public key (RFC 8032), written `ed25519:` and standard base64
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,11 +79,60 @@ pub enum Error {
         /// Its permission bits
         mode: u32,
     },
-    /// It is no Ed25519 key
-    #[error("the key file {path} holds no Ed25519 key in PKCS#8")]
-    Form {
+    /// It belongs to another account
+    #[error("{path} belongs to the account {owner}; it has to be ours")]
+    Owner {
         /// Which
         path: PathBuf,
+        /// Whose it is
+        owner: u32,
+    },
+    /// It is a link, or something that holds no bytes
+    #[error("{path} is no plain file or folder")]
+    Kind {
+        /// Which
+        path: PathBuf,
+    },
+    /// It is no Ed25519 key
+    #[error("{from} holds no Ed25519 key: expected PKCS#8 or a seed of 32 bytes, as they are or in base64")]
+    Form {
+        /// Which file, variable or credential
+        from: String,
+    },
+    /// There is nothing where it should be
+    #[error("there is no key in {from}")]
+    Missing {
+        /// Which variable or credential
+        from: String,
+    },
+    /// The token of a PKCS#11 module cannot be used
+    #[error("the key {from} cannot be used: {why}")]
+    Token {
+        /// Which, without its PIN
+        from: String,
+        /// What the module said
+        why: String,
+    },
+    /// A key that was given up is there again
+    #[error("the {name} key in {from} was given up before ({key}); it is not taken up again")]
+    GivenUp {
+        /// Which key
+        name: &'static str,
+        /// Where it is
+        from: String,
+        /// Its public key
+        key: String,
+    },
+    /// It does not sign, or not the same way each time
+    #[error("the {name} key in {from} cannot be used")]
+    Unsigned {
+        /// Which key
+        name: &'static str,
+        /// Where it is
+        from: String,
+        /// Why
+        #[source]
+        source: Unsigned,
     },
     /// No key could be made
     #[error("no key could be made")]
@@ -62,25 +145,10 @@ impl SigningKey {
     /// # Errors
     /// [`Error`]: a key that others can read is refused.
     pub fn load_or_make(path: &Path) -> Result<Self, Error> {
-        let file = |source| Error::File { path: path.to_owned(), source };
-        match fs::metadata(path) {
-            Ok(metadata) => {
-                let mode = metadata.permissions().mode() & 0o777;
-                if mode & 0o077 != 0 {
-                    return Err(Error::Open { path: path.to_owned(), mode });
-                }
-                let pkcs8 = fs::read(path).map_err(file)?;
-                Self::of(pkcs8).ok_or_else(|| Error::Form { path: path.to_owned() })
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let key = Self::make()?;
-                let mut options = fs::OpenOptions::new();
-                let mut out = options.write(true).create_new(true).mode(0o600).open(path).map_err(file)?;
-                out.write_all(&key.pkcs8).and_then(|()| out.sync_all()).map_err(file)?;
-                Ok(key)
-            }
-            Err(error) => Err(file(error)),
-        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            return Err(Error::Kind { path: path.to_owned() });
+        };
+        Folder::at(parent)?.load_or_make(name)
     }
 
     /// A key that is kept nowhere
@@ -88,8 +156,7 @@ impl SigningKey {
     /// # Errors
     /// [`Error::Make`]
     pub fn make() -> Result<Self, Error> {
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new()).map_err(|_| Error::Make)?;
-        Self::of(pkcs8.as_ref().to_vec()).ok_or(Error::Make)
+        Self::of(Ed25519KeyPair::generate().map_err(|_| Error::Make)?).ok_or(Error::Make)
     }
 
     /// The key of this seed; nothing if it is not 32 bytes
@@ -97,20 +164,56 @@ impl SigningKey {
         if seed.len() != 32 {
             return None;
         }
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
-        Self::of(pair.to_pkcs8().ok()?.as_ref().to_vec())
+        Self::of(Ed25519KeyPair::from_seed_unchecked(seed).ok()?)
     }
 
-    fn of(pkcs8: Vec<u8>) -> Option<Self> {
-        let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).ok()?;
+    /// The key in what somebody keeps: PKCS#8 or a seed, as they are, in base64, or PEM
+    ///
+    /// Nothing if it is none of them.
+    #[must_use]
+    pub fn read(kept: &[u8]) -> Option<Self> {
+        if let Some(key) = Self::decoded(kept) {
+            return Some(key);
+        }
+        let text = std::str::from_utf8(kept).ok()?;
+        let mut base64 = Zeroizing::new(Vec::with_capacity(text.len()));
+        base64.extend(text.lines().filter(|line| !line.starts_with("-----")).flat_map(|line| line.trim().bytes()));
+        let mut der = Zeroizing::new(vec![0; base64.len() + 3]);
+        let length = STANDARD.decode_slice(&*base64, &mut der).ok()?;
+        Self::decoded(der.get(..length)?)
+    }
+
+    fn decoded(kept: &[u8]) -> Option<Self> {
+        match Ed25519KeyPair::from_pkcs8(kept) {
+            Ok(pair) => Self::of(pair),
+            // A password of 32 characters is no seed.
+            Err(_) if kept.is_ascii() => None,
+            Err(_) => Self::from_seed(kept),
+        }
+    }
+
+    /// A key that something else holds
+    pub(crate) fn elsewhere(signer: Box<dyn Signer>, public: PublicKey) -> Self {
+        Self { holder: Holder::Elsewhere(signer), public }
+    }
+
+    fn of(pair: Ed25519KeyPair) -> Option<Self> {
         let public = PublicKey::from_bytes(pair.public_key().as_ref())?;
-        Some(Self { pkcs8, pair, public })
+        Some(Self { holder: Holder::Memory(pair), public })
     }
 
     /// The signature of `message`: 64 bytes, the same every time (RFC 8032, 5.1.6)
-    #[must_use]
-    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.pair.sign(message).as_ref().to_vec()
+    ///
+    /// # Errors
+    /// [`Unsigned`]: whoever holds the key does not sign now.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unsigned> {
+        match &self.holder {
+            Holder::Memory(pair) => pair
+                .try_sign(message)
+                .map(|signature| signature.as_ref().to_vec())
+                .map_err(|_| Unsigned("the system does not give what is needed".to_owned())),
+            Holder::Elsewhere(signer) => signer.sign(message),
+        }
     }
 
     /// What others check the signatures with
@@ -119,12 +222,12 @@ impl SigningKey {
         self.public
     }
 
-    pub(crate) fn pkcs8(&self) -> &[u8] {
-        &self.pkcs8
-    }
-
-    pub(crate) fn public(&self) -> &[u8] {
-        self.public.as_bytes()
+    /// How it is kept in a file: PKCS#8; nothing if it does not leave where it is
+    pub(crate) fn kept(&self) -> Option<Zeroizing<Vec<u8>>> {
+        match &self.holder {
+            Holder::Memory(pair) => Some(Zeroizing::new(pair.to_pkcs8().ok()?.as_ref().to_vec())),
+            Holder::Elsewhere(_) => None,
+        }
     }
 }
 
@@ -141,6 +244,13 @@ impl PublicKey {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The thumbprint of it as a JWK (RFC 7638 with RFC 8037, 2), by which tokens name it
+    #[must_use]
+    pub fn thumbprint(&self) -> String {
+        let jwk = format!("{{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":\"{}\"}}", base64url::encode(&self.0));
+        base64url::encode(digest::digest(&digest::SHA256, jwk.as_bytes()).as_ref())
     }
 
     /// Whether its owner made `signature` for exactly `message`
@@ -188,9 +298,10 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
+/// Says nothing but whose key it is
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SigningKey(..)")
+        write!(f, "SigningKey({}, ..)", self.public)
     }
 }
 
@@ -212,8 +323,8 @@ mod tests {
             "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
         ));
         let key = SigningKey::from_seed(&seed).unwrap();
-        assert_eq!(key.public(), public);
-        assert_eq!(key.sign(b"\x72"), signature);
+        assert_eq!(key.public_key().as_bytes(), public);
+        assert_eq!(key.sign(b"\x72").unwrap(), signature);
         assert!(key.public_key().fits(b"\x72", &signature));
         assert!(!key.public_key().fits(b"\x73", &signature));
         assert!(!SigningKey::make().unwrap().public_key().fits(b"\x72", &signature));
@@ -224,6 +335,40 @@ mod tests {
         }
         assert!(!key.public_key().fits(b"\x72", &signature[..63]));
         assert!(SigningKey::from_seed(&seed[1..]).is_none());
+    }
+
+    /// RFC 8037, appendix A.3
+    #[test]
+    fn the_thumbprint_is_that_of_the_specification() {
+        let public = hex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+        let key = PublicKey::from_bytes(&public).unwrap();
+        assert_eq!(key.thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+
+    #[test]
+    fn a_key_is_read_in_every_form_that_people_keep_it_in_and_never_shown() {
+        let seed = hex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb");
+        let key = SigningKey::from_seed(&seed).unwrap();
+        let version2 = key.kept().unwrap().to_vec();
+        // As `openssl genpkey` writes it: version 1, without the public key.
+        let version1 = [&hex("302e020100300506032b657004220420")[..], &seed].concat();
+        for der in [&seed, &version1, &version2] {
+            let base64 = STANDARD.encode(der);
+            let pem = format!("-----BEGIN PRIVATE KEY-----\n{base64}\n-----END PRIVATE KEY-----\n");
+            for kept in [der.clone(), base64.clone().into_bytes(), format!("{base64}\n").into_bytes(), pem.into_bytes()]
+            {
+                assert_eq!(SigningKey::read(&kept).map(|key| key.public_key()), Some(key.public_key()), "{kept:?}");
+            }
+        }
+        let shown = format!("{key:?}");
+        assert!(!shown.contains("4ccd") && !shown.contains("76, 205"), "{shown}");
+        for bad in [&b""[..], b"x", &seed[1..], &version1[1..], STANDARD.encode(&seed[1..]).as_bytes()] {
+            assert!(SigningKey::read(bad).is_none(), "{bad:?}");
+        }
+        // A public key that does not belong to the private one.
+        let mut mixed = version2.clone();
+        *mixed.last_mut().unwrap() ^= 1;
+        assert!(SigningKey::read(&mixed).is_none());
     }
 
     #[test]

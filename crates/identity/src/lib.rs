@@ -5,7 +5,7 @@
 //! * [`link`], [`browser`], [`passkey`]: how a person comes in, stays, and shows that it is still them.
 //! * [`answer`]: what a person said to exactly one question, so that somebody else can check it later, without us.
 //! * [`webhook`]: messages between servers, signed.
-//! * [`key`], [`seal`]: what all of it rests on.
+//! * [`key`], [`keyring`], [`seal`]: what all of it rests on.
 //!
 //! Nothing here reads a clock: the time is an argument.
 //!
@@ -16,6 +16,7 @@ pub mod answer;
 mod base64url;
 pub mod browser;
 pub mod key;
+pub mod keyring;
 pub mod link;
 pub mod passkey;
 pub mod seal;

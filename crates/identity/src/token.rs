@@ -1,7 +1,7 @@
 //! Access tokens: JWTs of type `at+jwt` (RFC 9068), minutes long, bound to endpoints.
 
-use crate::key::SigningKey;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
+use crate::{base64url, keyring::Ring};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
 use portreeve_core::{
     hash::Hash,
     names::{Name, RunId, TaskId},
@@ -10,13 +10,15 @@ use portreeve_core::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// How long a token lives: at most five minutes, so that a lost one is soon worth nothing
 pub const LIFETIME_MS: i64 = 5 * 60 * 1000;
+/// What a token is (RFC 9068, 2.1)
+const TYPE: &str = "at+jwt";
 /// How far ahead of us the clock of an issuer may be
-const SKEW_MS: i64 = 5_000;
+pub(crate) const SKEW_MS: i64 = 5_000;
 /// Bytes of a token at most
 const BYTES_MAX: usize = 4096;
 /// Tokens whose signature was checked already, at most
@@ -101,12 +103,19 @@ pub enum Invalid {
     Time,
 }
 
+/// The header of a token (RFC 7515, 4.1)
+#[derive(Serialize)]
+struct Header<'a> {
+    typ: &'static str,
+    alg: &'static str,
+    kid: &'a str,
+}
+
 /// Mints tokens, and checks those that come back
 #[derive(Debug)]
 pub struct Issuer {
     name: String,
-    encoding: EncodingKey,
-    decoding: DecodingKey,
+    ring: Arc<Ring>,
     validation: Validation,
     // Held only for a look-up or an insertion, never across anything slow.
     checked: Mutex<HashMap<Hash, Checked>>,
@@ -114,6 +123,7 @@ pub struct Issuer {
 
 #[derive(Clone, Debug)]
 struct Checked {
+    key: Arc<str>,
     run: RunId,
     audience: BTreeSet<String>,
     from: Millis,
@@ -121,22 +131,16 @@ struct Checked {
 }
 
 impl Issuer {
-    /// An issuer of this name
+    /// An issuer of this name, with these keys
     #[must_use]
-    pub fn new(name: String, key: &SigningKey) -> Self {
+    pub fn new(name: String, ring: Arc<Ring>) -> Self {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[&name]);
         validation.set_required_spec_claims(&["iss", "aud", "exp"]);
         // Audience and time are checked on every request, also for tokens from the cache.
         validation.validate_aud = false;
         validation.validate_exp = false;
-        Self {
-            name,
-            encoding: EncodingKey::from_ed_der(key.pkcs8()),
-            decoding: DecodingKey::from_ed_der(key.public()),
-            validation,
-            checked: Mutex::default(),
-        }
+        Self { name, ring, validation, checked: Mutex::default() }
     }
 
     /// A token for `subject`; `None` if it could not be signed
@@ -155,8 +159,13 @@ impl Issuer {
             run: subject.run,
             task: TaskClaim { id: subject.task, purpose: subject.purpose.clone() },
         };
-        let header = Header { typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::EdDSA) };
-        let text = jsonwebtoken::encode(&header, &claims, &self.encoding).ok()?;
+        let keys = self.ring.keys();
+        let header = Header { typ: TYPE, alg: "EdDSA", kid: keys.name() };
+        let part = |json: serde_json::Result<Vec<u8>>| json.ok().map(|json| base64url::encode(&json));
+        let mut text = format!("{}.{}", part(serde_json::to_vec(&header))?, part(serde_json::to_vec(&claims))?);
+        let signature = keys.current().sign(text.as_bytes()).ok()?;
+        text.push('.');
+        text.push_str(&base64url::encode(&signature));
         Some(Token { text, expires: Millis(claims.exp.saturating_mul(1000)) })
     }
 
@@ -174,6 +183,10 @@ impl Issuer {
             Some(checked) => checked,
             None => self.verify(token, hash, now)?,
         };
+        // A key may have stopped to count since the token came first.
+        if self.ring.keys().fitting(&checked.key, now).is_none() {
+            return Err(Invalid::Signature);
+        }
         if now < checked.from || checked.until <= now {
             return Err(Invalid::Time);
         }
@@ -184,20 +197,24 @@ impl Issuer {
     }
 
     fn verify(&self, token: &str, hash: Hash, now: Millis) -> Result<Checked, Invalid> {
-        let data =
-            jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|error| {
-                match error.kind() {
-                    ErrorKind::InvalidSignature => Invalid::Signature,
-                    ErrorKind::InvalidIssuer => Invalid::Issuer,
-                    ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => Invalid::Kind,
-                    _ => Invalid::Malformed,
-                }
-            })?;
-        if data.header.typ.as_deref() != Some("at+jwt") {
+        let wrong = |error: jsonwebtoken::errors::Error| match error.kind() {
+            ErrorKind::InvalidSignature => Invalid::Signature,
+            ErrorKind::InvalidIssuer => Invalid::Issuer,
+            ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => Invalid::Kind,
+            _ => Invalid::Malformed,
+        };
+        let header = jsonwebtoken::decode_header(token).map_err(wrong)?;
+        // The header only says which of our keys to look at, never what with.
+        let named = header.kid.filter(|_| header.alg == Algorithm::EdDSA).ok_or(Invalid::Kind)?;
+        let key = self.ring.keys().fitting(&named, now).ok_or(Invalid::Signature)?;
+        let decoding = DecodingKey::from_ed_der(key.as_bytes());
+        let data = jsonwebtoken::decode::<Claims>(token, &decoding, &self.validation).map_err(wrong)?;
+        if data.header.typ.as_deref() != Some(TYPE) {
             return Err(Invalid::Kind);
         }
         let claims = data.claims;
         let checked = Checked {
+            key: named.into(),
             run: claims.run,
             audience: claims.aud,
             from: Millis(claims.iat.saturating_mul(1000).saturating_sub(SKEW_MS)),

@@ -6,7 +6,10 @@
 //!
 //! The body is signed as it is: hand over the bytes of the request, never a text that was written anew.
 
-use crate::key::{PublicKey, SigningKey};
+use crate::{
+    key::{PublicKey, SigningKey},
+    keyring::Keys,
+};
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use portreeve_core::{hash::Hash, time::Millis};
@@ -83,18 +86,30 @@ pub enum Wrong {
 )]
 pub struct NoKey;
 
-/// The headers of a message from us; nothing if no message can have this id
+/// The headers of a message from us; nothing if no message can have this id, or the key does not sign
 ///
 /// A message that is sent again keeps its id and gets another time.
 #[must_use]
 pub fn sign(key: &SigningKey, id: &str, now: Millis, body: &[u8]) -> Option<Headers> {
+    sign_with(std::iter::once(key), id, now, body)
+}
+
+/// The same with the signatures of every key that counts now, so that receivers can go from one to the next
+#[must_use]
+pub fn sign_by(keys: &Keys, id: &str, now: Millis, body: &[u8]) -> Option<Headers> {
+    sign_with(keys.secrets(now).map(AsRef::as_ref).take(SIGNATURES_MAX), id, now, body)
+}
+
+fn sign_with<'a>(keys: impl Iterator<Item = &'a SigningKey>, id: &str, now: Millis, body: &[u8]) -> Option<Headers> {
     let seconds = u64::try_from(now.0.div_euclid(1000)).ok()?;
     let timestamp = seconds.to_string();
     if !is_id(id) {
         return None;
     }
-    let signature = STANDARD.encode(key.sign(&signed(id, &timestamp, body)));
-    Some(Headers { id: id.to_owned(), timestamp, signature: format!("v1a,{signature}") })
+    let message = signed(id, &timestamp, body);
+    let signature = |key: &SigningKey| Some(format!("v1a,{}", STANDARD.encode(key.sign(&message).ok()?)));
+    let signatures = keys.map(signature).collect::<Option<Vec<_>>>()?;
+    Some(Headers { id: id.to_owned(), timestamp, signature: signatures.join(" ") })
 }
 
 /// Holds a message against the keys of its sender, of which one has to fit

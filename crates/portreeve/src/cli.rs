@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use portreeve_core::{
+    event::KeyUse,
     hash::Hash,
     names::{EffectId, GrantId, Name, TaskId},
     node::Node,
@@ -79,6 +80,9 @@ pub(crate) enum Command {
     /// Read and verify the record
     #[command(subcommand)]
     Audit(Audit),
+    /// List and exchange the keys of this data folder
+    #[command(subcommand)]
+    Key(Key),
     /// Say what a reason word means and what to do
     Explain {
         /// The word; all of them without one
@@ -425,6 +429,20 @@ pub(crate) enum Audit {
         /// An earlier end of the record, as `n:hash`, which must still be part of it
         #[arg(long, value_name = "N:HASH")]
         checkpoint: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// List every key that is of use: where it comes from, since when it signs, until when that counts
+    List,
+    /// Sign with another key from now on; what the one before signed still counts for a while
+    Rotate {
+        /// Which: token, answer, webhook or master
+        name: KeyUse,
+        /// Let nothing count any more that earlier keys signed or sealed: for a key that somebody else may have
+        #[arg(long)]
+        now: bool,
     },
 }
 

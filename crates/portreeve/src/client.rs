@@ -15,6 +15,7 @@ use portreeve_gateway::{
     office::Office,
     serve::{self, Serving, admin_socket},
 };
+use rustix::process::DumpableBehavior;
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
@@ -170,6 +171,11 @@ impl Hosted {
 /// Serves a data folder
 pub(crate) async fn start(settings: portreeve_gateway::settings::Settings) -> Result<Serving, Failure> {
     let data = settings.data.display().to_string();
+    if !settings.core_dumps {
+        // The keys are in memory from here on.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(std::io::Error::from)?;
+    }
+    let variables: Vec<String> = settings.keys.variables().into_iter().map(str::to_owned).collect();
     // Without randomness for its sessions there is no console; everything else has failed by then, too.
     let pages = |office: Arc<Office>| portreeve_console::router(office).unwrap_or_default();
     let serving = serve::serve(settings, pages).await.map_err(|error| match error {
@@ -183,6 +189,17 @@ pub(crate) async fn start(settings: portreeve_gateway::settings::Settings) -> Re
         serve::Error::Log(open) => Failure::new(exit::FAILURE, "log_unusable", chain(&open)),
         serve::Error::Listen { .. } => Failure::new(exit::FAILURE, "cannot_listen", chain(&error))
             .fix("Choose another address with --listen, or 127.0.0.1:0 for any free port."),
+        serve::Error::Key(_) => {
+            let variables = variables.join(", ");
+            let fix = if variables.is_empty() {
+                "See `portreeve doctor`, and the keys in docs/configuration.md.".to_owned()
+            } else {
+                format!(
+                    "See the keys in docs/configuration.md. {variables}: only `portreeve serve` takes keys from there."
+                )
+            };
+            Failure::new(exit::FAILURE, "key_unusable", format!("{data}: {}", chain(&error))).fix(fix)
+        }
         error => Failure::new(exit::FAILURE, "cannot_serve", format!("{data}: {}", chain(&error))),
     })?;
     for finding in &serving.findings {

@@ -11,6 +11,7 @@ mod doctor;
 mod exec;
 mod explain;
 pub(crate) mod init;
+pub(crate) mod key;
 pub(crate) mod modes;
 mod opening;
 mod policy;
@@ -54,6 +55,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Reviews => reviews::list(&cli).await,
         Command::Review { task, why, by } => reviews::close(&cli, *task, why, by.as_ref()).await,
         Command::Console { user } => console::run(&cli, user.as_ref()).await,
+        Command::Key(key) => key::run(&cli, key).await,
         Command::Doctor => doctor::run(&cli).await,
         Command::Connector(connector) => connector::run(&cli, connector).await,
         Command::Policy(policy) => policy::run(&cli, policy).await,

@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod demo;
 mod failure;
+mod given;
 mod output;
 mod place;
 

@@ -3,10 +3,14 @@
 use crate::{
     cli::Cli,
     failure::{Failure, exit},
+    given,
 };
+use portreeve_core::event::KeyUse;
 use portreeve_gateway::settings::{HOLD_WAIT, HOLD_WAIT_MAX, Settings};
+use portreeve_identity::{key::source::Source, keyring::Sources};
 use serde::Deserialize;
 use std::{
+    collections::BTreeMap,
     env, fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -30,6 +34,40 @@ struct Config {
     log: LogConfig,
     #[serde(default)]
     holds: HoldsConfig,
+    #[serde(default)]
+    keys: KeysConfig,
+    /// Whether a crash may leave the memory of this process in a file
+    #[serde(default)]
+    core_dumps: bool,
+}
+
+/// Where keys come from
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysConfig {
+    token: Option<String>,
+    answer: Option<String>,
+    webhook: Option<String>,
+    master: Option<String>,
+    #[serde(default)]
+    earlier: BTreeMap<KeyUse, String>,
+}
+
+impl KeysConfig {
+    fn read(self) -> Result<Sources, String> {
+        let Self { token, answer, webhook, master, earlier } = self;
+        let current =
+            [(KeyUse::Token, token), (KeyUse::Answer, answer), (KeyUse::Webhook, webhook), (KeyUse::Master, master)];
+        let current = current.into_iter().filter_map(|(of, text)| Some((of, text?)));
+        let read = |of: KeyUse, text: &str| {
+            let source = text.parse::<Source>().map_err(|error| format!("keys: {of}: {error}"))?;
+            Ok::<_, String>((of, source))
+        };
+        Ok(Sources {
+            current: current.map(|(of, text)| read(of, &text)).collect::<Result<_, _>>()?,
+            earlier: earlier.iter().map(|(of, text)| read(*of, text)).collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -89,6 +127,10 @@ pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
                 .fix("Write it as in `wait = \"45s\"`; \"0s\" waits not at all.")
         })?,
     };
+    let keys = config.keys.read().map_err(|error| {
+        Failure::new(exit::FAILURE, "config_broken", format!("{}: {error}", path.display()))
+            .fix("See the keys in docs/configuration.md.")
+    })?;
     let policy = data.join(config.policy.unwrap_or_else(|| PathBuf::from("policy")));
     Ok(Settings {
         policy: policy.canonicalize().unwrap_or(policy),
@@ -97,6 +139,9 @@ pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
         keeper: PathBuf::from("/proc/self/exe"),
         log_bytes_max: config.log.bytes_max,
         hold_wait,
+        keys,
+        given: given::without_env(),
+        core_dumps: config.core_dumps,
     })
 }
 

@@ -46,7 +46,7 @@ impl Key {
     /// What a browser answers that was asked to use it
     pub(crate) fn get(&self, asked: &Value, origin: &str) -> Value {
         let (data, client) = (self.data(&asked["rpId"], 5, &[]), client("webauthn.get", asked, origin));
-        let signature = self.pair.sign(&[data.as_slice(), &Hash::of(&client).0].concat());
+        let signature = self.pair.sign(&[data.as_slice(), &Hash::of(&client).0].concat()).unwrap();
         self.answer(json!({
             "clientDataJSON": encode(&client), "authenticatorData": encode(&data), "signature": encode(&signature),
             "userHandle": *self.handle.borrow(),

@@ -391,6 +391,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                     .collect();
                 Changed::Pins { connector: connector.clone(), accepted, identity: *identity, offer }
             }
+            ChangeWhat::Key(new) => Changed::Key(new.clone()),
         }
     }
 

@@ -133,7 +133,7 @@ fn a_passkey_says_yes_to_one_statement() {
         assert_eq!(refused, because);
         // Somebody who holds the folder's key cannot make it one for another statement.
         let text = other.text();
-        let signature = STANDARD.encode(key.sign(text.as_bytes()));
+        let signature = STANDARD.encode(key.sign(text.as_bytes()).unwrap());
         let (how, at) = (other.how.clone(), other.at);
         let forged = Signed { statement: other.digest(), signature, how, at, ..signed.clone() };
         assert_eq!(verify(&forged, text.as_bytes(), &key.public_key()), Err(because));

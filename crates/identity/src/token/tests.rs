@@ -1,5 +1,11 @@
 use super::*;
+use crate::{
+    key::SigningKey,
+    keyring::{Keys, Ring, overlap_ms},
+};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use portreeve_core::event::KeyUse;
+use proptest::prelude::*;
 
 const NOW: Millis = Millis(1_800_000_000_000);
 const HERE: &str = "http://127.0.0.1:1/mcp/shop";
@@ -16,7 +22,8 @@ fn subject() -> Subject {
 }
 
 fn issuer(name: &str, key: &SigningKey) -> Issuer {
-    Issuer::new(name.to_owned(), key)
+    let same = SigningKey::read(&key.kept().unwrap()).unwrap();
+    Issuer::new(name.to_owned(), Ring::of(same))
 }
 
 fn with_part(token: &str, index: usize, change: impl Fn(&str) -> String) -> String {
@@ -66,19 +73,25 @@ fn what_was_changed_or_comes_from_elsewhere_is_refused() {
 fn our_own_signature_on_another_type_or_a_long_life_is_not_enough() {
     let key = SigningKey::make().unwrap();
     let ours = issuer("us", &key);
-    let sign = |typ: &str, exp: i64| {
+    let sign = |typ: &str, kid: Option<String>, exp: i64| {
         let claims = serde_json::json!({
             "iss": "us", "aud": [HERE], "sub": "a", "client_id": "a", "jti": "j", "iat": NOW.0 / 1000, "exp": exp,
             "run": RunId(7), "https://portreeve.dev/claims/task": { "id": TaskId(8), "purpose": "p" },
         });
-        let header = Header { typ: Some(typ.to_owned()), ..Header::new(Algorithm::EdDSA) };
-        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(key.pkcs8())).unwrap()
+        let header =
+            jsonwebtoken::Header { typ: Some(typ.to_owned()), kid, ..jsonwebtoken::Header::new(Algorithm::EdDSA) };
+        let key = jsonwebtoken::EncodingKey::from_ed_der(&key.kept().unwrap());
+        jsonwebtoken::encode(&header, &claims, &key).unwrap()
     };
     let soon = NOW.0 / 1000 + 60;
-    assert_eq!(ours.check(&sign("at+jwt", soon), HERE, NOW).map(|good| good.run), Ok(RunId(7)));
-    assert_eq!(ours.check(&sign("JWT", soon), HERE, NOW), Err(Invalid::Kind));
-    assert_eq!(ours.check(&sign("at+jwt", soon + 86_400), HERE, NOW), Err(Invalid::Time));
-    assert_eq!(ours.check(&sign("at+jwt", i64::MAX), HERE, NOW), Err(Invalid::Time));
+    let kid = || Some(key.public_key().thumbprint());
+    let check = |token: &str| ours.check(token, HERE, NOW).map(|good| good.run);
+    assert_eq!(check(&sign("at+jwt", kid(), soon)), Ok(RunId(7)));
+    assert_eq!(check(&sign("JWT", kid(), soon)), Err(Invalid::Kind));
+    assert_eq!(check(&sign("at+jwt", None, soon)), Err(Invalid::Kind), "which key it was is not guessed");
+    assert_eq!(check(&sign("at+jwt", Some("../token.key".to_owned()), soon)), Err(Invalid::Signature));
+    assert_eq!(check(&sign("at+jwt", kid(), soon + 86_400)), Err(Invalid::Time));
+    assert_eq!(check(&sign("at+jwt", kid(), i64::MAX)), Err(Invalid::Time));
 }
 
 #[test]
@@ -90,16 +103,69 @@ fn a_bearer_header_is_read_one_way() {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Mint,
+    Rotate { now: bool },
+    Wait(i64),
+}
+
+proptest! {
+    /// Any interleaving: a token is good exactly while its key counts and its time lasts
+    #[test]
+    fn a_token_is_good_while_its_key_counts_and_its_time_lasts(
+        steps in prop::collection::vec(prop_oneof![
+            3 => Just(Step::Mint),
+            2 => any::<bool>().prop_map(|now| Step::Rotate { now }),
+            3 => (0..200_000i64).prop_map(Step::Wait),
+        ], 1..24),
+    ) {
+        let ring = Ring::of(SigningKey::make().unwrap());
+        let issuer = Issuer::new("us".to_owned(), Arc::clone(&ring));
+        let mut now = NOW;
+        // Tokens with the number of their key, and until when each key counts.
+        let (mut tokens, mut until) = (Vec::new(), vec![Millis(i64::MAX)]);
+        for step in steps {
+            match step {
+                Step::Mint => tokens.push((issuer.mint(&subject(), "j".into(), now).unwrap(), until.len() - 1)),
+                Step::Rotate { now: at_once } => {
+                    let end = if at_once { now } else { now.plus(overlap_ms(KeyUse::Token)) };
+                    ring.turn(ring.keys().turned(SigningKey::make().unwrap().into(), end));
+                    until.iter_mut().for_each(|until| *until = (*until).min(end));
+                    until.push(Millis(i64::MAX));
+                }
+                Step::Wait(ms) => now = now.plus(ms),
+            }
+            for (token, key) in &tokens {
+                let good = now < token.expires && now < until[*key];
+                prop_assert_eq!(issuer.check(&token.text, HERE, now).is_ok(), good);
+            }
+            // What nobody asks for any more makes no difference.
+            if now.0 % 2 == 0 {
+                ring.turn(ring.keys().pruned(now));
+            }
+        }
+    }
+}
+
 #[test]
-fn a_key_that_others_can_read_is_refused() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("key");
-    let made = SigningKey::load_or_make(&path).unwrap();
-    assert_eq!(SigningKey::load_or_make(&path).unwrap().public(), made.public());
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(matches!(SigningKey::load_or_make(&path), Err(crate::key::Error::Open { mode: 0o640, .. })));
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    std::fs::write(&path, b"nonsense").unwrap();
-    assert!(matches!(SigningKey::load_or_make(&path), Err(crate::key::Error::Form { .. })));
+fn a_token_names_its_key_and_an_ordinary_rotation_refuses_none() {
+    let ring = Ring::of(SigningKey::make().unwrap());
+    let issuer = Issuer::new("us".to_owned(), Arc::clone(&ring));
+    let token = issuer.mint(&subject(), "j".into(), NOW).unwrap();
+    let header = jsonwebtoken::decode_header(&token.text).unwrap();
+    assert_eq!(header.kid.as_deref(), Some(ring.keys().name()));
+    let last = token.expires.plus(-1);
+    ring.turn(ring.keys().turned(SigningKey::make().unwrap().into(), NOW.plus(overlap_ms(KeyUse::Token))));
+    assert_eq!(issuer.check(&token.text, HERE, last).map(|good| good.run), Ok(RunId(7)));
+    // At once, and also from the cache.
+    ring.turn(ring.keys().turned(SigningKey::make().unwrap().into(), NOW));
+    assert_eq!(issuer.check(&token.text, HERE, NOW), Err(Invalid::Signature));
+    // The next key is told beforehand, and signs nothing that is taken before.
+    let next = SigningKey::make().unwrap();
+    let early = Issuer::new("us".to_owned(), Ring::of(SigningKey::read(&next.kept().unwrap()).unwrap()));
+    let early = early.mint(&subject(), "j".into(), NOW).unwrap();
+    assert_eq!(issuer.check(&early.text, HERE, NOW), Err(Invalid::Signature));
+    ring.turn(Keys::one(next));
+    assert!(issuer.check(&early.text, HERE, NOW).is_ok());
 }

@@ -183,6 +183,10 @@ pub(crate) fn in_words(record: &Record) -> String {
             let (count, offer) = (accepted.len(), offer.short());
             format!("changed    {count} definitions of {connector} accepted as offer {offer}, of {identity}")
         }
+        Event::Changed(Changed::Key(new)) => {
+            let before = new.before.as_deref().map(|before| format!(" instead of {before}"));
+            format!("changed    {} key {}{} from {}", new.of, new.key, before.unwrap_or_default(), new.source)
+        }
         Event::Noted(Noted::Discovered { connector, tools, identity }) => {
             let offers = tools.as_ref().map(|tools| format!(" and offers {} items, not all as accepted", tools.len()));
             format!("noted      {connector} is {identity}{}", offers.unwrap_or_default())

@@ -3,12 +3,13 @@
 use crate::{
     cli::Cli,
     client::Client,
+    commands::key,
     failure::{Failure, chain, exit},
     output, place,
 };
 use http::Method;
 use portreeve_core::{event::decode, policy::Bundle, time::Millis};
-use portreeve_gateway::{admin::account_name, office::view::ReviewView, settings::LOG_RESERVE_BYTES};
+use portreeve_gateway::{admin::account_name, keys::KeyState, office::view::ReviewView, settings::LOG_RESERVE_BYTES};
 use portreeve_log::Reader;
 use portreeve_rules::Finding;
 use serde::Serialize;
@@ -56,6 +57,8 @@ fn fail(id: &'static str, what: impl Into<String>, remedy: impl Into<String>) ->
 const SPACE_LOW: u64 = 1 << 30;
 /// How far the record may be ahead of the clock, in milliseconds
 const AHEAD_MS: i64 = 5_000;
+/// How old a key may become before a person is told, in milliseconds: a year
+const KEY_AGE_MS: i64 = 365 * 24 * 60 * 60 * 1000;
 /// How long a receiver may take to take a connection
 const REACH: Duration = Duration::from_secs(2);
 
@@ -116,13 +119,22 @@ fn folder(data: &Path) -> Check {
 fn secrets(data: &Path) -> Vec<Check> {
     let id = "keys";
     let files = ["keys", "people"].into_iter().filter_map(|folder| fs::read_dir(data.join(folder)).ok());
+    let owner = fs::metadata(data).map_or(0, |found| found.uid());
     let open = files.flatten().flatten().filter_map(|entry| {
-        let mode = entry.metadata().ok()?.mode() & 0o777;
-        let path = entry.path();
-        (mode & 0o077 != 0).then(|| {
-            let what = format!("others can read {} (mode {mode:o})", path.display());
-            fail(id, what, format!("chmod 600 {0}; if somebody may have read it, replace it", path.display()))
-        })
+        let found = entry.metadata().ok()?;
+        let (path, mode) = (entry.path(), found.mode() & 0o777);
+        let path = path.display();
+        let fix = "exchange the key if somebody may have read it: `portreeve key rotate NAME --now`";
+        if !found.is_file() {
+            let remedy = "Put the file itself there; a key that is reached by a link is not used.";
+            return Some(fail(id, format!("{path} is no plain file"), remedy));
+        }
+        if found.uid() != owner {
+            let what = format!("{path} belongs to another account ({})", found.uid());
+            return Some(fail(id, what, format!("chown it to the account of the data folder; {fix}")));
+        }
+        (mode & 0o077 != 0)
+            .then(|| fail(id, format!("others can read {path} (mode {mode:o})"), format!("chmod 600 {path}; {fix}")))
     });
     let open: Vec<Check> = open.collect();
     if open.is_empty() { vec![ok(id, "keys and passkeys can be read by their owner only")] } else { open }
@@ -174,8 +186,7 @@ fn clock(data: &Path) -> Check {
         let records = decode(before, &group).map_err(|error| error.to_string())?;
         Ok(records.last().map(|record| record.time))
     };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now = Millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+    let now = now();
     match last() {
         Err(why) => warn(id, format!("the record cannot be read: {why}"), "Check it: `portreeve audit verify`."),
         Ok(Some(last)) if last.since(now) > AHEAD_MS => {
@@ -225,6 +236,9 @@ async fn served(data: &Path) -> Vec<Check> {
             return checks;
         }
     }
+    if let Ok(answer) = client.ask(Method::GET, "/v1/keys", None).await {
+        checks.extend(ages(&answer));
+    }
     let reviews = client.ask(Method::GET, "/v1/reviews", None).await.ok();
     let reviews: Vec<ReviewView> = reviews
         .and_then(|answer| serde_json::from_value(answer.get("reviews").cloned().unwrap_or_default()).ok())
@@ -239,6 +253,23 @@ async fn served(data: &Path) -> Vec<Check> {
         checks.push(fail("reviews", what, remedy));
     }
     checks
+}
+
+/// Keys that have signed for long
+fn ages(answer: &Value) -> Vec<Check> {
+    let now = now();
+    let keys = key::read(answer).unwrap_or_default();
+    let old = keys.iter().filter(|key| key.state == KeyState::Current).filter_map(|key| {
+        let since = key.since.filter(|since| now.since(*since) > KEY_AGE_MS)?;
+        let what = format!("the {} key signs since {}, which is more than a year", key.name, output::time(since));
+        Some(warn("keys", what, format!("portreeve key rotate {}", key.name)))
+    });
+    old.collect()
+}
+
+fn now() -> Millis {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Whether somebody takes a connection there; nothing is sent

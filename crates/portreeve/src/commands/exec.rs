@@ -8,6 +8,7 @@ use crate::{
     output, place,
 };
 use http::Method;
+use portreeve_identity::keyring::Sources;
 use portreeve_upstream::keeper;
 use serde_json::{Value, json};
 use std::{
@@ -24,14 +25,15 @@ use tokio::{
 pub(crate) async fn run(cli: &Cli, exec: &Exec) -> Result<u8, Failure> {
     // Whatever the agent leaves behind falls to this process, which ends it.
     keeper::adopt()?;
-    let hosted = Hosted::join_or_serve(&place::data(cli)?).await?;
-    let outcome = with_task(&hosted, exec).await;
+    let data = place::data(cli)?;
+    let hosted = Hosted::join_or_serve(&data).await?;
+    let outcome = with_task(&hosted, exec, &place::settings(&data)?.keys).await;
     hosted.end().await;
     keeper::end_descendants().await;
     outcome
 }
 
-async fn with_task(hosted: &Hosted, exec: &Exec) -> Result<u8, Failure> {
+async fn with_task(hosted: &Hosted, exec: &Exec, keys: &Sources) -> Result<u8, Failure> {
     // The terminal's interrupt is for the agent; what asks us to end, ends the agent.
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
@@ -51,7 +53,10 @@ async fn with_task(hosted: &Hosted, exec: &Exec) -> Result<u8, Failure> {
     let command: Vec<OsString> =
         exec.command.iter().map(|part| filled(part, config.path().as_os_str(), url.as_ref())).collect();
 
-    let spawned = Command::new("/proc/self/exe")
+    let mut keeper = Command::new("/proc/self/exe");
+    // Where keys are given to `serve` by the environment, somebody's shell may have them, too.
+    keys.variables().into_iter().for_each(|name| drop(keeper.env_remove(name)));
+    let spawned = keeper
         .args(["__keeper", "--shared", "--parent", &std::process::id().to_string(), "--"])
         .args(&command)
         .env("PORTREEVE_SOCKET", socket)

@@ -7,6 +7,7 @@ use crate::support::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use portreeve_identity::key::SigningKey;
 use serde_json::{Value, json};
 use std::{fs, net::TcpStream};
 
@@ -203,7 +204,8 @@ impl Forge {
     }
 
     fn signed(&self, typ: Option<&str>, claims: &Value) -> String {
-        let header = Header { typ: typ.map(str::to_owned), ..Header::new(Algorithm::EdDSA) };
+        let kid = SigningKey::read(&self.key).unwrap().public_key().thumbprint();
+        let header = Header { typ: typ.map(str::to_owned), kid: Some(kid), ..Header::new(Algorithm::EdDSA) };
         jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(&self.key)).unwrap()
     }
 
@@ -223,7 +225,8 @@ fn only_our_own_token_for_this_endpoint_and_this_time_is_good() {
 
     let parts: Vec<&str> = house.task.token.split('.').collect();
     let none = BASE64.encode(json!({ "alg": "none", "typ": "at+jwt" }).to_string());
-    let hmac = Header { typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::HS256) };
+    let kid = SigningKey::read(&forge.key).unwrap().public_key().thumbprint();
+    let hmac = Header { typ: Some("at+jwt".to_owned()), kid: Some(kid), ..Header::new(Algorithm::HS256) };
     let hmac = |secret: &[u8]| jsonwebtoken::encode(&hmac, &forge.claims, &EncodingKey::from_secret(secret)).unwrap();
     // The public half of the key, which an attacker may know: the last 32 bytes of PKCS#8 version 2.
     let public = &forge.key[forge.key.len() - 32..];

@@ -21,6 +21,15 @@ net.Server.prototype.listen = function (port, ...rest) {
   return listen.call(this, { port: 0, host: '127.0.0.1' }, ...rest.filter((one) => typeof one === 'function'));
 };";
 
+/// Says where the test command looks that a test left itself out
+pub(crate) fn left_out(why: &str) {
+    println!("SKIPPED: {why}");
+    if let Some(folder) = std::env::var_os("PORTREEVE_INTEROP").map(PathBuf::from) {
+        let list = fs::OpenOptions::new().append(true).open(folder.join("skipped"));
+        drop(list.and_then(|mut list| writeln!(list, "{why}")));
+    }
+}
+
 /// The folder, if everything that a test needs is in it
 pub(crate) fn interop(test: &str, needs: &[&str]) -> Option<PathBuf> {
     let skip = |why: &str| {

@@ -25,6 +25,7 @@ mod endpoint;
 mod first_steps;
 mod holds;
 mod interop;
+mod keys;
 mod language;
 mod lossless;
 mod methods;

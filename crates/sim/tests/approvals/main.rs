@@ -9,13 +9,14 @@ mod world;
 use portreeve_core::{
     commit::Committed,
     engine::Reply,
-    event::{Actor, Admitted, ChosenBy, Event, Given, Granted, How, Record, To, What},
+    event::{Actor, Admitted, Changed, ChosenBy, Event, Given, Granted, How, NewKey, Record, To, What},
     hash::Hash,
     names::{EffectId, GrantId, HoldId, RunId, TaskId},
     node::{Node, Why},
     time::Millis,
     value::Value,
 };
+use portreeve_identity::key::SigningKey;
 use serde_json::{Value as Json, json};
 use std::{fs, io::Write as _, path::Path, process::Command};
 use world::{World, began, done, name, not_sent, person, place, signed};
@@ -145,6 +146,92 @@ fn found(world: &World, change: impl FnOnce(&mut Vec<Record>)) -> Option<Vec<Str
     found.sort();
     found.dedup();
     Some(found)
+}
+
+/// Answers by three keys, each in its time
+fn turned() -> (World, [HoldId; 3]) {
+    let mut world = World::new(1);
+    world.new_answer_key();
+    let run = world.open();
+    let holds = [1, 2, 3].map(|amount| {
+        let refund = format!(r#"{{"id":"ord_1","amount":{amount}}}"#);
+        let hold = world.held(run, "shop.refund", &refund);
+        world.answer(hold, "ann", true);
+        let effect = world.permitted(run, "shop.refund", &refund);
+        world.settle(effect, done());
+        world.new_answer_key();
+        hold
+    });
+    (world, holds)
+}
+
+#[test]
+fn each_answer_is_by_the_key_of_its_time_and_each_key_is_vouched_for() {
+    let (world, holds) = turned();
+    let (told, code) = read!(world.folder.path());
+    assert_eq!((&told["findings"], &told["notes"], code), (&json!([]), &json!([]), Some(0)), "{told:#}");
+    let new_key = |record: &mut Record| match &mut record.event {
+        Event::Changed(Changed::Key(new)) => new.clone(),
+        other => panic!("{other:?}"),
+    };
+    let keys = |records: &[Record]| -> Vec<usize> {
+        let is_key = |at: &usize| matches!(records[*at].event, Event::Changed(Changed::Key(_)));
+        (0..records.len()).filter(is_key).collect()
+    };
+    let set = |record: &mut Record, change: &dyn Fn(&mut NewKey)| match &mut record.event {
+        Event::Changed(Changed::Key(new)) => change(new),
+        other => panic!("{other:?}"),
+    };
+    let other = SigningKey::make().unwrap().public_key().to_string();
+    type Change<'a> = Box<dyn Fn(&mut Vec<Record>) + 'a>;
+    let cases: Vec<(&str, Change<'_>)> = vec![
+        (
+            "key: the key before did not vouch for it",
+            Box::new(|records| {
+                let at = keys(records)[1];
+                set(&mut records[at], &|new| new.vouched = None);
+            }),
+        ),
+        (
+            "key: the key before did not vouch for it",
+            Box::new(|records| {
+                let all = keys(records);
+                let vouched = new_key(&mut records[all[2]]).vouched;
+                set(&mut records[all[1]], &|new| new.vouched = vouched.clone());
+            }),
+        ),
+        (
+            "key: it takes over from another key than the one of its time",
+            Box::new(|records| {
+                let at = *keys(records).last().unwrap();
+                set(&mut records[at], &|new| new.before = None);
+            }),
+        ),
+        (
+            "answer: it is signed with another key than the one of its time",
+            Box::new(|records| {
+                // The second answer, as if it had been given under the first key.
+                let (at, answered) = (keys(records)[1], place(records, |event| is_yes(event, holds[1])));
+                let mut answer = records.remove(answered);
+                answer.time = records[at].time;
+                let held = place(records, |event| matches!(event, Event::Held(held) if held.hold == holds[1]));
+                let mut held = records.remove(held);
+                held.time = records[at].time;
+                records.splice(at..at, [held, answer]);
+            }),
+        ),
+        (
+            "answer: it is signed with another key than the one of its time",
+            Box::new(|records| {
+                let at = keys(records)[0];
+                set(&mut records[at], &|new| new.key = other.clone());
+            }),
+        ),
+    ];
+    for (finding, change) in cases {
+        let found = found(&world, |records| change(records)).unwrap();
+        assert!(found.iter().any(|found| found == finding), "{finding}: {found:?}");
+    }
 }
 
 fn is_use(event: &Event, of: HoldId) -> bool {

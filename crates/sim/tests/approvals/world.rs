@@ -3,7 +3,7 @@
 use portreeve_core::{
     due::Owed,
     engine::{Engine, Reply, Snapshots},
-    event::{Actor, Began, Changed, ChosenBy, End, Event, How, Record, Signed, decode, encode},
+    event::{Actor, Began, Changed, ChosenBy, End, Event, How, KeyUse, NewKey, Record, Signed, decode, encode},
     hash::Hash,
     judge::Ticket,
     log::{Head, Log as _, Space},
@@ -19,6 +19,7 @@ use portreeve_core::{
 use portreeve_identity::{
     answer::{Statement, sign},
     key::SigningKey,
+    keyring::{is_vouched, vouch},
 };
 use portreeve_log::{Options, Reader, Sqlite};
 use portreeve_rules::{Files, Reader as Rules, compile};
@@ -73,6 +74,7 @@ pub(crate) struct World {
     pub(crate) now: i64,
     drawn: u64,
     pub(crate) key: SigningKey,
+    seed: [u8; 32],
     pub(crate) folder: TempDir,
 }
 
@@ -130,7 +132,9 @@ impl World {
         let folder = folder();
         let now = 1_800_000_000_000;
         let door = boot(folder.path(), now);
-        let mut world = Self { door: Some(door), now, drawn: 0, key: SigningKey::make().unwrap(), folder };
+        let seed = Hash::of(b"the key of this world").0;
+        let key = SigningKey::read(&seed).unwrap();
+        let mut world = Self { door: Some(door), now, drawn: 0, key, seed, folder };
         world.apply(people, true);
         let pins = ["refund", "wipe"].map(|tool| (tool.parse().unwrap(), (PIN, Vec::new()))).into();
         let accepted = ChangeWhat::Pins { connector: name("shop"), definitions: pins, identity: Identity::Plain };
@@ -305,6 +309,20 @@ impl World {
 
     pub(crate) fn reader(&self) -> Reader {
         Reader::open(self.folder.path()).unwrap()
+    }
+
+    /// Another key signs answers from now on; the first one if there is none on the record
+    pub(crate) fn new_answer_key(&mut self) {
+        let known = self.state().keys(KeyUse::Answer).is_some();
+        let key = if known { SigningKey::make().unwrap() } else { SigningKey::read(&self.seed).unwrap() };
+        let tenant = self.state().origin().to_string();
+        let (before, public) = (self.key.public_key().to_string(), key.public_key().to_string());
+        let vouched = known.then(|| vouch(&tenant, KeyUse::Answer, &self.key, &public).unwrap());
+        let (before, until) = (known.then_some(before), Millis(self.now));
+        let new = NewKey { of: KeyUse::Answer, key: public, source: "file".to_owned(), before, until, vouched };
+        assert_eq!(is_vouched(&tenant, &new), known);
+        self.recorded(Request::Change(Change { by: Actor::System, what: ChangeWhat::Key(new) }));
+        self.key = key;
     }
 
     /// A copy of the record in which `change` has had its way with the events, with hashes that fit again

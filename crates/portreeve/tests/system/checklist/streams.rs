@@ -7,6 +7,7 @@ use super::{
 use crate::support::upstream::tool;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use portreeve_identity::key::SigningKey;
 use serde_json::{Value, json};
 use std::{fs, io::Write as _};
 
@@ -116,7 +117,8 @@ fn item_31_a_subscription_is_taken_down_with_its_token() {
     let mut claims: Value = serde_json::from_slice(&BASE64.decode(payload).unwrap()).unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     claims["exp"] = json!(now + 3);
-    let header = Header { typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::EdDSA) };
+    let kid = SigningKey::read(&key).unwrap().public_key().thumbprint();
+    let header = Header { typ: Some("at+jwt".to_owned()), kid: Some(kid), ..Header::new(Algorithm::EdDSA) };
     let short = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(&key)).unwrap();
     let mut task = house.task.clone();
     task.token = short;

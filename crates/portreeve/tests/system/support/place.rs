@@ -218,9 +218,15 @@ pub(crate) struct Serve {
 impl Serve {
     /// Starts it on any free port; what it left behind if it did not come up
     pub(crate) fn start(place: &Place) -> Result<Self, Ran> {
+        Self::start_as(place, |_| ())
+    }
+
+    /// The same, with something else about the command
+    pub(crate) fn start_as(place: &Place, with: impl FnOnce(&mut Command)) -> Result<Self, Ran> {
         let log = place.path().join("serve.log");
         let stderr = fs::File::create(&log).unwrap();
         let mut command = place.command(PROGRAM, &["serve", "--listen", "127.0.0.1:0"]);
+        with(&mut command);
         let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let said = Lines::of(stdout);
