@@ -86,7 +86,9 @@ fn again<'a>(kept: &[u8], variables: impl Iterator<Item = &'a str>) -> Failure {
         Ok(command) => command,
         Err(error) => return error.into(),
     };
-    variables.for_each(|name| drop(command.env_remove(name)));
+    for name in variables {
+        command.env_remove(name);
+    }
     let error = command.exec();
     Failure::new(exit::FAILURE, "key_unusable", format!("The keys cannot be taken out of the environment: {error}."))
         .fix("Use a file, a credential or a PKCS#11 token instead; see docs/configuration.md.")

@@ -55,7 +55,9 @@ async fn with_task(hosted: &Hosted, exec: &Exec, keys: &Sources) -> Result<u8, F
 
     let mut keeper = Command::new("/proc/self/exe");
     // Where keys are given to `serve` by the environment, somebody's shell may have them, too.
-    keys.variables().into_iter().for_each(|name| drop(keeper.env_remove(name)));
+    for name in keys.variables() {
+        keeper.env_remove(name);
+    }
     let spawned = keeper
         .args(["__keeper", "--shared", "--parent", &std::process::id().to_string(), "--"])
         .args(&command)

@@ -426,7 +426,7 @@ impl Token {
         };
         util(&["--init-token", "--free", "--label", "house", "--pin", PIN, "--so-pin", "12345678"]);
         for (at, (label, seed)) in keys.iter().enumerate() {
-            let der = [&hex("302e020100300506032b657004220420")[..], seed].concat();
+            let der = [&PKCS8[..], seed].concat();
             let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der));
             place.write("key.pem", &pem);
             let id = format!("{:02}", at + 1);
@@ -449,9 +449,9 @@ impl Token {
 
 const PIN: &str = "8273645190";
 
-fn hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-}
+/// What stands before the seed in PKCS#8 (RFC 8410, 7)
+const PKCS8: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 #[test]
 fn a_pkcs11_token_signs_and_keeps_its_keys() {
