@@ -58,8 +58,8 @@ pub(crate) fn with_env(variables: &BTreeSet<&str>) -> Result<Arc<Given>, Failure
     }
     let mut kept = Zeroizing::new(Vec::with_capacity(BYTES_MAX + 1));
     let limit = u64::try_from(BYTES_MAX).unwrap_or(u64::MAX);
-    std::io::stdin().lock().take(limit).read_to_end(&mut kept)?;
-    // From here on it is at its end, as if it were empty.
+    // Not by way of the library's standard input, which has a buffer of its own. From here on it is at its end.
+    File::open("/dev/stdin")?.take(limit).read_to_end(&mut kept)?;
     let mut parts = kept.split(|byte| *byte == 0);
     let mut found = BTreeMap::new();
     while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
