@@ -1,7 +1,7 @@
 //! What holds of every token, certificate and document of others, whatever bytes it is given
 //!
-//! Each says whether the bytes were good for anything. Used by the targets here, and by `crates/identity/tests/fuzz.rs`,
-//! which tries them in the test command.
+//! Each says whether the bytes were good for anything. Used by the targets here, and by
+//! `crates/identity/tests/fuzz.rs`, which tries them in the test command.
 #![allow(dead_code, reason = "every target uses one of them")]
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
