@@ -24,6 +24,9 @@ pub enum Invalid {
     /// It is no good token
     #[error(transparent)]
     Token(#[from] NotGood),
+    /// It is about somebody else than whom it is by
+    #[error("the assertion's sub is not its iss, the agent's name")]
+    Subject,
     /// It was used before
     #[error("the assertion was used before (jti); sign a new one for each request")]
     Again,
@@ -38,6 +41,7 @@ impl Invalid {
     pub fn word(self) -> &'static str {
         match self {
             Self::Token(invalid) => invalid.word(),
+            Self::Subject => "sub_not_iss",
             Self::Again => "jti_again",
             Self::Full => "too_many",
         }
@@ -68,7 +72,7 @@ pub fn verify(
     };
     let claims = verify_token(assertion, &Keys::of(keys), &want, now)?;
     if claims.sub() != Some(agent) {
-        return Err(NotGood::SubjectForm.into());
+        return Err(Invalid::Subject);
     }
     let jti = claims.jti()?;
     let until = claims.exp()?.ok_or(NotGood::ExpiryMissing)?;

@@ -82,15 +82,54 @@ impl Invalid {
     }
 }
 
+/// A proof that is good for its request, unless it was shown before
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    key: Thumbprint,
+    jti: String,
+    until: Millis,
+}
+
+impl Proof {
+    /// The key that signed it
+    #[must_use]
+    pub fn key(&self) -> &Thumbprint {
+        &self.key
+    }
+
+    /// Lets it count, if this is the first time
+    ///
+    /// # Errors
+    /// [`Invalid`]
+    pub fn take(&self, once: &Once, now: Millis) -> Result<(), Invalid> {
+        once.take(&["dpop", &self.key.to_string(), &self.jti], self.until, now).map_err(|error| match error {
+            NotOnce::Again => Invalid::Again,
+            NotOnce::Over => Invalid::Old,
+            NotOnce::Full => Invalid::Full,
+        })
+    }
+}
+
 /// The key that signed the proof, if it is one for exactly this request, shown for the first time
+///
+/// Anybody can make a key, and with it as many proofs as there is room to remember. Where the proof alone is all that was
+/// looked at so far, as at the token endpoint, [`read`] it, see who it is, and only then let it count.
 ///
 /// # Errors
 /// [`Invalid`]
 pub fn verify(proof: &str, request: &Request<'_>, once: &Once, now: Millis) -> Result<Thumbprint, Invalid> {
+    let proof = read(proof, request, now)?;
+    proof.take(once, now)?;
+    Ok(proof.key)
+}
+
+/// The proof, if it is one for exactly this request
+///
+/// # Errors
+/// [`Invalid`]
+pub fn read(proof: &str, request: &Request<'_>, now: Millis) -> Result<Proof, Invalid> {
     let signed = Signed::read(proof, Brings::Key)?;
     signed.is_of(&["dpop+jwt"])?;
-    // The name of a key means nothing where the key itself is there.
-    signed.only(&["typ", "alg", "jwk"])?;
     let claims = signed.signed_by_brought(ALGORITHMS)?;
     let text = |name: &str| claims.text(name);
     if text("htm") != Some(request.method) {
@@ -109,13 +148,7 @@ pub fn verify(proof: &str, request: &Request<'_>, once: &Once, now: Millis) -> R
     if request.nonce.is_some_and(|nonce| text("nonce") != Some(nonce)) {
         return Err(Invalid::Nonce);
     }
-    // Last, so that only a proof that is good otherwise takes room.
-    once.take(&["dpop", &claims.key().to_string(), claims.jti()?], until, now).map_err(|error| match error {
-        NotOnce::Again => Invalid::Again,
-        NotOnce::Over => Invalid::Old,
-        NotOnce::Full => Invalid::Full,
-    })?;
-    Ok(*claims.key())
+    Ok(Proof { key: *claims.key(), jti: claims.jti()?.to_owned(), until })
 }
 
 /// Until when the proof is good

@@ -24,7 +24,7 @@ pub struct Svid {
     pub id: SpiffeId,
     /// The key that vouches for it (JWT), or the document itself (X.509, as `x5t#S256`)
     pub thumbprint: Thumbprint,
-    /// From when on it is nothing
+    /// From when on it is nothing, or one of the certificates shown with it
     pub until: Millis,
     /// What else a JWT-SVID says
     pub claims: Option<Claims>,

@@ -77,7 +77,7 @@ pub(crate) fn rows() -> Vec<Row> {
             token(NotGood::AudienceMany),
             fresh(json!({}), json!({"aud": [AUDIENCE, "https://evil.example"]})),
         ),
-        ("About another agent", token(NotGood::SubjectForm), fresh(json!({}), json!({"sub": "other"}))),
+        ("About another agent", Invalid::Subject, fresh(json!({}), json!({"sub": "other"}))),
         ("By another agent", token(NotGood::IssuerWrong), fresh(json!({}), json!({"iss": "other"}))),
         ("Good for more than five minutes", token(NotGood::Lifetime), fresh(json!({}), json!({"exp": seconds + 301}))),
         (

@@ -93,6 +93,11 @@ fn good_documents_show_who_it_is() {
         let found = through(Cert { uris: between.clone(), ..Cert::authority() }, Cert::leaf(ID));
         assert_eq!(found.map(drop), if good { Ok(()) } else { Err(Invalid::Between) }, "{between:?}");
     }
+    let sooner = Cert { until: "270601000000Z", ..Cert::authority() };
+    assert_eq!(
+        through(sooner, Cert::leaf(ID)).map(|found| found.until.rfc3339()),
+        Ok("2027-06-01T00:00:00.000Z".into())
+    );
     // What else may be there: other names, other uses, no purposes at all.
     assert!(shown(Cert { dns: Some("bot.example.org"), ..Cert::leaf(ID) }).is_ok());
     assert!(shown(Cert { usage: Some((true, 0x80 | 0x20 | 0x08)), ..Cert::leaf(ID) }).is_ok());

@@ -48,8 +48,11 @@ pub fn x509<C: AsRef<[u8]>>(chain: &[C], bundles: &Bundles, now: Millis) -> Resu
     if !bundle.has_roots() {
         return Err(Invalid::BundleEmpty);
     }
+    let mut until = facts.until;
     for one in between {
-        authority(&der::read(one.as_ref()).ok_or(Invalid::Certificate)?, &id)?;
+        let facts = der::read(one.as_ref()).ok_or(Invalid::Certificate)?;
+        authority(&facts, &id)?;
+        until = until.min(facts.until);
     }
     let anchors = bundle.anchors(now);
     if anchors.is_empty() {
@@ -63,13 +66,7 @@ pub fn x509<C: AsRef<[u8]>>(chain: &[C], bundles: &Bundles, now: Millis) -> Resu
     certificate
         .verify_for_usage(SIGNATURES, &anchors, &between, time, KeyUsage::client_auth(), None, None)
         .map_err(|error| refused(&error))?;
-    Ok(Svid {
-        id,
-        thumbprint: Thumbprint::of_certificate(&own),
-        until: facts.until,
-        claims: None,
-        serial: Some(facts.serial),
-    })
+    Ok(Svid { id, thumbprint: Thumbprint::of_certificate(&own), until, claims: None, serial: Some(facts.serial) })
 }
 
 /// Who a certificate names, if it is one that may authenticate (5.2)
