@@ -289,3 +289,24 @@ async fn reachable(name: &str, url: &str) -> Check {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_has_signed_for_a_year_is_told() {
+        let key = |name: &str, state: &str, since: i64| {
+            json!({
+                "name": name, "state": state, "thumbprint": "t", "key": "ed25519:", "algorithm": "Ed25519",
+                "source": "file", "since": since, "until": null,
+            })
+        };
+        let (old, young) = (now().0 - KEY_AGE_MS - 60_000, now().0 - KEY_AGE_MS + 60_000);
+        let keys = [key("token", "current", old), key("answer", "earlier", old), key("master", "current", young)];
+        let told = ages(&json!({ "keys": keys }));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told.iter().all(|check| check.status == Status::Warn && check.what.contains("token")));
+        assert_eq!(told.first().and_then(|check| check.remedy.as_deref()), Some("portreeve key rotate token"));
+    }
+}
