@@ -81,12 +81,18 @@ pub struct State {
     reflex: Reflex,
     /// How often a question was put, answered, used, settled or closed
     hold_changes: u64,
+    /// The last change of each question
+    #[serde(with = "serial::pairs")]
+    changed_holds: BTreeMap<u64, HoldId>,
     /// The task of each elevation
     #[serde(with = "serial::pairs")]
     elevated: BTreeMap<GrantId, TaskId>,
     pub(crate) elevation_deadlines: BTreeSet<(Millis, GrantId)>,
     #[serde(with = "serial::pairs")]
     reviews: BTreeMap<TaskId, Review>,
+    /// Passkeys that were registered by way of a link that somebody else had made, and who that was
+    #[serde(with = "serial::pairs")]
+    handed: BTreeMap<(Name, String), String>,
 }
 
 /// Where a question to people stands
@@ -566,8 +572,10 @@ impl State {
                 }
             }
             Event::Noted(Noted::Reviewed { task, .. }) => drop(self.reviews.remove(task)),
-            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. } | Noted::Passkey { .. }) => {
+            Event::Noted(Noted::Passkey { user, credential, added, .. }) => {
+                self.passkey(user, credential, (*added, &record.actor));
             }
+            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. }) => {}
         }
     }
 
@@ -803,7 +811,7 @@ impl State {
                 let is_first = matches!(call.leg, Leg::First);
                 self.settle_hold(hold, settled.effect, (&settled.end, is_first), time);
             }
-            self.next_leg(task, settled, call, time);
+            self.next_leg(task, settled, (call, open.elevated), time);
             self.touch(task, time, |task| task.open = task.open.saturating_sub(1));
         }
     }

@@ -186,7 +186,8 @@ pub fn verify(signed: &Signed, statement: &[u8], key: &PublicKey) -> Result<(), 
 fn check_passkey(statement: &Statement, passkey: Option<&Proof>) -> Result<(), Wrong> {
     match (&statement.how, passkey) {
         (How::Passkey, Some(proof)) => Ok(proof.verify(&statement.digest().0)?),
-        (How::Passkey, None) | (_, Some(_)) => Err(Wrong::How),
+        // Who else may hold the passkey is found in the record; it is nothing that they say.
+        (How::HandedPasskey { .. } | How::Passkey, None) | (_, Some(_)) => Err(Wrong::How),
         (How::Socket | How::Link | How::Handed { .. } | How::Webhook { .. }, None) => Ok(()),
     }
 }
@@ -200,6 +201,7 @@ fn how_value(how: &How) -> Value {
         How::Link => text("link"),
         How::Handed { by } => object("handed", object("by", text(by))),
         How::Passkey => text("passkey"),
+        How::HandedPasskey { by } => object("handed_passkey", object("by", text(by))),
         How::Webhook { receiver } => object("webhook", object("receiver", text(receiver.as_str()))),
     }
 }
@@ -212,6 +214,9 @@ fn how_of(value: &Value) -> Option<How> {
         Some(_) => None,
         None if value.get("handed").is_some() => {
             Some(How::Handed { by: value.get("handed")?.get("by")?.as_str()?.to_owned() })
+        }
+        None if value.get("handed_passkey").is_some() => {
+            Some(How::HandedPasskey { by: value.get("handed_passkey")?.get("by")?.as_str()?.to_owned() })
         }
         None => Some(How::Webhook { receiver: value.get("webhook")?.get("receiver")?.as_str()?.parse().ok()? }),
     }

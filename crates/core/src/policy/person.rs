@@ -124,4 +124,6 @@ pub struct Receiver {
     pub answer_key: Option<String>,
     /// Who the people there are, by their names there
     pub people: BTreeMap<String, Name>,
+    /// Whether the yeses of several people from there count for one question; otherwise they are one
+    pub several: bool,
 }

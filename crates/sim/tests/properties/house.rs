@@ -14,7 +14,7 @@ use portreeve_core::{
     pattern::{Operand, Pattern},
     policy::{
         Agent, Alone, Ask, BreakGlass, Bundle, Bytes, Class, Connector, Elevate, Entry, Label, Limits, OnHold, Opening,
-        PersonRole, Profile, Purpose, Quorum, Reach, Tier, Usage, User, Users, Variant,
+        PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Tier, Usage, User, Users, Variant,
     },
     reason::{Reason, Word},
     request::{self, Answering, Call, Change, ChangeWhat, Clock, Fit, Open, Request, Review, Settle, Stop, Undo},
@@ -38,6 +38,10 @@ pub(crate) struct Policy {
     pub(crate) label: Label,
     /// Rules that ask a group about a tool
     pub(crate) asking: Vec<(&'static str, &'static str)>,
+    /// Receivers, and whether several people's yeses count from there
+    pub(crate) receivers: BTreeMap<&'static str, bool>,
+    /// Arguments of which the record keeps a digest
+    pub(crate) digested: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -119,6 +123,8 @@ impl Policy {
             tier: Tier::Standard,
             label: Label::Internal,
             asking: Vec::new(),
+            receivers: BTreeMap::new(),
+            digested: Vec::new(),
         }
     }
 
@@ -144,11 +150,17 @@ impl Policy {
         let profile = |tool: &str| {
             let mut profile = Profile::new(*self.classes.get(tool).unwrap());
             profile.label = Some(self.label);
+            profile.digested = self.digested.iter().map(|name| FieldPath::name(name)).collect();
             if tool == "send" {
                 let matches = [(FieldPath::name("all"), Pattern::Is(Operand::Literal("true".parse().unwrap())))].into();
                 profile.variants = vec![Variant { name: name("all"), class: Class::Execute, matches }];
             }
             profile
+        };
+        let receiver = |(receiver, several): (&&str, &bool)| {
+            let who = ["leads", "others", "audit"].map(name).into();
+            let (url, people) = ("http://localhost/".to_owned(), BTreeMap::new());
+            (name(receiver), Receiver { url, who, answer_key: None, people, several: *several })
         };
         let tools = TOOLS.iter().map(|tool| (tool.parse().unwrap(), profile(tool))).collect();
         let shop = Connector {
@@ -171,7 +183,7 @@ impl Policy {
             purposes: self.purposes.iter().map(|(name, ceiling)| (name.parse().unwrap(), ceiling.purpose())).collect(),
             rules: Arc::new(Asks(self.asking.clone())),
             points: Vec::new(),
-            receivers: BTreeMap::new(),
+            receivers: self.receivers.iter().map(receiver).collect(),
         })
     }
 
