@@ -483,17 +483,21 @@ class Audit:
             self.find("answer", "it agrees to something else than was asked", **about)
         signed = answer.get("signed")
         said = {"at": self.at, "time": self.time, "grant": answer.get("grant"), "how": None, "why": None}
-        said |= {"hand": f"user:{user}", "receiver": None}
+        said |= {"hand": f"user:{user}", "lent": None, "fingerprint": None, "receiver": None}
         if signed:
             said["how"], more = only(signed["how"])
             if said["how"] == "handed_passkey":
                 self.find("answer", "it says of its passkey what only the record can say", **about)
-            used = (signed.get("passkey") or {}).get("credential")
-            said["hand"] = self.lent.get((user, used)) or (more or {}).get("by") or said["hand"]
+            used = signed.get("passkey") or {}
+            said["lent"] = self.lent.get((user, used.get("credential")))
+            said["fingerprint"] = sha256(used.get("public_key", "").encode("utf-8"))
+            said["hand"] = (more or {}).get("by") or said["hand"]
             said["receiver"] = (more or {}).get("receiver")
-            if yes and self.is_own_hand(hold, said["hand"]):
+            hand = self.hand(user, said, self.bundle)
+            if yes and self.is_own_hand(hold, hand):
                 self.find("own", "it is the own one of whoever had the link made", **about)
-            if yes and any(other["hand"] == said["hand"] for who, other in hold["yes"].items() if who != user):
+            others = (self.hand(who, other, self.bundle) for who, other in hold["yes"].items() if who != user)
+            if yes and hand in others:
                 self.find("answer", "whoever had the link made had answered before", **about)
             if (said["how"] == "passkey") != bool(signed.get("passkey")):
                 self.find("answer", "it says a passkey was used and none stands with it, or the other way round", **about)
@@ -675,12 +679,20 @@ class Audit:
             if not self.counts(hold, question, user, said, bundle):
                 continue
             receiver = said["receiver"] if several is not None and said["receiver"] not in several else None
-            if said["hand"] in hands or receiver in receivers:
+            hand = self.hand(user, said, bundle)
+            if hand in hands or receiver in receivers:
                 continue
-            hands.add(said["hand"])
+            hands.add(hand)
             receivers |= {receiver} - {None}
             agreed.add(user)
         return agreed
+
+    def hand(self, user, said, bundle):
+        """Whose hand an answer is: whoever had the link made, unless the policy says whose the passkey is."""
+        if said["lent"]:
+            person = (self.users(bundle) or {}).get(user, {})
+            return f"user:{user}" if said["fingerprint"] in person.get("passkeys", []) else said["lent"]
+        return said["hand"]
 
     def is_own_hand(self, hold, hand):
         """Whether whoever had a link made is one of those for whom it is their own."""
@@ -690,7 +702,7 @@ class Audit:
         return any(above["opener"] is None for _, above in self.line(hold["task"]))
 
     def counts(self, hold, question, user, said, bundle):
-        if self.is_own_hand(hold, said["hand"]):
+        if self.is_own_hand(hold, self.hand(user, said, bundle)):
             return False
         if user in hold["own"] or (question.get("passkey") and said["how"] != "passkey"):
             return False

@@ -11,8 +11,8 @@ mod serial;
 
 pub use elevations::{Open as Elevated, Review};
 pub use grants::Grant;
-pub(crate) use holds::owners;
 pub use holds::{AGAIN_MS, Answered, Hold, Reader, Reflex, is_approver};
+pub(crate) use holds::{hand_of, owners};
 pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
 
 use crate::{

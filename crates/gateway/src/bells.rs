@@ -53,7 +53,7 @@ impl Bells {
     /// Something has changed on which any of them may depend
     pub(crate) fn ring_all(&self) {
         let hung = self.hung.lock().unwrap_or_else(PoisonError::into_inner);
-        hung.bells.values().for_each(|bell| drop(bell.send_replace(())));
+        hung.bells.values().for_each(|bell| bell.send_replace(()));
     }
 
     /// Tells everybody that nothing rings any more

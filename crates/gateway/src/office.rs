@@ -682,7 +682,7 @@ fn said_by(how: &How, passkey: bool) -> How {
     match how {
         _ if passkey => How::Passkey,
         How::Passkey => How::Link,
-        How::HandedPasskey { by } => How::Handed { by: by.clone() },
+        How::HandedPasskey { by, .. } => How::Handed { by: by.clone() },
         how => how.clone(),
     }
 }

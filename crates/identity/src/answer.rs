@@ -201,7 +201,11 @@ fn how_value(how: &How) -> Value {
         How::Link => text("link"),
         How::Handed { by } => object("handed", object("by", text(by))),
         How::Passkey => text("passkey"),
-        How::HandedPasskey { by } => object("handed_passkey", object("by", text(by))),
+        How::HandedPasskey { by, fingerprint } => {
+            let members = [("by", by.clone()), ("fingerprint", fingerprint.to_string())];
+            let members = members.map(|(key, value)| (key.to_owned(), Value::String(value)));
+            object("handed_passkey", Value::Object(members.into()))
+        }
         How::Webhook { receiver } => object("webhook", object("receiver", text(receiver.as_str()))),
     }
 }
@@ -216,7 +220,8 @@ fn how_of(value: &Value) -> Option<How> {
             Some(How::Handed { by: value.get("handed")?.get("by")?.as_str()?.to_owned() })
         }
         None if value.get("handed_passkey").is_some() => {
-            Some(How::HandedPasskey { by: value.get("handed_passkey")?.get("by")?.as_str()?.to_owned() })
+            let member = |key| value.get("handed_passkey")?.get(key)?.as_str();
+            Some(How::HandedPasskey { by: member("by")?.to_owned(), fingerprint: member("fingerprint")?.parse().ok()? })
         }
         None => Some(How::Webhook { receiver: value.get("webhook")?.get("receiver")?.as_str()?.parse().ok()? }),
     }

@@ -43,6 +43,8 @@ pub enum SignedIn {
     Passkey {
         /// Who else may hold it, as in [`Passkey`](crate::passkey::Passkey::by)
         by: Option<String>,
+        /// The digest of its public key
+        fingerprint: Hash,
     },
 }
 

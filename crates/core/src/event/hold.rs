@@ -192,6 +192,14 @@ impl Signed {
     }
 }
 
+impl Assertion {
+    /// The digest of the passkey's public key, as policy files name it
+    #[must_use]
+    pub fn fingerprint(&self) -> Hash {
+        Hash::of(self.public_key.as_bytes())
+    }
+}
+
 /// What a passkey signed (Web Authentication Level 3, 6.3.3), everything in base64url
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assertion {
@@ -226,6 +234,8 @@ pub enum How {
     HandedPasskey {
         /// Who, as for [`Handed`](Self::Handed)
         by: String,
+        /// The digest of its public key, by which the policy can say whose it is all the same
+        fingerprint: Hash,
     },
     /// By a receiver of messages, which signs for them
     Webhook {
@@ -245,7 +255,7 @@ impl How {
     #[must_use]
     pub fn lender(&self) -> Option<&str> {
         match self {
-            Self::Handed { by } | Self::HandedPasskey { by } => Some(by),
+            Self::Handed { by } | Self::HandedPasskey { by, .. } => Some(by),
             Self::Socket | Self::Link | Self::Passkey | Self::Webhook { .. } => None,
         }
     }
@@ -273,7 +283,7 @@ impl fmt::Display for How {
             Self::Link => f.write_str("link"),
             Self::Handed { by } => write!(f, "link of {by}"),
             Self::Passkey => f.write_str("passkey"),
-            Self::HandedPasskey { by } => write!(f, "passkey by a link of {by}"),
+            Self::HandedPasskey { by, .. } => write!(f, "passkey by a link of {by}"),
             Self::Webhook { receiver } => write!(f, "webhook {receiver}"),
         }
     }

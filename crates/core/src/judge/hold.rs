@@ -13,7 +13,7 @@ use crate::{
     policy::{Bundle, PersonRole, Quorum},
     reason::{Reason, Word},
     request::{Answering, Clock, Review},
-    state::{AGAIN_MS, Hold, Phase, REMEMBERED_MS, State, Task, is_approver, owners},
+    state::{AGAIN_MS, Hold, Phase, REMEMBERED_MS, State, Task, hand_of, is_approver, owners},
     time::Millis,
     value::Value,
 };
@@ -218,7 +218,7 @@ pub fn judge_answer(state: &State, shelf: &Shelf, answer: &Answering, clock: Clo
             state.how_signed(user, &answer.signed)
         }
         Actor::Person { how: How::Passkey, .. } => How::Link,
-        Actor::Person { how: How::HandedPasskey { by }, .. } => How::Handed { by: by.clone() },
+        Actor::Person { how: How::HandedPasskey { by, .. }, .. } => How::Handed { by: by.clone() },
         Actor::Person { how, .. } => how.clone(),
         _ => How::Socket,
     };
@@ -263,11 +263,11 @@ pub fn may_answer(
         reasons.push(Reason::new(Word::NotApprover, id).with("asked", groups.join(", ")));
     }
     let own = state.own(bundle, &hold.held);
-    let hand = how.hand(name);
+    let hand = hand_of(bundle, name, how);
     if own.contains(name) || (yes && state.is_own_hand(&own, hold, &hand)) {
         reasons.push(Reason::new(Word::OwnCall, id));
     }
-    if state.has_answered(hold, name) || (yes && state.has_lent(hold, &hand)) {
+    if state.has_answered(hold, name) || (yes && state.has_lent(bundle, hold, &hand)) {
         reasons.push(Reason::new(Word::AnsweredAlready, id));
     }
     if let Some(receiver) = how.receiver().filter(|_| yes)
@@ -332,7 +332,7 @@ pub fn may_review(state: &State, shelf: &Shelf, task: TaskId, (user, how): (Opti
     }
     let own = || open.opener.iter().chain(&open.user).chain(&open.approvers);
     // A link that one of them had made for another is theirs.
-    let hand = how.hand(name);
+    let hand = person.hand(name, how);
     let lent = own().any(|own| Node::User(own.clone()).to_string() == hand)
         || (open.opener.is_none() && !hand.starts_with("user:"));
     if own().any(|own| own == name) || lent || bundle.is_some_and(|bundle| owners(bundle, &open.agent).contains(name)) {

@@ -223,9 +223,9 @@ impl State {
 
     /// Whether somebody has said yes with this hand already: in person, or by a link that they had made for another
     #[must_use]
-    pub fn has_lent(&self, hold: &Hold, hand: &str) -> bool {
+    pub fn has_lent(&self, bundle: &Bundle, hold: &Hold, hand: &str) -> bool {
         hold.answers.iter().any(|(user, answered)| {
-            answered.grant.is_some() && answered.how.hand(user) == hand && self.has_answered(hold, user)
+            answered.grant.is_some() && hand_of(bundle, user, &answered.how) == hand && self.has_answered(hold, user)
         })
     }
 
@@ -233,8 +233,11 @@ impl State {
     #[must_use]
     pub fn how_signed(&self, user: &Name, signed: &Signed) -> How {
         let used = signed.passkey.as_ref().filter(|_| signed.how.is_passkey());
-        let by = used.and_then(|used| self.handed.get(&(user.clone(), used.credential.clone())));
-        by.map_or_else(|| signed.how.clone(), |by| How::HandedPasskey { by: by.clone() })
+        let lent = used.and_then(|used| {
+            let by = self.handed.get(&(user.clone(), used.credential.clone()))?;
+            Some(How::HandedPasskey { by: by.clone(), fingerprint: used.fingerprint() })
+        });
+        lent.unwrap_or_else(|| signed.how.clone())
     }
 
     /// A passkey carries the name that the session carries in which it was registered, as long as it is there
@@ -261,7 +264,7 @@ impl State {
         let (mut hands, mut receivers) = (BTreeSet::new(), BTreeSet::new());
         let counts = |(user, answered): (&'s Name, &'s Answered)| {
             let grant = answered.grant?;
-            let hand = answered.how.hand(user);
+            let hand = hand_of(bundle, user, &answered.how);
             let signed = !question.quorum.passkey || answered.passkey;
             let may = signed
                 && !own.contains(user)
@@ -453,6 +456,12 @@ impl State {
     fn wait(&mut self, task: TaskId, time: Millis, more: i32) {
         self.touch(task, time, |task| task.waiting = task.waiting.saturating_add_signed(more));
     }
+}
+
+/// Whose hand an answer is, by the policy in force
+#[must_use]
+pub fn hand_of(bundle: &Bundle, user: &Name, how: &How) -> String {
+    bundle.users.get(user).map_or_else(|| how.hand(user), |of| of.hand(user, how))
 }
 
 /// The users who answer for an agent

@@ -8,7 +8,7 @@ mod file;
 use super::{Assertion, Proof, Registration, RelyingParty, Wrong, options};
 use crate::{Bearer, base64url, secret};
 use file::{Key, Person};
-use portreeve_core::{names::Name, time::Millis};
+use portreeve_core::{hash::Hash, names::Name, time::Millis};
 use std::{
     cmp::Ordering,
     collections::BTreeMap,
@@ -140,6 +140,8 @@ pub struct Checked {
     pub created: Millis,
     /// Who else may hold it, as in [`Passkey::by`]
     pub by: Option<String>,
+    /// The digest of its public key
+    pub fingerprint: Hash,
     /// What shows it to others, later
     pub proof: Proof,
 }
@@ -298,9 +300,10 @@ impl Passkeys {
         }
         (key.counter, key.used) = (used.counter, Some(now));
         let (label, created, by) = (key.label.clone(), key.created, key.by.clone());
+        let fingerprint = key.shown().fingerprint();
         let bearer = Bearer { user: owner, generation: changed.generation };
         self.write(&mut people, &bearer.user, changed)?;
-        Ok(Checked { bearer, label, created, by, proof })
+        Ok(Checked { bearer, label, created, by, fingerprint, proof })
     }
 
     /// Removes somebody's passkey; whether there was one
@@ -340,6 +343,12 @@ impl Passkey {
     #[must_use]
     pub fn key(&self) -> String {
         base64url::encode(&self.public_key)
+    }
+
+    /// The digest of that text, by which the policy can say whose it is
+    #[must_use]
+    pub fn fingerprint(&self) -> Hash {
+        Hash::of(self.key().as_bytes())
     }
 }
 

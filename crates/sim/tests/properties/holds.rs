@@ -6,6 +6,7 @@ use crate::house::{
 use portreeve_core::{
     engine::Reply,
     event::{Actor, How},
+    hash::Hash,
     names::{HoldId, RunId, TaskId},
     node::{Node, Why},
     policy::{Class, Label, OnHold, PersonRole, Tier},
@@ -275,7 +276,7 @@ fn a_server_that_changed_is_not_the_one_that_was_shown() {
     let hold = house.held();
     house.yes(hold, "bob");
     let mut call = house.request(1, "refund", REFUND);
-    call.fit.pin = portreeve_core::hash::Hash::of(b"other");
+    call.fit.pin = Hash::of(b"other");
     refused(&house.turn(Request::Call(call)), Word::DefinitionChanged);
     house.stop(Node::Connector(name("shop")));
     refused(&house.refund(), Word::ConnectorStopped);
@@ -424,7 +425,8 @@ fn a_link_that_somebody_had_made_for_another_is_their_hand() {
 #[test]
 fn a_passkey_from_a_link_that_somebody_had_made_for_another_is_their_hand() {
     let handed = || How::Handed { by: "user:bob".to_owned() };
-    let lent = || How::HandedPasskey { by: "user:bob".to_owned() };
+    let fingerprint = Hash::of(b"key");
+    let lent = || How::HandedPasskey { by: "user:bob".to_owned(), fingerprint };
     let registered = |house: &mut House, how: How, added: bool| {
         let (by, user) = (Actor::Person { user: name("cid"), how }, name("cid"));
         let (credential, public_key) = ("key".to_owned(), "key".to_owned());
@@ -463,6 +465,17 @@ fn a_passkey_from_a_link_that_somebody_had_made_for_another_is_their_hand() {
     // Nor is it better for who only signed in with it.
     let answer = house.answering(hold, "cid", true, lent());
     assert_eq!(words(&house.turn(Request::Answer(Box::new(answer)))), [Word::OwnCall]);
+    // Where the policy says whose passkey it is, it is theirs, as long as it says so.
+    let named = |policy: &mut Policy| policy.people.get_mut("cid").unwrap().passkeys.push(fingerprint);
+    house.change(named);
+    let other = ticket(&house.call_in(7, "refund", &[("amount", "7")])).hold;
+    assert!(matches!(says(&mut house, other, "cid"), Reply::Recorded));
+    house.change(|policy| policy.people.get_mut("cid").unwrap().passkeys.clear());
+    assert_eq!(ticket(&house.call_in(7, "refund", &[("amount", "7")])).hold, other);
+    house.change(named);
+    permitted(&house.call_in(7, "refund", &[("amount", "7")]));
+    house.change(|policy| policy.people.get_mut("cid").unwrap().passkeys = vec![Hash::of(b"another")]);
+    assert_eq!(words(&says(&mut house, hold, "cid")), [Word::OwnCall]);
     // Whoever removes it and registers one in person is themselves again; so is anybody else with a passkey of that name.
     assert!(matches!(says(&mut house, hold, "dan"), Reply::Recorded));
     registered(&mut house, lent(), false);

@@ -48,6 +48,7 @@ pub(crate) struct Policy {
 pub(crate) struct Person {
     pub(crate) groups: Vec<&'static str>,
     pub(crate) roles: Vec<PersonRole>,
+    pub(crate) passkeys: Vec<Hash>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,8 +85,11 @@ pub(crate) const TOOLS: [&str; 5] = ["look", "refund", "send", "run", "purge"];
 impl Policy {
     /// Ana works through the bot, which Olga answers for; Bob, Cid and Dan are the others of the leads, Eve audits
     pub(crate) fn new() -> Self {
-        let person =
-            |groups: &[&'static str], roles: &[PersonRole]| Person { groups: groups.to_vec(), roles: roles.to_vec() };
+        let person = |groups: &[&'static str], roles: &[PersonRole]| Person {
+            groups: groups.to_vec(),
+            roles: roles.to_vec(),
+            passkeys: Vec::new(),
+        };
         let lead = person(&["leads"], &[PersonRole::Approver]);
         let work = Ceiling {
             standing: vec![Class::Read, Class::Write],
@@ -143,6 +147,7 @@ impl Policy {
             let user = User {
                 groups: person.groups.iter().map(|group| group.parse().unwrap()).collect(),
                 roles: person.roles.iter().copied().collect(),
+                passkeys: person.passkeys.iter().copied().collect(),
                 ..User::default()
             };
             (name.parse().unwrap(), user)
