@@ -254,7 +254,17 @@ impl Office {
         let found = self.door.ask(move |engine| {
             let (state, node) = (engine.state(), Node::User(user.clone()));
             let bundle = engine.shelf().current(state);
-            let roles = bundle.and_then(|bundle| bundle.users.get(&user)).map(|user| user.roles.clone());
+            let known = bundle.and_then(|bundle| bundle.users.get(&user));
+            // A passkey that the policy says is theirs is theirs, whoever had them let in.
+            let how = match how {
+                How::HandedPasskey { fingerprint, .. }
+                    if known.is_some_and(|known| known.passkeys.contains(&fingerprint)) =>
+                {
+                    How::Passkey
+                }
+                how => how,
+            };
+            let roles = known.map(|user| user.roles.clone());
             let (lives, generation) = (state.stands(&node), state.generation(&node).unwrap_or_default());
             match roles {
                 Some(roles) if lives => Ok(Person { user, generation, how, roles }),

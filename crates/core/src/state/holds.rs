@@ -459,8 +459,7 @@ impl State {
 }
 
 /// Whose hand an answer is, by the policy in force
-#[must_use]
-pub fn hand_of(bundle: &Bundle, user: &Name, how: &How) -> String {
+pub(crate) fn hand_of(bundle: &Bundle, user: &Name, how: &How) -> String {
     bundle.users.get(user).map_or_else(|| how.hand(user), |of| of.hand(user, how))
 }
 
