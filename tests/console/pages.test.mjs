@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { AxeBuilder, browser as launch, open, shot, signedIn, world as start } from "./world.mjs";
+import { accessible, browser as launch, fits, open, shot, signedIn, world as start } from "./world.mjs";
 
 let browser;
 before(async () => { browser = await launch(); });
@@ -35,14 +35,6 @@ async function within(options, run) {
   try { await run(world); } finally { await world.end(); }
 }
 
-async function accessible(page, name) {
-  const found = await new AxeBuilder({ page })
-    .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"])
-    .analyze();
-  const broken = found.violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.target).join(", ")}`);
-  assert.deepEqual(broken, [], name);
-}
-
 for (const colorScheme of ["light", "dark"]) {
   test(`every page is accessible and silent, ${colorScheme}`, async () => {
     await within([], async (world) => {
@@ -58,8 +50,7 @@ for (const colorScheme of ["light", "dark"]) {
         await page.getByText("News come by themselves.").waitFor();
         await accessible(page, name);
         await shot(page, `${name}-${colorScheme}`);
-        const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-        assert.equal(wide, false, `${name} is wider than the window`);
+        await fits(page, name);
         const small = await page.evaluate(() => [...document.querySelectorAll("a.button, button, nav a, input:not([type=hidden])")]
           .filter((one) => one.checkVisibility() && (one.offsetHeight < 24 && !one.matches("[type=checkbox]"))).map((one) => one.outerHTML));
         assert.deepEqual(small, [], name);
@@ -77,8 +68,7 @@ test("pages fit on a telephone, and with forced colours", async () => {
     const phone = await signedIn(browser, world, "dana", { viewport: { width: 390, height: 844 } });
     for (const [name, path] of Object.entries(PAGES)) {
       await phone.goto(world.base + path);
-      const wide = await phone.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-      assert.equal(wide, false, `${name} is wider than the window`);
+      await fits(phone, name);
       await shot(phone, `${name}-phone`);
     }
     const forced = await signedIn(browser, world, "dana", { forcedColors: "active" });

@@ -1,5 +1,6 @@
 // Starts the console over its sample world, and a browser in front of it.
 
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -9,8 +10,8 @@ import { createInterface } from "node:readline";
 // The packages lie where `cargo xtask setup` put them, outside of the source tree.
 const interop = process.env.PORTREEVE_INTEROP ?? "target/interop";
 const load = createRequire(join(resolve(interop), "node", "package.json"));
-export const { chromium } = load("playwright-core");
-export const { AxeBuilder } = load("@axe-core/playwright");
+const { chromium } = load("playwright-core");
+const { AxeBuilder } = load("@axe-core/playwright");
 
 const program = process.env.PORTREEVE_CONSOLE_SAMPLE ?? "target/debug/examples/sample";
 const shots = process.env.PORTREEVE_CONSOLE_SHOTS;
@@ -68,4 +69,19 @@ export async function signedIn(browser, world, user, options) {
 /** A picture for people, if somebody wants them */
 export async function shot(page, name) {
   if (shots) await page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+}
+
+/** Nothing that axe finds wrong on a page */
+export async function accessible(page, name) {
+  const found = await new AxeBuilder({ page })
+    .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"])
+    .analyze();
+  const broken = found.violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.target).join(", ")}`);
+  assert.deepEqual(broken, [], name);
+}
+
+/** Nothing that is wider than the window */
+export async function fits(page, name) {
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+  assert.equal(wide, false, `${name} is wider than the window`);
 }

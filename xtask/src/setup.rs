@@ -315,6 +315,7 @@ const NPM_PACKAGES: &[(&str, &str)] = &[
     ("@modelcontextprotocol/client", "2.4.0"),
     ("@modelcontextprotocol/conformance", "0.2.0-alpha.12"),
     ("@modelcontextprotocol/core", "2.4.0"),
+    ("@modelcontextprotocol/ext-tasks", "0.2.2"),
     ("@modelcontextprotocol/inspector", "2.12.0"),
     ("@modelcontextprotocol/sdk", "1.32.2"),
     ("@modelcontextprotocol/server", "2.4.0"),

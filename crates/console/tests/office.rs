@@ -137,6 +137,26 @@ impl House {
         self.fill(&path, &[&fields[..], &[("at", &at), ("passkey", &used)]].concat()).await
     }
 
+    /// A task of an emergency, which lea opens and ben agrees to
+    async fn emergency(&mut self) -> String {
+        let ask = serde_json::json!({ "purpose": "outage", "objective": "orders do not load" });
+        let (status, held) = self.admin_says("/v1/tasks", &ask).await;
+        assert_eq!(status, 202, "{held}");
+        let path = format!("/approvals/{}", held["held"]["code"].as_str().unwrap());
+        let binding = held["held"]["binding"].as_str().unwrap();
+        let yes = [("answer", "yes"), ("why", "it is one"), ("binding", binding)];
+        // Who opens it is one of the two, and not both.
+        let own = self.fill(&path, &yes).await;
+        assert!(own.status == 403 && own.body.contains("own_call"), "{}", own.body);
+        self.sign_in("ben").await;
+        let page = self.get(&path).await.body;
+        assert!(page.contains("Break-glass") && page.contains("orders do not load"), "{page}");
+        let agreed = self.fill(&path, &yes).await;
+        assert_eq!(agreed.status, 303, "{}", agreed.body);
+        let opened = self.admin("/v1/tasks", &ask).await;
+        opened["task"].as_str().unwrap().to_owned()
+    }
+
     /// Asks for a task that people have to agree to
     async fn ask(&self, objective: &str) -> serde_json::Value {
         let ask = serde_json::json!({ "purpose": "guarded", "objective": objective });
@@ -161,13 +181,19 @@ fn account() -> String {
     String::from_utf8(id.stdout).unwrap().trim().to_owned()
 }
 
-const POLICY: [(&str, &str); 6] = [
-    ("users/lea.toml", "accounts = [\"ACCOUNT\"]\ngroups = [\"support\"]\n"),
+const POLICY: [(&str, &str); 9] = [
+    ("users/lea.toml", "accounts = [\"ACCOUNT\"]\ngroups = [\"support\", \"sre\"]\n"),
     ("agents/bot.toml", "owner = \"lea@example.com\"\nabout = \"Answers customers\"\n"),
     ("connectors/shop.toml", "command = [\"/bin/false\"]\n\n[tools.get_order]\nclass = \"read\"\n"),
     ("purposes/look.toml", PURPOSE),
-    ("users/ben.toml", "accounts = [\"nobody\"]\ngroups = [\"leads\"]\n"),
+    (
+        "users/ben.toml",
+        "accounts = [\"nobody\"]\ngroups = [\"leads\", \"sre\", \"auditors\"]\nroles = [\"approver\", \"auditor\"]\n",
+    ),
+    ("users/olga.toml", "accounts = [\"olga\"]\ngroups = [\"support\"]\nroles = [\"operator\"]\n"),
+    ("users/ava.toml", "accounts = [\"ava\"]\ngroups = [\"auditors\"]\nroles = [\"auditor\"]\n"),
     ("purposes/guarded.toml", GUARDED),
+    ("purposes/outage.toml", OUTAGE),
 ];
 
 const GUARDED: &str = r#"
@@ -179,6 +205,29 @@ owner = "lea@example.com"
 agents = ["bot"]
 users = { group = "support" }
 ask = { who = "leads", passkey = true }
+
+[task]
+expires_after = "15m"
+standing = ["read"]
+
+[[allow]]
+name = "look"
+use = ["shop.get_order"]
+"#;
+
+const OUTAGE: &str = r#"
+name = "outage"
+about = "Look at whatever it takes"
+owner = "lea@example.com"
+
+[open]
+agents = ["bot"]
+users = { group = "support" }
+
+[break_glass]
+who = "sre"
+people = 2
+review = "auditors"
 
 [task]
 expires_after = "15m"
@@ -283,5 +332,78 @@ async fn who_is_stopped_is_signed_out() {
     house.admin("/v1/stop", &serde_json::json!({ "node": "user:ben" })).await;
     assert_eq!((house.get("/").await.status, house.get(&link).await.status), (403, 410), "told why once");
     assert_eq!(house.get("/").await.status, 303, "then signed out");
+    house.serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_stops_a_task() {
+    let mut house = House::open().await;
+    let opened = house.admin("/v1/tasks", &serde_json::json!({ "purpose": "look" })).await;
+    let page = format!("/tasks/{}", opened["task"].as_str().unwrap());
+    let stop = format!("{page}/stop");
+    assert!(!house.get(&page).await.body.contains(&stop), "lea is no operator");
+    house.sign_in("olga").await;
+    assert!(house.get(&page).await.body.contains(&stop));
+    assert_eq!(house.get(&stop).await.status, 200);
+    assert!(house.get("/tasks").await.body.contains("live"), "looking stops nothing");
+    let stopped = house.fill(&stop, &[]).await;
+    assert_eq!(stopped.status, 303, "{}", stopped.body);
+    assert!(stopped.head.contains(&format!("location: {page}?said=stopped")), "{}", stopped.head);
+    let after = house.get(&format!("{page}?said=stopped")).await.body;
+    for part in ["The task is stopped.", "because: killed", "olga (link)"] {
+        assert!(after.contains(part), "{part}: {after}");
+    }
+    assert!(!after.contains(&stop), "there is nothing left to stop");
+    assert!(!house.get("/tasks").await.body.contains(opened["task"].as_str().unwrap()));
+    house.serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_open_a_task_of_an_emergency_and_everybody_sees_that_it_is_one() {
+    let mut house = House::open().await;
+    let task = house.emergency().await;
+    for user in ["lea", "ben", "ava", "olga"] {
+        house.sign_in(user).await;
+        let overview = house.get("/").await.body;
+        assert!(overview.contains(&task) && overview.contains("Break-glass"), "{user}: {overview}");
+    }
+    let page = house.get(&format!("/tasks/{task}")).await.body;
+    for part in ["to be reviewed by <bdi>auditors</bdi>", "Opened by <bdi>lea</bdi>, approved by <bdi>ben</bdi>"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    house.serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_review_of_an_emergency_is_closed_by_a_third_once_it_is_over() {
+    let mut house = House::open().await;
+    let task = house.emergency().await;
+    let (page, review) = (format!("/tasks/{task}"), format!("/tasks/{task}/review"));
+    let found = [("why", "each call was needed")];
+    house.sign_in("ava").await;
+    let early = house.fill(&review, &found).await;
+    assert_eq!(early.status, 404, "it is not over: {}", early.body);
+    house.sign_in("olga").await;
+    assert_eq!(house.fill(&format!("{page}/stop"), &[]).await.status, 303);
+    let refused = house.fill(&review, &found).await;
+    assert!(refused.status == 403 && refused.body.contains("not_approver"), "no auditor: {}", refused.body);
+    house.sign_in("ben").await;
+    assert!(house.get(&page).await.body.contains("You may not close it."));
+    let refused = house.fill(&review, &found).await;
+    assert!(refused.status == 403 && refused.body.contains("own_call"), "one of the two: {}", refused.body);
+
+    house.sign_in("ava").await;
+    assert!(house.get("/").await.body.contains(&page));
+    assert!(house.get(&page).await.body.contains(&format!("action=\"{review}\"")));
+    assert_eq!(house.fill(&review, &[("why", " ")]).await.status, 422);
+    let closed = house.fill(&review, &found).await;
+    assert_eq!(closed.status, 303, "{}", closed.body);
+    let after = house.get(&format!("{page}?said=reviewed")).await.body;
+    for part in ["The review is closed.", "each call was needed", "ava (link)"] {
+        assert!(after.contains(part), "{part}: {after}");
+    }
+    assert!(!after.contains(&review), "{after}");
+    assert!(!house.get("/").await.body.contains("Break-glass"));
+    assert_eq!(house.fill(&review, &found).await.status, 404, "once is enough");
     house.serving.end().await;
 }

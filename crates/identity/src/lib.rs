@@ -1,10 +1,14 @@
-//! Who is there: runs by their tokens, people by links, sessions and passkeys; and what they signed.
+//! Who is there: runs by their tokens, people by links, sessions and passkeys, agents by what their platform gives
+//! them; and what they signed.
 //!
 //! * [`token`]: a token names a run. It is the binding: nothing is taken from the connection, a session id, an
 //!   argument or an earlier request. It is good for its endpoints only, and for minutes only.
 //! * [`link`], [`browser`], [`passkey`]: how a person comes in, stays, and shows that it is still them.
 //! * [`answer`]: what a person said to exactly one question, so that somebody else can check it later, without us.
 //! * [`webhook`]: messages between servers, signed.
+//! * [`jose`], [`svid`]: tokens and certificates of others, read strictly and verified. [`workload`] says what a
+//!   platform's token means, [`assertion`] and [`dpop`] are an agent's own key, [`discovery`] what an issuer says of
+//!   itself, [`once`] what counts once.
 //! * [`key`], [`seal`]: what all of it rests on.
 //!
 //! Nothing here reads a clock: the time is an argument.
@@ -13,15 +17,24 @@
 //! a stopped run is still a good token, so that the end can be said.
 
 pub mod answer;
+pub mod assertion;
 mod base64url;
 pub mod browser;
+pub mod discovery;
+pub mod dpop;
+pub mod jose;
 pub mod key;
 pub mod link;
+pub mod once;
 pub mod passkey;
 pub mod seal;
 mod secret;
+pub mod svid;
+#[cfg(test)]
+mod table;
 pub mod token;
 pub mod webhook;
+pub mod workload;
 
 pub use secret::NotDrawn;
 

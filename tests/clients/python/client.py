@@ -42,6 +42,7 @@ async def http(url, headers):
     token = os.environ.get("PORTREEVE_TOKEN")
     authorization = {"authorization": f"Bearer {token}"} if token else {}
     async with create_mcp_http_client(headers={**authorization, **(headers or {})}) as client:
+        client.event_hooks = {"request": [], "response": [listening]}
         async with streamable_http_client(url, http_client=client) as streams:
             yield streams
 
@@ -60,10 +61,39 @@ def transport(mode, *rest):
     raise ValueError(USAGE)
 
 
+class News:
+    """What comes by the stream of a session, once there is one."""
+
+    listens = anyio.Event()
+    answered = {}
+
+
+async def listening(response):
+    if response.request.method == "GET" and response.is_success:
+        News.listens.set()
+
+
+async def heard(message):
+    notification = getattr(message, "root", message)
+    if isinstance(notification, types.ElicitCompleteNotification):
+        params = plain(notification.params)
+        News.answered.setdefault(params["elicitationId"], anyio.Event()).set()
+
+
+async def next_line():
+    await anyio.to_thread.run_sync(sys.stdin.readline)
+
+
 # What a server asks is answered like this, always.
 
 
 async def elicitation(_context, params):
+    if params.mode == "url":
+        say(opens=params.url)
+        if Step.waits:
+            await next_line()
+        return types.ElicitResult(action="accept")
+
     def filled(name, schema):
         return schema["enum"][0] if "enum" in schema else True if schema["type"] == "boolean" else f"some {name}"
 
@@ -88,8 +118,11 @@ async def logged(params):
     logs.append(params.data)
 
 
+CAN = os.environ.get("PORTREEVE_CLIENT_CAN")
 CALLBACKS = {
-    "elicitation_callback": elicitation,
+    # With it, either line of the SDK says that it can open pages, too.
+    **({} if CAN == "words" else {"elicitation_callback": elicitation}),
+    "message_handler": heard,
     "sampling_callback": sampling,
     "list_roots_callback": roots,
     "logging_callback": logged,
@@ -102,7 +135,13 @@ async def connect(way):
     if SECOND_LINE:
         from mcp import Client
 
-        async with Client(way, mode=os.environ.get("PORTREEVE_CLIENT_MODE", "auto"), **CALLBACKS) as client:
+        mode = os.environ.get("PORTREEVE_CLIENT_MODE", "auto")
+        extensions = None
+        if CAN == "tasks":
+            from tasks import Tasks
+
+            extensions = [Tasks(say)]
+        async with Client(way, mode=mode, extensions=extensions, **CALLBACKS) as client:
             yield client, client.protocol_version, client.server_info
     else:
         async with way as streams:
@@ -153,9 +192,15 @@ class Level:
     wanted = None
 
 
+class Step:
+    """Whether whoever opens a page waits for a line before saying that they are done with it."""
+
+    waits = False
+
+
 async def pause(_session, step):
     say(pause=step["pause"])
-    await anyio.to_thread.run_sync(sys.stdin.readline)
+    await next_line()
 
 
 async def tools(session, _step):
@@ -207,7 +252,12 @@ async def call(session, step):
         more["meta"] = {"io.modelcontextprotocol/logLevel": Level.wanted}
     if step.get("cancel"):
         return await cancelled(session, step, more)
-    result = plain(await session.call_tool(step["name"], step.get("arguments"), **more))
+    Step.waits = step.get("waits", False)
+
+    async def made():
+        return plain(await session.call_tool(step["name"], step.get("arguments"), **more))
+
+    result = await (again(made) if Step.waits else made())
     say(
         call=step["name"],
         isError=result.get("isError", False),
@@ -219,11 +269,28 @@ async def call(session, step):
     )
 
 
+async def again(made):
+    """A call that is made again once somebody has answered on the page that an error of 2025-11-25 sent its client to."""
+    try:
+        return await made()
+    except Exception as error:
+        answer = getattr(error, "error", None)
+        if answer is None or answer.code != -32042:
+            raise
+        page = answer.data["elicitations"][0]
+    await News.listens.wait()
+    answered = News.answered.setdefault(page["elicitationId"], anyio.Event())
+    say(opens=page["url"])
+    await answered.wait()
+    say(answered=page["elicitationId"])
+    return await made()
+
+
 async def cancelled(session, step, more):
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: session.call_tool(step["name"], step.get("arguments"), **more))
         say(started=step["name"])
-        await anyio.to_thread.run_sync(sys.stdin.readline)
+        await next_line()
         tasks.cancel_scope.cancel()
     say(call=step["name"], error={"message": "cancelled by the test"})
 

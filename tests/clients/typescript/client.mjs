@@ -1,10 +1,12 @@
 // The official TypeScript SDK clients, unmodified, one line of JSON per step: SDK 1, or SDK 2 with PORTREEVE_CLIENT_SDK=2.
 // How to call it and what it prints: ../README.md
 
+import { EventEmitter, once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { follower } from "./tasks.mjs";
 
 // The SDKs lie where `cargo xtask setup` put them, outside of the source tree.
 const interop = process.env.PORTREEVE_INTEROP ?? "target/interop";
@@ -32,7 +34,17 @@ function http(url, headers) {
   const token = process.env.PORTREEVE_TOKEN;
   const authorization = token ? { authorization: `Bearer ${token}` } : {};
   const requestInit = { headers: { ...authorization, ...headers } };
-  return new sdk.StreamableHTTPClientTransport(new URL(url), { requestInit });
+  return new sdk.StreamableHTTPClientTransport(new URL(url), { requestInit, fetch: listening });
+}
+
+// What comes by the stream of a session, once there is one.
+const news = new EventEmitter();
+const listens = once(news, "listening");
+
+async function listening(url, init) {
+  const response = await fetch(url, init);
+  if (init?.method === "GET" && response.ok) news.emit("listening");
+  return response;
 }
 
 async function transport([mode, ...rest]) {
@@ -59,20 +71,33 @@ const steps = JSON.parse(process.argv[2] ?? "[]");
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const mode = process.env.PORTREEVE_CLIENT_MODE ?? "legacy";
 const negotiation = ["legacy", "auto"].includes(mode) ? mode : { pin: mode };
-const capabilities = { elicitation: { form: {} }, sampling: {}, roots: {} };
+const can = process.env.PORTREEVE_CLIENT_CAN;
+const TASKS = { extensions: { "io.modelcontextprotocol/tasks": {} } };
+const elicitation = can === "url" ? { form: {}, url: {} } : { form: {} };
+const capabilities = { elicitation, sampling: {}, roots: {}, ...(can === "tasks" ? TASKS : {}) };
 const options = { capabilities, ...(second ? { versionNegotiation: { mode: negotiation } } : {}) };
-const client = new sdk.Client({ name: "portreeve-test-typescript", version: "1.0.0" }, options);
+const clientInfo = { name: "portreeve-test-typescript", version: "1.0.0" };
+const client = new sdk.Client(clientInfo, options);
 const closed = new Promise((done) => {
   client.onclose = done;
 });
 
+// Whether whoever opens a page waits for a line before saying that they are done with it.
+let waits = false;
+
+async function opened({ url }) {
+  say({ opens: url });
+  if (waits) await lines.next();
+  return { action: "accept" };
+}
+
 // What a server asks is answered like this, always.
 const filled = ([name, { type, enum: values }]) => [name, values?.[0] ?? (type === "boolean" ? true : `some ${name}`)];
 const answers = {
-  "elicitation/create": ({ params }) => ({
-    action: "accept",
-    content: Object.fromEntries(Object.entries(params.requestedSchema.properties).map(filled)),
-  }),
+  "elicitation/create": ({ params }) =>
+    params.mode === "url"
+      ? opened(params)
+      : { action: "accept", content: Object.fromEntries(Object.entries(params.requestedSchema.properties).map(filled)) },
   "sampling/createMessage": () => ({ role: "assistant", content: { type: "text", text: "Paris" }, model: "test" }),
   "roots/list": () => ({ roots: [{ uri: "file:///work" }] }),
 };
@@ -82,6 +107,7 @@ const schemas = {
   "sampling/createMessage": "CreateMessageRequestSchema",
   "roots/list": "ListRootsRequestSchema",
   "notifications/message": "LoggingMessageNotificationSchema",
+  "notifications/elicitation/complete": "ElicitationCompleteNotificationSchema",
 };
 const named = (method) => (second ? method : sdk[schemas[method]]);
 for (const [method, answer] of Object.entries(answers)) client.setRequestHandler(named(method), answer);
@@ -89,6 +115,25 @@ let logs = [];
 client.setNotificationHandler(named("notifications/message"), ({ params }) => {
   logs.push(params.data);
 });
+client.setNotificationHandler(named("notifications/elicitation/complete"), ({ params }) => {
+  news.emit(params.elicitationId);
+});
+
+/** A call that is made again once somebody has answered on the page that an error of 2025-11-25 sent its client to. */
+async function again(call) {
+  try {
+    return await call();
+  } catch (error) {
+    const [page] = error.data?.elicitations ?? [];
+    if (error.code !== -32042 || !page) throw error;
+    await listens;
+    const answered = once(news, page.elicitationId);
+    say({ opens: page.url });
+    await answered;
+    say({ answered: page.elicitationId });
+    return call();
+  }
+}
 
 // The client tells its transport the version that was agreed on: listen in.
 function negotiated(way) {
@@ -115,7 +160,7 @@ async function all(list, member) {
 
 const toolNames = async () => (await all("listTools", "tools")).map((tool) => tool.name);
 
-let level;
+let level, tasks;
 const kinds = {
   async pause(step) {
     say({ pause: step.pause });
@@ -159,7 +204,12 @@ const kinds = {
     const meta = level ? { _meta: { "io.modelcontextprotocol/logLevel": level } } : {};
     const params = { name: step.name, arguments: step.arguments, ...meta };
     const given = step.progress || step.cancel ? request : { signal: abort.signal };
-    const answer = second ? client.callTool(params, given) : client.callTool(params, undefined, given);
+    const call = () => {
+      if (can === "tasks") return tasks.call(params);
+      return second ? client.callTool(params, given) : client.callTool(params, undefined, given);
+    };
+    waits = step.waits ?? false;
+    const answer = waits ? again(call) : call();
     if (step.cancel) {
       say({ started: step.name });
       await lines.next();
@@ -195,6 +245,7 @@ try {
   const protocol = negotiated(way);
   await client.connect(way);
   say({ connected: { protocol: protocol(), server: client.getServerVersion() } });
+  if (can === "tasks") tasks = await follower({ interop, client, way, protocol: protocol(), clientInfo, capabilities, say });
   stage = "list";
   say({ tools: await toolNames() });
   stage = "calls";
@@ -205,6 +256,7 @@ try {
     say({ ping: true });
   }
   stage = "close";
+  await tasks?.close();
   if (way.terminateSession) await way.terminateSession();
   await client.close();
   await closed;

@@ -23,7 +23,7 @@ use std::{
 };
 
 /// The user whom `init` made of the account that runs the tests; in every list before those of [`people`]
-fn me(place: &Place) -> String {
+pub(crate) fn me(place: &Place) -> String {
     let users = std::fs::read_dir(place.path().join("policy/users")).unwrap();
     let mut names = users.map(|user| user.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
     names.find(|name| !name.starts_with("zz-")).unwrap()

@@ -1,7 +1,8 @@
 //! Calls that wait for people: how an agent hears of it, and that a yes is used exactly once.
 
 mod before;
+mod clients;
 mod elevation;
-mod house;
+pub(crate) mod house;
 mod tasks;
 mod told;

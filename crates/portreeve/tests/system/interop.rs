@@ -104,6 +104,25 @@ impl Client {
         command
     }
 
+    /// The client below `exec`, which reaches the server through the bridge
+    pub(crate) fn below_exec(
+        self,
+        place: &Place,
+        interop: &Path,
+        steps: &Value,
+        purpose: &str,
+        connector: &str,
+    ) -> Command {
+        let command = self.command(interop, steps);
+        let mut arguments = vec!["exec", "--purpose", purpose, "--"];
+        arguments.extend(command.iter().map(String::as_str));
+        arguments.extend(["config", "{mcp_config}", connector]);
+        let mut command = place.command(crate::support::place::PROGRAM, &arguments);
+        // As the SDKs do it by default: nearly nothing of the environment reaches the bridge.
+        self.variables(command.env("PORTREEVE_INTEROP", interop).env("PORTREEVE_CLIENT_ENV", "sdk"));
+        command
+    }
+
     /// What the client has to know by its environment
     fn variables(self, command: &mut Command) {
         match self {
@@ -179,16 +198,9 @@ impl House {
         Self { interop, place, serve, _server: server }
     }
 
-    /// The client below `exec`, which reaches the server through the bridge
+    /// The client below `exec`
     fn below_exec(&self, client: Client, steps: &Value) -> Command {
-        let command = client.command(&self.interop, steps);
-        let mut arguments = vec!["exec", "--purpose", "office", "--"];
-        arguments.extend(command.iter().map(String::as_str));
-        arguments.extend(["config", "{mcp_config}", "everything"]);
-        let mut command = self.place.command(crate::support::place::PROGRAM, &arguments);
-        // As the SDKs do it by default: nearly nothing of the environment reaches the bridge.
-        client.variables(command.env("PORTREEVE_INTEROP", &self.interop).env("PORTREEVE_CLIENT_ENV", "sdk"));
-        command
+        client.below_exec(&self.place, &self.interop, steps, "office", "everything")
     }
 
     /// The client over HTTP, with a token

@@ -18,6 +18,7 @@ mod author;
 mod checklist;
 mod conformance;
 mod connectors;
+mod console;
 mod crash;
 mod demo;
 mod disk;
