@@ -211,7 +211,7 @@ fn a_yes_on_the_command_line_lets_exactly_one_call_through() {
     for part in ["assistant for nobody", "would call shop.refund (write)", "value = ord_1 (chosen by: model)"] {
         assert!(shown.out.contains(part), "{part}: {shown:?}");
     }
-    assert!(shown.out.contains("cannot be undone") && !shown.out.contains("not by you"), "{shown:?}");
+    assert!(shown.out.contains("cannot be undone") && shown.out.contains("not by you"), "{shown:?}");
     assert!(shop.values().is_empty(), "nothing leaves before somebody agreed");
 
     // Nobody says yes without having been shown it, nor for somebody else.
@@ -549,8 +549,6 @@ fn one_receiver_is_no_quorum() {
     desk.refuses(&serve, &code, "zz-tom", 409, "answered_already");
     refused(&open(&place), 5, "approval_needed");
     place.write("policy/receivers/desk.toml", &text);
-    let applied = place.run(&["--json", "policy", "diff"]);
-    assert!(format!("{applied:?}").contains("of several people"), "{applied:?}");
     place.run(&["policy", "apply"]).good();
     // The opening was asked about under another policy, so it is asked about anew.
     let code = waiting(&place, &serve);
