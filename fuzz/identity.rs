@@ -1,6 +1,7 @@
 //! What holds of every token, certificate and document of others, whatever bytes it is given
 //!
-//! Each says whether the bytes were good for anything. Used by the targets here, and by `crates/identity/tests/fuzz.rs`, which tries them in the test command.
+//! Each says whether the bytes were good for anything. Used by the targets here, and by
+//! `crates/identity/tests/fuzz.rs`, which tries them in the test command.
 #![allow(dead_code, reason = "every target uses one of them")]
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -62,8 +63,9 @@ pub(crate) fn tokens() -> Vec<Vec<u8>> {
     let seconds = NOW.0 / 1000;
     let header = "{\"alg\":\"EdDSA\",\"kid\":\"k\",\"typ\":\"JWT\"}";
     let claims = format!(
-        "{{\"iss\":\"{ISSUER}\",\"sub\":\"bot\",\"aud\":[\"{AUDIENCE}\"],\"iat\":{seconds},\"nbf\":{seconds},\"exp\":{},\
-         \"jti\":\"a\",\"kubernetes.io\":{{\"pod\":{{\"uid\":\"1\"}}}},\"event_name\":\"push\",\"repository_id\":\"1\"}}",
+        "{{\"iss\":\"{ISSUER}\",\"sub\":\"bot\",\"aud\":[\"{AUDIENCE}\"],\"iat\":{seconds},\"nbf\":{seconds},\
+         \"exp\":{},\"jti\":\"a\",\"kubernetes.io\":{{\"pod\":{{\"uid\":\"1\"}}}},\"event_name\":\"push\",\
+         \"repository_id\":\"1\"}}",
         seconds + 300
     );
     let proof = format!("{{\"jti\":\"a\",\"htm\":\"GET\",\"htu\":\"{AUDIENCE}/mcp/a%20b\",\"iat\":{seconds}}}");

@@ -35,6 +35,18 @@ async function within(options, run) {
   try { await run(world); } finally { await world.end(); }
 }
 
+/** How light the middle of a picture is, of 255; on a page that may read it */
+async function lightness(page, picture) {
+  const reader = await page.context().newPage();
+  return reader.evaluate(async (address) => {
+    const image = await createImageBitmap(await (await fetch(address)).blob());
+    const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
+    canvas.drawImage(image, 0, 0);
+    const [red, green, blue] = canvas.getImageData(image.width >> 1, image.height >> 1, 1, 1).data;
+    return (red + green + blue) / 3;
+  }, `data:image/png;base64,${picture.toString("base64")}`);
+}
+
 for (const colorScheme of ["light", "dark"]) {
   test(`every page is accessible and silent, ${colorScheme}`, async () => {
     await within([], async (world) => {
@@ -75,6 +87,18 @@ test("pages fit on a telephone, and with forced colours", async () => {
     await forced.goto(world.base + PAGES.refund);
     await shot(forced, "refund-forced");
     assert.deepEqual(phone.wrongs.concat(forced.wrongs), []);
+  });
+});
+
+test("how many have agreed can be told by the bar, in the dark too", async () => {
+  await within([], async (world) => {
+    for (const [colorScheme, is] of [["light", (light) => light > 160], ["dark", (light) => light < 96]]) {
+      const page = await signedIn(browser, world, "dana", { colorScheme });
+      await page.goto(world.base + PAGES["step-up"]);
+      const bar = page.locator("progress[value='0']").first();
+      const light = await lightness(page, await bar.screenshot());
+      assert.ok(is(light), `an empty bar looks full, ${colorScheme}: ${light}`);
+    }
   });
 });
 

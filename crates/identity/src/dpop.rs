@@ -112,8 +112,8 @@ impl Proof {
 
 /// The key that signed the proof, if it is one for exactly this request, shown for the first time
 ///
-/// Anybody can make a key, and with it as many proofs as there is room to remember. Where the proof alone is all that was
-/// looked at so far, as at the token endpoint, [`read`] it, see who it is, and only then let it count.
+/// Anybody can make a key, and with it as many proofs as there is room to remember. Where the proof alone is all that
+/// was looked at so far, as at the token endpoint, [`read`] it, see who it is, and only then let it count.
 ///
 /// # Errors
 /// [`Invalid`]

@@ -136,11 +136,15 @@ impl Ended {
 
 impl Goings {
     /// Begins with a call; false if it goes on already
+    ///
+    /// One that has ended while its question stayed open, as nothing was sent, begins anew with whoever calls again.
     fn begin(&self, hold: HoldId, effect: EffectId) -> bool {
         let mut all = self.all();
-        let is_new = !all.contains_key(&hold);
-        all.entry(hold).or_insert(One { effect, ended: None });
-        is_new
+        let goes_on = all.get(&hold).is_some_and(|one| one.ended.is_none());
+        if !goes_on {
+            all.insert(hold, One { effect, ended: None });
+        }
+        !goes_on
     }
 
     fn end(&self, hold: HoldId, at: Millis, ended: Ended) {
@@ -164,8 +168,11 @@ impl Goings {
         }
     }
 
-    fn forget(&self, hold: HoldId) {
-        self.all().remove(&hold);
+    fn forget(&self, hold: HoldId, effect: EffectId) {
+        let mut all = self.all();
+        if all.get(&hold).is_some_and(|one| one.effect == effect) {
+            all.remove(&hold);
+        }
     }
 
     /// The effect, and its end if it has one; nothing if nothing goes on
@@ -226,10 +233,11 @@ impl Calls {
     // Not an `async fn`: a call may lead to one that goes on by itself.
     fn go_on(self: Arc<Self>, owned: Owned, hold: HoldId, until: Millis) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
+            let effect = owned.call.effect;
             let ended = Ended::read(&self.walked(owned, until).await);
             self.going.end(hold, self.holds.now(), ended);
             tokio::time::sleep(FETCHED).await;
-            self.going.forget(hold);
+            self.going.forget(hold, effect);
         })
     }
 

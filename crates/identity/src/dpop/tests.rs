@@ -114,6 +114,11 @@ pub(crate) fn rows() -> Vec<Row> {
             token(NotGood::Signature),
             verify(&stolen, &request(), &Once::new(1), NOW),
         ),
+        (
+            "By an algorithm of another kind than the key's",
+            token(NotGood::AlgorithmKey),
+            fresh(json!({"jwk": Signer::ed().jwk()}), json!({})),
+        ),
         ("For another method", Invalid::Method, fresh(json!({}), json!({"htm": "post"}))),
         ("For another address", Invalid::Url, fresh(json!({}), json!({"htu": "https://portreeve.example/mcp/bank"}))),
         ("Without a time (`iat`)", token(NotGood::TimeForm), fresh(json!({}), json!({"iat": null}))),

@@ -3,6 +3,7 @@
 use crate::support::{
     http::{Response, exchange, request},
     place::{PROGRAM, Place, Ran, Serve, Task},
+    reader::recounted,
     until,
     upstream::Upstream,
 };
@@ -30,7 +31,7 @@ pub(crate) fn me(place: &Place) -> String {
 }
 
 /// People who answer by way of a desk that signs for them, as one account is one person
-struct Desk {
+pub(crate) struct Desk {
     key: SigningKey,
     messages: AtomicU64,
 }
@@ -71,7 +72,7 @@ fn word(response: &Response) -> String {
 }
 
 /// Three leads and some others; the account that runs the tests is a lead too
-fn people(place: &Place) -> Desk {
+pub(crate) fn people(place: &Place) -> Desk {
     let users = [
         ("zz-sam", "\"leads\"", "\"approver\""),
         ("zz-tom", "\"leads\"", "\"approver\""),
@@ -234,6 +235,7 @@ fn a_yes_on_the_command_line_lets_exactly_one_call_through() {
     let owner = format!("user:{wim}");
     assert_eq!((&granted[0]["owner"], &granted[0]["signed"]["how"]), (&json!(owner), &json!("socket")));
     refused(&place.run(&["approvals", "0000-0000"]), 3, "hold_unknown");
+    drop(recounted(&place.data()));
 }
 
 #[test]
@@ -253,6 +255,7 @@ fn a_no_says_why_and_ends_it() {
     assert_eq!((&declined[0]["state"], &declined[0]["answers"][0]["why"]), (&json!("declined"), &json!("not today")));
     let status = place.json(&["status"]);
     assert_eq!((&status["approvals"]["asked"], &status["approvals"]["declined"]), (&json!(1), &json!(1)), "{status}");
+    drop(recounted(&place.data()));
 }
 
 #[test]
@@ -275,6 +278,7 @@ fn two_of_a_group_open_a_task_and_nobody_else_does() {
     // It was used: the next opening is a question of its own.
     refused(&open(&place), 5, "approval_needed");
     assert_ne!(self::code(&open_hold(&serve)), code);
+    drop(recounted(&place.data()));
 }
 
 #[test]
@@ -293,6 +297,7 @@ fn whoever_waits_goes_on_at_the_yes_and_is_told_of_a_no() {
         desk.yes(&serve, &code(&open_hold(&serve)), "zz-tom");
         waits.join().unwrap().good();
     });
+    drop(recounted(&place.data()));
 }
 
 #[test]
@@ -302,6 +307,7 @@ fn what_was_not_answered_in_time_is_over() {
     let code = waiting(&place, &serve);
     until("its time has passed", || holds(&serve, "").is_empty());
     desk.refuses(&serve, &code, "zz-sam", 409, "hold_over");
+    drop(recounted(&place.data()));
 }
 
 #[test]
@@ -324,6 +330,7 @@ fn a_yes_counts_only_as_long_as_whoever_gave_it_may() {
     desk.yes(&serve, &code, "zz-uma");
     assert_eq!(came(&task, calling, "ord_1"), "ok");
     assert_eq!(shop.values(), ["ord_1"]);
+    drop(recounted(&place.data()));
 }
 
 #[test]
@@ -341,6 +348,7 @@ fn a_policy_that_asks_for_more_meanwhile_is_heard() {
     refused(&open(&place), 5, "approval_needed");
     let other = open_hold(&serve);
     assert_eq!((&other["questions"][0]["who"], &other["answers"]), (&json!("auditors"), &json!([])), "{other}");
+    drop(recounted(&place.data()));
 }
 
 #[test]
@@ -368,6 +376,7 @@ fn of_two_who_answer_at_once_each_counts_once() {
         assert_eq!(desk.says(&serve, &code(&other), "zz-sam", false).0, 200);
         refused(&open(&place), 4, "approval_declined");
     }
+    drop(recounted(&place.data()));
 }
 
 #[test]
@@ -385,6 +394,7 @@ fn questions_and_answers_survive_a_restart() {
     let serve = place.serve(&[]);
     open(&place).good();
     assert!(holds(&serve, "").is_empty());
+    drop(recounted(&place.data()));
 }
 
 #[test]
@@ -408,6 +418,7 @@ fn what_runs_below_exec_answers_nothing() {
     assert_eq!(desk.says(&serve, &code, "zz-tom", false).0, 200);
     assert_eq!(came(&task, calling, "ord_1"), "approval_declined");
     assert!(shop.values().is_empty());
+    drop(recounted(&place.data()));
 }
 
 #[test]
@@ -430,6 +441,7 @@ fn a_yes_that_needs_a_passkey_is_none_without_it() {
     place.run(&["deny", &code, "--why", "not today"]).good();
     assert_eq!(came(&task, calling, "ord_1"), "approval_declined");
     assert!(shop.values().is_empty());
+    drop(recounted(&place.data()));
 }
 
 #[test]
@@ -463,6 +475,7 @@ fn an_emergency_takes_two_and_is_reviewed_by_a_third() {
     refused(&review(), 3, "review_unknown");
     assert_eq!(place.run(&["doctor"]).code, 0);
     assert!(place.run(&["status"]).good().out.contains("approvals"));
+    drop(recounted(&place.data()));
 }
 
 #[test]
@@ -687,4 +700,5 @@ fn a_receiver_answers_once_however_often_it_says_so() {
     assert_eq!(hook(&serve, "desk", &signed(key, "f", &tom), &tom).json()["state"], "approved");
     open(&place).good();
     assert_eq!(place.record().events("granted").count(), 2);
+    drop(recounted(&place.data()));
 }

@@ -27,10 +27,11 @@ const AGENTS: usize = 4;
 const FEW: usize = 6;
 
 /// Good enough to choose moments by (Steele, Lea, Flood: splitmix64)
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    /// A number below this one
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -39,7 +40,8 @@ impl Random {
     }
 }
 
-fn setting(name: &str) -> Option<u64> {
+/// A number from the environment
+pub(crate) fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 

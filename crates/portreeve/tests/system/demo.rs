@@ -3,6 +3,7 @@
 use crate::support::{
     place::{PROGRAM, Place, Ran, Running},
     process::{Watched, below},
+    reader::recounted,
 };
 use serde_json::{Value, json};
 use std::{fs, path::Path};
@@ -63,6 +64,10 @@ fn the_demo_is_the_same_as_data() {
     let data = Path::new(shown["folder"].as_str().unwrap()).join(".portreeve").display().to_string();
     let verified = place.json(&["--data", &data, "audit", "verify"]);
     assert_eq!(verified["ok"], true);
+    if let Some(read) = recounted(Path::new(&data)) {
+        let holds: Vec<&Value> = read["holds"].as_object().unwrap().values().collect();
+        assert!(holds.len() == 1 && holds[0]["state"] == "done", "{read:#}");
+    }
     let broken = Path::new(shown["folder"].as_str().unwrap()).join("tampered").display().to_string();
     assert_eq!(place.run(&["--data", &broken, "audit", "verify"]).code, 6);
 }

@@ -23,6 +23,7 @@ mod crash;
 mod demo;
 mod disk;
 mod endpoint;
+mod exactly_once;
 mod first_steps;
 mod holds;
 mod interop;

@@ -2,7 +2,7 @@
 
 use crate::support::{
     Lines,
-    http::{Response, exchange, request},
+    http::{Response, exchange, request, try_exchange},
     place::{Task, word},
 };
 use serde_json::{Value, json};
@@ -117,6 +117,13 @@ impl Agent {
     #[track_caller]
     pub(crate) fn ask(&self, method: &str, params: Value) -> Value {
         self.post(&self.message(1, method, params)).json()
+    }
+
+    /// Asks for a method; the last message that is answered, `None` if the connection broke
+    pub(crate) fn try_ask(&self, method: &str, params: Value) -> Option<Value> {
+        let message = self.message(1, method, params);
+        let bytes = self.bytes("POST", &self.headers(&message), message.to_string().as_bytes());
+        try_exchange(TcpStream::connect(self.task.address).ok()?, &bytes).map(|response| response.json())
     }
 
     /// Calls a tool

@@ -169,3 +169,27 @@ fn what_nobody_answers_in_time_is_over_and_asked_again_by_no_look() {
     assert_eq!(word(&told), "approval_needed", "{told}");
     assert!(super::house::text(&told).contains("ask anew"), "{told}");
 }
+
+#[test]
+fn a_task_that_ended_with_nothing_sent_begins_anew_while_its_question_is_open() {
+    let house = House::new("60s");
+    let agent = able(&house);
+    // What goes on by itself can do nothing for a server, and has its own connection: this one.
+    assert_eq!(house.modern().word("free", "w"), "ok");
+    let (id, code) = begun(&agent.call("act", "v"));
+    house.shop.leave();
+    house.approves("lea", &code);
+    let over = json!({ "result": ended(&agent, &id)["result"] });
+    assert_eq!(word(&over), "withheld", "{over}");
+    house.serve.settled();
+    house.shop.come_back();
+    // The yes is there again, and counts no more once its giver has left.
+    house.place.write("policy/users/lea.toml", "accounts = [\"lea\"]\ngroups = [\"others\"]\n");
+    house.place.run(&["policy", "apply"]).good();
+    let (id, same) = begun(&agent.call("act", "v"));
+    assert_eq!(same, code);
+    assert_eq!(get(&agent, &id)["result"]["status"], "working", "people are asked");
+    house.approves("sam", &code);
+    assert_eq!(ended(&agent, &id)["result"]["content"][0]["text"], "done v");
+    assert_eq!(house.made(), ["w", "v"]);
+}

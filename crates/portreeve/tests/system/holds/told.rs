@@ -3,7 +3,7 @@
 use super::house::{House, code, echo, hold, text};
 use crate::{
     checklist::agent::Agent,
-    support::{place::word, until, upstream::DONE},
+    support::{place::word, reader::recounted, until, upstream::DONE},
 };
 use serde_json::json;
 use std::{
@@ -130,7 +130,65 @@ fn identical_calls_at_once_are_one_effect_with_one_answer() {
 }
 
 #[test]
-fn what_failed_before_a_byte_left_gives_the_yes_back_and_what_is_unknown_is_spent() {
+fn what_failed_before_a_byte_left_gives_the_yes_back() {
+    for (wait, restarts) in [("0s", false), ("60s", false), ("0s", true)] {
+        let house = House::new(wait);
+        let (agent, other) = (house.modern(), house.legacy());
+        // The connection is ready, so that it is only the call itself that finds nobody.
+        assert_eq!(agent.word("free", "w"), "ok");
+        let first = {
+            let agent = agent.clone();
+            thread::spawn(move || agent.word("act", "v"))
+        };
+        let code = house.asked();
+        house.shop.leave();
+        house.approves("lea", &code);
+        let first = first.join().unwrap();
+        assert_eq!(first, if wait == "0s" { "approval_needed" } else { "withheld" });
+        assert_eq!(other.word("act", "v"), "withheld");
+        assert_eq!(other.word("act", "v"), "withheld", "as often as it is tried");
+        house.serve.settled();
+        let unsent = house.place.record().calls().into_values().filter(|call| call.value == "v");
+        assert!(unsent.map(|call| call.ends).all(|ends| ends == ["not_sent"]));
+        house.shop.come_back();
+
+        let House { mut serve, mut task, place, shop } = house;
+        if restarts {
+            serve.kill();
+            serve = place.serve(&[]);
+            task = serve.rejoin(&task);
+        }
+        // No new question: the yes is still there, and is used once.
+        for agent in [Agent::modern(&task, "shop"), Agent::legacy(&task, "shop", json!({}))] {
+            assert_eq!(text(&agent.call("act", "v")), "done v");
+        }
+        assert_eq!(shop.values(), ["w", "v"]);
+        serve.settled();
+        let record = place.record();
+        assert_eq!((record.events("held").count(), record.events("granted").count()), (1, 1));
+        let made = record.calls().into_values().filter(|call| call.value == "v" && call.ends == ["ok"]);
+        assert_eq!(made.count(), 1);
+        drop(recounted(&place.data()));
+    }
+}
+
+#[test]
+fn a_connector_that_cannot_be_made_ready_uses_no_yes() {
+    let house = House::new("0s");
+    let agent = house.modern();
+    let code = code(&agent.call("act", "v"));
+    house.approves("lea", &code);
+    house.shop.leave();
+    assert_eq!(agent.word("act", "v"), "connector_unreachable");
+    assert!(house.place.record().calls().is_empty(), "nothing is reserved while something is made ready");
+    house.shop.come_back();
+    assert_eq!(text(&agent.call("act", "v")), "done v");
+    assert_eq!(house.made(), ["v"]);
+    assert_eq!(house.place.record().events("held").count(), 1);
+}
+
+#[test]
+fn what_may_have_happened_is_spent_and_said_so() {
     let broken = Arc::new(AtomicBool::new(true));
     let breaks = Arc::clone(&broken);
     let house = House::with("0s", &House::purpose("ask = { who = \"leads\" }"), move |received, wire| {

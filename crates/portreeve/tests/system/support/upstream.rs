@@ -44,6 +44,7 @@ struct State {
     sessions: usize,
     door_closed: bool,
     at_the_door: bool,
+    away: bool,
     over: bool,
 }
 
@@ -82,6 +83,16 @@ impl Received {
     }
 }
 
+/// A listener at a port that was asked for by its number: only such a one is kept while nobody listens there
+fn listener() -> TcpListener {
+    loop {
+        let free = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        if let Ok(listener) = TcpListener::bind(free) {
+            return listener;
+        }
+    }
+}
+
 /// A definition that takes anything
 pub(crate) fn tool(name: &str) -> Value {
     json!({ "name": name, "description": "Does something", "inputSchema": { "type": "object" } })
@@ -115,7 +126,7 @@ impl Upstream {
     }
 
     fn start(tools: &[&str], script: Box<Script>, relay: Option<String>) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let listener = listener();
         let address = listener.local_addr().unwrap();
         let relay = relay.map(|relay| relay.replace("PORT", &address.port().to_string()));
         let state = State { tools: tools.iter().map(|name| tool(name)).collect(), ..State::default() };
@@ -129,18 +140,26 @@ impl Upstream {
                 let mut state = shared.state();
                 state.at_the_door = state.door_closed;
                 shared.bell.notify_all();
-                let waits = |state: &mut State| state.door_closed && !state.over;
+                let waits = |state: &mut State| (state.door_closed || state.away) && !state.over;
                 drop(shared.bell.wait_timeout_while(state, PATIENCE, waits));
                 if shared.state().over {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
                 let Ok(peer) = stream.peer_addr() else { continue };
-                shared.change(|state| {
+                let is_in = shared.change(|state| {
+                    // Who was let in just before it left finds nobody.
+                    if state.away {
+                        return false;
+                    }
                     state.open += 1;
                     state.streams.extend(stream.try_clone());
-                    state.peers.insert(peer)
+                    state.peers.insert(peer);
+                    true
                 });
+                if !is_in {
+                    continue;
+                }
                 thread::spawn(move || {
                     let _open = Open(Arc::clone(&shared));
                     if shared.http { serve_http(&shared, &stream) } else { serve_lines(&shared, &stream) }
@@ -235,6 +254,23 @@ impl Upstream {
     /// Lets everybody in again
     pub(crate) fn open_door(&self) {
         self.shared.change(|state| state.door_closed = false);
+    }
+
+    /// Is gone until [`Upstream::come_back`]: all connections are closed, and whoever wants a new one is refused
+    pub(crate) fn leave(&self) {
+        self.shared.change(|state| {
+            state.away = true;
+            for stream in state.streams.drain(..) {
+                drop(stream.shutdown(std::net::Shutdown::Both));
+            }
+        });
+        rustix::net::shutdown(&self.door, rustix::net::Shutdown::Both).unwrap();
+    }
+
+    /// Is there again, at the same address
+    pub(crate) fn come_back(&self) {
+        rustix::net::listen(&self.door, 128).unwrap();
+        self.shared.change(|state| state.away = false);
     }
 
     #[track_caller]
