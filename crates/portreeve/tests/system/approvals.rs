@@ -145,16 +145,21 @@ fn came(task: &Task, call: thread::JoinHandle<String>, value: &str) -> String {
     }
 }
 
-/// The account that runs the tests becomes somebody else's: whoever opened a task does not answer its questions
-fn handed_over(place: &Place) -> &'static str {
-    let me = me(place);
-    let own = place.read(&format!("policy/users/{me}.toml"));
-    let account = own.lines().find(|line| line.starts_with("accounts")).unwrap().to_owned();
-    place.write(&format!("policy/users/{me}.toml"), &own.replace(&account, "accounts = [\"elsewhere\"]"));
-    place.write("policy/users/zz-wim.toml", &format!("{account}\ngroups = [\"leads\"]\n"));
+/// The account that runs the tests becomes another lead's, and the next time the first one's again: whoever opened a
+/// task does not answer its questions
+pub(crate) fn handed_over(place: &Place) {
+    let paths = [me(place), WIM.to_owned()].map(|user| format!("policy/users/{user}.toml"));
+    if !place.path().join(&paths[1]).exists() {
+        place.write(&paths[1], "accounts = [\"elsewhere\"]\ngroups = [\"leads\"]\n");
+    }
+    let texts = paths.each_ref().map(|path| place.read(path));
+    let accounts = texts.each_ref().map(|text| text.lines().find(|line| line.starts_with("accounts")).unwrap());
+    place.write(&paths[0], &texts[0].replace(accounts[0], accounts[1]));
+    place.write(&paths[1], &texts[1].replace(accounts[1], accounts[0]));
     place.run(&["policy", "apply"]).good();
-    "zz-wim"
 }
+
+const WIM: &str = "zz-wim";
 
 /// The one question that is open
 fn open_hold(serve: &Serve) -> Value {
@@ -221,7 +226,7 @@ fn a_yes_on_the_command_line_lets_exactly_one_call_through() {
     // Also where a task runs on nobody's behalf, it is the own one of whoever opened it.
     refused(&approve(&place, &code), 4, "own_call");
     desk.refuses(&serve, &code, "me", 403, "own_call");
-    let wim = handed_over(&place);
+    handed_over(&place);
     let said = approve(&place, &code).good();
     assert!(said.out.contains("would call shop.refund"), "{said:?}");
     assert_eq!(came(&task, calling, "ord_1"), "ok");
@@ -232,7 +237,7 @@ fn a_yes_on_the_command_line_lets_exactly_one_call_through() {
     desk.refuses(&serve, &code, "zz-tom", 409, "hold_over");
     let granted: Vec<Value> = place.record().events("granted").map(|(_, granted)| granted.clone()).collect();
     assert_eq!(granted.len(), 1, "{granted:?}");
-    let owner = format!("user:{wim}");
+    let owner = format!("user:{WIM}");
     assert_eq!((&granted[0]["owner"], &granted[0]["signed"]["how"]), (&json!(owner), &json!("socket")));
     refused(&place.run(&["approvals", "0000-0000"]), 3, "hold_unknown");
     drop(recounted(&place.data()));
