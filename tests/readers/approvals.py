@@ -15,6 +15,8 @@ then it takes the events in order and holds what happened against what people ha
   of one above it), nor anybody else for whom it was their own;
 * every answer is signed, word for word, by the answer key of its time, and where it says so with a passkey of that person,
   for this answer; each answer key was vouched for by the one before it;
+* nobody counts twice: neither by a link that they had made for somebody else, or a passkey that was registered with one,
+  nor by a receiver that vouches for several, unless the policy lets it;
 * what was done is what was asked about, to the argument, and the digest over everything that was shown is its digest;
 * every grant that an admission names existed, still counted, and covers it; every effect has one outcome or none yet.
 
@@ -247,7 +249,7 @@ class Audit:
         self.holds, self.tasks, self.effects, self.grants = {}, {}, {}, {}
         self.latest = {}
         self.over = set()
-        self.keys, self.passkeys = set(), {}
+        self.keys, self.passkeys, self.lent = set(), {}, {}
         self.answer_key = None
         self.bundle = None
         self.met, self.policies = {}, {}
@@ -416,6 +418,7 @@ class Audit:
                     "who": asked["who"],
                     "people": str(asked["people"]),
                     "passkey": asked.get("passkey", False),
+                    "within_ms": str(asked["within_ms"]),
                 }
                 for asked in held["questions"]
             ],
@@ -502,8 +505,22 @@ class Audit:
             self.find("answer", "it agrees to something else than was asked", **about)
         signed = answer.get("signed")
         said = {"at": self.at, "time": self.time, "grant": answer.get("grant"), "how": None, "why": None}
+        said |= {"hand": f"user:{user}", "lent": None, "fingerprint": None, "receiver": None}
         if signed:
-            said["how"] = only(signed["how"])[0]
+            said["how"], more = only(signed["how"])
+            if said["how"] == "handed_passkey":
+                self.find("answer", "it says of its passkey what only the record can say", **about)
+            used = signed.get("passkey") or {}
+            said["lent"] = self.lent.get((user, used.get("credential")))
+            said["fingerprint"] = sha256(used.get("public_key", "").encode("utf-8"))
+            said["hand"] = (more or {}).get("by") or said["hand"]
+            said["receiver"] = (more or {}).get("receiver")
+            hand = self.hand(user, said, self.bundle)
+            if yes and self.is_own_hand(hold, hand):
+                self.find("own", "it is the own one of whoever had the link made", **about)
+            others = (self.hand(who, other, self.bundle) for who, other in hold["yes"].items() if who != user)
+            if yes and hand in others:
+                self.find("answer", "whoever had the link made had answered before", **about)
             if (said["how"] == "passkey") != bool(signed.get("passkey")):
                 self.find("answer", "it says a passkey was used and none stands with it, or the other way round", **about)
             if user_of(actor) == user and only(actor)[0] == "person" and only(actor)[1]["how"] != signed["how"]:
@@ -584,13 +601,16 @@ class Audit:
         if effect in self.effects:
             self.find("effect", "it is admitted a second time", effect=effect)
         legs = what.get("continues") if kind == "call" else None
-        entry = {"hold": admitted.get("hold"), "first": legs is None, "end": None, "elevated": []}
+        begun = self.effects.get(legs, {}).get("under", set()) if legs is not None else None
+        entry = {"hold": admitted.get("hold"), "first": legs is None, "end": None, "elevated": [], "under": set()}
         self.effects[effect] = entry
         if task is not None and (task not in self.tasks or self.ended(task)):
             self.find("effect", "its task is not there", effect=effect)
         approvals = set()
         for because in admitted.get("because", []):
             self.covered(effect, entry, because["grant"], admitted, approvals)
+        if begun is not None and not entry["under"] <= begun:
+            self.find("grant", "the call was not begun under it", effect=effect)
         name = admitted.get("hold")
         if not name:
             if approvals:
@@ -627,6 +647,7 @@ class Audit:
             self.find("grant", "it was over", **about)
         if known["kind"] != "elevation":
             return None
+        entry["under"].add(grant)
         to, (kind, what) = known["to"], only(admitted["what"])
         tools = {what.get("tool")} | {f"{what.get('tool')}#{variant}" for variant in what.get("variants", [])}
         line = [name for name, _ in self.line(admitted.get("task"))]
@@ -662,15 +683,10 @@ class Audit:
             self.find("used", "its time had passed", **about)
         if self.ended(hold["task"]):
             self.find("used", "its task was over", **about)
-        same_policy = bundle == hold["bundle"]
         for question in hold["questions"]:
-            agreed = {user for user, said in hold["yes"].items() if self.counts(hold, question, user, said, bundle)}
+            agreed = self.agreed(hold, question, bundle)
             named = {user for user in agreed if approvals is None or hold["yes"][user]["grant"] in approvals}
             need, who = question["people"], question["who"]
-            # How many are needed is part of what a call was shown with; a class is opened as the policy has it then.
-            if not same_policy and hold["what"][0] != "call" and len(named) < need:
-                self.note(f"{need} of {who} were asked for, {len(named)} were enough; the policy changed since", **about)
-                need = 1
             if len(agreed) < need:
                 self.find("used", f"{len(agreed)} of {who} had agreed, not {need}", **about)
             elif len(named) < need:
@@ -679,7 +695,39 @@ class Audit:
         hold["uses"].append(by)
         return hold
 
+    def agreed(self, hold, question, bundle):
+        """Whose yes counts: each hand once, and each receiver that may not speak for several."""
+        hands, receivers, agreed = set(), set(), set()
+        several = self.several(bundle)
+        for user, said in sorted(hold["yes"].items()):
+            if not self.counts(hold, question, user, said, bundle):
+                continue
+            receiver = said["receiver"] if several is not None and said["receiver"] not in several else None
+            hand = self.hand(user, said, bundle)
+            if hand in hands or receiver in receivers:
+                continue
+            hands.add(hand)
+            receivers |= {receiver} - {None}
+            agreed.add(user)
+        return agreed
+
+    def hand(self, user, said, bundle):
+        """Whose hand an answer is: whoever had the link made, unless the policy says whose the passkey is."""
+        if said["lent"]:
+            person = (self.users(bundle) or {}).get(user, {})
+            return f"user:{user}" if said["fingerprint"] in person.get("passkeys", []) else said["lent"]
+        return said["hand"]
+
+    def is_own_hand(self, hold, hand):
+        """Whether whoever had a link made is one of those for whom it is their own."""
+        kind, name = hand.split(":", 1)
+        if kind == "user":
+            return name in hold["own"]
+        return any(above["opener"] is None for _, above in self.line(hold["task"]))
+
     def counts(self, hold, question, user, said, bundle):
+        if self.is_own_hand(hold, self.hand(user, said, bundle)):
+            return False
         if user in hold["own"] or (question.get("passkey") and said["how"] != "passkey"):
             return False
         users = self.users(bundle)
@@ -690,6 +738,16 @@ class Audit:
 
     def users(self, bundle):
         """The people of a version of the policy."""
+        policy = self.policy(bundle)
+        return policy and policy["users"]
+
+    def several(self, bundle):
+        """The receivers that may speak for several people."""
+        policy = self.policy(bundle)
+        return policy and {name for name, receiver in policy["receivers"].items() if receiver.get("several") is True}
+
+    def policy(self, bundle):
+        """People and receivers of a version of the policy, by their names; nothing if it cannot be read."""
         if bundle not in self.policies:
             blob = self.log.blob(bundle) if bundle and tomllib else None
             if blob is None:
@@ -698,9 +756,12 @@ class Audit:
             else:
                 files = strict(blob.decode("utf-8")).items()
                 self.policies[bundle] = {
-                    path.removeprefix("users/").removesuffix(".toml"): tomllib.loads(text)
-                    for path, text in files
-                    if path.startswith("users/") and path.endswith(".toml")
+                    kind: {
+                        path.removeprefix(f"{kind}/").removesuffix(".toml"): tomllib.loads(text)
+                        for path, text in files
+                        if path.startswith(f"{kind}/") and path.endswith(".toml")
+                    }
+                    for kind in ("users", "receivers")
                 }
         return self.policies[bundle]
 
@@ -747,10 +808,15 @@ class Audit:
                 self.find("own", "somebody reviewed their own task", task=note["task"], user=note["by"])
         elif kind == "passkey":
             passkey = (note["user"], note["credential"])
+            self.passkeys.pop(passkey, None)
+            self.lent.pop(passkey, None)
             if note["added"]:
                 self.passkeys[passkey] = note["public_key"]
-            else:
-                self.passkeys.pop(passkey, None)
+                kind, who = only(actor)
+                how, more = only(who["how"]) if kind == "person" else (None, None)
+                # It may be theirs who had the link made with which its owner came in.
+                if how in ("handed", "handed_passkey"):
+                    self.lent[passkey] = more["by"]
 
     # -- What it comes to
 

@@ -539,6 +539,18 @@ async fn who_had_a_link_made_stands_beside_what_is_done_with_it() {
     browser.fill(&format!("/approvals/{ELEVATION}"), "Deny", &[("why", "no")]).await;
     let page = browser.get(&format!("/approvals/{ELEVATION}")).await;
     assert!(page.says("#asked").contains("user:kim"), "{}", page.says("#asked"));
+    // Also beside a passkey that was made there, and beside who signs in with it.
+    let key = Key::new();
+    browser.register(&key).await;
+    let bearer = portreeve_identity::Bearer { user: sample::name("dana"), generation: 1 };
+    let [kept] = browser.world.passkeys().of(&bearer).try_into().unwrap();
+    assert_eq!(kept.by.as_deref(), Some("user:kim"));
+    let me = browser.get("/me").await;
+    assert!(me.says("main").contains(&kept.fingerprint().to_string()), "{}", me.text);
+    browser.cookie = None;
+    browser.with_passkey(("Sign in with a passkey", "/sign-in"), &[], &key).await;
+    let lent = How::HandedPasskey { by: "user:kim".to_owned(), fingerprint: kept.fingerprint() };
+    assert_eq!(browser.world.entered().last(), Some(&(sample::name("dana"), lent)));
 }
 
 #[tokio::test]

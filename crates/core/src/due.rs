@@ -13,6 +13,7 @@ use crate::{
 
 /// Something that is owed
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "listed and taken apart at once; most of them are the large one")]
 pub enum Owed {
     /// A record of what is true already: a time that has passed, an effect that nobody can know the end of
     Record(Request),

@@ -222,6 +222,10 @@ words! {
         "People would have to agree to this, and it is longer than a person can read."
         "The arguments of a call that needs a yes are longer than 64 KiB, so nobody could say what they agree to."
         "Split it into calls that a person can read.";
+    ArgumentNotShown "argument_not_shown" Final "action_approval_required"
+        "People would have to agree to this, and it has an argument that they cannot be shown."
+        "The record keeps only a digest of an argument (`recording = \"digest\"` of the profile), so nobody who is asked could see it."
+        "Record the argument in full, bound it in the purpose and let the question go, or have people call it themselves.";
     ElevationRefused "elevation_refused" Final "step_up_required"
         "This class cannot be opened so in this task."
         "The purpose has no `[elevate]`, does not name these tools, or what was asked for is more than it lets anybody open."

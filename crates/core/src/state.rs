@@ -12,8 +12,8 @@ mod serial;
 
 pub use elevations::{Open as Elevated, Review};
 pub use grants::Grant;
-pub(crate) use holds::owners;
 pub use holds::{AGAIN_MS, Answered, Hold, Reader, Reflex, is_approver};
+pub(crate) use holds::{hand_of, owners};
 pub use keys::{EarlierKey, Keys};
 pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
 
@@ -83,6 +83,9 @@ pub struct State {
     reflex: Reflex,
     /// How often a question was put, answered, used, settled or closed
     hold_changes: u64,
+    /// The last change of each question
+    #[serde(with = "serial::pairs")]
+    changed_holds: BTreeMap<u64, HoldId>,
     /// The task of each elevation
     #[serde(with = "serial::pairs")]
     elevated: BTreeMap<GrantId, TaskId>,
@@ -90,6 +93,9 @@ pub struct State {
     #[serde(with = "serial::pairs")]
     reviews: BTreeMap<TaskId, Review>,
     keys: BTreeMap<KeyUse, Keys>,
+    /// Passkeys that were registered by way of a link that somebody else had made, and who that was
+    #[serde(with = "serial::pairs")]
+    handed: BTreeMap<(Name, String), String>,
 }
 
 /// Where a question to people stands
@@ -569,8 +575,10 @@ impl State {
                 }
             }
             Event::Noted(Noted::Reviewed { task, .. }) => drop(self.reviews.remove(task)),
-            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. } | Noted::Passkey { .. }) => {
+            Event::Noted(Noted::Passkey { user, credential, added, .. }) => {
+                self.passkey(user, credential, (*added, &record.actor));
             }
+            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. }) => {}
         }
     }
 
@@ -806,7 +814,7 @@ impl State {
                 let is_first = matches!(call.leg, Leg::First);
                 self.settle_hold(hold, settled.effect, (&settled.end, is_first), time);
             }
-            self.next_leg(task, settled, call, time);
+            self.next_leg(task, settled, (call, open.elevated), time);
             self.touch(task, time, |task| task.open = task.open.saturating_sub(1));
         }
     }

@@ -4,12 +4,15 @@
 //! sync of the disk. Stops go first. Settlements and sightings ride with whatever comes next, or after a
 //! short while.
 
-use crate::snapshots::{EVERY, Store};
+use crate::{
+    bells::{Bell, Bells},
+    snapshots::{EVERY, Store},
+};
 use portreeve_core::{
     due::Owed,
     engine::{Engine, Reply},
     event::{End, Process},
-    names::{EffectId, RunId, TaskId},
+    names::{EffectId, HoldId, RunId, TaskId},
     node::{Node, Why},
     reason::{Reason, Word},
     request::{Request, Settle, Stop},
@@ -68,6 +71,8 @@ struct Shared {
     // Held only to put something in or take it out.
     queue: Mutex<Queue>,
     bell: Condvar,
+    /// Those who wait for questions to people
+    bells: Arc<Bells>,
 }
 
 impl fmt::Debug for Shared {
@@ -115,7 +120,7 @@ impl Door {
         notices: mpsc::UnboundedSender<Notice>,
         snapshots: std::sync::mpsc::Sender<()>,
     ) -> std::io::Result<(Self, JoinHandle<TheEngine>)> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), bell: Condvar::new() });
+        let shared = Arc::new(Shared { queue: Mutex::default(), bell: Condvar::new(), bells: Arc::default() });
         let (turned, turns) = watch::channel(0);
         let (asked, questions) = watch::channel(engine.state().hold_changes());
         let (grown, heads) = watch::channel(engine.state().head().n);
@@ -128,6 +133,7 @@ impl Door {
             notices,
             turned,
             asked,
+            bells: Arc::clone(&shared.bells),
             grown,
             snapshots,
             kept,
@@ -215,6 +221,12 @@ impl Door {
         self.questions.clone()
     }
 
+    /// Rings whenever something about one question to people has changed, or may have with what it stands on
+    #[must_use]
+    pub fn question(&self, hold: HoldId) -> Bell {
+        self.shared.bells.hang(hold)
+    }
+
     /// The number of the record's newest group, each time that there is one
     #[must_use]
     pub fn heads(&self) -> watch::Receiver<u64> {
@@ -250,6 +262,7 @@ impl Drop for Shut<'_> {
     fn drop(&mut self) {
         let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
         *queue = Queue { closing: true, ..Queue::default() };
+        self.0.bells.silence();
     }
 }
 
@@ -270,6 +283,7 @@ struct Keeper {
     turned: watch::Sender<u64>,
     /// Changes of questions to people, as the state counts them
     asked: watch::Sender<u64>,
+    bells: Arc<Bells>,
     /// The newest group of the record
     grown: watch::Sender<u64>,
     snapshots: std::sync::mpsc::Sender<()>,
@@ -369,6 +383,8 @@ impl Keeper {
         let settles: Vec<Option<Request>> = requests.iter().map(kept).collect();
         let ended: Vec<Option<Notice>> = requests.iter().map(|request| self.ends(request)).collect();
         let changes = requests.iter().any(|request| matches!(request, Request::Change(_)));
+        let stops = requests.iter().any(stops_more);
+        let seen = self.engine.state().hold_changes();
         let before = if changes { self.engine.state().registry_nodes() } else { BTreeMap::new() };
         let answers = self.engine.turn(requests, self.clock.read(), seed);
         if changes {
@@ -390,6 +406,11 @@ impl Keeper {
             }
         }
         self.turned.send_modify(|turn| *turn += 1);
+        if changes || stops {
+            self.bells.ring_all();
+        } else {
+            self.bells.ring(self.engine.state().holds_since(seen).map(|(id, _)| id));
+        }
         let asked = self.engine.state().hold_changes();
         self.asked.send_if_modified(|known| std::mem::replace(known, asked) != asked || changes);
         let head = self.engine.state().head().n;
@@ -455,6 +476,11 @@ fn kept(request: &Request) -> Option<Request> {
 fn is_unrecorded(answer: &Reply) -> bool {
     let words = [Word::RecordUnavailable, Word::RecordFull];
     matches!(answer, Reply::Refused(reasons) if reasons.iter().any(|reason| words.contains(&reason.word)))
+}
+
+/// Whether a request stops something on which questions may depend that are not about it
+fn stops_more(request: &Request) -> bool {
+    matches!(request, Request::Stop(stop) if !matches!(stop.node, Node::Hold(_) | Node::Child(_)))
 }
 
 /// Whether something may be owed because of a request

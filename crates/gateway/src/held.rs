@@ -229,7 +229,7 @@ impl Holds {
 
 /// Returns once nobody has to answer a question any more, and says whether that is because people did
 async fn closed(door: &Door, id: HoldId) -> bool {
-    let mut changes = door.questions();
+    let mut changes = door.question(id);
     loop {
         changes.mark_unchanged();
         let look = door.ask(move |engine| {
@@ -251,7 +251,7 @@ async fn closed(door: &Door, id: HoldId) -> bool {
             Some(Some(answered)) => return answered,
             Some(None) => {}
         }
-        if changes.changed().await.is_err() {
+        if !changes.changed().await {
             return false;
         }
     }

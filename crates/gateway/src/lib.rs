@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod asks;
+mod bells;
 pub mod call;
 pub mod catalogue;
 pub mod client;

@@ -257,7 +257,17 @@ impl Office {
         let found = self.door.ask(move |engine| {
             let (state, node) = (engine.state(), Node::User(user.clone()));
             let bundle = engine.shelf().current(state);
-            let roles = bundle.and_then(|bundle| bundle.users.get(&user)).map(|user| user.roles.clone());
+            let known = bundle.and_then(|bundle| bundle.users.get(&user));
+            // A passkey that the policy says is theirs is theirs, whoever had them let in.
+            let how = match how {
+                How::HandedPasskey { fingerprint, .. }
+                    if known.is_some_and(|known| known.passkeys.contains(&fingerprint)) =>
+                {
+                    How::Passkey
+                }
+                how => how,
+            };
+            let roles = known.map(|user| user.roles.clone());
             let (lives, generation) = (state.stands(&node), state.generation(&node).unwrap_or_default());
             match roles {
                 Some(roles) if lives => Ok(Person { user, generation, how, roles }),
@@ -650,10 +660,10 @@ impl Office {
         }
     }
 
-    /// Where a question stands, each time that the record grows, until it is not open any more or `within` has passed
+    /// Where a question stands, each time that it has changed, until it is not open any more or `within` has passed
     pub(crate) async fn wait(&self, hold: HoldId, within: Duration) -> Option<HoldState> {
         let until = tokio::time::Instant::now() + within;
-        let mut changes = self.changes();
+        let mut changes = self.door.question(hold);
         loop {
             changes.mark_unchanged();
             let now = self.now();
@@ -666,10 +676,22 @@ impl Office {
                 return Some(state);
             }
             match tokio::time::timeout_at(until, changes.changed()).await {
-                Ok(Ok(())) => {}
+                Ok(true) => {}
                 _ => return Some(state),
             }
         }
+    }
+
+    /// The review of the emergency that began with a question, as nobody in particular sees it, while it is open
+    pub(crate) async fn emergency(&self, hold: HoldId) -> Result<Option<ReviewView>, Failure> {
+        let found = self.door.ask(move |engine| tasks::emergency(engine, hold));
+        Ok(found.await.ok_or_else(Failure::unavailable)?.map(|view| ReviewView { not_by_you: Vec::new(), ..view }))
+    }
+
+    /// The page of a task
+    #[must_use]
+    pub(crate) fn page_of(&self, task: TaskId) -> String {
+        format!("{}/tasks/{task}", self.base)
     }
 }
 
@@ -684,6 +706,7 @@ fn said_by(how: &How, passkey: bool) -> How {
     match how {
         _ if passkey => How::Passkey,
         How::Passkey => How::Link,
+        How::HandedPasskey { by, .. } => How::Handed { by: by.clone() },
         how => how.clone(),
     }
 }

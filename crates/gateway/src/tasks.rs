@@ -117,6 +117,8 @@ impl Tasks {
     pub async fn open(&self, user: Option<Name>, ask: OpenTask) -> Result<Opening, Vec<Reason>> {
         let unavailable = |why: String| vec![Reason::new(Word::RecordUnavailable, "randomness").with("why", why)];
         let agent = self.agent_of(&ask)?;
+        // Whoever opens it does so, also where it runs on nobody's behalf: they do not answer its questions.
+        let opener = user.clone();
         let user = if self.runs_without_user(&ask.purpose) { None } else { user };
         let (task, run) = (TaskId(draw().map_err(unavailable)?), RunId(draw().map_err(unavailable)?));
         // A run that we start afresh begins a memory; any other joins that of its agent and user.
@@ -127,7 +129,7 @@ impl Tasks {
             task,
             run,
             memory,
-            by: Actor::Owner { user: user.clone() },
+            by: Actor::Owner { user: opener },
             agent: agent.clone(),
             user,
             purpose: ask.purpose,

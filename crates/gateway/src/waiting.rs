@@ -96,7 +96,7 @@ impl Waiting {
     /// A client that follows its progress is told now and then that it waits.
     pub async fn wait(&self, hold: HoldId, patience: &mut Patience, client: &Client) -> Happened {
         let (Some(until), Some(_place)) = (patience.until, self.place(client)) else { return Happened::Waited };
-        let mut changes = self.door.questions();
+        let mut changes = self.door.question(hold);
         let mut tell = interval(TELL);
         tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = 0;
@@ -114,8 +114,8 @@ impl Waiting {
             loop {
                 tokio::select! {
                     changed = changes.changed() => match changed {
-                        Ok(()) => break,
-                        Err(_) => return Happened::Waited,
+                        true => break,
+                        false => return Happened::Waited,
                     },
                     () = sleep_until(until) => return Happened::Waited,
                     _ = tell.tick() => {

@@ -190,7 +190,8 @@ pub fn verify(signed: &Signed, statement: &[u8], key: &PublicKey) -> Result<(), 
 fn check_passkey(statement: &Statement, passkey: Option<&Proof>) -> Result<(), Wrong> {
     match (&statement.how, passkey) {
         (How::Passkey, Some(proof)) => Ok(proof.verify(&statement.digest().0)?),
-        (How::Passkey, None) | (_, Some(_)) => Err(Wrong::How),
+        // Who else may hold the passkey is found in the record; it is nothing that they say.
+        (How::HandedPasskey { .. } | How::Passkey, None) | (_, Some(_)) => Err(Wrong::How),
         (How::Socket | How::Link | How::Handed { .. } | How::Webhook { .. }, None) => Ok(()),
     }
 }
@@ -204,6 +205,11 @@ fn how_value(how: &How) -> Value {
         How::Link => text("link"),
         How::Handed { by } => object("handed", object("by", text(by))),
         How::Passkey => text("passkey"),
+        How::HandedPasskey { by, fingerprint } => {
+            let members = [("by", by.clone()), ("fingerprint", fingerprint.to_string())];
+            let members = members.map(|(key, value)| (key.to_owned(), Value::String(value)));
+            object("handed_passkey", Value::Object(members.into()))
+        }
         How::Webhook { receiver } => object("webhook", object("receiver", text(receiver.as_str()))),
     }
 }
@@ -216,6 +222,10 @@ fn how_of(value: &Value) -> Option<How> {
         Some(_) => None,
         None if value.get("handed").is_some() => {
             Some(How::Handed { by: value.get("handed")?.get("by")?.as_str()?.to_owned() })
+        }
+        None if value.get("handed_passkey").is_some() => {
+            let member = |key| value.get("handed_passkey")?.get(key)?.as_str();
+            Some(How::HandedPasskey { by: member("by")?.to_owned(), fingerprint: member("fingerprint")?.parse().ok()? })
         }
         None => Some(How::Webhook { receiver: value.get("webhook")?.get("receiver")?.as_str()?.parse().ok()? }),
     }

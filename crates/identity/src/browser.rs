@@ -40,7 +40,12 @@ pub enum SignedIn {
         by: Option<String>,
     },
     /// With a passkey
-    Passkey,
+    Passkey {
+        /// Who else may hold it, as in [`Passkey`](crate::passkey::Passkey::by)
+        by: Option<String>,
+        /// The digest of its public key
+        fingerprint: Hash,
+    },
 }
 
 /// A session as it is at one moment
@@ -127,7 +132,7 @@ impl Sessions {
         if live.len() >= SESSIONS_MAX {
             return Err(NotDrawn::Full);
         }
-        let passkey = (how == SignedIn::Passkey).then_some(now);
+        let passkey = matches!(how, SignedIn::Passkey { .. }).then_some(now);
         live.insert(hash, Kept { bearer, how, passkey, since: now, seen: now });
         Ok(cookie)
     }

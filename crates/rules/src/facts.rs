@@ -7,6 +7,7 @@ use crate::{
     usage::USES_MAX,
 };
 use portreeve_core::{
+    hash::Hash,
     names::Name,
     policy::{Agent, Class, Connector, PersonRole, Tier, User},
 };
@@ -98,6 +99,8 @@ pub(crate) fn user(doc: &Document<'_>, mut table: Table<'_, '_>, file: &File<'_>
         good.then_some(accounts)
     });
     let groups = table.take("groups").map_or(Some(Vec::new()), |cell| doc.list(cell, "[\"support-l2\"]"));
+    const PASSKEYS: &str = "[\"9f2c...\"]";
+    let passkeys = table.take("passkeys").map_or(Some(Vec::new()), |cell| doc.list::<Hash>(cell, PASSKEYS));
     let attributes = table.take("attributes").map_or(Some(BTreeMap::new()), |cell| {
         let mut table = doc.table(cell, "[attributes]", "refund_limit = 200")?;
         let attribute = |(name, _, cell): (&str, _, _)| Some((name.to_owned(), doc.value(cell)?));
@@ -111,7 +114,8 @@ pub(crate) fn user(doc: &Document<'_>, mut table: Table<'_, '_>, file: &File<'_>
     });
     table.finish();
     let accounts = accounts?.into_iter().collect();
-    Some(User { accounts, groups: groups?.into_iter().collect(), roles: roles?, attributes: attributes? })
+    let (groups, passkeys) = (groups?.into_iter().collect(), passkeys?.into_iter().collect());
+    Some(User { accounts, groups, passkeys, roles: roles?, attributes: attributes? })
 }
 
 const ROLES: [(&str, PersonRole); 4] = [

@@ -32,6 +32,7 @@ pub(crate) fn receiver<'t>(
     });
     let answers = table.take("answer_key");
     let answer_key = answers.map_or(Some(None), |cell| key(doc, cell).map(Some));
+    let several = table.take("several").map_or(Some(false), |cell| doc.truth(cell, "several = true"));
     let listed = table.take("people");
     let people = listed.map_or(Some(BTreeMap::new()), |cell| people(doc, cell, facts));
     table.finish();
@@ -46,7 +47,7 @@ pub(crate) fn receiver<'t>(
         }
         _ => {}
     }
-    Some(Receiver { url: url?, who: who?, answer_key: answer_key?, people: people? })
+    Some(Receiver { url: url?, who: who?, answer_key: answer_key?, people: people?, several: several? })
 }
 
 /// What a question says is not for everybody on the way

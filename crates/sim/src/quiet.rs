@@ -187,6 +187,7 @@ fn is_recorded(judged: &Admission, admitted: &Admitted, facts: &CallFacts) -> bo
         observed: judged.observed.clone(),
         used: judged.used.clone(),
         hold: admitted.hold,
+        moot: judged.moot,
         seen: judged.seen.clone(),
     };
     lifted == because && *judged == recorded

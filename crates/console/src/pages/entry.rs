@@ -80,8 +80,9 @@ pub(crate) async fn passkey(State(console): State<Arc<Console>>, request: Reques
     // It counts once, whatever comes of it.
     let open = |challenge: &[u8; 32]| console.challenges.take(challenge, &Purpose::SignIn, console.desk.now());
     let challenge = claimed.filter(open).ok_or_else(|| outside(too_late()))?;
-    let bearer = passkeys::whose(&console, None, assertion, challenge).await.map_err(outside)?;
-    enter(&console, &parts.headers, bearer, SignedIn::Passkey).await.map_err(outside)
+    let checked = passkeys::whose(&console, None, assertion, challenge).await.map_err(outside)?;
+    let by = SignedIn::Passkey { by: checked.by, fingerprint: checked.fingerprint };
+    enter(&console, &parts.headers, checked.bearer, by).await.map_err(outside)
 }
 
 /// Gives somebody a session, once it is on the record that they signed in
@@ -102,7 +103,8 @@ pub(crate) fn how(by: SignedIn) -> How {
     match by {
         SignedIn::Link { by: None } => How::Link,
         SignedIn::Link { by: Some(by) } => How::Handed { by },
-        SignedIn::Passkey => How::Passkey,
+        SignedIn::Passkey { by: None, .. } => How::Passkey,
+        SignedIn::Passkey { by: Some(by), fingerprint } => How::HandedPasskey { by, fingerprint },
     }
 }
 

@@ -114,7 +114,8 @@ pub(crate) async fn register(State(console): State<Arc<Console>>, filled: Filled
     if !console.challenges.take(&challenge, &Purpose::Register(bearer.user.clone()), now) {
         return Err(refuse(too_late()));
     }
-    let made = console.desk.passkeys().made(party, &bearer, (filled.field("name"), &challenge), &sent, now);
+    let whose = (&bearer, who.how.lender());
+    let made = console.desk.passkeys().made(party, whose, (filled.field("name"), &challenge), &sent, now);
     let made = made.map_err(|why| refuse(passkeys::refused(&why)))?;
     // An auditor has to know of every passkey that ever counted, so the record comes first.
     console.desk.passkey_changed(who, &made.passkey(), true).await.map_err(&refuse)?;

@@ -3,7 +3,7 @@
 use crate::{Console, desk::Problem};
 use portreeve_identity::{
     Bearer,
-    passkey::{Assertion, Refused},
+    passkey::{Assertion, Checked, Refused},
 };
 use std::sync::Arc;
 
@@ -13,12 +13,11 @@ pub(crate) async fn whose(
     expected: Option<Bearer>,
     assertion: Assertion,
     challenge: [u8; 32],
-) -> Result<Bearer, Problem> {
+) -> Result<Checked, Problem> {
     let party = console.desk.party().cloned().ok_or_else(none_here)?;
     let (passkeys, now) = (Arc::clone(console.desk.passkeys()), console.desk.now());
     // What it has counted is written before it counts.
-    let checked = on_disk(move || passkeys.check(&party, expected.as_ref(), &challenge, assertion, now)).await?;
-    Ok(checked.bearer)
+    on_disk(move || passkeys.check(&party, expected.as_ref(), &challenge, assertion, now)).await
 }
 
 /// Does what waits for the disk where nobody else waits for it

@@ -202,22 +202,26 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     /// A message to a receiver about a question; it is an effect, for it tells somebody outside
     ///
     /// That a question waits is told while it waits, and ends with what it rests on; what became of it as long as it
-    /// is remembered.
+    /// is remembered; that there is an emergency until its review is closed.
     pub(super) fn notify(&mut self, notify: &Notify, clock: Clock, draft: &mut Draft) -> Reply {
         let (now, reason) = judge::now(&self.state, clock);
         let mut reasons = Vec::from_iter(reason);
         let waits = notify.news == News::Asked;
         let hold = self.state.hold(notify.hold).filter(|hold| !waits || hold.is_open(now));
+        let emergency = || self.state.reviews().any(|(_, review)| review.hold == Some(notify.hold));
+        let is_there = if notify.news == News::Emergency { emergency() } else { hold.is_some() };
         if self.state.registry.get(&Node::Tenant).is_some_and(|standing| standing.over.is_some()) {
             reasons.push(Reason::new(Word::TenantStopped, Node::Tenant));
         }
         let current = self.shelf.current(&self.state);
         let known = current.is_some_and(|bundle| bundle.receivers.contains_key(&notify.receiver));
-        if hold.is_none() || !known {
+        if !is_there || !known {
             reasons.push(Reason::new(Word::HoldOver, notify.hold));
         }
-        let Some(hold) = hold.filter(|_| reasons.is_empty()) else { return Reply::Refused(reasons) };
-        let task = hold.held.task.filter(|_| waits);
+        if !reasons.is_empty() {
+            return Reply::Refused(reasons);
+        }
+        let task = hold.and_then(|hold| hold.held.task).filter(|_| waits);
         let rests_on = [Some(Node::Tenant), waits.then_some(Node::Hold(notify.hold)), task.map(Node::Task)];
         let permit = Permit {
             effect: notify.effect,

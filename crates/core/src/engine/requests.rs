@@ -11,7 +11,7 @@ use crate::{
     judge::{self, Admission, Judged, Observed, Opening},
     log::Log,
     names::{EffectId, GrantId, Name, RunId, TaskId, Tool, ToolName},
-    node::Node,
+    node::{Node, Why},
     offer,
     outside::{Answer, Asking, Sends},
     pattern::Source,
@@ -188,6 +188,10 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     }
 
     fn admit(&mut self, call: &Call, admission: Admission, clock: Clock, draft: &mut Draft) -> Permit {
+        if let Some(moot) = admission.moot {
+            let stopped = Stopped { node: Node::Hold(moot), why: Why::Ended, at: admission.now };
+            self.record(draft, Actor::System, admission.now, Event::Stopped(stopped));
+        }
         let observed = admission.observed.as_ref();
         let mut permit =
             self.permit(call.effect, admission.task, call.run, &call.tool.connector, clock).under(observed);

@@ -192,6 +192,14 @@ impl Signed {
     }
 }
 
+impl Assertion {
+    /// The digest of the passkey's public key, as policy files name it
+    #[must_use]
+    pub fn fingerprint(&self) -> Hash {
+        Hash::of(self.public_key.as_bytes())
+    }
+}
+
 /// What a passkey signed (Web Authentication Level 3, 6.3.3), everything in base64url
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assertion {
@@ -222,6 +230,13 @@ pub enum How {
     },
     /// By a passkey
     Passkey,
+    /// By a passkey that was registered by way of a link that somebody else had made, who may hold it
+    HandedPasskey {
+        /// Who, as for [`Handed`](Self::Handed)
+        by: String,
+        /// The digest of its public key, by which the policy can say whose it is all the same
+        fingerprint: Hash,
+    },
     /// By a receiver of messages, which signs for them
     Webhook {
         /// Which
@@ -233,10 +248,31 @@ impl How {
     /// Whose hand it was, as far as can be known: somebody who has a link made for another could use it themselves
     #[must_use]
     pub fn hand(&self, user: &Name) -> String {
+        self.lender().map_or_else(|| Node::User(user.clone()).to_string(), ToOwned::to_owned)
+    }
+
+    /// Who else it may have been: whoever had the link made by which it all began
+    #[must_use]
+    pub fn lender(&self) -> Option<&str> {
         match self {
-            Self::Handed { by } => by.clone(),
-            Self::Socket | Self::Link | Self::Passkey | Self::Webhook { .. } => Node::User(user.clone()).to_string(),
+            Self::Handed { by } | Self::HandedPasskey { by, .. } => Some(by),
+            Self::Socket | Self::Link | Self::Passkey | Self::Webhook { .. } => None,
         }
+    }
+
+    /// The receiver that vouches for who it was
+    #[must_use]
+    pub fn receiver(&self) -> Option<&Name> {
+        match self {
+            Self::Webhook { receiver } => Some(receiver),
+            _ => None,
+        }
+    }
+
+    /// Whether a passkey was used, whoever had it registered
+    #[must_use]
+    pub fn is_passkey(&self) -> bool {
+        matches!(self, Self::Passkey | Self::HandedPasskey { .. })
     }
 }
 
@@ -247,6 +283,7 @@ impl fmt::Display for How {
             Self::Link => f.write_str("link"),
             Self::Handed { by } => write!(f, "link of {by}"),
             Self::Passkey => f.write_str("passkey"),
+            Self::HandedPasskey { by, .. } => write!(f, "passkey by a link of {by}"),
             Self::Webhook { receiver } => write!(f, "webhook {receiver}"),
         }
     }

@@ -59,6 +59,8 @@ pub struct Admission {
     pub used: Vec<Used>,
     /// The question to people that it uses up
     pub hold: Option<HoldId>,
+    /// A question about it that waits and is not asked any more: it is over once the call happens
+    pub moot: Option<HoldId>,
     /// What it is, as far as people would be shown
     pub seen: Seen,
 }
@@ -219,7 +221,7 @@ fn judge_leg(
     let sent = Value::canonical_object(&call.arguments).len() as u64;
     for (depth, (link, link_task)) in links.iter().enumerate() {
         let paid = earlier.map(|pending| pending.paid.get(link).cloned().unwrap_or_default());
-        let mut share = Share::new(sent, paid);
+        let mut share = Share::new(sent, paid, earlier.map(|pending| &pending.elevated));
         share.silent = operation.is_some_and(Operation::is_silent);
         for bundle in versions(shelf, link_task.bundle, current) {
             let Some(bundle) = bundle else {
@@ -337,6 +339,7 @@ fn judge_leg(
         digested,
         used,
         hold: None,
+        moot: None,
         seen: Seen { target, label, undo, key: Hash::default(), earlier: Vec::new() },
     };
     if asks.is_empty() {
@@ -346,6 +349,11 @@ fn judge_leg(
             state.hold(*id).is_some_and(|hold| hold.key() == Some(key()))
         };
         admission.hold = earlier.and_then(|pending| pending.hold).filter(same);
+        // What happens without its question needs no answer any more, also if it is asked again one day.
+        if !task.questions.is_empty() && call.continues.is_none() {
+            let key = call_key(&call.tool, &Value::canonical_object(&call.arguments));
+            admission.moot = state.hold_of(task_id, key).filter(|(_, hold)| hold.is_open(now)).map(|(id, _)| id);
+        }
         return Ok(Judged::Admit(admission));
     }
     let tasks: Vec<&Task> = links.iter().map(|(_, task)| *task).collect();
@@ -376,6 +384,9 @@ fn people(
     let arguments = Value::canonical_object(&call.arguments);
     if arguments.len() as u64 > SHOWN_BYTES_MAX {
         return Err(vec![Reason::new(Word::TooLongToShow, &call.tool).with("limit", SHOWN_BYTES_MAX)]);
+    }
+    if let Some(unseen) = call.arguments.keys().find(|name| admission.digested.contains(*name)) {
+        return Err(vec![Reason::new(Word::ArgumentNotShown, &call.tool).with("argument", unseen)]);
     }
     admission.seen.key = call_key(&call.tool, &arguments);
     admission.seen.earlier = hold::earlier(state, task_id, admission.seen.key);

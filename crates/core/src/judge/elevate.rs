@@ -189,6 +189,10 @@ pub fn granted_elevation(state: &State, shelf: &Shelf, id: HoldId, now: Millis) 
         why: elevation.why.value()?.as_str()?.to_owned(),
     };
     let Terms { class, task, current, asks } = terms(state, shelf, &elevate, now).ok()?;
+    // What was agreed to is what was shown; where the policy asks something else now, it is another question.
+    if questions(&asks) != hold.held.questions {
+        return None;
+    }
     let Answers::Enough(used) = answers(state, current, hold, &asks) else { return None };
     let counts = |user: &&Name| used.iter().any(|used| used.rests_on.contains(&Node::User((*user).clone())));
     let last = |user: &&Name| hold.answers.get(*user).map(|answered| answered.at);

@@ -28,6 +28,8 @@ pub(super) struct Share<'b> {
     pub(super) wanted: BTreeSet<Source>,
     /// Entries that earlier legs of the call were charged for; `None`: it is the first
     pub(super) paid: Option<BTreeSet<Name>>,
+    /// Elevations that the legs before were begun under; `None`: it is the first
+    pub(super) begun: Option<&'b BTreeSet<GrantId>>,
     /// Whether nothing comes back, so that nothing has to be held for it
     pub(super) silent: bool,
     /// Elevations that it uses up one call of
@@ -36,10 +38,10 @@ pub(super) struct Share<'b> {
     pub(super) undo: Option<&'b Undo>,
 }
 
-impl Share<'_> {
-    pub(super) fn new(sent: u64, paid: Option<BTreeSet<Name>>) -> Self {
+impl<'b> Share<'b> {
+    pub(super) fn new(sent: u64, paid: Option<BTreeSet<Name>>, begun: Option<&'b BTreeSet<GrantId>>) -> Self {
         let (elevated, wanted) = (BTreeMap::new(), BTreeSet::new());
-        Self { entries: BTreeSet::new(), sent, held: None, wanted, paid, silent: false, elevated, undo: None }
+        Self { entries: BTreeSet::new(), sent, held: None, wanted, paid, begun, silent: false, elevated, undo: None }
     }
 
     pub(super) fn charge(self, task: TaskId) -> Charge {
@@ -99,7 +101,7 @@ pub(super) fn envelope<'b>(
     if !facts.tier.stands(facts.class, &purpose.limits.standing) {
         let closed = Reason::new(Word::ClassNotOpen, source()).with("class", facts.class);
         let call = (tool, facts.variants.as_slice(), facts.class, facts.tier);
-        let open = state.elevation(task, call, &facts.call.arguments, (share.paid.is_some(), now));
+        let open = state.elevation(task, call, &facts.call.arguments, (share.begun, now));
         // What a version of the policy does not let anybody open stays closed under it, whoever opened it before.
         let usage = |variant: Option<&Name>| Usage { tool: tool.clone(), variant: variant.cloned() };
         let mut uses: Vec<Usage> = facts.variants.iter().map(|variant| usage(Some(variant))).collect();

@@ -13,7 +13,7 @@ use crate::{
     policy::{Bundle, PersonRole, Quorum},
     reason::{Reason, Word},
     request::{Answering, Clock, Review},
-    state::{AGAIN_MS, Hold, Phase, REMEMBERED_MS, State, Task, is_approver, owners},
+    state::{AGAIN_MS, Hold, Phase, REMEMBERED_MS, State, Task, hand_of, is_approver, owners},
     time::Millis,
     value::Value,
 };
@@ -118,14 +118,13 @@ pub(super) fn questions<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> Ve
 
 /// Whether all that is asked now was asked then, and is answered
 ///
-/// A yes counts only towards what was shown: the same reasons of the same sources. How many have to agree, and how, is
-/// what the policy says now.
+/// A yes counts only towards what was shown: the same reasons of the same sources, which ask the same of the same
+/// people.
 pub(super) fn answers(state: &State, bundle: &Bundle, hold: &Hold, reasons: &BTreeSet<Reason>) -> Answers {
     let mut used = Vec::new();
     for reason in reasons {
         let Some(question) = reason.question() else { return Answers::Open };
-        let same = |asked: &&Question| asked.source == question.source && asked.step == question.step;
-        if !hold.held.questions.iter().any(|asked| same(&asked) && asked.quorum.who == question.quorum.who) {
+        if !hold.held.questions.contains(&question) {
             return Answers::Open;
         }
         let counting = state.counting(bundle, hold, &question);
@@ -184,13 +183,14 @@ pub(super) fn texts<T: ToString>(list: impl IntoIterator<Item = T>) -> Value {
 pub(super) fn asked(questions: &[Question]) -> Value {
     let question = |question: &Question| {
         let step = question.step.clone().map_or(Value::Null, Value::String);
-        let Quorum { who, people, passkey, .. } = &question.quorum;
+        let Quorum { who, people, passkey, within_ms } = &question.quorum;
         let members = [
             ("source", text(&question.source)),
             ("step", step),
             ("who", text(who)),
             ("people", text(people)),
             ("passkey", Value::Bool(*passkey)),
+            ("within_ms", text(within_ms)),
         ];
         Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     };
@@ -214,11 +214,15 @@ pub fn judge_answer(state: &State, shelf: &Shelf, answer: &Answering, clock: Clo
     }
     // A passkey counts only if it was used for this very answer.
     let how = match &answer.by {
-        Actor::Person { how: How::Passkey, .. } if !answer.signed.is_stepped_up() => &How::Link,
-        Actor::Person { how, .. } => how,
-        _ => &How::Socket,
+        Actor::Person { user, how: How::Passkey } if answer.signed.is_stepped_up() => {
+            state.how_signed(user, &answer.signed)
+        }
+        Actor::Person { how: How::Passkey, .. } => How::Link,
+        Actor::Person { how: How::HandedPasskey { by, .. }, .. } => How::Handed { by: by.clone() },
+        Actor::Person { how, .. } => how.clone(),
+        _ => How::Socket,
     };
-    reasons.extend(may_answer(state, shelf, answer.hold, answer.by.user(), (answer.yes, how), now));
+    reasons.extend(may_answer(state, shelf, answer.hold, answer.by.user(), (answer.yes, &how), now));
     let why = answer.why.trim();
     if answer.why.len() > WHY_BYTES_MAX || (!answer.yes && why.is_empty()) {
         reasons.push(Reason::new(Word::AnswerUnbounded, answer.hold));
@@ -259,17 +263,36 @@ pub fn may_answer(
         reasons.push(Reason::new(Word::NotApprover, id).with("asked", groups.join(", ")));
     }
     let own = state.own(bundle, &hold.held);
-    let hand = how.hand(name);
+    let hand = hand_of(bundle, name, how);
     if own.contains(name) || (yes && state.is_own_hand(&own, hold, &hand)) {
         reasons.push(Reason::new(Word::OwnCall, id));
     }
-    if state.has_answered(hold, name) || (yes && state.has_lent(hold, &hand)) {
+    if state.has_answered(hold, name) || (yes && state.has_lent(bundle, hold, &hand)) {
         reasons.push(Reason::new(Word::AnsweredAlready, id));
     }
-    if yes && *how != How::Passkey && asked().any(|question| question.quorum.passkey) {
+    if let Some(receiver) = how.receiver().filter(|_| yes)
+        && asked().all(|question| is_spoken_for(state, bundle, (hold, question), (name, receiver)))
+        && asked().next().is_some()
+    {
+        reasons.push(Reason::new(Word::AnsweredAlready, id).with("receiver", receiver));
+    }
+    if yes && !how.is_passkey() && asked().any(|question| question.quorum.passkey) {
         reasons.push(Reason::new(Word::StepUpNeeded, id));
     }
     reasons
+}
+
+/// Whether a receiver has said yes to a question already for somebody else, and counts once
+fn is_spoken_for(
+    state: &State,
+    bundle: &Bundle,
+    (hold, question): (&Hold, &Question),
+    (name, receiver): (&Name, &Name),
+) -> bool {
+    let several = bundle.receivers.get(receiver).is_some_and(|receiver| receiver.several);
+    let through = |user: &Name| hold.answers.get(user).is_some_and(|said| said.how.receiver() == Some(receiver));
+    let counting = state.counting(bundle, hold, question);
+    !several && counting.iter().any(|(user, _)| *user != name && through(user))
 }
 
 /// Why a person may do nothing at the moment, whatever the policy lets them do
@@ -309,7 +332,7 @@ pub fn may_review(state: &State, shelf: &Shelf, task: TaskId, (user, how): (Opti
     }
     let own = || open.opener.iter().chain(&open.user).chain(&open.approvers);
     // A link that one of them had made for another is theirs.
-    let hand = how.hand(name);
+    let hand = person.hand(name, how);
     let lent = own().any(|own| Node::User(own.clone()).to_string() == hand)
         || (open.opener.is_none() && !hand.starts_with("user:"));
     if own().any(|own| own == name) || lent || bundle.is_some_and(|bundle| owners(bundle, &open.agent).contains(name)) {

@@ -110,6 +110,8 @@ pub fn judge_open(state: &State, shelf: &Shelf, open: &Open, clock: Clock) -> Re
     }
 }
 
+/// Openings about which one person may have people asked at once
+const OPENINGS_MAX: usize = 16;
 /// Calls that one undo takes back at most
 const UNDO_STEPS_MAX: usize = 1_000;
 
@@ -165,6 +167,10 @@ fn consent(
     }
     if let Some(Err(declined)) = state.opening_of(key).and_then(|(id, held)| hold::again(id, held, now)) {
         return Err(vec![declined]);
+    }
+    if state.openings_of(opener, now) >= OPENINGS_MAX {
+        let reason = Reason::new(Word::TooManyHolds, Node::User(opener.clone()));
+        return Err(vec![reason.with("limit", OPENINGS_MAX)]);
     }
     let mut own = BTreeSet::from_iter(owners(bundle, &open.agent));
     own.extend(open.user.iter().chain([opener]).cloned());

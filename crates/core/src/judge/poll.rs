@@ -73,7 +73,7 @@ pub fn judge_poll(state: &State, shelf: &Shelf, poll: &Poll, clock: Clock) -> Re
     let mut class = Class::Read;
     for (link, link_task) in chain(state, task_id, task) {
         let paid = pending.paid.get(&link).cloned().unwrap_or_default();
-        let mut share = Share::new(0, Some(paid.clone()));
+        let mut share = Share::new(0, Some(paid.clone()), None);
         let source = || format!("purpose:{}", link_task.purpose);
         for bundle in versions(shelf, link_task.bundle, current) {
             let Some(bundle) = bundle else {

@@ -1,6 +1,6 @@
 //! People: who they are, what they may do, and how they are asked.
 
-use crate::{names::Name, pattern::Conditions, value::Value};
+use crate::{event::How, hash::Hash, names::Name, node::Node, pattern::Conditions, value::Value};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,6 +14,8 @@ pub struct User {
     pub accounts: BTreeSet<String>,
     /// Groups of which the person is a member
     pub groups: BTreeSet<Name>,
+    /// Passkeys that are theirs whoever had them registered, by the digests of their public keys
+    pub passkeys: BTreeSet<Hash>,
     /// What the person may do beside working through agents
     pub roles: BTreeSet<PersonRole>,
     /// What `[open]` may compare parameters with
@@ -26,6 +28,17 @@ impl User {
     pub fn is_owner(&self, name: &Name, owner: &str) -> bool {
         let email = self.attributes.get("email").and_then(Value::as_str);
         owner == name.as_str() || email.is_some_and(|email| email.eq_ignore_ascii_case(owner))
+    }
+
+    /// Whose hand it was, by what the policy says of the passkeys of `name`, who this is
+    #[must_use]
+    pub fn hand(&self, name: &Name, how: &How) -> String {
+        match how {
+            How::HandedPasskey { fingerprint, .. } if self.passkeys.contains(fingerprint) => {
+                Node::User(name.clone()).to_string()
+            }
+            how => how.hand(name),
+        }
     }
 }
 
@@ -124,4 +137,6 @@ pub struct Receiver {
     pub answer_key: Option<String>,
     /// Who the people there are, by their names there
     pub people: BTreeMap<String, Name>,
+    /// Whether the yeses of several people from there count for one question; otherwise they are one
+    pub several: bool,
 }

@@ -81,23 +81,24 @@ impl Task {
 impl State {
     /// The elevation under which a call may use a class that does not stand: of several, the one that ends first
     ///
-    /// `paid`: it is a leg of a call that was counted before.
+    /// `begun`: it is a leg of a call that was counted before, and goes on under nothing but what that began under, as
+    /// long as it is there; that it was used up meanwhile does not matter.
     pub(crate) fn elevation(
         &self,
         task: &Task,
         (tool, variants, class, tier): (&Tool, &[&Name], Class, Tier),
         arguments: &BTreeMap<String, Value>,
-        (paid, now): (bool, Millis),
+        (begun, now): (Option<&BTreeSet<GrantId>>, Millis),
     ) -> Option<(GrantId, Millis)> {
-        let fits = |open: &Open| {
+        let fits = |id: &GrantId, open: &Open| {
             // What was opened without a person does not outlive a stricter tier.
             let alone = open.owner.starts_with("purpose:") && tier.needs_person(class);
             !alone
-                && (open.left > 0 || paid)
+                && begun.map_or(open.left > 0, |begun| begun.contains(id))
                 && open.covers(tool, variants, class, arguments)
                 && self.elevation_lives(open, now)
         };
-        let fitting = task.elevations.iter().filter(|(_, open)| fits(open));
+        let fitting = task.elevations.iter().filter(|(id, open)| fits(id, open));
         fitting.map(|(id, open)| (open.until, *id)).min().map(|(until, id)| (id, until))
     }
 

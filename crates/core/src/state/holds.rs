@@ -2,7 +2,7 @@
 
 use super::{Phase, REMEMBERED_MS, State, serial};
 use crate::{
-    event::{Declined, End, Granted, Held, HeldWhat, How, Question, Signed, To},
+    event::{Actor, Declined, End, Granted, Held, HeldWhat, How, Question, Signed, To},
     hash::Hash,
     names::{EffectId, GrantId, HoldId, Name, TaskId},
     node::{Node, Why},
@@ -11,7 +11,10 @@ use crate::{
     value::Value,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound,
+};
 
 /// A question to people
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +28,8 @@ pub struct Hold {
     pub answers: BTreeMap<Name, Answered>,
     /// Where it stands
     pub phase: Phase,
+    /// The change of all questions that was its last
+    changed: u64,
 }
 
 /// What somebody said
@@ -139,6 +144,20 @@ impl State {
         self.hold_changes
     }
 
+    /// Questions that have changed since so many changes were counted, each once: whoever looked then has seen the rest
+    pub fn holds_since(&self, seen: u64) -> impl Iterator<Item = (HoldId, &Hold)> {
+        let after = (Bound::Excluded(seen), Bound::Unbounded);
+        self.changed_holds.range(after).filter_map(|(_, id)| Some((*id, self.holds.get(id)?)))
+    }
+
+    fn hold_changed(&mut self, id: HoldId) {
+        let Some(hold) = self.holds.get_mut(&id) else { return };
+        self.hold_changes = self.hold_changes.saturating_add(1);
+        self.changed_holds.remove(&hold.changed);
+        hold.changed = self.hold_changes;
+        self.changed_holds.insert(hold.changed, id);
+    }
+
     /// How approvals go
     #[must_use]
     pub fn reflex(&self) -> &Reflex {
@@ -157,6 +176,16 @@ impl State {
     pub fn opening_of(&self, key: Hash) -> Option<(HoldId, &Hold)> {
         let id = *self.openings.get(&key)?;
         Some((id, self.holds.get(&id)?))
+    }
+
+    /// How many openings wait for people because this person wants them
+    #[must_use]
+    pub fn openings_of(&self, opener: &Name, now: Millis) -> usize {
+        let theirs = |hold: &Hold| match &hold.held.what {
+            HeldWhat::Opening(opening) => hold.is_open(now) && opening.opener.as_ref() == Some(opener),
+            HeldWhat::Call(_) | HeldWhat::Elevation(_) => false,
+        };
+        self.open_holds().filter(|(_, hold)| theirs(hold)).count()
     }
 
     /// People who may not answer a question because it is their own, as it was put and as things are now: the users of
@@ -194,34 +223,69 @@ impl State {
 
     /// Whether somebody has said yes with this hand already: in person, or by a link that they had made for another
     #[must_use]
-    pub fn has_lent(&self, hold: &Hold, hand: &str) -> bool {
+    pub fn has_lent(&self, bundle: &Bundle, hold: &Hold, hand: &str) -> bool {
         hold.answers.iter().any(|(user, answered)| {
-            answered.grant.is_some() && answered.how.hand(user) == hand && self.has_answered(hold, user)
+            answered.grant.is_some() && hand_of(bundle, user, &answered.how) == hand && self.has_answered(hold, user)
         })
+    }
+
+    /// How an answer was given, with whoever else may hold the passkey that signed it
+    #[must_use]
+    pub fn how_signed(&self, user: &Name, signed: &Signed) -> How {
+        let used = signed.passkey.as_ref().filter(|_| signed.how.is_passkey());
+        let lent = used.and_then(|used| {
+            let by = self.handed.get(&(user.clone(), used.credential.clone()))?;
+            Some(How::HandedPasskey { by: by.clone(), fingerprint: used.fingerprint() })
+        });
+        lent.unwrap_or_else(|| signed.how.clone())
+    }
+
+    /// A passkey carries the name that the session carries in which it was registered, as long as it is there
+    pub(super) fn passkey(&mut self, user: &Name, credential: &str, (added, by): (bool, &Actor)) {
+        let passkey = (user.clone(), credential.to_owned());
+        let lender = match by {
+            Actor::Person { how, .. } => how.lender(),
+            _ => None,
+        };
+        match lender.filter(|_| added) {
+            Some(lender) => drop(self.handed.insert(passkey, lender.to_owned())),
+            None => drop(self.handed.remove(&passkey)),
+        }
     }
 
     /// Those whose yes to a question counts now, with their grants
     ///
     /// Whoever has left the policy, the group or the role does not count any more, nor does an answer without the
-    /// passkey that is wanted now, nor a new bearer of an old name, nor anybody whose own it is by now.
+    /// passkey that is wanted now, nor a new bearer of an old name, nor anybody whose own it is by now. What comes
+    /// through one receiver is one yes, whoever it says that it is from, unless the policy lets it speak for several.
     #[must_use]
     pub fn counting<'s>(&'s self, bundle: &Bundle, hold: &'s Hold, question: &Question) -> Vec<(&'s Name, GrantId)> {
         let own = self.own(bundle, &hold.held);
-        let mut hands = BTreeSet::new();
+        let (mut hands, mut receivers) = (BTreeSet::new(), BTreeSet::new());
         let counts = |(user, answered): (&'s Name, &'s Answered)| {
             let grant = answered.grant?;
-            let hand = answered.how.hand(user);
+            let hand = hand_of(bundle, user, &answered.how);
             let signed = !question.quorum.passkey || answered.passkey;
             let may = signed
                 && !own.contains(user)
                 && !self.is_own_hand(&own, hold, &hand)
                 && is_approver(bundle, user, &question.quorum.who)
                 && self.gone(&Node::User(user.clone()), answered.generation).is_none();
-            may.then_some((hand, user, grant))
+            may.then_some((hand, answered.how.receiver(), user, grant))
         };
-        // Whoever answers for two with links of their own is one person.
+        let several = |receiver: &&Name| bundle.receivers.get(*receiver).is_some_and(|receiver| receiver.several);
         let counting = hold.answers.iter().filter_map(counts);
-        counting.filter_map(|(hand, user, grant)| hands.insert(hand).then_some((user, grant))).collect()
+        // Whoever answers for two with links of their own is one person, and so is who holds a receiver's key.
+        let counting = counting.filter_map(|(hand, receiver, user, grant)| {
+            let receiver = receiver.filter(|receiver| !several(receiver));
+            if hands.contains(&hand) || receiver.is_some_and(|receiver| receivers.contains(receiver)) {
+                return None;
+            }
+            hands.insert(hand);
+            receivers.extend(receiver);
+            Some((user, grant))
+        });
+        counting.collect()
     }
 
     pub(super) fn held(&mut self, held: &Held, time: Millis) {
@@ -250,10 +314,10 @@ impl State {
             self.close(earlier, Phase::Over { why: Why::Ended, at: time }, time);
         }
         self.reflex.asked = self.reflex.asked.saturating_add(1);
-        self.hold_changes = self.hold_changes.wrapping_add(1);
         self.hold_deadlines.insert((held.until, held.hold));
-        let hold = Hold { held: held.clone(), asked: time, answers: BTreeMap::new(), phase: Phase::Open };
-        self.holds.insert(held.hold, hold);
+        let (answers, phase) = (BTreeMap::new(), Phase::Open);
+        self.holds.insert(held.hold, Hold { held: held.clone(), asked: time, answers, phase, changed: 0 });
+        self.hold_changed(held.hold);
     }
 
     pub(super) fn approved(&mut self, granted: &Granted, time: Millis) {
@@ -269,7 +333,7 @@ impl State {
 
     fn answered(
         &mut self,
-        hold: HoldId,
+        id: HoldId,
         user: &Name,
         (grant, signed, why): (Option<GrantId>, Option<&Signed>, Option<Value>),
         time: Millis,
@@ -277,17 +341,17 @@ impl State {
         // Generation 0 never exists, so the answer of an unknown user counts for nothing.
         let generation = self.registry.get(&Node::User(user.clone())).map_or(0, |standing| standing.generation);
         // Whoever has answered in an emergency does not review it.
-        let task = self.holds.get(&hold).and_then(|hold| hold.held.task);
+        let task = self.holds.get(&id).and_then(|hold| hold.held.task);
         let line: Vec<TaskId> = task.into_iter().flat_map(|task| self.lineage(task)).map(|(id, _)| id).collect();
         for (_, review) in self.reviews.iter_mut().filter(|(id, _)| line.contains(id)) {
             review.approvers.insert(user.clone());
         }
-        let Some(hold) = self.holds.get_mut(&hold) else { return };
-        let how = signed.map_or(How::Socket, |signed| signed.how.clone());
+        let how = signed.map_or(How::Socket, |signed| self.how_signed(user, signed));
+        let Some(hold) = self.holds.get_mut(&id) else { return };
         let passkey = signed.is_some_and(Signed::is_stepped_up);
         let why = why.and_then(|why| why.as_str().map(ToOwned::to_owned));
-        self.hold_changes = self.hold_changes.wrapping_add(1);
         hold.answers.insert(user.clone(), Answered { grant, at: time, how, passkey, why, generation });
+        self.hold_changed(id);
         if self.reflex.people.contains_key(user) || self.reflex.people.len() < PEOPLE_MAX {
             let reader = self.reflex.people.entry(user.clone()).or_default();
             let said = if grant.is_some() { &mut reader.yes } else { &mut reader.no };
@@ -306,11 +370,12 @@ impl State {
 
     /// The effect that used a question has ended
     pub(super) fn settle_hold(&mut self, id: HoldId, effect: EffectId, (end, is_first): (&End, bool), time: Millis) {
-        let Some(hold) = self.holds.get_mut(&id) else { return };
-        if hold.phase != (Phase::Used { effect: Some(effect) }) {
+        let is_used = Phase::Used { effect: Some(effect) };
+        if self.holds.get(&id).is_none_or(|hold| hold.phase != is_used) {
             return;
         }
-        self.hold_changes = self.hold_changes.wrapping_add(1);
+        self.hold_changed(id);
+        let Some(hold) = self.holds.get_mut(&id) else { return };
         match end {
             // Nothing left, so the use is there again, if its time has not passed.
             End::NotSent { .. } if is_first => {
@@ -353,8 +418,8 @@ impl State {
             return;
         }
         hold.phase = phase;
-        self.hold_changes = self.hold_changes.wrapping_add(1);
         let (task, until) = (hold.held.task, hold.held.until);
+        self.hold_changed(id);
         if !was_open {
             return;
         }
@@ -381,6 +446,7 @@ impl State {
             self.forget_holds.remove(&(until, id));
             let Some(hold) = self.holds.remove(&id) else { continue };
             self.hold_deadlines.remove(&(hold.held.until, id));
+            self.changed_holds.remove(&hold.changed);
             if let Some(key) = hold.key().filter(|key| self.openings.get(key) == Some(&id)) {
                 self.openings.remove(&key);
             }
@@ -390,6 +456,11 @@ impl State {
     fn wait(&mut self, task: TaskId, time: Millis, more: i32) {
         self.touch(task, time, |task| task.waiting = task.waiting.saturating_add_signed(more));
     }
+}
+
+/// Whose hand an answer is, by the policy in force
+pub(crate) fn hand_of(bundle: &Bundle, user: &Name, how: &How) -> String {
+    bundle.users.get(user).map_or_else(|| how.hand(user), |of| of.hand(user, how))
 }
 
 /// The users who answer for an agent

@@ -4,7 +4,7 @@ use super::{OpenWhat, State};
 use crate::time::Millis;
 use crate::{
     event::{Charge, End, Settled},
-    names::{EffectId, HoldId, Name, TaskId, Tool},
+    names::{EffectId, GrantId, HoldId, Name, TaskId, Tool},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +47,9 @@ pub struct Pending {
     /// The entries that it was charged for, by task
     #[serde(with = "super::serial::pairs")]
     pub paid: BTreeMap<TaskId, BTreeSet<Name>>,
+    /// The elevations that it was begun under
+    #[serde(default)]
+    pub elevated: BTreeSet<GrantId>,
     /// Whether a poll has seen its end: then it can be looked at, and not go on
     #[serde(default)]
     pub over: bool,
@@ -80,7 +83,13 @@ impl State {
     }
 
     /// What can go on after a leg has ended
-    pub(super) fn next_leg(&mut self, task: TaskId, settled: &Settled, call: OpenCall, time: Millis) {
+    pub(super) fn next_leg(
+        &mut self,
+        task: TaskId,
+        settled: &Settled,
+        (call, elevated): (OpenCall, BTreeSet<GrantId>),
+        time: Millis,
+    ) {
         match (&settled.end, call.leg) {
             (End::Pending { .. }, Leg::First | Leg::Continues(_)) => {
                 let paid = call.charges.into_iter().map(|charge| {
@@ -91,6 +100,7 @@ impl State {
                     effect: settled.effect,
                     tool: call.tool,
                     paid: paid.collect(),
+                    elevated,
                     over: false,
                     hold: call.hold,
                 };

@@ -33,7 +33,7 @@ impl Calls {
         let (era, version, is_tool) = (client.era(), client.version, method == Method::CallTool);
         let place = self.holds.waiting.place(client);
         let until = walk.patience.until().filter(|_| place.is_some()).unwrap_or_else(Instant::now);
-        let mut changes = self.door.questions();
+        let mut changes = self.door.question(hold);
         loop {
             changes.mark_unchanged();
             let phase = self.door.ask(move |engine| engine.state().hold(hold).map(|hold| hold.phase)).await;
@@ -76,7 +76,7 @@ impl Calls {
             };
             tokio::select! {
                 () = ended => {}
-                changed = changes.changed() => if changed.is_err() { return None },
+                changed = changes.changed() => if !changed { return None },
                 () = sleep_until(until) => break,
                 _ = entered.cancelled(client) => break,
             }

@@ -289,6 +289,7 @@ pub(super) fn how_word(how: &How) -> &'static str {
         How::Link => "link",
         How::Handed { .. } => "handed link",
         How::Passkey => "passkey",
+        How::HandedPasskey { .. } => "handed passkey",
         How::Webhook { .. } => "webhook",
     }
 }

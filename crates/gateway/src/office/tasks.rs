@@ -15,7 +15,7 @@ use portreeve_core::{
     node::{Node, Why},
     policy::Class,
     reason::Word,
-    state::Task,
+    state::{Review, Task},
     time::Millis,
     value::Value,
 };
@@ -105,22 +105,29 @@ fn is_end(node: &Node, task: TaskId, story: &Story) -> bool {
 
 /// Reviews that are open
 pub(super) fn reviews(engine: &TheEngine, eyes: &Eyes) -> Vec<ReviewView> {
+    engine.state().reviews().map(|(task, review)| review_view(engine, (task, review), eyes)).collect()
+}
+
+/// The open review of the emergency that began with a question
+pub(super) fn emergency(engine: &TheEngine, hold: HoldId) -> Option<ReviewView> {
+    let review = engine.state().reviews().find(|(_, review)| review.hold == Some(hold))?;
+    Some(review_view(engine, review, &Eyes::owner(None)))
+}
+
+fn review_view(engine: &TheEngine, (task, review): (TaskId, &Review), eyes: &Eyes) -> ReviewView {
     let (state, shelf) = (engine.state(), engine.shelf());
-    let view = |(task, review): (TaskId, &portreeve_core::state::Review)| {
-        let live = state.task(task);
-        ReviewView {
-            task,
-            purpose: review.purpose.clone(),
-            opener: review.opener.clone(),
-            approvers: review.approvers.iter().cloned().collect(),
-            review: review.group.clone(),
-            opened: review.opened,
-            live: live.is_some(),
-            calls: review.calls.or(live.map(|task| task.calls)).unwrap_or_default(),
-            not_by_you: may_review(state, shelf, task, (eyes.user.as_ref(), &eyes.how)),
-        }
-    };
-    state.reviews().map(view).collect()
+    let live = state.task(task);
+    ReviewView {
+        task,
+        purpose: review.purpose.clone(),
+        opener: review.opener.clone(),
+        approvers: review.approvers.iter().cloned().collect(),
+        review: review.group.clone(),
+        opened: review.opened,
+        live: live.is_some(),
+        calls: review.calls.or(live.map(|task| task.calls)).unwrap_or_default(),
+        not_by_you: may_review(state, shelf, task, (eyes.user.as_ref(), &eyes.how)),
+    }
 }
 
 /// What was told of effects before, so that their ends can name them

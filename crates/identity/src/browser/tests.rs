@@ -20,7 +20,7 @@ fn sessions() -> Sessions {
 fn a_session_says_who_and_how() {
     let sessions = sessions();
     let link = sessions.begin(of("ann"), LINK, NOW).unwrap();
-    let passkey = sessions.begin(of("ann"), SignedIn::Passkey, NOW).unwrap();
+    let passkey = sessions.begin(of("ann"), SignedIn::Passkey { by: None, fingerprint: Hash::default() }, NOW).unwrap();
     assert_ne!(link, passkey);
     let later = NOW.plus(1000);
     let session = sessions.look(&link, later).unwrap();
@@ -131,6 +131,6 @@ fn a_passkey_shows_for_minutes_that_somebody_is_there() {
     assert!(at(NOW.plus(10)) && at(NOW.plus(10 + FRESH_MS - 1)) && !at(NOW.plus(10 + FRESH_MS)));
     let session = sessions.look(&link, NOW.plus(10)).unwrap();
     assert!(!session.is_fresh(NOW.plus(9)), "a clock that went back makes nothing fresh");
-    let passkey = sessions.begin(of("ann"), SignedIn::Passkey, NOW).unwrap();
+    let passkey = sessions.begin(of("ann"), SignedIn::Passkey { by: None, fingerprint: Hash::default() }, NOW).unwrap();
     assert!(sessions.look(&passkey, NOW).unwrap().is_fresh(NOW));
 }

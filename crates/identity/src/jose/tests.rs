@@ -13,6 +13,7 @@ use aws_lc_rs::{
         RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair, RsaPublicKeyComponents,
     },
 };
+use portreeve_core::{hash::Hash, value::Value};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use std::sync::LazyLock;
@@ -327,6 +328,10 @@ fn documents_that_are_no_set_of_keys_are_refused() {
 fn thumbprints_are_read_back() {
     let thumbprint = *WORLD.ed.key().thumbprint();
     assert_eq!(thumbprint.to_string().parse(), Ok(thumbprint));
+    assert_eq!(Thumbprint::from(thumbprint.hash()), thumbprint);
+    // What is hashed is the canonical text of the required members (RFC 7638, 3.3).
+    let members = Hash::of(WORLD.ed.jwk().to_string().parse::<Value>().unwrap().canonical().as_bytes());
+    assert_eq!(thumbprint.hash(), members);
     assert_eq!(serde_json::from_str::<Thumbprint>(&serde_json::to_string(&thumbprint).unwrap()).unwrap(), thumbprint);
     assert!(
         ["", "AA", "+", &format!("{thumbprint}="), &format!("{thumbprint}AA")]

@@ -17,10 +17,22 @@ impl Thumbprint {
         Self(Hash::of(format!("{{{}}}", members.join(",")).as_bytes()).0)
     }
 
+    /// The digest itself, as records have it
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        Hash(self.0)
+    }
+
     /// Of a certificate in DER, as `x5t#S256` (RFC 8705, 3.1)
     #[must_use]
     pub fn of_certificate(der: &[u8]) -> Self {
         Self(Hash::of(der).0)
+    }
+}
+
+impl From<Hash> for Thumbprint {
+    fn from(hash: Hash) -> Self {
+        Self(hash.0)
     }
 }
 

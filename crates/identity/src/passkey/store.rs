@@ -8,7 +8,7 @@ mod file;
 use super::{Assertion, Proof, Registration, RelyingParty, Wrong, options};
 use crate::{Bearer, base64url, secret};
 use file::{Key, Person};
-use portreeve_core::{names::Name, time::Millis};
+use portreeve_core::{hash::Hash, names::Name, time::Millis};
 use std::{
     cmp::Ordering,
     collections::BTreeMap,
@@ -47,6 +47,8 @@ pub struct Passkey {
     pub used: Option<Millis>,
     /// Whether it may be copied to other devices of its owner
     pub synced: bool,
+    /// Who had the link made by way of which it was registered, if that was somebody else: they may hold it
+    pub by: Option<String>,
 }
 
 /// The files cannot be used
@@ -136,6 +138,10 @@ pub struct Checked {
     pub label: String,
     /// When it was registered
     pub created: Millis,
+    /// Who else may hold it, as in [`Passkey::by`]
+    pub by: Option<String>,
+    /// The digest of its public key
+    pub fingerprint: Hash,
     /// What shows it to others, later
     pub proof: Proof,
 }
@@ -202,12 +208,15 @@ impl Passkeys {
 
     /// The passkey that somebody made for exactly this challenge; it counts once it is [kept](Self::keep)
     ///
+    /// `by` is who else may have made it: whoever had the link made with which they came in, or with which the passkey
+    /// was registered with which they did.
+    ///
     /// # Errors
     /// [`Refused`]: it is none that could count.
     pub fn made(
         &self,
         party: &RelyingParty,
-        bearer: &Bearer,
+        (bearer, by): (&Bearer, Option<&str>),
         (label, challenge): (&str, &[u8]),
         made: &Registration,
         now: Millis,
@@ -225,6 +234,7 @@ impl Passkeys {
             used: None,
             counter: registered.counter,
             synced: registered.synced,
+            by: by.map(ToOwned::to_owned),
         };
         let made = Made { bearer: bearer.clone(), key };
         with(&mut self.people(), &made)?;
@@ -289,10 +299,11 @@ impl Passkeys {
             return Err(Refused::Counter { credential, stored, seen: used.counter });
         }
         (key.counter, key.used) = (used.counter, Some(now));
-        let (label, created) = (key.label.clone(), key.created);
+        let (label, created, by) = (key.label.clone(), key.created, key.by.clone());
+        let fingerprint = key.shown().fingerprint();
         let bearer = Bearer { user: owner, generation: changed.generation };
         self.write(&mut people, &bearer.user, changed)?;
-        Ok(Checked { bearer, label, created, proof })
+        Ok(Checked { bearer, label, created, by, fingerprint, proof })
     }
 
     /// Removes somebody's passkey; whether there was one
@@ -332,6 +343,12 @@ impl Passkey {
     #[must_use]
     pub fn key(&self) -> String {
         base64url::encode(&self.public_key)
+    }
+
+    /// The digest of that text, by which the policy can say whose it is
+    #[must_use]
+    pub fn fingerprint(&self) -> Hash {
+        Hash::of(self.key().as_bytes())
     }
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn people(place: &Place) -> Desk {
     let public = webhook::public_text(&key.public_key());
     place.write(
         "policy/receivers/desk.toml",
-        &format!("url = \"http://127.0.0.1:9/\"\nwho = [\"staff\"]\nanswer_key = \"{public}\"\n[people]\n{names}\"me\" = \"{me}\"\n"),
+        &format!("url = \"http://127.0.0.1:9/\"\nwho = [\"staff\"]\nanswer_key = \"{public}\"\nseveral = true\n[people]\n{names}\"me\" = \"{me}\"\n"),
     );
     Desk { key, messages: AtomicU64::new(0) }
 }
@@ -144,6 +144,22 @@ fn came(task: &Task, call: thread::JoinHandle<String>, value: &str) -> String {
         came => came.to_owned(),
     }
 }
+
+/// The account that runs the tests becomes another lead's, and the next time the first one's again: whoever opened a
+/// task does not answer its questions
+pub(crate) fn handed_over(place: &Place) {
+    let paths = [me(place), WIM.to_owned()].map(|user| format!("policy/users/{user}.toml"));
+    if !place.path().join(&paths[1]).exists() {
+        place.write(&paths[1], "accounts = [\"elsewhere\"]\ngroups = [\"leads\"]\n");
+    }
+    let texts = paths.each_ref().map(|path| place.read(path));
+    let accounts = texts.each_ref().map(|text| text.lines().find(|line| line.starts_with("accounts")).unwrap());
+    place.write(&paths[0], &texts[0].replace(accounts[0], accounts[1]));
+    place.write(&paths[1], &texts[1].replace(accounts[1], accounts[0]));
+    place.run(&["policy", "apply"]).good();
+}
+
+const WIM: &str = "zz-wim";
 
 /// The one question that is open
 fn open_hold(serve: &Serve) -> Value {
@@ -201,12 +217,16 @@ fn a_yes_on_the_command_line_lets_exactly_one_call_through() {
     for part in ["assistant for nobody", "would call shop.refund (write)", "value = ord_1 (chosen by: model)"] {
         assert!(shown.out.contains(part), "{part}: {shown:?}");
     }
-    assert!(shown.out.contains("cannot be undone") && !shown.out.contains("not by you"), "{shown:?}");
+    assert!(shown.out.contains("cannot be undone") && shown.out.contains("not by you"), "{shown:?}");
     assert!(shop.values().is_empty(), "nothing leaves before somebody agreed");
 
     // Nobody says yes without having been shown it, nor for somebody else.
     refused(&place.run(&["approve", &code]), 2, "usage");
     refused(&place.run(&["approve", &code, "--yes", "--as", "zz-sam"]), 4, "not_yours");
+    // Also where a task runs on nobody's behalf, it is the own one of whoever opened it.
+    refused(&approve(&place, &code), 4, "own_call");
+    desk.refuses(&serve, &code, "me", 403, "own_call");
+    handed_over(&place);
     let said = approve(&place, &code).good();
     assert!(said.out.contains("would call shop.refund"), "{said:?}");
     assert_eq!(came(&task, calling, "ord_1"), "ok");
@@ -217,7 +237,7 @@ fn a_yes_on_the_command_line_lets_exactly_one_call_through() {
     desk.refuses(&serve, &code, "zz-tom", 409, "hold_over");
     let granted: Vec<Value> = place.record().events("granted").map(|(_, granted)| granted.clone()).collect();
     assert_eq!(granted.len(), 1, "{granted:?}");
-    let owner = format!("user:{}", me(&place));
+    let owner = format!("user:{WIM}");
     assert_eq!((&granted[0]["owner"], &granted[0]["signed"]["how"]), (&json!(owner), &json!("socket")));
     refused(&place.run(&["approvals", "0000-0000"]), 3, "hold_unknown");
     drop(recounted(&place.data()));
@@ -230,6 +250,7 @@ fn a_no_says_why_and_ends_it() {
     let task = serve.open("work");
     let calling = call(&task, "ord_1");
     let code = code(&open_hold(&serve));
+    handed_over(&place);
     assert_eq!(place.run(&["deny", &code]).code, 2, "a no has to say why");
     place.run(&["deny", &code, "--why", "not today"]).good();
     assert_eq!(came(&task, calling, "ord_1"), "approval_declined");
@@ -311,7 +332,7 @@ fn a_yes_counts_only_as_long_as_whoever_gave_it_may() {
     let counts: Vec<&Value> = hold["answers"].as_array().unwrap().iter().map(|answer| &answer["counts"]).collect();
     assert_eq!(counts, [&json!(false), &json!(true)]);
     assert!(shop.values().is_empty());
-    approve(&place, &code).good();
+    desk.yes(&serve, &code, "zz-uma");
     assert_eq!(came(&task, calling, "ord_1"), "ok");
     assert_eq!(shop.values(), ["ord_1"]);
     drop(recounted(&place.data()));
@@ -383,7 +404,7 @@ fn questions_and_answers_survive_a_restart() {
 
 #[test]
 fn what_runs_below_exec_answers_nothing() {
-    let (shop, place, _desk) = asked(ONE);
+    let (shop, place, desk) = asked(ONE);
     let till = Upstream::http(&["pay"], |_, _| false);
     place.connector("till", &till, "");
     place.purpose("free", &[("till", &till)], "", "");
@@ -399,7 +420,7 @@ fn what_runs_below_exec_answers_nothing() {
     let ran = place.run(&["exec", "--purpose", "free", "--", "sh", "-c", &script]).good();
     assert_eq!(ran.err.matches("error[not_yours]").count(), 2, "{ran:?}");
     assert_eq!(open_hold(&serve)["answers"], json!([]));
-    place.run(&["deny", &code, "--why", "it was only a test"]).good();
+    assert_eq!(desk.says(&serve, &code, "zz-tom", false).0, 200);
     assert_eq!(came(&task, calling, "ord_1"), "approval_declined");
     assert!(shop.values().is_empty());
     drop(recounted(&place.data()));
@@ -412,6 +433,7 @@ fn a_yes_that_needs_a_passkey_is_none_without_it() {
     let task = serve.open("work");
     let calling = call(&task, "ord_1");
     let code = code(&open_hold(&serve));
+    handed_over(&place);
     let ran = approve(&place, &code);
     refused(&ran, 4, "step_up_needed");
     assert!(ran.err.contains(&format!("/approvals/{code}")), "{ran:?}");
@@ -531,6 +553,54 @@ fn take(stream: TcpStream, status: &str) -> Option<(Headers, String)> {
     let mut stream = reader.into_inner();
     stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").as_bytes()).ok()?;
     Some((headers, String::from_utf8(body).ok()?))
+}
+
+/// A receiver vouches for several people, but is one hand as long as the policy does not say otherwise
+#[test]
+fn one_receiver_is_no_quorum() {
+    let (_shop, place, desk) = opened(TWO, false);
+    let text = place.read("policy/receivers/desk.toml");
+    place.write("policy/receivers/desk.toml", &text.replace("several = true\n", ""));
+    let serve = place.serve(&["shop"]);
+    let code = waiting(&place, &serve);
+    desk.yes(&serve, &code, "zz-sam");
+    desk.refuses(&serve, &code, "zz-tom", 409, "answered_already");
+    refused(&open(&place), 5, "approval_needed");
+    place.write("policy/receivers/desk.toml", &text);
+    place.run(&["policy", "apply"]).good();
+    // The opening was asked about under another policy, so it is asked about anew.
+    let code = waiting(&place, &serve);
+    desk.yes(&serve, &code, "zz-sam");
+    desk.yes(&serve, &code, "zz-tom");
+    open(&place).good();
+}
+
+/// Of an emergency the reviewers are told too, with its review and a link to its task
+#[test]
+fn an_emergency_is_told_after_a_restart_to_who_was_not_there() {
+    let (_shop, place, desk) = opened("who = \"leads\"\npeople = 2\nreview = \"auditors\"", true);
+    let down = TcpListener::bind("127.0.0.1:0").unwrap();
+    let down_at = down.local_addr().unwrap();
+    drop(down);
+    place.write("policy/receivers/watch.toml", &format!("url = \"http://{down_at}/in\"\nwho = [\"auditors\"]\n"));
+    let serve = place.serve(&["shop"]);
+    let code = waiting(&place, &serve);
+    desk.yes(&serve, &code, "zz-sam");
+    let task = open(&place).good().json()["task"].as_str().unwrap().to_owned();
+    serve.terminate();
+    let watch = Chat::at(TcpListener::bind(down_at).unwrap(), "200 OK");
+    let serve = place.serve(&[]);
+    until("they are told", || watch.told("task.emergency").len() == 1);
+    let (_, message) = watch.told("task.emergency").remove(0);
+    assert_eq!(message["data"]["review"]["task"], json!(task));
+    assert_eq!(message["data"]["hold"]["code"], json!(code));
+    assert!(message["data"]["link"].as_str().unwrap().ends_with(&format!("/tasks/{task}")), "{message}");
+    serve.settled();
+    serve.terminate();
+    let serve = place.serve(&[]);
+    place.run(&["task", "stop", &task]).good();
+    serve.settled();
+    assert_eq!(watch.told("task.emergency").len(), 1, "who has taken it is not told again");
 }
 
 fn receiver(place: &Place, name: &str, url: &str) {

@@ -6,7 +6,7 @@
 mod clients;
 
 use crate::{
-    approvals::people,
+    approvals::{handed_over, people},
     crash::{Random, setting},
     support::{
         PATIENCE,
@@ -207,6 +207,8 @@ impl World {
         let connector = if is_gone { "shop" } else { ["shop", "mail"][self.below(2)] };
         let value = format!("{round}-{}", ["good", "bad", "slow"][self.below(3)]);
         let task = serve.open("work");
+        // Whoever opened it does not answer for it.
+        handed_over(&self.place);
         let clients = Client::of_each_kind(&task, connector);
         // What is not made ready before the yes, is made ready after it.
         let is_ready = is_gone || (moment != Moment::Preparing && self.below(2) == 0);

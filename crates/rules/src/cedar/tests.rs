@@ -87,6 +87,7 @@ impl Asked {
         let user: Option<Name> = self.user.map(|user| user.parse().unwrap());
         let alice = User {
             accounts: BTreeSet::new(),
+            passkeys: BTreeSet::new(),
             groups: BTreeSet::from(["support-l2".parse().unwrap()]),
             roles: BTreeSet::new(),
             attributes: BTreeMap::from([("refund_limit".to_owned(), Value::Number("50".parse().unwrap()))]),

@@ -79,6 +79,16 @@ fn user(place: &str, old: &User, new: &User, has_rules: bool, changes: &mut Chan
     for account in old.accounts.difference(&new.accounts) {
         changes.push(place, Verdict::Narrower, format!("the account {account} no longer speaks for them"));
     }
+    for passkey in new.passkeys.difference(&old.passkeys) {
+        changes.push(place, Verdict::Wider, format!("the passkey {} is theirs now", passkey.short()));
+    }
+    for passkey in old.passkeys.difference(&new.passkeys) {
+        changes.push(
+            place,
+            Verdict::Narrower,
+            format!("the passkey {} is no longer said to be theirs", passkey.short()),
+        );
+    }
     let names: BTreeSet<&String> = old.attributes.keys().chain(new.attributes.keys()).collect();
     for name in names {
         let show = |user: &User| user.attributes.get(name).map_or_else(|| "nothing".to_owned(), ToString::to_string);

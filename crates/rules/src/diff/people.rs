@@ -113,7 +113,15 @@ pub(super) fn receiver(place: &str, old: Option<&Receiver>, new: Option<&Receive
         }
         (Some(_), None) => changes.push(place, Verdict::Narrower, "nothing is told there any more"),
         (Some(old), Some(new)) if old != new => {
-            changes.push(place, Verdict::Unclear, "what is told there, or who answers from there, is another thing");
+            match (old.several, new.several) {
+                (false, true) => changes.push(place, Verdict::Wider, "yeses of several people count from there now"),
+                (true, false) => changes.push(place, Verdict::Narrower, "what comes from there is one yes now"),
+                _ => {}
+            }
+            if *new != (Receiver { several: new.several, ..old.clone() }) {
+                let what = "what is told there, or who answers from there, is another thing";
+                changes.push(place, Verdict::Unclear, what);
+            }
         }
         _ => {}
     }

@@ -9,7 +9,9 @@ mod world;
 use portreeve_core::{
     commit::Committed,
     engine::Reply,
-    event::{Actor, Admitted, Changed, ChosenBy, Event, Given, Granted, How, NewKey, Record, To, What},
+    event::{
+        Actor, Admitted, Assertion, Changed, ChosenBy, Event, Given, Granted, How, NewKey, Noted, Record, To, What,
+    },
     hash::Hash,
     names::{EffectId, GrantId, HoldId, RunId, TaskId},
     node::{Node, Why},
@@ -19,7 +21,7 @@ use portreeve_core::{
 use portreeve_identity::key::SigningKey;
 use serde_json::{Value as Json, json};
 use std::{fs, io::Write as _, path::Path, process::Command};
-use world::{World, began, done, name, not_sent, person, place, signed};
+use world::{World, began, done, name, not_sent, person, place, signed, signed_by};
 
 /// What the reader says of a data folder, and the code that it ends with; `None` if there is no Python
 fn read(folder: &Path, more: &[&str]) -> Option<(Json, Option<i32>)> {
@@ -267,8 +269,76 @@ fn each_thing_that_is_wrong_is_found() {
         _ => Hash::default(),
     };
     let origin = world.reader().groups(0, 1).unwrap()[0].hash();
+    // Somebody's yes to the third question, given in another way
+    let given = |records: &mut Vec<Record>, user: &str, how: How| {
+        let binding = binding(records, third);
+        let theirs = |record: &&mut Record| {
+            let owner = format!("user:{user}");
+            is_yes(&record.event, third) && matches!(&record.event, Event::Granted(granted) if granted.owner == owner)
+        };
+        let record = records.iter_mut().find(theirs).unwrap();
+        record.actor = Actor::Person { user: name(user), how: how.clone() };
+        let signed = signed_by(&world.key, (origin, third, binding), (user, how), true, "all right");
+        granted(record).signed = Some(signed);
+    };
+    let handed = |by: &str| How::Handed { by: by.to_owned() };
     type Change<'a> = Box<dyn Fn(&mut Vec<Record>) + 'a>;
     let cases: Vec<(&str, Change<'_>)> = vec![
+        (
+            "used: 1 of payments had agreed, not 2",
+            Box::new(|records| {
+                for user in ["ann", "ben"] {
+                    given(records, user, How::Webhook { receiver: name("chat") });
+                }
+            }),
+        ),
+        ("used: 1 of payments had agreed, not 2", Box::new(|records| given(records, "ann", handed("user:ben")))),
+        (
+            "answer: whoever had the link made had answered before",
+            Box::new(|records| given(records, "ann", handed("user:ben"))),
+        ),
+        (
+            "own: it is the own one of whoever had the link made",
+            Box::new(|records| given(records, "ann", handed("user:otto"))),
+        ),
+        ("used: 1 of payments had agreed, not 2", Box::new(|records| given(records, "ann", handed("user:otto")))),
+        (
+            // A passkey that she registered when she came in so.
+            "used: 1 of payments had agreed, not 2",
+            Box::new(|records| {
+                let (credential, public_key) = ("AAAA".to_owned(), "AAAA".to_owned());
+                let yes = records.iter_mut().find(|record| {
+                    matches!(&record.event, Event::Granted(granted) if granted.owner == "user:ann")
+                        && is_yes(&record.event, third)
+                });
+                let yes = yes.unwrap();
+                yes.actor = Actor::Person { user: name("ann"), how: How::Passkey };
+                let signed = granted(yes).signed.as_mut().unwrap();
+                signed.how = How::Passkey;
+                signed.passkey = Some(Assertion {
+                    credential: credential.clone(),
+                    public_key: public_key.clone(),
+                    authenticator_data: String::new(),
+                    client_data: String::new(),
+                    signature: String::new(),
+                });
+                let at = place(records, |event| matches!(event, Event::Held(held) if held.hold == third));
+                let noted = Noted::Passkey { user: name("ann"), credential, public_key, added: true };
+                let actor = Actor::Person { user: name("ann"), how: handed("user:ben") };
+                let time = records[at].time;
+                records.insert(at, Record { time, actor, event: Event::Noted(noted) });
+            }),
+        ),
+        (
+            "grant: the call was not begun under it",
+            Box::new(|records| {
+                let wiped = |record: &&mut Record| matches!(&record.event, Event::Admitted(admitted) if admitted.hold.is_none());
+                let mut wiped = records.iter_mut().filter(wiped);
+                let first = admitted(wiped.next().unwrap()).effect;
+                let What::Call(call) = &mut admitted(wiped.next().unwrap()).what else { panic!() };
+                call.continues = Some(first);
+            }),
+        ),
         (
             "used: it was used before (used)",
             Box::new(|records| {

@@ -368,13 +368,24 @@ pub(crate) fn signed(
     yes: bool,
     why: &str,
 ) -> Signed {
+    signed_by(key, (origin, hold, binding), (user, How::Link), yes, why)
+}
+
+/// The same of somebody who is known in another way
+pub(crate) fn signed_by(
+    key: &SigningKey,
+    (origin, hold, binding): (Hash, HoldId, Hash),
+    (user, how): (&str, How),
+    yes: bool,
+    why: &str,
+) -> Signed {
     let statement = Statement {
         tenant: name(&origin.to_string()),
         hold,
         binding,
         user: name(user),
         yes,
-        how: How::Link,
+        how,
         why: why.to_owned(),
         at: Millis(1_800_000_000_000),
     };

@@ -5,12 +5,12 @@ use crate::house::{
 };
 use portreeve_core::{
     engine::Reply,
-    event::{Actor, Event, How, To},
-    names::{GrantId, RunId, TaskId},
+    event::{Actor, Event, How, News, To},
+    names::{EffectId, GrantId, HoldId, RunId, TaskId},
     node::Node,
     policy::{BreakGlass, Class, Elevate, PersonRole, Tier},
     reason::Word,
-    request::{self, Request},
+    request::{self, Notify, Request},
     state::Phase,
 };
 use proptest::{prelude::*, test_runner::RngSeed};
@@ -525,7 +525,7 @@ fn a_task_that_takes_back_makes_those_calls_in_their_order() {
     }));
     let (one, two) = (&[("id", "1")][..], &[("id", "2")][..]);
     for by in [Actor::Run(RunId(1)), person("cid"), person("ana")] {
-        let steps = vec![(portreeve_core::names::EffectId(1), "shop.refund".parse().unwrap(), BTreeMap::new())];
+        let steps = vec![(EffectId(1), "shop.refund".parse().unwrap(), BTreeMap::new())];
         let undo = request::Undo { of: TaskId(1), steps };
         let reply = house.open(9, |open| (open.by, open.undoes) = (by, Some(undo)));
         refused(&reply, Word::NotYours);
@@ -690,7 +690,7 @@ fn recount(house: &House, people: u8) {
     .map(|(usage, class)| (usage.to_owned(), class))
     .into();
     let mut grants: BTreeMap<GrantId, Counted> = BTreeMap::new();
-    let mut used: BTreeMap<portreeve_core::names::EffectId, Vec<GrantId>> = BTreeMap::new();
+    let mut used: BTreeMap<EffectId, Vec<GrantId>> = BTreeMap::new();
     let mut alone: BTreeMap<(u64, Class), u32> = BTreeMap::new();
     let mut yes: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
     let mut gone: BTreeSet<String> = BTreeSet::new();
@@ -780,4 +780,101 @@ fn the_questions_of_a_task_are_those_that_it_asked() {
     let mut none = house.answering(first, "bob", true, How::Link);
     none.binding = house.hold(second).held.binding;
     assert_eq!(words(&house.turn(Request::Answer(Box::new(none)))), [Word::HoldChanged]);
+}
+
+/// A later leg goes on under what the first was begun under, used up or not, and under nothing else
+#[test]
+fn a_leg_goes_on_under_the_elevation_of_the_first() {
+    let pending = || portreeve_core::event::End::Pending { bytes: 1, result: None };
+    let begun = |times: u32| {
+        let mut house = House::new(reads());
+        opened(&house.elevate(|elevate| elevate.times = times));
+        let first = permitted(&house.refund());
+        let grant = house.admitted()[0].because[0].grant;
+        house.settle(first, pending());
+        (house, first, grant)
+    };
+    let goes_on = |house: &mut House, of: EffectId| {
+        let mut leg = house.request(1, "refund", REFUND);
+        leg.continues = Some(of);
+        house.turn(Request::Call(leg))
+    };
+    // Used up by the first leg, and given back to nobody by the ones after it.
+    let (mut house, first, _) = begun(1);
+    let second = permitted(&goes_on(&mut house, first));
+    house.settle(second, pending());
+    house.restart();
+    let third = permitted(&goes_on(&mut house, second));
+    house.settle(third, not_sent());
+    permitted(&goes_on(&mut house, second));
+    assert_eq!(words(&house.refund()), [Word::ClassNotOpen], "it is used up for everything else");
+    // Killed, or over: another one that is open now is none that the call was begun under, spent or not.
+    for spent in [true, false] {
+        for over in [true, false] {
+            let (mut house, first, grant) = begun(1);
+            if over {
+                house.pass(10_001);
+            } else {
+                house.stop(Node::Grant(grant));
+            }
+            opened(&house.elevate(|_| {}));
+            if spent {
+                permitted(&house.refund());
+            }
+            assert_eq!(words(&goes_on(&mut house, first)), [Word::ClassNotOpen], "over {over}, spent {spent}");
+        }
+    }
+}
+
+#[test]
+fn openings_about_which_people_are_asked_are_bounded_for_each_who_opens() {
+    let mut house = House::empty(glass());
+    let ask = |house: &mut House, n: u64, by: &str| {
+        house.open(n, |open| {
+            (open.by, open.objective) = (Actor::Owner { user: Some(name(by)) }, Some(n.to_string()));
+        })
+    };
+    let first = ticket(&ask(&mut house, 1, "pia")).hold;
+    for n in 2..=16 {
+        ticket(&ask(&mut house, n, "pia"));
+    }
+    assert_eq!(words(&ask(&mut house, 17, "pia")), [Word::TooManyHolds]);
+    // One that waits is no other one, and others have room of their own.
+    assert_eq!(ticket(&ask(&mut house, 1, "pia")).hold, first);
+    ticket(&ask(&mut house, 17, "bob"));
+    house.stop(Node::Hold(first));
+    ticket(&ask(&mut house, 18, "pia"));
+    assert_eq!(words(&ask(&mut house, 19, "pia")), [Word::TooManyHolds]);
+    house.pass(60_001);
+    ticket(&ask(&mut house, 19, "pia"));
+}
+
+/// That there is an emergency is told as long as nobody has reviewed it, however long ago it began
+#[test]
+fn an_emergency_can_be_told_until_it_is_reviewed() {
+    let policy = glass().with(|policy| policy.receivers = [("chat", false)].into());
+    let mut house = House::empty(policy);
+    let hold = ticket(&house.open(1, |_| {})).hold;
+    let tell = |house: &mut House, news: News| {
+        let effect = EffectId(house.id());
+        let reply = house.turn(Request::Notify(Notify { effect, news, hold, receiver: name("chat") }));
+        let told = matches!(reply, Reply::Permit(_));
+        if told {
+            house.settle(effect, unknown());
+        }
+        told
+    };
+    assert!(!tell(&mut house, News::Emergency), "it is none yet");
+    house.yes(hold, "bob");
+    assert!(matches!(house.open(1, |_| {}), Reply::Opened(_)));
+    assert!(tell(&mut house, News::Emergency));
+    house.stop(Node::Task(TaskId(1)));
+    house.pass(20 * 60_000);
+    house.restart();
+    house.stop(Node::Hold(HoldId(77)));
+    assert!(house.engine.state().hold(hold).is_none(), "the question is forgotten");
+    assert!(tell(&mut house, News::Emergency) && tell(&mut house, News::Emergency));
+    assert!(!tell(&mut house, News::Answered));
+    assert!(matches!(house.review(1, "eve"), Reply::Recorded));
+    assert!(!tell(&mut house, News::Emergency));
 }

@@ -6,11 +6,12 @@ use crate::house::{
 use portreeve_core::{
     engine::Reply,
     event::{Actor, How},
+    hash::Hash,
     names::{HoldId, RunId, TaskId},
     node::{Node, Why},
     policy::{Class, Label, OnHold, PersonRole, Tier},
     reason::Word,
-    request::{Call, Request, Stop},
+    request::{Call, PasskeyChange, Request, Stop},
     state::{AGAIN_MS, Phase},
 };
 use proptest::{prelude::*, test_runner::RngSeed};
@@ -275,7 +276,7 @@ fn a_server_that_changed_is_not_the_one_that_was_shown() {
     let hold = house.held();
     house.yes(hold, "bob");
     let mut call = house.request(1, "refund", REFUND);
-    call.fit.pin = portreeve_core::hash::Hash::of(b"other");
+    call.fit.pin = Hash::of(b"other");
     refused(&house.turn(Request::Call(call)), Word::DefinitionChanged);
     house.stop(Node::Connector(name("shop")));
     refused(&house.refund(), Word::ConnectorStopped);
@@ -418,6 +419,199 @@ fn a_link_that_somebody_had_made_for_another_is_their_hand() {
     let answer = house.answering(hold, "cid", true, handed("user:eve"));
     assert!(matches!(house.turn(Request::Answer(Box::new(answer))), Reply::Recorded));
     permitted(&house.refund());
+}
+
+/// A passkey that was registered by way of such a link may be theirs too, also where another one was made with it
+#[test]
+fn a_passkey_from_a_link_that_somebody_had_made_for_another_is_their_hand() {
+    let handed = || How::Handed { by: "user:bob".to_owned() };
+    let fingerprint = Hash::of(b"key");
+    let lent = || How::HandedPasskey { by: "user:bob".to_owned(), fingerprint };
+    let registered = |house: &mut House, how: How, added: bool| {
+        let (by, user) = (Actor::Person { user: name("cid"), how }, name("cid"));
+        let (credential, public_key) = ("key".to_owned(), "key".to_owned());
+        let change = PasskeyChange { by, user, credential, public_key, added };
+        assert!(matches!(house.turn(Request::Passkey(change)), Reply::Recorded));
+    };
+    let says = |house: &mut House, hold: HoldId, user: &str| {
+        let answer = house.answering(hold, user, true, How::Passkey);
+        house.turn(Request::Answer(Box::new(answer)))
+    };
+    let two = || Policy::new().work(|work| drop(work.asks.insert("refund", quorum("leads", 2))));
+    for how in [handed(), lent()] {
+        let mut house = House::new(two());
+        registered(&mut house, how, true);
+        house.restart();
+        let hold = house.held();
+        house.yes(hold, "bob");
+        assert_eq!(words(&says(&mut house, hold, "cid")), [Word::AnsweredAlready]);
+        ticket(&house.refund());
+        // In the other order it is one hand as well.
+        let hold = ticket(&house.call("refund", &[])).hold;
+        assert!(matches!(says(&mut house, hold, "cid"), Reply::Recorded));
+        house.restart();
+        assert_eq!(house.hold(hold).answers[&name("cid")].how, lent());
+        assert_eq!(words(&house.answer(hold, "bob", true)), [Word::AnsweredAlready]);
+        assert_eq!(ticket(&house.call("refund", &[])).hold, hold);
+        house.yes(hold, "dan");
+        permitted(&house.call("refund", &[]));
+    }
+    // Theirs who had the link made: Bob's own task is not for Bob's hand.
+    let mut house = House::new(Policy::new());
+    registered(&mut house, handed(), true);
+    house.open(7, |open| open.by = Actor::Owner { user: Some(name("bob")) });
+    let hold = ticket(&house.call_in(7, "refund", REFUND)).hold;
+    assert_eq!(words(&says(&mut house, hold, "cid")), [Word::OwnCall]);
+    // Nor is it better for who only signed in with it.
+    let answer = house.answering(hold, "cid", true, lent());
+    assert_eq!(words(&house.turn(Request::Answer(Box::new(answer)))), [Word::OwnCall]);
+    // Where the policy says whose passkey it is, it is theirs, as long as it says so.
+    let named = |policy: &mut Policy| policy.people.get_mut("cid").unwrap().passkeys.push(fingerprint);
+    house.change(named);
+    let other = ticket(&house.call_in(7, "refund", &[("amount", "7")])).hold;
+    assert!(matches!(says(&mut house, other, "cid"), Reply::Recorded));
+    house.change(|policy| policy.people.get_mut("cid").unwrap().passkeys.clear());
+    assert_eq!(ticket(&house.call_in(7, "refund", &[("amount", "7")])).hold, other);
+    house.change(named);
+    permitted(&house.call_in(7, "refund", &[("amount", "7")]));
+    house.change(|policy| policy.people.get_mut("cid").unwrap().passkeys = vec![Hash::of(b"another")]);
+    assert_eq!(words(&says(&mut house, hold, "cid")), [Word::OwnCall]);
+    // Whoever removes it and registers one in person is themselves again; so is anybody else with a passkey of that name.
+    assert!(matches!(says(&mut house, hold, "dan"), Reply::Recorded));
+    registered(&mut house, lent(), false);
+    registered(&mut house, How::Link, true);
+    let hold = ticket(&house.call_in(7, "refund", &[])).hold;
+    assert!(matches!(says(&mut house, hold, "cid"), Reply::Recorded));
+    permitted(&house.call_in(7, "refund", &[]));
+}
+
+/// Who holds a receiver's key could say yes for everybody there
+#[test]
+fn what_comes_through_one_receiver_is_one_yes() {
+    let policy = |several: bool| {
+        let two = Policy::new().work(|work| drop(work.asks.insert("refund", quorum("leads", 2))));
+        two.with(|policy| policy.receivers = [("chat", several), ("pager", false)].into())
+    };
+    let says = |house: &mut House, hold: HoldId, user: &str, receiver: &str| {
+        let answer = house.answering(hold, user, true, How::Webhook { receiver: name(receiver) });
+        house.turn(Request::Answer(Box::new(answer)))
+    };
+    let mut house = House::new(policy(false));
+    let hold = house.held();
+    assert!(matches!(says(&mut house, hold, "bob", "chat"), Reply::Recorded));
+    assert_eq!(words(&says(&mut house, hold, "cid", "chat")), [Word::AnsweredAlready]);
+    assert_eq!(ticket(&house.refund()).hold, hold);
+    assert!(matches!(says(&mut house, hold, "cid", "pager"), Reply::Recorded), "another receiver is another hand");
+    permitted(&house.refund());
+    // A no is heard from anybody.
+    let hold = ticket(&house.call("refund", &[])).hold;
+    assert!(matches!(says(&mut house, hold, "bob", "chat"), Reply::Recorded));
+    let no = house.answering(hold, "cid", false, How::Webhook { receiver: name("chat") });
+    assert!(matches!(house.turn(Request::Answer(Box::new(no))), Reply::Recorded));
+    // Where the policy says so it speaks for several, as long as it says so.
+    let mut house = House::new(policy(true));
+    let hold = house.held();
+    assert!(matches!(says(&mut house, hold, "bob", "chat"), Reply::Recorded));
+    assert!(matches!(says(&mut house, hold, "cid", "chat"), Reply::Recorded));
+    house.apply(policy(false));
+    assert_eq!(ticket(&house.refund()).hold, hold);
+    house.apply(policy(true));
+    permitted(&house.refund());
+    // For another group's question it may speak once more.
+    let both = policy(false).with(|policy| policy.asking.push(("refund", "others")));
+    let mut house = House::new(both.work(|work| drop(work.asks.insert("refund", quorum("leads", 1)))));
+    let hold = house.held();
+    assert!(matches!(says(&mut house, hold, "bob", "chat"), Reply::Recorded));
+    assert!(matches!(says(&mut house, hold, "zoe", "chat"), Reply::Recorded));
+    permitted(&house.refund());
+}
+
+/// A yes counts while what is asked is what was shown, and not once the call happened without it
+#[test]
+fn a_yes_does_not_outlive_its_need() {
+    let asks = |who: &str, within_ms: i64| {
+        let mut quorum = quorum(who, 1);
+        quorum.within_ms = within_ms;
+        move |policy: &mut Policy| drop(policy.purposes.get_mut("work").unwrap().asks.insert("refund", quorum))
+    };
+    let free = Policy::new().work(|work| work.asks.clear());
+    let ask = |house: &mut House| {
+        house.change(asks("leads", 60_000));
+        let hold = house.held();
+        house.yes(hold, "bob");
+        hold
+    };
+    // Another time to answer is another question.
+    let mut house = House::new(free.clone());
+    let hold = ask(&mut house);
+    house.change(asks("leads", 30_000));
+    assert_ne!(ticket(&house.refund()).hold, hold);
+    // Taken out of the policy and put back as it was, it is the same question.
+    let mut house = House::new(free.clone());
+    let hold = ask(&mut house);
+    house.apply(free.clone());
+    house.change(asks("leads", 60_000));
+    let effect = permitted(&house.refund());
+    assert_eq!(house.hold(hold).phase, Phase::Used { effect: Some(effect) });
+    // But not once the call was made without it.
+    for ended in [done(true), not_sent()] {
+        let mut house = House::new(free.clone());
+        let hold = ask(&mut house);
+        house.apply(free.clone());
+        let effect = permitted(&house.refund());
+        house.settle(effect, ended);
+        assert!(matches!(house.hold(hold).phase, Phase::Over { why: Why::Ended, .. }));
+        house.change(asks("leads", 60_000));
+        let other = house.held();
+        assert_ne!(other, hold);
+        refused(&house.answer(hold, "cid", true), Word::HoldOver);
+    }
+}
+
+#[test]
+fn what_is_not_shown_is_not_asked_about() {
+    let mut house = House::new(Policy::new().with(|policy| policy.digested.push("id")));
+    assert_eq!(words(&house.refund()), [Word::ArgumentNotShown]);
+    assert!(house.engine.state().holds().next().is_none());
+    // Without that argument everything is seen.
+    let hold = ticket(&house.call("refund", &[("amount", "5")])).hold;
+    house.yes(hold, "bob");
+    permitted(&house.call("refund", &[("amount", "5")]));
+    // What nobody is asked about needs nobody to see it.
+    permitted(&house.call("look", REFUND));
+    // What was agreed to while it was shown is not done once it is not.
+    let mut house = House::new(Policy::new());
+    let hold = house.held();
+    house.yes(hold, "bob");
+    house.change(|policy| policy.digested.push("id"));
+    assert_eq!(words(&house.refund()), [Word::ArgumentNotShown]);
+}
+
+/// The cost of following questions is that of what has changed
+#[test]
+fn who_follows_questions_looks_at_what_has_changed() {
+    let mut house = House::new(Policy::new());
+    let amounts: Vec<String> = (0..8).map(|amount| amount.to_string()).collect();
+    let holds: Vec<HoldId> =
+        amounts.iter().map(|amount| ticket(&house.call("refund", &[("amount", amount)])).hold).collect();
+    let since = |house: &House, seen: u64| house.engine.state().holds_since(seen).map(|(id, _)| id).collect::<Vec<_>>();
+    assert_eq!(since(&house, 0), holds);
+    let seen = house.engine.state().hold_changes();
+    assert_eq!(since(&house, seen), []);
+    house.call("look", &[]);
+    assert_eq!(house.engine.state().hold_changes(), seen);
+    house.yes(holds[3], "bob");
+    let effect = permitted(&house.call("refund", &[("amount", "3")]));
+    assert_eq!(since(&house, seen), [holds[3]], "each once");
+    house.stop(Node::Hold(holds[5]));
+    house.settle(effect, done(true));
+    assert_eq!(since(&house, seen), [holds[5], holds[3]], "the latest change last");
+    house.restart();
+    assert_eq!(since(&house, seen), [holds[5], holds[3]]);
+    house.stop(Node::Task(TaskId(1)));
+    house.pass(11 * 60_000);
+    house.open(2, |_| {});
+    assert_eq!(since(&house, 0), [], "what is forgotten is not kept here");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use portreeve_core::{
     pattern::{Operand, Pattern},
     policy::{
         Agent, Alone, Ask, BreakGlass, Bundle, Bytes, Class, Connector, Elevate, Entry, Label, Limits, OnHold, Opening,
-        PersonRole, Profile, Purpose, Quorum, Reach, Tier, Usage, User, Users, Variant,
+        PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Tier, Usage, User, Users, Variant,
     },
     reason::{Reason, Word},
     request::{self, Answering, Call, Change, ChangeWhat, Clock, Fit, Open, Request, Review, Settle, Stop, Undo},
@@ -38,12 +38,17 @@ pub(crate) struct Policy {
     pub(crate) label: Label,
     /// Rules that ask a group about a tool
     pub(crate) asking: Vec<(&'static str, &'static str)>,
+    /// Receivers, and whether several people's yeses count from there
+    pub(crate) receivers: BTreeMap<&'static str, bool>,
+    /// Arguments of which the record keeps a digest
+    pub(crate) digested: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Person {
     pub(crate) groups: Vec<&'static str>,
     pub(crate) roles: Vec<PersonRole>,
+    pub(crate) passkeys: Vec<Hash>,
 }
 
 #[derive(Clone, Debug)]
@@ -80,8 +85,11 @@ pub(crate) const TOOLS: [&str; 5] = ["look", "refund", "send", "run", "purge"];
 impl Policy {
     /// Ana works through the bot, which Olga answers for; Bob, Cid and Dan are the others of the leads, Eve audits
     pub(crate) fn new() -> Self {
-        let person =
-            |groups: &[&'static str], roles: &[PersonRole]| Person { groups: groups.to_vec(), roles: roles.to_vec() };
+        let person = |groups: &[&'static str], roles: &[PersonRole]| Person {
+            groups: groups.to_vec(),
+            roles: roles.to_vec(),
+            passkeys: Vec::new(),
+        };
         let lead = person(&["leads"], &[PersonRole::Approver]);
         let work = Ceiling {
             standing: vec![Class::Read, Class::Write],
@@ -119,6 +127,8 @@ impl Policy {
             tier: Tier::Standard,
             label: Label::Internal,
             asking: Vec::new(),
+            receivers: BTreeMap::new(),
+            digested: Vec::new(),
         }
     }
 
@@ -137,6 +147,7 @@ impl Policy {
             let user = User {
                 groups: person.groups.iter().map(|group| group.parse().unwrap()).collect(),
                 roles: person.roles.iter().copied().collect(),
+                passkeys: person.passkeys.iter().copied().collect(),
                 ..User::default()
             };
             (name.parse().unwrap(), user)
@@ -144,11 +155,17 @@ impl Policy {
         let profile = |tool: &str| {
             let mut profile = Profile::new(*self.classes.get(tool).unwrap());
             profile.label = Some(self.label);
+            profile.digested = self.digested.iter().map(|name| FieldPath::name(name)).collect();
             if tool == "send" {
                 let matches = [(FieldPath::name("all"), Pattern::Is(Operand::Literal("true".parse().unwrap())))].into();
                 profile.variants = vec![Variant { name: name("all"), class: Class::Execute, matches }];
             }
             profile
+        };
+        let receiver = |(receiver, several): (&&str, &bool)| {
+            let who = ["leads", "others", "audit"].map(name).into();
+            let (url, people) = ("http://localhost/".to_owned(), BTreeMap::new());
+            (name(receiver), Receiver { url, who, answer_key: None, people, several: *several })
         };
         let tools = TOOLS.iter().map(|tool| (tool.parse().unwrap(), profile(tool))).collect();
         let shop = Connector {
@@ -171,7 +188,7 @@ impl Policy {
             purposes: self.purposes.iter().map(|(name, ceiling)| (name.parse().unwrap(), ceiling.purpose())).collect(),
             rules: Arc::new(Asks(self.asking.clone())),
             points: Vec::new(),
-            receivers: BTreeMap::new(),
+            receivers: self.receivers.iter().map(receiver).collect(),
         })
     }
 

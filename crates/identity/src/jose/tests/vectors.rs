@@ -11,7 +11,7 @@ fn joe(token: &str, key: &str) -> Jwk {
     let claims = signed.signed_by(&Keys::of([key.clone()]), ALGORITHMS).unwrap();
     assert_eq!(claims.iss(), Some("joe"));
     assert_eq!(claims.exp(), Ok(Some(Millis(1_300_819_380_000))));
-    assert_eq!(claims.get("http://example.com/is_root"), Some(&portreeve_core::value::Value::Bool(true)));
+    assert_eq!(claims.get("http://example.com/is_root"), Some(&Value::Bool(true)));
     // Signed it is; a token that is meant for nobody is nothing all the same.
     let want = Want { issuer: Some("joe"), ..want() };
     assert_eq!(

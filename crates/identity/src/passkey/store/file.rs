@@ -36,6 +36,8 @@ pub(super) struct Key {
     pub(super) used: Option<Millis>,
     pub(super) counter: u32,
     pub(super) synced: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<String>,
 }
 
 /// A file: its version, and whose it is, so that it counts for nobody else under another name
@@ -73,6 +75,7 @@ impl Key {
             created: self.created,
             used: self.used,
             synced: self.synced,
+            by: self.by.clone(),
         }
     }
 }

@@ -38,7 +38,7 @@ impl World {
 
     fn add_for(&self, bearer: &Bearer, authenticator: &Authenticator) -> Result<Passkey, Refused> {
         let registration = authenticator.create(CHALLENGE);
-        let made = self.passkeys.made(&party(), bearer, ("key", CHALLENGE), &registration, NOW)?;
+        let made = self.passkeys.made(&party(), (bearer, None), ("key", CHALLENGE), &registration, NOW)?;
         self.passkeys.keep(&made)?;
         Ok(made.passkey())
     }
@@ -79,6 +79,26 @@ fn a_passkey_is_registered_used_and_removed() {
     assert!(!world.passkeys.remove(&of("ann"), &hers.id).unwrap());
     assert!(matches!(world.check(Some("ann"), &hers), Err(Refused::Unknown)));
     assert_eq!(Passkeys::open(&world.path()).unwrap().of(&of("ann")), []);
+}
+
+#[test]
+fn a_passkey_keeps_who_had_its_link_made() {
+    let world = World::new();
+    let mut hers = Authenticator::ed(&party());
+    hers.user_handle = Some(world.handle("ann"));
+    let (bearer, registration) = (of("ann"), hers.create(CHALLENGE));
+    let made = world.passkeys.made(&party(), (&bearer, Some("user:kim")), ("key", CHALLENGE), &registration, NOW);
+    world.passkeys.keep(&made.unwrap()).unwrap();
+    let mut more = Authenticator::ed(&party());
+    more.user_handle.clone_from(&hers.user_handle);
+    world.add("ann", &more).unwrap();
+    for user in [Some("ann"), None] {
+        assert_eq!(world.check(user, &hers).unwrap().by.as_deref(), Some("user:kim"));
+        assert_eq!(world.check(user, &more).unwrap().by, None);
+    }
+    let again = Passkeys::open(&world.path()).unwrap();
+    let kept: Vec<_> = again.of(&bearer).into_iter().map(|passkey| passkey.by).collect();
+    assert_eq!(kept, [Some("user:kim".to_owned()), None]);
 }
 
 #[test]
@@ -175,7 +195,7 @@ fn their_number_and_labels_are_bounded() {
     assert!(Passkeys::open(&world.path()).is_ok());
     let authenticator = Authenticator::ed(&party());
     let made = authenticator.create(CHALLENGE);
-    let register = |label: &str| world.passkeys.made(&party(), &of("ben"), (label, CHALLENGE), &made, NOW);
+    let register = |label: &str| world.passkeys.made(&party(), (&of("ben"), None), (label, CHALLENGE), &made, NOW);
     for bad in ["", "  ", "a\nb", &"x".repeat(LABEL_MAX + 1)] {
         assert!(matches!(register(bad), Err(Refused::Label)), "{bad}");
     }
@@ -259,7 +279,7 @@ fn what_is_made_counts_once_it_is_kept() {
     let world = World::new();
     let hers = Authenticator::ed(&party());
     let registration = hers.create(CHALLENGE);
-    let made = world.passkeys.made(&party(), &of("ann"), ("key", CHALLENGE), &registration, NOW).unwrap();
+    let made = world.passkeys.made(&party(), (&of("ann"), None), ("key", CHALLENGE), &registration, NOW).unwrap();
     assert!(matches!(world.check(Some("ann"), &hers), Err(Refused::Unknown)));
     assert_eq!(world.passkeys.of(&of("ann")), []);
     world.passkeys.keep(&made).unwrap();

@@ -44,6 +44,7 @@ pages! {
     nobody_to_ask
     approval_declined
     too_long_to_show
+    argument_not_shown
     elevation_refused
     not_yours
     agent_unknown

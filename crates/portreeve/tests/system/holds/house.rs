@@ -77,7 +77,7 @@ impl House {
         }
         let key = webhook::public_text(&desk(&place).public_key());
         let receiver = format!(
-            "url = \"http://127.0.0.1:9/\"\nwho = [\"leads\"]\nanswer_key = \"{key}\"\n\
+            "url = \"http://127.0.0.1:9/\"\nwho = [\"leads\"]\nanswer_key = \"{key}\"\nseveral = true\n\
              [people]\n\"lea\" = \"lea\"\n\"sam\" = \"sam\"\n\"eve\" = \"eve\"\n"
         );
         place.write("policy/receivers/desk.toml", &receiver);
