@@ -130,6 +130,7 @@ fn began(task: TaskId, run: RunId) -> anyhow::Result<Event> {
         hold: None,
         review: None,
         undoes: None,
+        proven: None,
     })))
 }
 

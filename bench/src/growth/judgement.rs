@@ -150,6 +150,7 @@ fn open(id: u32, purposes: u32) -> anyhow::Result<Request> {
         objective: None,
         parent: None,
         undoes: None,
+        proven: None,
     }))
 }
 

@@ -19,6 +19,7 @@ use crate::{
     offer::Identity,
     pattern::Source,
     policy::Class,
+    proof::Proven,
     reason::Word,
     time::Millis,
 };
@@ -56,6 +57,8 @@ pub enum Actor {
     },
     /// A run of an agent
     Run(RunId),
+    /// An agent that has proven itself
+    Agent(Name),
 }
 
 impl Actor {
@@ -65,7 +68,7 @@ impl Actor {
         match self {
             Self::Owner { user } => user.as_ref(),
             Self::Person { user, .. } => Some(user),
-            Self::System | Self::Run(_) => None,
+            Self::System | Self::Run(_) | Self::Agent(_) => None,
         }
     }
 }
@@ -80,6 +83,10 @@ pub enum Event {
     Began(Box<Began>),
     /// A node is over
     Stopped(Stopped),
+    /// A node of the registry is halted: nothing that rests on it is admitted until it goes on
+    Paused(Paused),
+    /// A node that was halted goes on
+    Resumed(Paused),
     /// Something waits for people
     Held(Box<Held>),
     /// A person said yes
@@ -145,6 +152,9 @@ pub struct Began {
     /// What it takes back; then it may do nothing else
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<Undoing>,
+    /// How the agent proved itself; the task lives no longer than that counts
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<Proven>,
 }
 
 /// A value and who chose it
@@ -175,6 +185,15 @@ pub struct Stopped {
     pub why: Why,
     /// Since when; an expiry is recorded after it happened
     pub at: Millis,
+}
+
+/// A node is halted, or goes on
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// Which
+    pub node: Node,
+    /// Why, in the words of whoever did it
+    pub why: Committed,
 }
 
 /// A person said yes to something beforehand
@@ -656,6 +675,13 @@ pub enum Noted {
         /// Whether it counts from now on, or does not count any more
         added: bool,
     },
+    /// The agent of a task proved itself again, so that the task goes on
+    Proven {
+        /// The task
+        task: TaskId,
+        /// What was shown
+        proven: Box<Proven>,
+    },
     /// Somebody looked at what was done in an emergency, and answers for that
     Reviewed {
         /// The task
@@ -679,7 +705,11 @@ impl Record {
             }
             Event::Held(held) => held.committed(),
             Event::Declined(declined) => vec![("why".to_owned(), &mut declined.why)],
-            Event::Noted(Noted::Reviewed { why, .. }) => vec![("why".to_owned(), why)],
+            Event::Noted(Noted::Reviewed { why, .. })
+            | Event::Paused(Paused { why, .. })
+            | Event::Resumed(Paused { why, .. }) => {
+                vec![("why".to_owned(), why)]
+            }
             Event::Admitted(admitted) => {
                 let Admitted { what, inputs, because, .. } = &mut **admitted;
                 let (given, before) = match what {

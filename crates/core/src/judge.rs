@@ -31,11 +31,14 @@ use crate::{
     node::Node,
     policy::{Bundle, PersonRole},
     reason::{Reason, Word},
-    request::{Change, Clock, Stop},
+    request::{Change, Clock, Pause, Prove, Stop},
     state::{OpenWhat, Phase, State},
     time::Millis,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The versions of the policy that something rests on, ready to judge with
 ///
@@ -84,7 +87,16 @@ const CLOCK_BEHIND_MS_MAX: i64 = 5_000;
 #[must_use]
 pub fn judge_stop(state: &State, shelf: &Shelf, stop: &Stop) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    if !matches!(stop.by, Actor::Run(_)) && !has_role(state, shelf, &stop.by, PersonRole::Operator) {
+    if let Actor::Agent(agent) = &stop.by {
+        // Whoever proves itself as the agent of a task may end it, and nothing else.
+        let task = match &stop.node {
+            Node::Task(id) => state.task(*id),
+            _ => None,
+        };
+        if task.is_none_or(|task| task.agent != *agent || task.proven.is_none()) {
+            reasons.push(Reason::new(Word::NotYours, &stop.node));
+        }
+    } else if !matches!(stop.by, Actor::Run(_)) && !has_role(state, shelf, &stop.by, PersonRole::Operator) {
         reasons.push(Reason::new(Word::NotYours, &stop.node));
     }
     if let Actor::Run(run) = stop.by {
@@ -133,6 +145,45 @@ pub fn judge_stop(state: &State, shelf: &Shelf, stop: &Stop) -> Vec<Reason> {
     reasons
 }
 
+/// May this node be halted, or go on? By operators only, and only what stands in the policy
+#[must_use]
+pub fn judge_pause(state: &State, shelf: &Shelf, pause: &Pause) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let person = matches!(pause.by, Actor::Owner { .. } | Actor::Person { .. });
+    if !person || !has_role(state, shelf, &pause.by, PersonRole::Operator) {
+        reasons.push(Reason::new(Word::NotYours, &pause.node));
+    }
+    let word = match &pause.node {
+        Node::Agent(_) => Word::AgentUnknown,
+        Node::User(_) => Word::UserUnknown,
+        Node::Purpose(_) => Word::PurposeUnknown,
+        Node::Connector(_) => Word::ConnectorStopped,
+        _ => Word::TaskUnknown,
+    };
+    let halts = matches!(pause.node, Node::Agent(_) | Node::User(_) | Node::Purpose(_) | Node::Connector(_));
+    if !halts || !state.stands(&pause.node) {
+        reasons.push(Reason::new(word, &pause.node));
+    }
+    reasons
+}
+
+/// May the agent of this task go on with what it has shown now? Only the agent of a task that began with a proof
+#[must_use]
+pub fn judge_prove(state: &State, shelf: &Shelf, prove: &Prove, clock: Clock) -> Vec<Reason> {
+    let (now, clock) = now(state, clock);
+    let mut reasons = BTreeSet::from_iter(clock);
+    reasons.extend(state.life(prove.task, now));
+    let Some(task) = state.task(prove.task) else { return reasons.into_iter().collect() };
+    if task.agent != prove.agent || task.proven.is_none() {
+        reasons.insert(Reason::new(Word::NotYours, prove.task));
+    }
+    match shelf.current(state) {
+        Some(bundle) => reasons.extend(open::shown(bundle, &prove.agent, Some(&prove.proven), now)),
+        None => drop(reasons.insert(Reason::new(Word::PolicyUnavailable, "policy"))),
+    }
+    reasons.into_iter().collect()
+}
+
 /// May the registry be changed so? A run is no principal of it
 #[must_use]
 pub fn judge_change(change: &Change) -> Vec<Reason> {
@@ -140,5 +191,6 @@ pub fn judge_change(change: &Change) -> Vec<Reason> {
         Actor::Owner { .. } | Actor::System => Vec::new(),
         Actor::Person { ref user, .. } => vec![Reason::new(Word::NotYours, Node::User(user.clone()))],
         Actor::Run(run) => vec![Reason::new(Word::NotYours, run)],
+        Actor::Agent(ref agent) => vec![Reason::new(Word::NotYours, Node::Agent(agent.clone()))],
     }
 }

@@ -25,6 +25,7 @@ pub mod outside;
 pub mod path;
 pub mod pattern;
 pub mod policy;
+pub mod proof;
 pub mod reason;
 pub mod request;
 pub mod rules;

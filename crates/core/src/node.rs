@@ -97,6 +97,8 @@ pub enum Why {
     Killed,
     /// The process that holds the data folder ended, and what it held ended with it
     Restarted,
+    /// The agent has not proven itself again in time
+    Unproven,
 }
 
 impl fmt::Display for Why {
@@ -108,6 +110,7 @@ impl fmt::Display for Why {
             Self::Gone => "gone",
             Self::Killed => "killed",
             Self::Restarted => "restarted",
+            Self::Unproven => "unproven",
         })
     }
 }

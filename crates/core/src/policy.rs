@@ -3,16 +3,20 @@
 //! Plain data without behaviour beyond looking things up; reading files is the business of the room `rules`.
 
 mod connector;
+mod issuer;
 mod person;
 mod profile;
 mod purpose;
+mod trust;
 
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
+pub use issuer::{Issuer, Vouches};
 pub use person::{Ask, PersonRole, Quorum, Receiver, User};
 pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
 pub use purpose::{
     Alone, BreakGlass, Bytes, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter, Purpose, Usage, Users,
 };
+pub use trust::{IssuerKind, fits_rule, says_who};
 
 use crate::{
     hash::Hash,
@@ -20,7 +24,9 @@ use crate::{
     node::Node,
     operation::Operation,
     outside::Point,
+    proof::{Proof, Proven},
     rules::Rules,
+    time::Millis,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,6 +42,8 @@ pub struct Bundle {
     pub agents: BTreeMap<Name, Agent>,
     /// Users by name
     pub users: BTreeMap<Name, User>,
+    /// Who vouches for identities, by name
+    pub issuers: BTreeMap<Name, Issuer>,
     /// Connectors by name
     pub connectors: BTreeMap<Name, Connector>,
     /// Purposes by name
@@ -81,4 +89,22 @@ impl Connector {
 pub struct Agent {
     /// Who answers for it
     pub owner: String,
+    /// From then on it gets nothing, until its owner has looked at it again
+    pub review_by: Option<Millis>,
+    /// How it proves itself; without any, only the owner of the data folder opens its tasks
+    pub proofs: Vec<Proof>,
+}
+
+impl Agent {
+    /// An agent that only the owner of the data folder vouches for
+    #[must_use]
+    pub fn of(owner: String) -> Self {
+        Self { owner, review_by: None, proofs: Vec::new() }
+    }
+
+    /// The way in which it has proven itself, if it has
+    #[must_use]
+    pub fn proof(&self, proven: &Proven) -> Option<&Proof> {
+        self.proofs.iter().find(|proof| proof.way.fits(proven))
+    }
 }

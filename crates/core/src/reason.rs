@@ -238,6 +238,14 @@ words! {
         "No agent of this name is in the policy."
         "The name is misspelt, or the agent has no file in the policy that is in force."
         "Add `agents/NAME.toml` and apply the policy.";
+    AgentOverdue "agent_overdue" Standing "stale_state"
+        "The review of this agent is overdue, so it gets nothing."
+        "The `review_by` of the agent's file has passed; its tasks ended with that day, and none can be opened."
+        "Its owner reviews it and moves `review_by`.";
+    ProofWrong "proof_wrong" Final "credential_invalid"
+        "What was shown is not how this agent proves itself."
+        "The agent's file names ways to prove itself with `[[proof]]`, and what was shown fits none of them."
+        "Show what the agent's file asks for: `portreeve agent show NAME`.";
     UserUnknown "user_unknown" Final "credential_invalid"
         "This account is no user of the policy."
         "The account that speaks at the socket stands in no file of `users/`."
@@ -350,6 +358,10 @@ words! {
         "The answer of an outside decision point cannot be understood."
         "A decision point of `extra/` answered with something that is neither yes nor no."
         "Its owner has to mend it; then try again.";
+    Paused "paused" Later "mission_inactive"
+        "This is halted for now."
+        "Somebody halted this agent, user, connector or purpose; what rests on it is refused until it goes on."
+        "Ask whoever halted it; with `portreeve agent resume NAME` it goes on.";
     ClockUnreliable "clock_unreliable" Later "stale_state"
         "The clock of this machine disagrees with itself or with the record."
         "The wall clock jumped by more than a minute, or is behind the last record: no limit in time can be trusted."

@@ -9,6 +9,7 @@ use crate::{
     outside::Answer,
     pattern::Source,
     policy::Usage,
+    proof::Proven,
     reason::Reason,
     time::Millis,
     value::Value,
@@ -47,6 +48,10 @@ pub enum Request {
     Poll(Poll),
     /// Stop a node
     Stop(Stop),
+    /// Halt a node, or let it go on
+    Pause(Pause),
+    /// The agent of a task proves itself again
+    Prove(Prove),
     /// Change the registry
     Change(Change),
     /// Say yes to something beforehand
@@ -140,6 +145,8 @@ pub struct Open {
     pub parent: Option<TaskId>,
     /// What it takes back; then it may do nothing else
     pub undoes: Option<Undo>,
+    /// How the agent proved itself
+    pub proven: Option<Proven>,
 }
 
 /// What a task takes back
@@ -201,6 +208,30 @@ pub struct Stop {
     pub by: Actor,
     /// Since when, if it was over before it is recorded
     pub at: Option<Millis>,
+}
+
+/// A node is to be halted, or to go on
+#[derive(Clone, Debug)]
+pub struct Pause {
+    /// Which
+    pub node: Node,
+    /// Whether it is halted, or goes on
+    pub halts: bool,
+    /// Who
+    pub by: Actor,
+    /// Why
+    pub why: String,
+}
+
+/// The agent of a task proves itself again
+#[derive(Clone, Debug)]
+pub struct Prove {
+    /// The task
+    pub task: TaskId,
+    /// Which agent
+    pub agent: Name,
+    /// What was shown
+    pub proven: Proven,
 }
 
 /// A yes of a person, given beforehand

@@ -30,6 +30,7 @@ use crate::{
     offer::Identity,
     pattern::Source,
     policy::Class,
+    proof::{How, Proven},
     reason::{Reason, Word},
     time::Millis,
     value::Value,
@@ -96,6 +97,20 @@ pub struct State {
     /// Passkeys that were registered by way of a link that somebody else had made, and who that was
     #[serde(with = "serial::pairs")]
     handed: BTreeMap<(Name, String), String>,
+    /// When and how each agent has worked last
+    #[serde(default)]
+    seen: BTreeMap<Name, Seen>,
+}
+
+/// When and how an agent has worked last
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// When
+    pub at: Millis,
+    /// How it proved itself; nothing if somebody opened its task for it
+    pub how: Option<How>,
+    /// From where it came, if it proved itself
+    pub from: Option<String>,
 }
 
 /// Where a question to people stands
@@ -146,6 +161,9 @@ pub struct Standing {
     pub generation: u64,
     /// Why it is over, if it is
     pub over: Option<Why>,
+    /// Since when it is halted, if it is
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Millis>,
 }
 
 /// Who a connector was when it was accepted, and when it was seen last
@@ -242,6 +260,9 @@ pub struct Task {
     pub emergency: bool,
     /// What it takes back, if that is all it does
     pub undoes: Option<Undoes>,
+    /// How its agent has proven itself last
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<Proven>,
     children: BTreeSet<TaskId>,
     generations: Vec<(Node, u64)>,
 }
@@ -505,6 +526,8 @@ impl State {
                         _ => Word::PurposeStopped,
                     };
                     reasons.push(Reason::new(word, node).with("why", why));
+                } else if let Some(since) = self.paused(node) {
+                    reasons.push(Reason::new(Word::Paused, node).with("since", since));
                 }
             }
             next = task.parent;
@@ -517,6 +540,9 @@ impl State {
     pub fn connector_life(&self, connector: &Name) -> Option<Reason> {
         let node = Node::Connector(connector.clone());
         let why = match self.registry.get(&node) {
+            Some(Standing { over: None, paused: Some(since), .. }) => {
+                return Some(Reason::new(Word::Paused, node).with("since", since));
+            }
             Some(standing) => standing.over?.to_string(),
             None => "not in the policy".to_owned(),
         };
@@ -531,6 +557,24 @@ impl State {
             && open.task.is_none_or(|task| self.life(task, now).is_empty())
             && connector.is_none_or(|connector| self.gone(&connector, open.generation).is_none())
             && open.grant.is_none_or(|grant| self.grant_lives(grant, now))
+    }
+
+    /// Why a node of the registry is over, if it is
+    #[must_use]
+    pub fn ended_why(&self, node: &Node) -> Option<Why> {
+        self.registry.get(node).and_then(|standing| standing.over)
+    }
+
+    /// When and how an agent has worked last
+    #[must_use]
+    pub fn seen(&self, agent: &Name) -> Option<&Seen> {
+        self.seen.get(agent)
+    }
+
+    /// Since when a node of the registry is halted, if it is
+    #[must_use]
+    pub fn paused(&self, node: &Node) -> Option<Millis> {
+        self.registry.get(node).and_then(|standing| standing.paused)
     }
 
     fn gone(&self, node: &Node, generation: u64) -> Option<String> {
@@ -551,6 +595,8 @@ impl State {
             Event::Booted(booted) => self.booted(booted),
             Event::Began(began) => self.began(began, &record.actor, record.time),
             Event::Stopped(stopped) => self.stopped(stopped, record.time),
+            Event::Paused(paused) => self.pause(&paused.node, Some(record.time)),
+            Event::Resumed(paused) => self.pause(&paused.node, None),
             Event::Held(held) => self.held(held, record.time),
             Event::Granted(granted) => match &granted.to {
                 To::Observe { on } => self.granted(granted, on, record.time),
@@ -574,6 +620,7 @@ impl State {
                     task.looked.insert((connector.clone(), method.clone()), (*shown, *hidden));
                 }
             }
+            Event::Noted(Noted::Proven { task, proven }) => self.proven(*task, proven, record.time),
             Event::Noted(Noted::Reviewed { task, .. }) => drop(self.reviews.remove(task)),
             Event::Noted(Noted::Passkey { user, credential, added, .. }) => {
                 self.passkey(user, credential, (*added, &record.actor));
@@ -666,9 +713,11 @@ impl State {
                 steps: steps.iter().map(|step| step.key).collect(),
                 connectors: steps.iter().map(|step| step.tool.connector.clone()).collect(),
             }),
+            proven: began.proven.clone(),
             children: BTreeSet::new(),
             generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
         };
+        self.see(&began.agent, began.proven.as_ref(), time);
         self.owe_review(began, by.user(), time);
         if let Some(hold) = began.hold {
             self.use_hold(hold, None, time);
@@ -702,7 +751,7 @@ impl State {
             }
             Node::Hold(id) => self.close(*id, Phase::Over { why: stopped.why, at: stopped.at }, time),
             Node::Tenant => {
-                let unknown = Standing { generation: 0, over: None };
+                let unknown = Standing { generation: 0, over: None, paused: None };
                 self.registry.entry(Node::Tenant).or_insert(unknown).over.get_or_insert(stopped.why);
             }
             node => {
@@ -711,6 +760,33 @@ impl State {
                 }
             }
         }
+    }
+
+    fn pause(&mut self, node: &Node, since: Option<Millis>) {
+        if let Some(standing) = self.registry.get_mut(node) {
+            standing.paused = since;
+        }
+    }
+
+    fn see(&mut self, agent: &Name, proven: Option<&Proven>, at: Millis) {
+        let (how, from) = (proven.map(|proven| proven.how), proven.map(|proven| proven.from.clone()));
+        self.seen.insert(agent.clone(), Seen { at, how, from });
+    }
+
+    fn proven(&mut self, id: TaskId, proven: &Proven, time: Millis) {
+        if let Some(agent) = self.tasks.get(&id).map(|task| task.agent.clone()) {
+            self.see(&agent, Some(proven), time);
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let before = task.deadline();
+        // Only what was begun with a proof goes on with one; and a later one takes no time away from an earlier.
+        if let Some(last) = task.proven.as_mut() {
+            let until = last.until.max(proven.until);
+            *last = Proven { until, ..proven.clone() };
+        }
+        let after = task.deadline();
+        self.deadlines.remove(&(before, id));
+        self.deadlines.insert((after, id));
     }
 
     fn end(&mut self, id: TaskId, stopped: &Stopped, time: Millis) {
@@ -849,8 +925,9 @@ impl State {
             node => nodes.contains(node),
         });
         let generation = self.generation;
+        self.seen.retain(|agent, _| nodes.contains(&Node::Agent(agent.clone())));
         for node in nodes.iter().chain([&Node::Tenant]) {
-            self.registry.entry(node.clone()).or_insert(Standing { generation, over: None });
+            self.registry.entry(node.clone()).or_insert(Standing { generation, over: None, paused: None });
         }
     }
 
@@ -962,16 +1039,21 @@ impl Task {
     /// When its time passes if nothing happens
     #[must_use]
     pub fn deadline(&self) -> Millis {
-        match self.idle_ms {
-            Some(idle) if self.open == 0 && self.waiting == 0 => self.expires.min(self.active.plus(idle)),
-            _ => self.expires,
-        }
+        let idle = self.idle_ms.filter(|_| self.open == 0 && self.waiting == 0).map(|idle| self.active.plus(idle));
+        let proven = self.proven.as_ref().map(|proven| proven.until);
+        [idle, proven].into_iter().flatten().fold(self.expires, Millis::min)
     }
 
     /// Why and since when its time has passed, at `now`
     #[must_use]
     pub fn passed(&self, now: Millis) -> Option<(Why, Millis)> {
         let deadline = self.deadline();
-        (deadline <= now).then_some((if deadline == self.expires { Why::Expired } else { Why::Idle }, deadline))
+        let unproven = self.proven.as_ref().is_some_and(|proven| proven.until == deadline);
+        let why = match deadline {
+            at if at == self.expires => Why::Expired,
+            _ if unproven => Why::Unproven,
+            _ => Why::Idle,
+        };
+        (deadline <= now).then_some((why, deadline))
     }
 }

@@ -1,5 +1,6 @@
 //! The administration: `/v1/…` over the sockets.
 
+mod agents;
 mod keys;
 mod modes;
 mod people;
@@ -21,7 +22,7 @@ use crate::{
     office::{Eyes, Office},
     private,
     settings::Settings,
-    tasks::{OpenTask, Opening, Tasks},
+    tasks::{OpenTask, Opener, Opening, Tasks},
     teller::Teller,
     undo::Undos,
 };
@@ -102,6 +103,9 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/keys", get(keys::list))
         .route("/v1/keys/{name}/rotate", post(keys::rotate))
         .route("/v1/stop", post(stop))
+        .route("/v1/pause", post(agents::pause))
+        .route("/v1/agents", get(agents::list))
+        .route("/v1/agents/{agent}", get(agents::show))
         .route("/v1/policy/apply", post(policy::apply))
         .route("/v1/policy/rollback", post(policy::rollback))
         .route("/v1/grants", get(modes::list).post(modes::give))
@@ -228,7 +232,12 @@ async fn open(
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     let user = user_of(&admin, caller.uid);
     let process = ask.exec.then_some(caller.process);
-    let opened = match admin.tasks.open(user.clone(), ask).await.map_err(|reasons| Failure::refused(&reasons))? {
+    let opened = match admin
+        .tasks
+        .open(Opener::Owner { user: user.clone() }, ask)
+        .await
+        .map_err(|reasons| Failure::refused(&reasons))?
+    {
         Opening::Open(opened) => opened,
         Opening::Held(ticket) => {
             let held = people::shown(&admin, user, &ticket.hold.to_string()).await?;

@@ -8,6 +8,7 @@ use portreeve_core::{
     names::{Name, Tool, ToolName},
     operation::{INSTRUCTIONS, Operation},
     policy::Bundle,
+    proof::Index,
     request::Fit,
     state::Pin,
     value::Value,
@@ -39,6 +40,8 @@ pub struct View {
     n: u64,
     /// The current policy
     pub bundle: Option<Arc<Bundle>>,
+    /// Its agents, by how they prove themselves
+    pub agents: Arc<Index>,
     tools: BTreeMap<Tool, Arc<Definition>>,
 }
 
@@ -135,7 +138,13 @@ impl Read {
             let definition = known.or_else(|| Definition::read(pin, self.raw.get(&pin.blob)?).map(Arc::new))?;
             Some((tool, definition))
         };
-        View { n: self.n, bundle: self.bundle, tools: self.pins.into_iter().filter_map(definition).collect() }
+        let same =
+            before.bundle.as_ref().map(|bundle| bundle.digest) == self.bundle.as_ref().map(|bundle| bundle.digest);
+        let agents = match &self.bundle {
+            Some(bundle) if !same => Arc::new(Index::of(&bundle.agents)),
+            _ => Arc::clone(&before.agents),
+        };
+        View { n: self.n, bundle: self.bundle, agents, tools: self.pins.into_iter().filter_map(definition).collect() }
     }
 }
 

@@ -13,8 +13,13 @@ use crate::{
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming as Body;
-use portreeve_core::names::Name;
-use portreeve_identity::token::{Good, Invalid, Issuer, bearer};
+use portreeve_core::{names::Name, proof::Binding};
+use portreeve_identity::{
+    dpop,
+    jose::Thumbprint,
+    once::Once,
+    token::{Good, Invalid, Issuer, bearer, possessed},
+};
 use portreeve_mcp::version::Version;
 use portreeve_upstream::{
     clock::SteadyClock,
@@ -32,6 +37,8 @@ pub struct Endpoints {
     issuer: Arc<Issuer>,
     clock: SteadyClock,
     address: SocketAddr,
+    /// Proofs of possession that were shown
+    once: Once,
 }
 
 /// How a request reached us
@@ -80,7 +87,7 @@ impl Endpoints {
         clock: SteadyClock,
         address: SocketAddr,
     ) -> Self {
-        Self { dispatch, under_way, sessions, streams, issuer, clock, address }
+        Self { dispatch, under_way, sessions, streams, issuer, clock, address, once: Once::new(PROOFS_MAX) }
     }
 
     /// Whether a path is that of an endpoint
@@ -98,7 +105,7 @@ impl Endpoints {
         {
             return empty(status);
         }
-        let good = match self.authenticate(&head.headers, &head.uri, &at) {
+        let good = match self.authenticate(&head.method, &head.headers, &head.uri, &at) {
             Ok(good) => good,
             Err(refusal) => return *refusal,
         };
@@ -186,7 +193,7 @@ impl Endpoints {
         self.sessions.find(good.run, &at.to_string(), id).map(Some).ok_or(StatusCode::NOT_FOUND)
     }
 
-    fn authenticate(&self, headers: &HeaderMap, uri: &Uri, at: &At) -> Result<Good, Box<Reply>> {
+    fn authenticate(&self, method: &Method, headers: &HeaderMap, uri: &Uri, at: &At) -> Result<Good, Box<Reply>> {
         // RFC 6750, 2: one way to present a token, and never the query string.
         let mut presented = headers.get_all(header::AUTHORIZATION).iter();
         let header = presented.next();
@@ -202,9 +209,32 @@ impl Endpoints {
             reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return Err(Box::new(reply));
         };
-        let token = header.to_str().ok().and_then(bearer).ok_or_else(|| unauthorised(Invalid::Malformed))?;
+        let header = header.to_str().map_err(|_| unauthorised(Invalid::Malformed))?;
         let audience = format!("http://{}{at}", self.address);
-        self.issuer.check(token, &audience, self.clock.now()).map_err(unauthorised)
+        let now = self.clock.now();
+        let Some(token) = possessed(header) else {
+            let token = bearer(header).ok_or_else(|| unauthorised(Invalid::Malformed))?;
+            let good = self.issuer.check(token, &audience, now).map_err(unauthorised)?;
+            // RFC 9449, 7.2: a bound token that is shown without its key is nobody's.
+            return if good.binding.is_none() { Ok(good) } else { Err(unauthorised(Invalid::Binding)) };
+        };
+        let good = self.issuer.check(token, &audience, now).map_err(unauthorised)?;
+        let Some(Binding::Dpop(key)) = good.binding else { return Err(unauthorised(Invalid::Binding)) };
+        let mut proofs = headers.get_all("dpop").iter();
+        let proof = proofs.next().filter(|_| proofs.next().is_none()).and_then(|proof| proof.to_str().ok());
+        let bound_to = Thumbprint::from(key);
+        let request = dpop::Request {
+            method: method.as_str(),
+            url: &audience,
+            token: Some(token),
+            bound_to: Some(&bound_to),
+            nonce: None,
+        };
+        match proof.map(|proof| dpop::verify(proof, &request, &self.once, now)) {
+            Some(Ok(_)) => Ok(good),
+            Some(Err(invalid)) => Err(Box::new(possession(&invalid.to_string()))),
+            None => Err(Box::new(possession("expected exactly one proof of possession in `DPoP`"))),
+        }
     }
 
     /// A page that a browser shows must not reach us, whatever name it gave our address
@@ -283,6 +313,19 @@ fn not_allowed() -> Reply {
 fn unknown_session() -> Vec<u8> {
     portreeve_mcp::reply::error(None, -32_600, "This session is over, or was never here. Begin another one.", None)
 }
+
+/// The proof of possession is not good (RFC 9449, 7.1)
+fn possession(description: &str) -> Reply {
+    let mut reply = empty(StatusCode::UNAUTHORIZED);
+    let value = format!("DPoP error=\"invalid_dpop_proof\", error_description=\"{description}\"");
+    if let Ok(value) = HeaderValue::from_str(&value) {
+        reply.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    }
+    reply
+}
+
+/// Proofs of possession that are remembered: those of a minute
+const PROOFS_MAX: usize = 500_000;
 
 fn challenge(status: StatusCode, error: &str, description: &str) -> Reply {
     let mut reply = empty(status);

@@ -3,7 +3,7 @@
 use crate::{
     endpoint::{Endpoints, Via},
     fence::{Far, Fence, Peer},
-    hooks, keys,
+    front, hooks, keys,
     outlet::empty,
     settings::ADMIN_CONNECTIONS_MAX,
 };
@@ -60,7 +60,7 @@ pub async fn tcp(
     let room = Arc::new(Semaphore::new(connections_max));
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(BACK_OFF).await;
             continue;
         };
@@ -69,7 +69,7 @@ pub async fn tcp(
         tokio::spawn(async move {
             let _place = place;
             let far = Far::of(&stream);
-            let answer = |request: Request<Incoming>| {
+            let answer = |mut request: Request<Incoming>| {
                 let (endpoints, pages) = (Arc::clone(&endpoints), pages.clone());
                 let (far, fence) = (Arc::clone(&far), Arc::clone(&fence));
                 async move {
@@ -81,7 +81,13 @@ pub async fn tcp(
                         if let Err(status) = endpoints.same_origin(request.headers()) {
                             return Ok(empty(status).map(Body::new));
                         }
-                        if !far.is_outside(&fence).await {
+                        if front::serves(request.uri().path()) {
+                            // No browser proves an agent, and a page must not make one.
+                            if request.headers().contains_key(header::ORIGIN) {
+                                return Ok(empty(StatusCode::FORBIDDEN).map(Body::new));
+                            }
+                            request.extensions_mut().insert(front::From(peer.ip()));
+                        } else if !far.is_outside(&fence).await {
                             return Ok(fenced());
                         }
                     }

@@ -10,9 +10,11 @@ use crate::{
     elevating::Elevating,
     endpoint::Endpoints,
     fence::Fence,
+    front,
     held::Holds,
     history::Directory,
     hooks,
+    issuers::Issuers,
     keys::{self, KeyRoom},
     links::Links,
     listen,
@@ -22,7 +24,9 @@ use crate::{
     own::Own,
     points::Points,
     polls::Polls,
-    private, reaper,
+    private,
+    proving::Proving,
+    reaper,
     session::Sessions,
     settings::{CONNECTIONS_MAX, LOG_RESERVE_BYTES, Settings},
     snapshots,
@@ -235,8 +239,11 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         Office::open(door.clone(), Arc::clone(&catalogue), clock, (answers, keys.answering(), passkeys), kept).await;
     let office = office.ok_or_else(|| Error::System("the door has ended".to_owned()))?;
     let teller = Teller::new(at_the_door(), clock, Arc::clone(&office), telling);
+    let issuers = Arc::new(Issuers::new(clock));
+    let proving = Arc::new(Proving::new(Arc::clone(&catalogue), issuers, clock, base.clone()));
+    let front = front::router(door.clone(), Arc::clone(&tasks), proving, base.clone());
     let pages = pages(Arc::clone(&office)).merge(hooks::router(Arc::clone(&office), Arc::clone(&catalogue)));
-    let pages = pages.merge(keys::router(Arc::clone(&keys)));
+    let pages = pages.merge(keys::router(Arc::clone(&keys))).merge(front);
     let admin = Arc::new(Admin {
         door: door.clone(),
         catalogue,

@@ -13,8 +13,9 @@ use portreeve_core::{
     judge::Ticket,
     names::{MemoryId, Name, RunId, TaskId},
     node::{Node, Why},
+    proof::Proven,
     reason::{Reason, Sort, Word},
-    request::{Open, Request, Stop},
+    request::{Open, Prove, Request, Stop},
     time::Millis,
     value::Value,
 };
@@ -65,6 +66,23 @@ pub struct OpenTask {
     pub exec: bool,
 }
 
+/// Who opens a task
+#[derive(Clone, Debug)]
+pub enum Opener {
+    /// The owner of the data folder
+    Owner {
+        /// The user of the policy whose account it is
+        user: Option<Name>,
+    },
+    /// An agent, for itself
+    Agent {
+        /// Which
+        agent: Name,
+        /// What it has shown
+        proven: Proven,
+    },
+}
+
 /// What became of an opening
 #[derive(Clone, Debug)]
 pub enum Opening {
@@ -110,26 +128,39 @@ impl Tasks {
         })
     }
 
-    /// Opens a task for whoever owns the data folder
+    /// Opens a task for whoever owns the data folder, or for an agent that has proven itself
     ///
     /// # Errors
     /// Why it may not be opened.
-    pub async fn open(&self, user: Option<Name>, ask: OpenTask) -> Result<Opening, Vec<Reason>> {
+    pub async fn open(&self, opener: Opener, ask: OpenTask) -> Result<Opening, Vec<Reason>> {
         let unavailable = |why: String| vec![Reason::new(Word::RecordUnavailable, "randomness").with("why", why)];
-        let agent = self.agent_of(&ask)?;
-        // Whoever opens it does so, also where it runs on nobody's behalf: they do not answer its questions.
-        let opener = user.clone();
-        let user = if self.runs_without_user(&ask.purpose) { None } else { user };
+        let (by, agent, user, proven) = match opener {
+            Opener::Owner { user } => {
+                let agent = self.agent_of(&ask)?;
+                // Whoever opens it does so, also where it runs on nobody's behalf: they do not answer its questions.
+                let by = Actor::Owner { user: user.clone() };
+                let user = if self.runs_without_user(&ask.purpose) { None } else { user };
+                (by, agent, user, None)
+            }
+            // An agent opens tasks for itself only; on whose behalf, a person has to say.
+            Opener::Agent { agent, proven } => {
+                if let Some(other) = ask.agent.filter(|other| *other != agent) {
+                    return Err(vec![Reason::new(Word::ProofWrong, Node::Agent(other)).with("shown", &agent)]);
+                }
+                (Actor::Agent(agent.clone()), agent, None, Some(proven))
+            }
+        };
         let (task, run) = (TaskId(draw().map_err(unavailable)?), RunId(draw().map_err(unavailable)?));
         // A run that we start afresh begins a memory; any other joins that of its agent and user.
         let memory =
             if ask.exec { MemoryId(draw().map_err(unavailable)?) } else { shared_memory(&agent, user.as_ref()) };
-        let parameters = ask.parameters.into_iter().map(|(name, value)| (name, (value, ChosenBy::Parameter))).collect();
+        let chosen = if proven.is_some() { ChosenBy::Model } else { ChosenBy::Parameter };
+        let parameters = ask.parameters.into_iter().map(|(name, value)| (name, (value, chosen))).collect();
         let open = Open {
             task,
             run,
             memory,
-            by: Actor::Owner { user: opener },
+            by,
             agent: agent.clone(),
             user,
             purpose: ask.purpose,
@@ -137,12 +168,25 @@ impl Tasks {
             objective: ask.objective,
             parent: None,
             undoes: None,
+            proven,
         };
         match self.door.submit(Request::Open(open)).await {
             Reply::Opened(expires) => Ok(Opening::Open(Opened { task, run, agent, expires })),
             Reply::Held(ticket) => Ok(Opening::Held(ticket)),
             Reply::Refused(reasons) => Err(reasons),
             _ => Err(unavailable("the door gave another answer".to_owned())),
+        }
+    }
+
+    /// The agent of a task proves itself again, so that the task goes on
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn prove(&self, task: TaskId, agent: Name, proven: Proven) -> Result<(), Vec<Reason>> {
+        match self.door.submit(Request::Prove(Prove { task, agent, proven })).await {
+            Reply::Recorded => Ok(()),
+            Reply::Refused(reasons) => Err(reasons),
+            _ => Err(vec![Reason::new(Word::RecordUnavailable, task)]),
         }
     }
 
@@ -183,6 +227,7 @@ impl Tasks {
             purpose: found.purpose.clone(),
             agent: found.agent.clone(),
             user: found.user.clone(),
+            binding: found.proven.as_ref().and_then(|proven| proven.binding),
             audience: endpoints.values().cloned().chain([format!("{}/mcp", self.base)]).collect(),
         };
         let jti = draw().map(|id| format!("{id:016x}")).map_err(|_| unknown())?;

@@ -206,6 +206,7 @@ impl Undos {
             objective,
             parent: None,
             undoes: Some(undo),
+            proven: None,
         };
         match self.door.submit(Request::Open(open)).await {
             Reply::Opened(_) => Ok(task),

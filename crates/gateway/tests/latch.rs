@@ -73,6 +73,7 @@ impl House {
                 objective: None,
                 parent: None,
                 undoes: None,
+                proven: None,
             };
             let reply = house.turn(Request::Open(open));
             assert!(matches!(reply, Reply::Opened(_)), "{reply:?}");

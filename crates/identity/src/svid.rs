@@ -11,7 +11,7 @@ mod x509;
 
 pub use bundle::{Bundle, Bundles, NotABundle};
 pub use id::{NotAnId, SpiffeId, TrustDomain};
-pub use jwt::jwt;
+pub use jwt::{claimed, jwt};
 pub use x509::x509;
 
 use crate::jose::{Claims, Invalid as NotGood, Thumbprint};

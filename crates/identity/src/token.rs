@@ -1,10 +1,11 @@
 //! Access tokens: JWTs of type `at+jwt` (RFC 9068), minutes long, bound to endpoints.
 
-use crate::{base64url, keyring::Ring};
+use crate::{base64url, jose::Thumbprint, keyring::Ring};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
 use portreeve_core::{
     hash::Hash,
     names::{Name, RunId, TaskId},
+    proof::Binding,
     time::Millis,
 };
 use serde::{Deserialize, Serialize};
@@ -35,8 +36,36 @@ struct Claims {
     iat: i64,
     exp: i64,
     run: RunId,
+    /// What its holder has to hold besides (RFC 7800, 3)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation>,
     #[serde(rename = "https://portreeve.dev/claims/task")]
     task: TaskClaim,
+}
+
+/// RFC 9449, 6.1; RFC 8705, 3.1
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Confirmation {
+    #[serde(rename = "jkt")]
+    Dpop(Thumbprint),
+    #[serde(rename = "x5t#S256")]
+    Certificate(Thumbprint),
+}
+
+impl Confirmation {
+    fn of(binding: Binding) -> Self {
+        match binding {
+            Binding::Dpop(key) => Self::Dpop(Thumbprint::from(key)),
+            Binding::Certificate(digest) => Self::Certificate(Thumbprint::from(digest)),
+        }
+    }
+
+    fn binding(self) -> Binding {
+        match self {
+            Self::Dpop(key) => Binding::Dpop(key.hash()),
+            Self::Certificate(digest) => Binding::Certificate(digest.hash()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,6 +89,8 @@ pub struct Subject {
     pub user: Option<Name>,
     /// The endpoints that it is good for
     pub audience: BTreeSet<String>,
+    /// What its holder has to hold besides
+    pub binding: Option<Binding>,
 }
 
 /// A minted token and when it ends
@@ -69,6 +100,10 @@ pub struct Token {
     pub text: String,
     /// When it is over
     pub expires: Millis,
+    /// Seconds from when it was minted until then
+    pub lasts_s: i64,
+    /// What it is bound to
+    pub binding: Option<Binding>,
 }
 
 /// What a good token says
@@ -78,6 +113,8 @@ pub struct Good {
     pub run: RunId,
     /// When it is over
     pub until: Millis,
+    /// What its holder has to show besides
+    pub binding: Option<Binding>,
 }
 
 /// Why a token is not good; every one of them is answered with 401
@@ -98,6 +135,9 @@ pub enum Invalid {
     /// It is meant for another endpoint
     #[error("the token is not meant for this endpoint")]
     Audience,
+    /// Its holder does not show what it is bound to
+    #[error("the token is bound to a key or certificate that was not shown")]
+    Binding,
     /// Its time is over, or has not come
     #[error("the token's time is over or has not come")]
     Time,
@@ -125,6 +165,7 @@ pub struct Issuer {
 struct Checked {
     key: Arc<str>,
     run: RunId,
+    binding: Option<Binding>,
     audience: BTreeSet<String>,
     from: Millis,
     until: Millis,
@@ -157,6 +198,7 @@ impl Issuer {
             iat: now.0.div_euclid(1000),
             exp: expires.0.div_euclid(1000),
             run: subject.run,
+            cnf: subject.binding.map(Confirmation::of),
             task: TaskClaim { id: subject.task, purpose: subject.purpose.clone() },
         };
         let keys = self.ring.keys();
@@ -166,7 +208,8 @@ impl Issuer {
         let signature = keys.current().sign(text.as_bytes()).ok()?;
         text.push('.');
         text.push_str(&base64url::encode(&signature));
-        Some(Token { text, expires: Millis(claims.exp.saturating_mul(1000)) })
+        let expires = Millis(claims.exp.saturating_mul(1000));
+        Some(Token { text, expires, lasts_s: claims.exp - claims.iat, binding: subject.binding })
     }
 
     /// What a good token names
@@ -193,7 +236,7 @@ impl Issuer {
         if !checked.audience.contains(audience) {
             return Err(Invalid::Audience);
         }
-        Ok(Good { run: checked.run, until: checked.until })
+        Ok(Good { run: checked.run, until: checked.until, binding: checked.binding })
     }
 
     fn verify(&self, token: &str, hash: Hash, now: Millis) -> Result<Checked, Invalid> {
@@ -216,6 +259,7 @@ impl Issuer {
         let checked = Checked {
             key: named.into(),
             run: claims.run,
+            binding: claims.cnf.map(Confirmation::binding),
             audience: claims.aud,
             from: Millis(claims.iat.saturating_mul(1000).saturating_sub(SKEW_MS)),
             until: Millis(claims.exp.saturating_mul(1000)),
@@ -238,10 +282,20 @@ impl Issuer {
 /// The bearer token of an `Authorization` header (RFC 6750, 2.1); the scheme's case does not matter
 #[must_use]
 pub fn bearer(header: &str) -> Option<&str> {
+    presented(header, "bearer")
+}
+
+/// The token of an `Authorization` header that comes with a proof of possession (RFC 9449, 7.1)
+#[must_use]
+pub fn possessed(header: &str) -> Option<&str> {
+    presented(header, "dpop")
+}
+
+fn presented<'a>(header: &'a str, wanted: &str) -> Option<&'a str> {
     let (scheme, token) = header.split_once(' ')?;
     let token = token.trim_matches(' ');
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.bytes().all(plain)).then_some(token)
+    (scheme.eq_ignore_ascii_case(wanted) && !token.is_empty() && token.bytes().all(plain)).then_some(token)
 }
 
 #[cfg(test)]

@@ -71,6 +71,9 @@ pub(crate) enum Command {
         #[arg(long = "for", value_name = "USER")]
         user: Option<Name>,
     },
+    /// Add agents, look at them, halt and retire them
+    #[command(subcommand)]
+    Agent(Agent),
     /// Add and look at connectors, the MCP servers behind Portreeve
     #[command(subcommand)]
     Connector(Connector),
@@ -109,6 +112,73 @@ pub(crate) enum Command {
         /// The upstream to put Portreeve in front of
         upstream: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Agent {
+    /// Write the file of a new agent and put the policy into force
+    Add(AddAgent),
+    /// List agents: who answers for them, how they prove themselves, when they were seen
+    List,
+    /// Show one
+    Show {
+        /// Which
+        name: Name,
+    },
+    /// Halt an agent: its calls are refused until it goes on, its tasks stay
+    Pause {
+        /// Which
+        name: Name,
+        /// Why, in a sentence
+        #[arg(long, default_value = "")]
+        why: String,
+    },
+    /// Let an agent go on
+    Resume {
+        /// Which
+        name: Name,
+        /// Why, in a sentence
+        #[arg(long, default_value = "")]
+        why: String,
+    },
+    /// End an agent with all of its tasks
+    Retire {
+        /// Which
+        name: Name,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddAgent {
+    /// Its name
+    pub(crate) name: Name,
+    /// Who answers for it
+    #[arg(long)]
+    pub(crate) owner: String,
+    /// What it is for, in a line
+    #[arg(long)]
+    pub(crate) about: Option<String>,
+    /// The day after which it gets nothing until somebody has looked at it: 2027-03-01
+    #[arg(long, value_name = "DATE")]
+    pub(crate) review_by: Option<jiff::civil::Date>,
+    /// It shows this SPIFFE ID
+    #[arg(long, value_name = "ID")]
+    pub(crate) spiffe: Vec<String>,
+    /// It shows a token of this issuer of the policy, with the claims of --claim
+    #[arg(long, requires = "claim")]
+    pub(crate) issuer: Option<Name>,
+    /// What the token has to say
+    #[arg(long, value_name = "CLAIM=VALUE", requires = "issuer")]
+    pub(crate) claim: Vec<String>,
+    /// It signs with the key whose public half, a JWK, is in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Several holders may show the same proof at once
+    #[arg(long)]
+    pub(crate) replicas: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod agent;
 mod approvals;
 mod audit;
 pub(crate) mod author;
@@ -57,6 +58,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Console { user } => console::run(&cli, user.as_ref()).await,
         Command::Key(key) => key::run(&cli, key).await,
         Command::Doctor => doctor::run(&cli).await,
+        Command::Agent(agent) => agent::run(&cli, agent).await,
         Command::Connector(connector) => connector::run(&cli, connector).await,
         Command::Policy(policy) => policy::run(&cli, policy).await,
         Command::Audit(audit) => audit::run(&cli, audit),

@@ -12,11 +12,11 @@ use crate::{
     files::{File, Files, Folder},
     finding::{Finding, Place, sort},
     fits::Fits,
-    lookalike, operation,
+    issuer, lookalike, operation,
     pins::{self, Pins},
     places::Places,
     profile::{self, Shared},
-    purpose, receiver,
+    proof, purpose, receiver,
     review::reviews,
     words::suggest,
 };
@@ -163,6 +163,7 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
     let mut findings = Vec::new();
     let facts = facts(&sorted, &mut findings);
     accounts(&facts, &mut findings);
+    proof::shared(&facts, &mut findings);
     let mut cases = Vec::new();
     let mut purposes: BTreeMap<Name, Purpose> = BTreeMap::new();
     for file in sorted.iter().filter(|file| file.folder == Folder::Purposes) {
@@ -194,7 +195,7 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
         findings.extend(lookalike::findings(&known));
     }
     sort(&mut findings);
-    let Facts { agents, users, connectors, pins, .. } = facts;
+    let Facts { agents, users, issuers, connectors, pins, .. } = facts;
     let complete = (|| {
         let digest = files.digest();
         let Extra { points, inside } = extra;
@@ -202,6 +203,7 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
             digest,
             agents: whole(agents)?,
             users: whole(users)?,
+            issuers: whole(issuers)?,
             connectors: whole(connectors)?,
             purposes,
             rules: extra::beside(rules.ok()?, inside, digest),
@@ -230,18 +232,27 @@ fn whole<T>(parts: BTreeMap<Name, Option<T>>) -> Option<BTreeMap<Name, T>> {
 pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
     let mut facts = Facts::default();
     let mut profiles: BTreeMap<Name, Option<Shared<'_>>> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.folder == Folder::Issuers) {
+        let issuer = document(file, findings, |doc, table| issuer::issuer(doc, table, file));
+        facts.issuers.insert(file.name.clone(), issuer);
+    }
     for file in files {
         let name = file.name.clone();
         match file.folder {
             Folder::Agents => {
-                drop(facts.agents.insert(name, document(file, findings, |d, t| facts::agent(d, t, file))))
+                let agent = document(file, findings, |d, t| facts::agent(d, t, file, &facts.issuers));
+                facts.agents.insert(name, agent);
             }
-            Folder::Users => drop(facts.users.insert(name, document(file, findings, |d, t| facts::user(d, t, file)))),
+            Folder::Users => {
+                let user = document(file, findings, |d, t| facts::user(d, t, file));
+                facts.users.insert(name, user);
+            }
             Folder::Profiles => {
                 drop(profiles.insert(name, document(file, findings, |d, t| profile::shared(d, t, file))));
             }
             Folder::Pins => drop(facts.pins.insert(name, pins::read(file, findings))),
-            Folder::Connectors
+            Folder::Issuers
+            | Folder::Connectors
             | Folder::Purposes
             | Folder::Rules
             | Folder::Receivers

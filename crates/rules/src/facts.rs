@@ -4,12 +4,14 @@ use crate::{
     document::{Cell, Document, Table},
     files::File,
     pins::Pins,
+    proof,
+    purpose::end_of_day,
     usage::USES_MAX,
 };
 use portreeve_core::{
     hash::Hash,
     names::Name,
-    policy::{Agent, Class, Connector, PersonRole, Tier, User},
+    policy::{Agent, Class, Connector, Issuer, PersonRole, Tier, User},
 };
 use std::{
     cell,
@@ -23,6 +25,7 @@ use std::{
 pub(crate) struct Facts {
     pub(crate) agents: BTreeMap<Name, Option<Agent>>,
     pub(crate) users: BTreeMap<Name, Option<User>>,
+    pub(crate) issuers: BTreeMap<Name, Option<Issuer>>,
     pub(crate) connectors: BTreeMap<Name, Option<Connector>>,
     /// The accepted definitions, for connectors that have a file of them
     pub(crate) pins: BTreeMap<Name, Option<Pins>>,
@@ -30,11 +33,15 @@ pub(crate) struct Facts {
     pub(crate) room: cell::Cell<usize>,
 }
 
+/// Who vouches for identities; `None`: there is such a file, but it is broken
+pub(crate) type Issuers = BTreeMap<Name, Option<Issuer>>;
+
 impl Default for Facts {
     fn default() -> Self {
         Self {
             agents: BTreeMap::new(),
             users: BTreeMap::new(),
+            issuers: BTreeMap::new(),
             connectors: BTreeMap::new(),
             pins: BTreeMap::new(),
             room: cell::Cell::new(USES_MAX),
@@ -74,15 +81,21 @@ pub(crate) fn same_name(table: &mut Table<'_, '_>, doc: &Document<'_>, file: &Fi
     }
 }
 
-pub(crate) fn agent(doc: &Document<'_>, mut table: Table<'_, '_>, file: &File<'_>) -> Option<Agent> {
+pub(crate) fn agent<'t>(
+    doc: &Document<'t>,
+    mut table: Table<'_, 't>,
+    file: &File<'_>,
+    issuers: &Issuers,
+) -> Option<Agent> {
     same_name(&mut table, doc, file);
     let owner = table.need("owner", OWNER).and_then(|cell| doc.line(cell, OWNER));
     if let Some(about) = table.take("about") {
         doc.line(about, "\"Answers the first questions of customers\"");
     }
-    table.later(&["review_by", "spiffe_id", "oidc", "key"]);
+    let review_by = table.take("review_by").map_or(Some(None), |cell| end_of_day(doc, cell).map(Some));
+    let proofs = table.take("proof").map_or(Some(Vec::new()), |cell| proof::proofs(doc, cell, &file.name, issuers));
     table.finish();
-    owner.map(|owner| Agent { owner })
+    Some(Agent { owner: owner?, review_by: review_by?, proofs: proofs? })
 }
 
 pub(crate) const OWNER: &str = "\"payments@example.com\"";
@@ -112,6 +125,7 @@ pub(crate) fn user(doc: &Document<'_>, mut table: Table<'_, '_>, file: &File<'_>
             doc.array(cell, "roles = [\"approver\"]")?.iter().map(|item| doc.word(item, &ROLES)).collect();
         roles.into_iter().collect::<Option<BTreeSet<_>>>()
     });
+    table.later(&["sign_in"]);
     table.finish();
     let accounts = accounts?.into_iter().collect();
     let (groups, passkeys) = (groups?.into_iter().collect(), passkeys?.into_iter().collect());

@@ -110,6 +110,7 @@ pub(crate) struct File<'a> {
 pub(crate) enum Folder {
     Agents,
     Users,
+    Issuers,
     Connectors,
     Profiles,
     Pins,
@@ -128,9 +129,10 @@ const EXTRA: &str = "extra";
 const EXTRA_ENDINGS: [&str; 4] = [".cedar", ".cedarschema", ".json", ".rego"];
 
 impl Folder {
-    const ALL: [(&'static str, &'static str, Self); 9] = [
+    const ALL: [(&'static str, &'static str, Self); 10] = [
         ("agents", ".toml", Self::Agents),
         ("users", ".toml", Self::Users),
+        ("issuers", ".toml", Self::Issuers),
         ("connectors", ".toml", Self::Connectors),
         ("profiles", ".toml", Self::Profiles),
         ("pins", ".json", Self::Pins),
@@ -151,8 +153,8 @@ impl Folder {
 
     /// The folder of a path and the name that it gives
     fn of(path: &str) -> Result<(Self, Name), (String, String)> {
-        let layout = "a policy has agents/, users/, connectors/, profiles/, purposes/, receivers/, extra/ with *.toml, \
-             pins/ with *.json, and rules/ with *.cedar";
+        let layout = "a policy has agents/, users/, issuers/, connectors/, profiles/, purposes/, receivers/, extra/ with \
+             *.toml, pins/ with *.json, and rules/ with *.cedar";
         let (folder, file) = path.split_once('/').unwrap_or((path, ""));
         if let (EXTRA, Some((name, inner))) = (folder, file.split_once('/')) {
             if inner.contains('/')

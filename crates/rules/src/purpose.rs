@@ -88,7 +88,7 @@ pub(crate) fn purpose<'t>(
 }
 
 /// The first moment after the day
-fn end_of_day(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Millis> {
+pub(crate) fn end_of_day(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Millis> {
     let date = cell.get_ref().as_datetime().filter(|datetime| datetime.time.is_none() && datetime.offset.is_none());
     let millis = date.and_then(|datetime| {
         let date = datetime.date?;

@@ -257,6 +257,7 @@ impl Replay {
             objective: None,
             parent: began.parent,
             undoes: None,
+            proven: began.proven.clone(),
         };
         let shelf = self.other_shelf(&bundle);
         match judge_open(&self.other, &shelf, &open, Clock::at(record.time.0)) {

@@ -205,6 +205,9 @@ impl<'p> Stage<'p> {
         let who = [Node::Agent(agent.clone()), Node::Purpose(opening.purpose.clone())];
         self.registers(who.into_iter().chain(user.clone().map(Node::User)).collect());
         let given = |(name, value): (&Name, &Value)| (name.clone(), (value.clone(), ChosenBy::Parameter));
+        // What is asked is what a task may do, not whether its agent has shown who it is.
+        let proof = bundle.agents.get(&agent).and_then(|agent| agent.proofs.first());
+        let proven = proof.map(|proof| proof.imagined(Millis(i64::MAX)));
         let open = Open {
             task: TASK,
             run: RUN,
@@ -217,6 +220,7 @@ impl<'p> Stage<'p> {
             objective: None,
             parent: None,
             undoes: None,
+            proven,
         };
         let mut unmet = judge_open(&self.state, &self.shelf, &open, self.clock).err().unwrap_or_default();
         unmet.retain(|reason| !excused.contains(&reason.word));
@@ -247,6 +251,7 @@ impl<'p> Stage<'p> {
             hold: None,
             review: purpose.break_glass.as_ref().map(|glass| glass.review.clone()),
             undoes: None,
+            proven: open.proven.clone(),
         }
     }
 

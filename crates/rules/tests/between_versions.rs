@@ -98,6 +98,7 @@ impl World {
             hold: None,
             review: None,
             undoes: None,
+            proven: None,
         })));
         world
     }
@@ -310,7 +311,7 @@ fn what_no_version_would_open_any_more_is_closed_at_once() {
 }
 
 #[test]
-fn a_yes_to_an_old_question_opens_what_the_policy_says_now() {
+fn a_yes_counts_only_while_the_same_is_asked_of_the_same() {
     let mut world = World::new(&policy(ASKS, "", "o@example.com"));
     let Ok(Elevating::Held(_, holding)) = world.elevate(Actor::Run(RunId(1))) else { panic!("it asks") };
     let hold = world.ask(holding, HeldWhat::Elevation(elevation()));
@@ -326,6 +327,8 @@ fn a_yes_to_an_old_question_opens_what_the_policy_says_now() {
     assert!(!granted(&world), "ann owns the agent now");
     world.put(&policy(ASKS_TWO, "", "o@example.com"));
     world.yes(hold, "ben", 93);
+    assert!(!granted(&world), "two are another question, however many have said yes to the old one");
+    world.put(&policy(ASKS, "", "o@example.com"));
     assert!(granted(&world));
 }
 
@@ -388,6 +391,7 @@ fn an_emergency_is_opened_by_one_of_those_who_may() {
             objective: None,
             parent: None,
             undoes: None,
+            proven: None,
         };
         judge_open(&world.state, &world.shelf, &open, Clock::at(NOW.0))
             .map_err(|reasons| reasons.iter().map(|reason| reason.word).collect::<Vec<_>>())

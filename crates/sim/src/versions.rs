@@ -127,7 +127,7 @@ impl Version {
         };
         let agent = |name: Name| {
             let owner = self.owners.iter().find(|(agent, _)| *agent == name.as_str()).map_or("sim", |(_, owner)| owner);
-            (name, Agent { owner: owner.to_owned() })
+            (name, Agent::of(owner.to_owned()))
         };
         let connector = |name: Name| {
             let reach = Reach::Http { url: format!("http://{name}.test/mcp") };
@@ -151,6 +151,7 @@ impl Version {
         };
         Some(Bundle {
             receivers: BTreeMap::new(),
+            issuers: BTreeMap::new(),
             digest,
             agents: names(&self.agents).into_iter().map(agent).collect(),
             users: names(&self.users).into_iter().map(user).collect(),

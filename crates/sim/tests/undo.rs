@@ -205,6 +205,7 @@ impl World {
             objective: None,
             parent,
             undoes,
+            proven: None,
         };
         let reply = self.turn(Request::Open(open));
         (task, run, reply)

@@ -7,7 +7,7 @@
 mod dial;
 mod gate;
 
-pub(crate) use dial::{NoConnection, dial};
+pub(crate) use dial::{NoConnection, dial, over};
 pub(crate) use gate::{Gate, GateState};
 
 use crate::{

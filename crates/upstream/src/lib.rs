@@ -11,6 +11,7 @@ pub mod ask;
 pub mod child;
 pub mod clock;
 pub mod event;
+pub mod fetch;
 pub mod http;
 pub mod identity;
 pub mod keeper;

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{sync::Notify, task::coop::unconstrained, time::Instant};
 
 /// The time of one call
 #[derive(Debug)]
@@ -67,7 +67,9 @@ impl Patience {
         tokio::select! {
             biased;
             done = work => Some(done),
-            () = self.over() => None,
+            // A connector that never stops talking uses up what this task may do before it has to yield, time after
+            // time, and the clock would never get its turn.
+            () = unconstrained(self.over()) => None,
         }
     }
 
@@ -149,6 +151,18 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(patience.limit(std::future::pending::<()>()).await, None);
         assert_eq!(begun.elapsed().as_secs(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_time_of_a_connector_that_never_stops_talking_is_over_too() {
+        let talks = async {
+            loop {
+                tokio::task::consume_budget().await;
+            }
+        };
+        let patience = Patience::new(Duration::from_millis(20));
+        let limited = tokio::time::timeout(30 * SECOND, patience.limit::<()>(talks)).await;
+        assert_eq!(limited, Ok(None));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,8 @@ use crate::{
     commit::Committed,
     event::{
         Accepted, Actor, Admitted, Because, Began, CallFacts, Changed, ChosenBy, End, Event, Given, Granted, Heard,
-        Inputs, Noted, PollFacts, Refused, Settled, Stopped, Told, UndoStep, Undoing, WasBefore, What, call_key,
+        Inputs, Noted, Paused, PollFacts, Refused, Settled, Stopped, Told, UndoStep, Undoing, WasBefore, What,
+        call_key,
     },
     hash::Hash,
     judge::{self, Admission, Judged, Observed, Opening},
@@ -46,7 +47,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Err(reasons) => {
                     let run = match open.by {
                         Actor::Run(run) => Some(run),
-                        Actor::Owner { .. } | Actor::Person { .. } | Actor::System => None,
+                        Actor::Owner { .. } | Actor::Person { .. } | Actor::System | Actor::Agent(_) => None,
                     };
                     self.refuse(run, format!("purpose:{}", open.purpose), reasons, clock, draft)
                 }
@@ -85,6 +86,33 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 let now = judge::now(&self.state, clock).0;
                 let stopped = Stopped { node: stop.node.clone(), why: stop.why, at: stop.at.unwrap_or(now) };
                 self.record(draft, stop.by.clone(), now, Event::Stopped(stopped));
+                Reply::Recorded
+            }
+            Request::Pause(pause) => {
+                let reasons = judge::judge_pause(&self.state, &self.shelf, pause);
+                if !reasons.is_empty() {
+                    return Reply::Refused(reasons);
+                }
+                if self.state.paused(&pause.node).is_some() == pause.halts {
+                    return Reply::Recorded;
+                }
+                let now = judge::now(&self.state, clock).0;
+                let why = Committed::new(&Value::String(pause.why.clone()), draft.salts.draw());
+                let paused = Paused { node: pause.node.clone(), why };
+                let event = if pause.halts { Event::Paused(paused) } else { Event::Resumed(paused) };
+                self.record(draft, pause.by.clone(), now, event);
+                Reply::Recorded
+            }
+            Request::Prove(prove) => {
+                let reasons = judge::judge_prove(&self.state, &self.shelf, prove, clock);
+                if !reasons.is_empty() {
+                    let what = format!("agent:{}", prove.agent);
+                    let run = self.state.task(prove.task).map(|task| task.run);
+                    return self.refuse(run, what, reasons, clock, draft);
+                }
+                let now = judge::now(&self.state, clock).0;
+                let noted = Noted::Proven { task: prove.task, proven: Box::new(prove.proven.clone()) };
+                self.record(draft, Actor::Agent(prove.agent.clone()), now, Event::Noted(noted));
                 Reply::Recorded
             }
             Request::Change(change) => {
@@ -316,7 +344,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             .map(|(name, (value, by))| (name.clone(), Given { value: commit(value), by: *by }))
             .collect();
         let by = match open.by {
-            Actor::Run(_) => ChosenBy::Model,
+            Actor::Run(_) | Actor::Agent(_) => ChosenBy::Model,
             Actor::Owner { .. } | Actor::Person { .. } | Actor::System => ChosenBy::Parameter,
         };
         let objective = open.objective.as_ref().map(|text| Given { value: commit(&Value::String(text.clone())), by });
@@ -345,6 +373,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             hold: opened.hold,
             review: opened.review,
             undoes,
+            proven: open.proven.clone(),
         };
         self.record(draft, open.by.clone(), opened.now, Event::Began(Box::new(began)));
         Reply::Opened(opened.expires)

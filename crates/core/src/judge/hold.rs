@@ -350,7 +350,7 @@ pub fn has_role(state: &State, shelf: &Shelf, by: &Actor, role: PersonRole) -> b
             let person = shelf.current(state).and_then(|bundle| bundle.users.get(user));
             stopped(state, user).is_none() && person.is_some_and(|person| person.roles.contains(&role))
         }
-        Actor::Run(_) => false,
+        Actor::Run(_) | Actor::Agent(_) => false,
     }
 }
 

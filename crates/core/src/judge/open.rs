@@ -13,6 +13,7 @@ use crate::{
     node::Node,
     pattern::{Match, Scope},
     policy::{Bundle, PersonRole, Purpose, Quorum, Users},
+    proof::Proven,
     reason::{Reason, Word},
     request::{Clock, Open},
     state::{Hold, State, Task, is_approver, owners},
@@ -70,7 +71,7 @@ pub fn judge_open(state: &State, shelf: &Shelf, open: &Open, clock: Clock) -> Re
         return Err(reasons.into_iter().collect());
     };
     reasons.extend(places(state, open, now));
-    reasons.extend(principals(state, bundle, open));
+    reasons.extend(principals(state, bundle, open, now));
     let Some(purpose) = bundle.purposes.get(&open.purpose) else {
         reasons.insert(Reason::new(Word::PurposeUnknown, Node::Purpose(open.purpose.clone())));
         return Err(reasons.into_iter().collect());
@@ -93,6 +94,9 @@ pub fn judge_open(state: &State, shelf: &Shelf, open: &Open, clock: Clock) -> Re
         return Err(reasons.into_iter().collect());
     }
     let expires = now.plus(purpose.limits.expires_after_ms);
+    // With the day of its review an agent's tasks are over.
+    let review_by = bundle.agents.get(&open.agent).and_then(|agent| agent.review_by);
+    let expires = review_by.map_or(expires, |review_by| expires.min(review_by));
     let parent = open.parent.and_then(|parent| state.task(parent));
     let opened = Opened {
         bundle: bundle.digest,
@@ -216,12 +220,14 @@ fn places(state: &State, open: &Open, now: Millis) -> Vec<Reason> {
         // Only delegation makes children, and only out of the task that the run works on.
         (Actor::Run(run), Some(parent)) if state.task_of(*run) == Some(parent) => {}
         (Actor::Owner { .. } | Actor::Person { .. }, None) => {}
+        // An agent opens tasks for itself, once it has shown who it is.
+        (Actor::Agent(agent), None) if *agent == open.agent && open.proven.is_some() => {}
         _ => reasons.push(Reason::new(Word::NotYours, &open.purpose)),
     }
     reasons
 }
 
-fn principals(state: &State, bundle: &Bundle, open: &Open) -> Vec<Reason> {
+fn principals(state: &State, bundle: &Bundle, open: &Open, now: Millis) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let over = |node: &Node| state.registry.get(node).and_then(|standing| standing.over);
     let mut stopped = |word, node: Node| {
@@ -237,8 +243,39 @@ fn principals(state: &State, bundle: &Bundle, open: &Open) -> Vec<Reason> {
     if !bundle.agents.contains_key(&open.agent) {
         reasons.push(Reason::new(Word::AgentUnknown, Node::Agent(open.agent.clone())));
     }
+    // What is delegated rests on the task that it comes from, and what takes something back is a person's.
+    if open.parent.is_none() && open.undoes.is_none() {
+        reasons.extend(shown(bundle, &open.agent, open.proven.as_ref(), now));
+    }
+    reasons.extend(
+        [Node::Agent(open.agent.clone()), Node::Purpose(open.purpose.clone())]
+            .into_iter()
+            .chain(open.user.clone().map(Node::User))
+            .filter_map(|node| state.paused(&node).map(|since| Reason::new(Word::Paused, node).with("since", since))),
+    );
     if let Some(user) = open.user.as_ref().filter(|user| !bundle.users.contains_key(*user)) {
         reasons.push(Reason::new(Word::UserUnknown, Node::User(user.clone())));
+    }
+    reasons
+}
+
+/// Whether an agent has proven itself in one of the ways that its file names, and its review is not overdue
+pub(super) fn shown(bundle: &Bundle, name: &Name, proven: Option<&Proven>, now: Millis) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    // That there is no such agent is said elsewhere.
+    let Some(agent) = bundle.agents.get(name) else { return reasons };
+    let source = Node::Agent(name.clone());
+    if let Some(review_by) = agent.review_by.filter(|review_by| *review_by <= now) {
+        reasons.push(Reason::new(Word::AgentOverdue, &source).with("review_by", review_by));
+    }
+    let fits = match proven {
+        Some(proven) => agent.proof(proven).is_some() && now < proven.until,
+        // The owner of the data folder vouches for an agent that has no other way to prove itself.
+        None => agent.proofs.is_empty(),
+    };
+    if !fits {
+        let how = proven.map_or("nothing", |proven| proven.how.as_str());
+        reasons.push(Reason::new(Word::ProofWrong, &source).with("shown", how));
     }
     reasons
 }
@@ -311,6 +348,6 @@ fn parameters(purpose: &Purpose, bundle: &Bundle, open: &Open) -> (Chosen, Vec<R
 fn source_of(by: &Actor, claimed: ChosenBy) -> ChosenBy {
     match by {
         Actor::Owner { .. } | Actor::Person { .. } | Actor::System => claimed,
-        Actor::Run(_) => ChosenBy::Model,
+        Actor::Run(_) | Actor::Agent(_) => ChosenBy::Model,
     }
 }

@@ -74,6 +74,9 @@ impl Far {
     }
 }
 
+/// How often somebody is looked for who is not found
+const LOOKS_MAX: usize = 5;
+
 impl Holders {
     fn are_outside(&self, fence: &Fence) -> bool {
         match self {
@@ -85,14 +88,30 @@ impl Holders {
     }
 
     /// Searches the machine; waits for the file system
+    ///
+    /// The kernel's lists are no snapshots: while others come and go, a line can be skipped. So who is not found is looked
+    /// for again, before they are taken to be gone.
     fn find(peer: SocketAddr, near: SocketAddr) -> Self {
+        let mut found = Self::Gone;
+        for _ in 0..LOOKS_MAX {
+            match Self::search(peer, near) {
+                Some(Self::Here(peers)) if peers.is_empty() => found = Self::Here(peers),
+                Some(holders) => return holders,
+                None => found = Self::Gone,
+            }
+        }
+        found
+    }
+
+    /// One search; nothing if the connection is in no list
+    fn search(peer: SocketAddr, near: SocketAddr) -> Option<Self> {
         let row = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|list| row_of(Path::new(list), peer, near));
         let Some((inode, uid)) = row else {
             let is_here = peer.ip().is_loopback() || peer.ip() == near.ip();
-            return if is_here { Self::Gone } else { Self::Away };
+            return (!is_here).then_some(Self::Away);
         };
         if inode == 0 {
-            return Self::Gone;
+            return Some(Self::Gone);
         }
         let (name, pids) = (format!("socket:[{inode}]"), pids());
         let has = |pid: &i32| has(&format!("/proc/{pid}/fd"), &name);
@@ -109,7 +128,7 @@ impl Holders {
         if having.is_empty() {
             having = pids.into_iter().filter(|pid| has(pid).is_none() && is_of(*pid, uid)).collect();
         }
-        Self::Here(having.into_iter().filter_map(Peer::of).collect())
+        Some(Self::Here(having.into_iter().filter_map(Peer::of).collect()))
     }
 }
 

@@ -240,6 +240,8 @@ impl Told {
                 (line.effect, line.class) = (Some(settled.effect), class);
                 line
             }
+            Event::Paused(paused) => Line::new("stopped", format!("{} is halted", paused.node), "bad"),
+            Event::Resumed(paused) => Line::new("noted", format!("{} goes on", paused.node), "plain"),
             Event::Changed(_) => Line::new("noted", "The policy or what was accepted changed".to_owned(), "plain"),
             Event::Noted(noted) => noted_line(noted),
         }
@@ -339,6 +341,7 @@ fn noted_line(noted: &Noted) -> Line {
         Noted::SignedIn { user, how: None } => line(format!("A link is made for {user}")),
         Noted::Passkey { user, added: true, .. } => line(format!("{user} registers a passkey")),
         Noted::Passkey { user, added: false, .. } => line(format!("{user} removes a passkey")),
+        Noted::Proven { proven, .. } => line(format!("The agent proves itself again by {}", proven.how)),
         Noted::Reviewed { by, why, .. } => {
             Line::new("noted", format!("{by} closes the review"), "good").detail("why", value(why))
         }
@@ -352,6 +355,7 @@ fn actor(actor: &Actor) -> String {
         Actor::Owner { user: None } => "owner".to_owned(),
         Actor::Person { user, how } => format!("{user} ({how})"),
         Actor::Run(run) => run.to_string(),
+        Actor::Agent(agent) => agent.to_string(),
     }
 }
 

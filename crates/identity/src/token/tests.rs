@@ -18,6 +18,7 @@ fn subject() -> Subject {
         agent: "support-bot".parse().unwrap(),
         user: None,
         audience: [HERE.to_owned()].into(),
+        binding: None,
     }
 }
 

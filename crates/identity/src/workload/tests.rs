@@ -149,14 +149,13 @@ fn what_is_only_proposed_gets_nothing() {
 #[test]
 fn rules_name_what_stays_with_its_bearer() {
     for kind in Kind::ALL {
-        assert_eq!(kind.to_string().parse(), Ok(kind));
+        assert_eq!(kind.to_string(), kind.word());
         assert!(kind.claims().iter().all(|claim| fits_rule(kind, claim).is_ok()));
         assert!(kind.anchors().iter().flat_map(|all| all.iter()).all(|claim| fits_rule(kind, claim).is_ok()));
         for never in ["", "aud", "iss", "exp", "jti"] {
             assert!(fits_rule(kind, never).is_err(), "{kind} {never}");
         }
     }
-    assert!("GitHub".parse::<Kind>().is_err());
     for (kind, claim, said) in [
         (Kind::Github, "repository", "repository_id"),
         (Kind::Github, "actor", "actor_id"),

@@ -89,7 +89,10 @@ pub fn subjects(record: &Record) -> Subjects {
         Event::Noted(Noted::Consulted { effect, task, .. }) => {
             Subjects { task: Some(*task), born: vec![Subject::Effect(*effect)], ..Subjects::default() }
         }
-        Event::Noted(Noted::Looked { task, .. } | Noted::Reviewed { task, .. }) => {
+        Event::Paused(paused) | Event::Resumed(paused) => {
+            Subjects { about: node(&paused.node).into_iter().collect(), ..Subjects::default() }
+        }
+        Event::Noted(Noted::Looked { task, .. } | Noted::Reviewed { task, .. } | Noted::Proven { task, .. }) => {
             Subjects { task: Some(*task), ..Subjects::default() }
         }
         Event::Booted(_)
@@ -109,7 +112,7 @@ pub fn subjects(record: &Record) -> Subjects {
 }
 
 /// Of [`subjects`], and of how its answers are kept; an index of another version is made anew
-pub(super) const VERSION: i32 = 3;
+pub(super) const VERSION: i32 = 4;
 
 fn node(node: &Node) -> Option<Subject> {
     match node {

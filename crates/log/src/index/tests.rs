@@ -94,6 +94,7 @@ fn record(made: Made) -> Record {
             hold: None,
             review: None,
             undoes: None,
+            proven: None,
         })),
         Made::Admitted { effect, task, by: run, grant, hold } => {
             by(run);

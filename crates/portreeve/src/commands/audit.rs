@@ -10,6 +10,7 @@ use portreeve_core::{
     event::{Actor, Admitted, Changed, Elevation, End, Event, Held, HeldWhat, News, Noted, Record, To, What, decode},
     hash::Hash,
     log::{Head, Read},
+    proof::Proven,
 };
 use portreeve_log::{Index, Most, Open, Placed, Reader, Subject, verify};
 use serde_json::{Value, json};
@@ -136,9 +137,13 @@ pub(crate) fn in_words(record: &Record) -> String {
             let given = began.parameters.iter().map(|(name, given)| {
                 format!(" {name}={}", given.value.value().map_or("(erased)".to_owned(), |value| value.canonical()))
             });
-            format!("began      {} {} by {}{user}{}", began.task, began.purpose, began.agent, given.collect::<String>())
+            let proven = began.proven.as_ref().map(shown).unwrap_or_default();
+            let (task, purpose, agent) = (began.task, &began.purpose, &began.agent);
+            format!("began      {task} {purpose} by {agent}{user}{}{proven}", given.collect::<String>())
         }
         Event::Stopped(stopped) => format!("stopped    {}: {}", stopped.node, stopped.why),
+        Event::Paused(paused) => format!("paused     {}: {}", paused.node, said(&paused.why)),
+        Event::Resumed(paused) => format!("resumed    {}: {}", paused.node, said(&paused.why)),
         Event::Granted(granted) => {
             let why = said(&granted.why);
             let (until, owner) = (output::time(granted.until), &granted.owner);
@@ -206,6 +211,7 @@ pub(crate) fn in_words(record: &Record) -> String {
             let what = if *added { "registered" } else { "removed" };
             format!("noted      passkey {credential} of {user} {what}")
         }
+        Event::Noted(Noted::Proven { task, proven }) => format!("noted      {task} goes on{}", shown(proven)),
         Event::Noted(Noted::Reviewed { task, by, why }) => format!("noted      {task} reviewed by {by}: {}", said(why)),
         Event::Noted(Noted::Probed { reach, tools }) => format!("noted      asked: {reach} offers {tools} tools"),
     };
@@ -216,8 +222,15 @@ pub(crate) fn in_words(record: &Record) -> String {
         }
         Actor::Person { user, how } => format!("  by {user}, signed in by {how}"),
         Actor::Run(run) => format!("  by {run}"),
+        Actor::Agent(agent) => format!("  by {agent}"),
     };
     output::plain(&format!("{text}{actor}"))
+}
+
+/// How an agent has proven itself
+fn shown(proven: &Proven) -> String {
+    let issuer = proven.issuer.as_ref().map(|issuer| format!(" of {issuer}")).unwrap_or_default();
+    format!(", proven by {}{issuer} as {} from {}", proven.how, proven.subject, proven.from)
 }
 
 /// What stands in a commitment, as far as it is there

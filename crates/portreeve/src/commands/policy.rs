@@ -97,6 +97,7 @@ fn history(data: &std::path::Path, as_json: bool) -> Result<u8, Failure> {
             Actor::Person { user, .. } => user.to_string(),
             Actor::System => "Portreeve".to_owned(),
             Actor::Run(run) => run.to_string(),
+            Actor::Agent(agent) => agent.to_string(),
         };
         vec![
             applied.n.to_string(),

@@ -13,6 +13,7 @@
 )]
 
 mod acceptance;
+mod agents;
 mod approvals;
 mod author;
 mod checklist;

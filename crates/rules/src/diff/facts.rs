@@ -5,7 +5,7 @@ use crate::bundle::Loaded;
 use portreeve_core::{
     names::{Name, ToolName},
     path::FieldPath,
-    policy::{Bundle, Class, Connector, Elevate, Profile, Purpose, Tier, User},
+    policy::{Agent, Bundle, Class, Connector, Elevate, Profile, Purpose, Tier, User},
 };
 use std::collections::BTreeSet;
 
@@ -18,10 +18,17 @@ pub(super) fn compare(old: &Loaded, new: &Loaded, changes: &mut Changes) {
             (None, Some(_)) => {
                 changes.push(&format!("agent {name}"), Verdict::Same, "it is new; only purposes give it anything")
             }
-            (Some(before), Some(after)) if before.owner != after.owner => {
-                // Nobody answers for their own agent.
-                let what = format!("{} answers for it, did {}", after.owner, before.owner);
-                changes.push(&format!("agent {name}"), Verdict::Unclear, what);
+            (Some(before), Some(after)) => agent(&format!("agent {name}"), before, after, changes),
+            (None, None) => {}
+        }
+    }
+    for (name, before, after) in sides(&old.issuers, &new.issuers) {
+        let place = format!("issuer {name}");
+        match (before, after) {
+            (Some(_), None) => changes.push(&place, Verdict::Narrower, "it is gone"),
+            (None, Some(_)) => changes.push(&place, Verdict::Same, "it is new; only proofs of agents rest on it"),
+            (Some(before), Some(after)) if before != after => {
+                changes.push(&place, Verdict::Unclear, "who it is, or how that is checked, is another thing");
             }
             _ => {}
         }
@@ -49,6 +56,33 @@ pub(super) fn compare(old: &Loaded, new: &Loaded, changes: &mut Changes) {
             (Some(before), Some(after)) => connector((name, before, after), (old, new), has_rules, changes),
             (None, None) => {}
         }
+    }
+}
+
+fn agent(place: &str, before: &Agent, after: &Agent, changes: &mut Changes) {
+    if before.owner != after.owner {
+        // Nobody answers for their own agent.
+        changes.push(place, Verdict::Unclear, format!("{} answers for it, did {}", after.owner, before.owner));
+    }
+    if before.review_by != after.review_by {
+        let earlier = after.review_by.is_some_and(|after| before.review_by.is_none_or(|before| after < before));
+        let verdict = if earlier { Verdict::Narrower } else { Verdict::Wider };
+        changes.push(place, verdict, "the day of its review is another one");
+    }
+    if before.proofs.is_empty() != after.proofs.is_empty() {
+        let what = if after.proofs.is_empty() {
+            "it need not prove itself any more: the owner of the data folder opens its tasks"
+        } else {
+            "it proves itself now, and nobody opens its tasks for it any more"
+        };
+        changes.push(place, Verdict::Unclear, what);
+    }
+    for proof in after.proofs.iter().filter(|proof| !before.proofs.contains(proof)) {
+        let replicas = if proof.replicas { ", and several may hold it" } else { "" };
+        changes.push(place, Verdict::Wider, format!("{} proves it now{replicas}", proof.way));
+    }
+    for proof in before.proofs.iter().filter(|proof| !after.proofs.contains(proof)) {
+        changes.push(place, Verdict::Narrower, format!("{} does not prove it any more", proof.way));
     }
 }
 

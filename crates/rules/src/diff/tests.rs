@@ -382,3 +382,24 @@ fn a_version_is_the_same_as_itself() {
         })
         .unwrap();
 }
+
+#[test]
+fn another_way_to_be_an_agent_is_wider() {
+    let with = |proofs: &str, review: &str| {
+        let files = [
+            ("issuers/house.toml", "trust_domain = \"example.org\"\nbundle = \"https://example.org/b\"\n".to_owned()),
+            ("agents/bot.toml", format!("owner = \"a@example.com\"\n{review}{proofs}")),
+        ];
+        compile(&files.into_iter().map(|(path, text)| (path.to_owned(), text)).collect::<Files>()).unwrap()
+    };
+    let one = "[[proof]]\nspiffe = \"spiffe://example.org/a\"\n";
+    let two = "[[proof]]\nspiffe = \"spiffe://example.org/b\"\n";
+    let verdict = |old: &Loaded, new: &Loaded| diff(old, new).verdict;
+    let (first, both) = (with(one, ""), with(&format!("{one}{two}"), ""));
+    assert_eq!(verdict(&first, &both), Verdict::Wider);
+    assert_eq!(verdict(&both, &first), Verdict::Narrower);
+    assert_eq!(verdict(&first, &with(two, "")), Verdict::Wider);
+    assert_eq!(verdict(&with("", ""), &first), Verdict::Wider);
+    assert_eq!(verdict(&first, &with(one, "review_by = 2027-01-01\n")), Verdict::Narrower);
+    assert_eq!(verdict(&with(one, "review_by = 2027-01-01\n"), &first), Verdict::Wider);
+}

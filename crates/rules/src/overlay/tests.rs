@@ -216,6 +216,7 @@ fn permits(loaded: &Loaded, arguments: &BTreeMap<String, Value>) -> bool {
         hold: None,
         review: None,
         undoes: None,
+        proven: None,
     })));
     let fit = Fit { pin: PIN, error: None };
     let call = Call {

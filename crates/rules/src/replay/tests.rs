@@ -48,6 +48,7 @@ fn records(loaded: &Loaded, numbers: &[i64]) -> Vec<Record> {
         hold: None,
         review: None,
         undoes: None,
+        proven: None,
     };
     let mut events = vec![
         Event::Changed(Change::Bundle { digest: bundle.digest, nodes: bundle.nodes() }),

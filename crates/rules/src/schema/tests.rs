@@ -17,6 +17,7 @@ fn kind(path: &str) -> Option<&'static str> {
     Some(match path.split('/').next()? {
         "agents" => "agent",
         "users" => "user",
+        "issuers" => "issuer",
         "connectors" => "connector",
         "profiles" => "profile",
         "purposes" => "purpose",
@@ -71,7 +72,7 @@ fn golden() -> Vec<(String, Policy, bool)> {
 fn shipped() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for folder in ["demo", "examples"] {
-        for kind in ["agents", "users", "connectors", "profiles", "purposes", "receivers"] {
+        for kind in ["agents", "users", "issuers", "connectors", "profiles", "purposes", "receivers"] {
             let dir = here("../../policies").join(folder).join(kind);
             for entry in fs::read_dir(dir).into_iter().flatten().map(Result::unwrap) {
                 let name = entry.file_name().into_string().unwrap();
@@ -134,6 +135,8 @@ fn the_keys_are_those_that_the_readers_know() {
     for (kind, what, pointer) in [
         ("agent", "the file", "/properties"),
         ("user", "the file", "/properties"),
+        ("agent", "[[proof]]", "/properties/proof/items/properties"),
+        ("issuer", "the file", "/properties"),
         ("connector", "the file", "/properties"),
         ("profile", "the file", "/properties"),
         ("profile", "a tool", "/$defs/tool/properties"),

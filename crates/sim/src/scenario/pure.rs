@@ -169,6 +169,7 @@ impl Stage for Pure {
             objective: None,
             parent: None,
             undoes: None,
+            proven: None,
         };
         self.tasks.insert(name.to_owned(), (task, run));
         match self.turn(Request::Open(open)) {
@@ -258,6 +259,7 @@ impl Stage for Pure {
             objective: None,
             parent: None,
             undoes: Some(Undo { of, steps: steps.clone() }),
+            proven: None,
         };
         if let Reply::Refused(reasons) = self.turn(Request::Open(open)) {
             return Saw::refused(&reasons);

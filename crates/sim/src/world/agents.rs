@@ -118,8 +118,20 @@ impl World {
         let objective = Some("look after the order".to_owned());
         let (by_run, below) = (parent.is_some(), parent.map(|parent| parent.task));
         let below = below.filter(|_| matches!(by, Actor::Run(_)));
-        let open =
-            Open { task, run, memory, by, agent, user, purpose, parameters, objective, parent: below, undoes: None };
+        let open = Open {
+            task,
+            run,
+            memory,
+            by,
+            agent,
+            user,
+            purpose,
+            parameters,
+            objective,
+            parent: below,
+            undoes: None,
+            proven: None,
+        };
         gateway.open(task, by_run, Request::Open(open));
     }
 

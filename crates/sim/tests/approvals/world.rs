@@ -101,6 +101,7 @@ fn bundle(files: &Bundle, people: u8) -> Arc<Bundle> {
         rules: Arc::clone(&files.rules),
         points: files.points.clone(),
         receivers: files.receivers.clone(),
+        issuers: files.issuers.clone(),
     };
     for (name, purpose) in &files.purposes {
         let mut entries = purpose.entries().to_vec();
@@ -227,6 +228,7 @@ impl World {
             objective: Some("order 1".to_owned()),
             parent: parent.map(|parent| TaskId(parent.0)),
             undoes: None,
+            proven: None,
         }));
         (RunId(id), reply)
     }

@@ -179,6 +179,7 @@ impl Door {
                     objective: None,
                     parent: parent.map(|(_, task)| TaskId(u64::from(task))),
                     undoes: None,
+                    proven: None,
                 })
             }
             Want::Call(called) => {
@@ -293,13 +294,14 @@ fn limited(entries: &[Entry], rules: &[usize], calls: Option<u32>, bytes: Bytes)
     );
     Arc::new(Bundle {
         digest: Hash::of(b"policy"),
-        agents: [(name("bot"), Agent { owner: "test".to_owned() })].into(),
+        agents: [(name("bot"), Agent::of("test".to_owned()))].into(),
         users: BTreeMap::new(),
         connectors: [connector("shop"), connector("mail")].into(),
         purposes: [(name("work"), purpose)].into(),
         rules: Arc::new(Forbids(rules.to_vec())),
         points: Vec::new(),
         receivers: BTreeMap::new(),
+        issuers: BTreeMap::new(),
     })
 }
 

@@ -181,7 +181,7 @@ impl Policy {
             agents: self
                 .agents
                 .iter()
-                .map(|(name, owner)| (name.parse().unwrap(), Agent { owner: (*owner).to_owned() }))
+                .map(|(name, owner)| (name.parse().unwrap(), Agent::of((*owner).to_owned())))
                 .collect(),
             users: self.people.iter().map(user).collect(),
             connectors: [(name("shop"), shop)].into(),
@@ -189,6 +189,7 @@ impl Policy {
             rules: Arc::new(Asks(self.asking.clone())),
             points: Vec::new(),
             receivers: self.receivers.iter().map(receiver).collect(),
+            issuers: BTreeMap::new(),
         })
     }
 
@@ -350,6 +351,7 @@ impl House {
             objective: None,
             parent: None,
             undoes: None,
+            proven: None,
         };
         change(&mut open);
         self.turn(Request::Open(open))

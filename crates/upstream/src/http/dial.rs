@@ -47,11 +47,21 @@ pub(crate) async fn dial(
     if !secure {
         check(expected, Identity::Plain).map_err(NoConnection::Identity)?;
     }
-    let stream = TcpStream::connect((host, port)).await?;
+    over(TcpStream::connect((host, port)).await?, uri, tls, expected).await
+}
+
+/// The same over a connection that is there already
+pub(crate) async fn over(
+    stream: TcpStream,
+    uri: &Uri,
+    tls: Option<&Arc<ClientConfig>>,
+    expected: Option<Identity>,
+) -> Result<(Pin<Box<dyn Stream>>, Identity), NoConnection> {
     stream.set_nodelay(true)?;
-    if !secure {
-        return Ok((Box::pin(stream), Identity::Plain));
+    if uri.scheme_str() != Some("https") {
+        return Ok((Box::pin(stream), check(expected, Identity::Plain).map_err(NoConnection::Identity)?));
     }
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let config = tls.map_or_else(public, |tls| Ok(Arc::clone(tls)))?;
     let stream = TlsConnector::from(config).connect(name, stream).await?;

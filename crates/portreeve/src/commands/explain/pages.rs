@@ -48,6 +48,8 @@ pages! {
     elevation_refused
     not_yours
     agent_unknown
+    agent_overdue
+    proof_wrong
     user_unknown
     purpose_unknown
     purpose_not_open
@@ -76,6 +78,7 @@ pages! {
     too_many_holds
     outside_silent
     outside_failed
+    paused
     clock_unreliable
     withheld
     record_full

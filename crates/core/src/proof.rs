@@ -1,0 +1,207 @@
+//! How an agent proves itself, and what was shown: checked by the shell, judged here.
+//!
+//! What is shown is verified where keys and clocks are; what it has to be stands in the policy. So the judgement is over
+//! values on the record, and comes out the same when it is played again.
+
+mod index;
+
+pub use index::Index;
+
+use crate::{hash::Hash, names::Name, time::Millis, value::Value};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt};
+
+/// One way in which an agent may prove itself; any one of those in its file suffices
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// What has to be shown
+    pub way: Way,
+    /// Whether several may hold it at once; otherwise a second holder is refused
+    pub replicas: bool,
+}
+
+/// What has to be shown
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// A SPIFFE ID, exactly, in an X.509-SVID or a JWT-SVID
+    Spiffe(String),
+    /// A token of an issuer with exactly these claims, by path: `kubernetes.io.namespace`
+    Issued {
+        /// Whose token
+        issuer: Name,
+        /// What it has to say; never empty
+        claims: BTreeMap<String, Value>,
+    },
+    /// A JWT signed with a key (RFC 7523)
+    Key {
+        /// The public key as a JWK with its required members only, in canonical JSON: what RFC 7638 hashes
+        jwk: String,
+    },
+}
+
+/// How something was shown
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// A certificate in the handshake
+    X509Svid,
+    /// A token of a SPIFFE trust domain
+    JwtSvid,
+    /// A token of an OpenID Connect issuer
+    Oidc,
+    /// A token that the agent signed itself
+    PrivateKeyJwt,
+}
+
+impl How {
+    /// The word in records, rules and answers
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::X509Svid => "x509_svid",
+            Self::JwtSvid => "jwt_svid",
+            Self::Oidc => "oidc",
+            Self::PrivateKeyJwt => "private_key_jwt",
+        }
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What whoever uses a token of ours has to hold besides
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Binding {
+    /// A key with which each request is signed (RFC 9449, 6.1): its thumbprint
+    #[serde(rename = "jkt")]
+    Dpop(Hash),
+    /// A client certificate (RFC 8705, 3.1): the SHA-256 of its DER
+    #[serde(rename = "x5t#S256")]
+    Certificate(Hash),
+}
+
+/// What an agent has shown, verified and brought into one form
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proven {
+    /// How
+    pub how: How,
+    /// Who vouches for it: an issuer of the policy
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<Name>,
+    /// Who it says that it is: a SPIFFE ID, or the `sub` of a token
+    pub subject: String,
+    /// Claims that are fit to be relied on, by path
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, Value>,
+    /// The SHA-256 of what is held: of a key as RFC 7638 says, of a certificate's DER
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Hash>,
+    /// Which piece of evidence: `jti`, or the serial number of a certificate
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What tokens given for it are bound to
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
+    /// From where it was shown: the peer's address
+    pub from: String,
+    /// Until when it counts: its own end, and at least as long as the token that is given for it
+    pub until: Millis,
+}
+
+impl Way {
+    /// Whether what was shown is what has to be shown
+    #[must_use]
+    pub fn fits(&self, proven: &Proven) -> bool {
+        match self {
+            Self::Spiffe(id) => matches!(proven.how, How::X509Svid | How::JwtSvid) && proven.subject == *id,
+            Self::Issued { issuer, claims } => {
+                proven.how == How::Oidc
+                    && proven.issuer.as_ref() == Some(issuer)
+                    && !claims.is_empty()
+                    && claims.iter().all(|(path, wanted)| proven.claims.get(path) == Some(wanted))
+            }
+            Self::Key { jwk } => proven.how == How::PrivateKeyJwt && proven.key == Some(Hash::of(jwk.as_bytes())),
+        }
+    }
+}
+
+impl Proof {
+    /// What somebody would have shown who fits: for playing what nobody has shown
+    #[must_use]
+    pub fn imagined(&self, until: Millis) -> Proven {
+        let (how, issuer, subject, claims, key) = match &self.way {
+            Way::Spiffe(id) => (How::X509Svid, None, id.clone(), BTreeMap::new(), None),
+            Way::Issued { issuer, claims } => {
+                let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
+                (How::Oidc, Some(issuer.clone()), subject, claims.clone(), None)
+            }
+            Way::Key { jwk } => {
+                (How::PrivateKeyJwt, None, String::new(), BTreeMap::new(), Some(Hash::of(jwk.as_bytes())))
+            }
+        };
+        Proven { how, issuer, subject, claims, key, id: None, binding: None, from: String::new(), until }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spiffe(id) => f.write_str(id),
+            Self::Issued { issuer, claims } => {
+                write!(f, "a token of {issuer} with")?;
+                for (at, (path, value)) in claims.iter().enumerate() {
+                    write!(f, "{} {path} = {}", if at == 0 { "" } else { "," }, value.canonical())?;
+                }
+                Ok(())
+            }
+            Self::Key { jwk } => write!(f, "the key {}", Hash::of(jwk.as_bytes())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proven(how: How) -> Proven {
+        Proven {
+            how,
+            issuer: Some("github".parse().unwrap()),
+            subject: "spiffe://example.org/bot".to_owned(),
+            claims: [("repository_id".to_owned(), Value::String("1".to_owned()))].into(),
+            key: Some(Hash::of(b"{}")),
+            id: None,
+            binding: None,
+            from: "127.0.0.1".to_owned(),
+            until: Millis(1),
+        }
+    }
+
+    fn issued(issuer: &str, claims: &[(&str, &str)]) -> Way {
+        let claims = claims.iter().map(|(path, value)| ((*path).to_owned(), Value::String((*value).to_owned())));
+        Way::Issued { issuer: issuer.parse().unwrap(), claims: claims.collect() }
+    }
+
+    #[test]
+    fn each_way_wants_exactly_its_own() {
+        let spiffe = Way::Spiffe("spiffe://example.org/bot".to_owned());
+        assert!(spiffe.fits(&proven(How::X509Svid)) && spiffe.fits(&proven(How::JwtSvid)));
+        assert!(!spiffe.fits(&proven(How::Oidc)), "another issuer may give any subject");
+        assert!(!Way::Spiffe("spiffe://example.org/bo".to_owned()).fits(&proven(How::X509Svid)));
+
+        assert!(issued("github", &[("repository_id", "1")]).fits(&proven(How::Oidc)));
+        assert!(!issued("gitlab", &[("repository_id", "1")]).fits(&proven(How::Oidc)));
+        assert!(!issued("github", &[("repository_id", "2")]).fits(&proven(How::Oidc)));
+        assert!(!issued("github", &[("repository_id", "1"), ("environment", "production")]).fits(&proven(How::Oidc)));
+        assert!(!issued("github", &[]).fits(&proven(How::Oidc)), "a rule without claims would let everybody in");
+        assert!(!issued("github", &[("repository_id", "1")]).fits(&proven(How::PrivateKeyJwt)));
+
+        let key = Way::Key { jwk: "{}".to_owned() };
+        assert!(key.fits(&proven(How::PrivateKeyJwt)) && !key.fits(&proven(How::Oidc)));
+        assert!(!key.fits(&Proven { key: None, ..proven(How::PrivateKeyJwt) }));
+    }
+}

@@ -1,0 +1,341 @@
+//! Where agents come in that nobody here has started: they prove who they are, and open tasks for themselves.
+//!
+//! `POST /v1/tasks` opens one, `POST /v1/tasks/{task}/token` proves it again and gives the next token, `DELETE
+//! /v1/tasks/{task}` ends it; `POST /v1/token` is the first of these as a token exchange (RFC 8693). A proof is shown as
+//! `Authorization: Bearer`, the exchange has it in its form. It names the agent: what the body says of it only has to agree.
+
+use crate::{
+    door::Door,
+    failure::Failure,
+    proving::{NotProven, Proving, Shown},
+    tasks::{OpenTask, Opened, Opener, Opening, Tasks},
+};
+use axum::{
+    Json, Router,
+    body::to_bytes,
+    extract::{Extension, Path, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{delete, post},
+};
+use portreeve_core::{
+    engine::Reply,
+    event::Actor,
+    names::{Name, TaskId},
+    node::{Node, Why},
+    proof::{Binding, Proven},
+    reason::Word,
+    request::{self, Stop},
+    value::Value as Exact,
+};
+use portreeve_identity::token::{Token, bearer};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+/// Bytes of a request at most
+const BYTES_MAX: usize = 64 << 10;
+/// How long a body may take to arrive
+const BODY: Duration = Duration::from_secs(10);
+/// The grant of a token exchange (RFC 8693, 2.1)
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// The kind of authorization details that asks for a task (RFC 9396, 2)
+pub const DETAILS: &str = "portreeve_task";
+
+/// Whether a path is one where agents come in
+#[must_use]
+pub fn serves(path: &str) -> bool {
+    path == "/v1/token" || path == "/v1/tasks" || path.starts_with("/v1/tasks/")
+}
+
+/// From where a request comes
+#[derive(Clone, Copy, Debug)]
+pub struct From(pub IpAddr);
+
+#[derive(Debug)]
+struct Front {
+    door: Door,
+    tasks: Arc<Tasks>,
+    proving: Arc<Proving>,
+    base: String,
+}
+
+/// The routes where agents come in
+pub(crate) fn router(door: Door, tasks: Arc<Tasks>, proving: Arc<Proving>, base: String) -> Router {
+    let front = Arc::new(Front { door, tasks, proving, base });
+    Router::new()
+        .route("/v1/tasks", post(open))
+        .route("/v1/tasks/{task}", delete(end))
+        .route("/v1/tasks/{task}/token", post(renew))
+        .route("/v1/token", post(exchange))
+        .with_state(front)
+}
+
+type Shared = State<Arc<Front>>;
+
+async fn open(State(front): Shared, Extension(from): Extension<From>, request: Request) -> Result<Response, Failure> {
+    let (agent, proven, body) = front.proven(from, request).await?;
+    let ask: OpenTask = serde_json::from_slice(&body).map_err(|error| {
+        let message = format!("This is no request for a task: {error}.");
+        Failure::new(StatusCode::BAD_REQUEST, "malformed", message, "Send {\"purpose\": \"NAME\", \"parameters\": {}}.")
+    })?;
+    let (opened, token, endpoints) = match front.open(agent, proven, ask).await? {
+        Came::In(opened, token, endpoints) => (opened, token, endpoints),
+        Came::Held(held) => return Ok((StatusCode::ACCEPTED, Json(json!({ "held": held }))).into_response()),
+    };
+    let mut answer = given(&token, &endpoints);
+    if let Some(members) = answer.as_object_mut() {
+        members.insert("task".to_owned(), json!(opened.task));
+        members.insert("run".to_owned(), json!(opened.run));
+        members.insert("agent".to_owned(), json!(opened.agent));
+        members.insert("expires".to_owned(), json!(opened.expires));
+    }
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+async fn renew(
+    State(front): Shared,
+    Extension(from): Extension<From>,
+    Path(task): Path<String>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let task = task_of(&task)?;
+    let (agent, proven, _) = front.proven(from, request).await?;
+    front.tasks.prove(task, agent, proven).await.map_err(|reasons| Failure::refused(&reasons))?;
+    let (token, endpoints) = front.tasks.token(task).await.map_err(|reasons| Failure::refused(&reasons))?;
+    Ok(Json(given(&token, &endpoints)).into_response())
+}
+
+async fn end(
+    State(front): Shared,
+    Extension(from): Extension<From>,
+    Path(task): Path<String>,
+    request: Request,
+) -> Result<StatusCode, Failure> {
+    let task = task_of(&task)?;
+    let (agent, _, _) = front.proven(from, request).await?;
+    let stop = Stop { node: Node::Task(task), why: Why::Ended, by: Actor::Agent(agent), at: None };
+    match front.door.submit(request::Request::Stop(stop)).await {
+        Reply::Recorded => Ok(StatusCode::NO_CONTENT),
+        // What is over already has ended.
+        Reply::Refused(reasons) if reasons.iter().all(|reason| reason.word == Word::TaskOver) => {
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
+        _ => Err(Failure::unavailable()),
+    }
+}
+
+#[derive(Deserialize)]
+struct Exchange {
+    grant_type: String,
+    subject_token: Option<String>,
+    subject_token_type: Option<String>,
+    requested_token_type: Option<String>,
+    authorization_details: Option<String>,
+    actor_token: Option<String>,
+    resource: Option<String>,
+}
+
+/// What of a task is asked for in authorization details
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Details {
+    r#type: String,
+    purpose: Name,
+    #[serde(default)]
+    parameters: BTreeMap<Name, Exact>,
+    objective: Option<String>,
+}
+
+/// A token exchange in its simplest form: a workload's token becomes the token of a task
+async fn exchange(State(front): Shared, Extension(From(from)): Extension<From>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    match front.exchange(from, &head.headers, body).await {
+        Ok(answer) => (StatusCode::OK, [no_store()], Json(answer)).into_response(),
+        Err((status, error, description)) => {
+            let body = json!({ "error": error, "error_description": description });
+            (status, [no_store()], Json(body)).into_response()
+        }
+    }
+}
+
+/// RFC 6749, 5.1: no token is kept on the way
+fn no_store() -> (header::HeaderName, HeaderValue) {
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+}
+
+type OAuth = (StatusCode, &'static str, String);
+
+/// What came of an opening
+enum Came {
+    In(Opened, Token, BTreeMap<Name, String>),
+    Held(Value),
+}
+
+impl Front {
+    /// Who has proven itself with this request, and its body
+    async fn proven(&self, From(from): From, request: Request) -> Result<(Name, Proven, Vec<u8>), Failure> {
+        let (head, body) = request.into_parts();
+        let shown = one(&head.headers, header::AUTHORIZATION.as_str()).and_then(bearer).ok_or_else(|| {
+            let message = "An agent shows who it is: one `Authorization: Bearer` with a token of its platform.";
+            let remedy = "`portreeve agent show NAME` says what it has to show; docs/identity.md has every way.";
+            Failure::new(StatusCode::UNAUTHORIZED, "proof_missing", message, remedy)
+        })?;
+        let dpop = possession(&head.headers).map_err(|_| {
+            Failure::new(StatusCode::UNAUTHORIZED, "invalid_dpop_proof", "There is more than one `DPoP`.", "Send one.")
+        })?;
+        let url = format!("{}{}", self.base, head.uri.path());
+        let method: &Method = &head.method;
+        let shown = Shown { token: shown, dpop, request: (method.as_str(), &url), from };
+        let (agent, proven) = self.proving.prove(shown).await.map_err(|not| refused(&not))?;
+        let body = tokio::time::timeout(BODY, to_bytes(body, BYTES_MAX)).await;
+        let body = body.ok().and_then(Result::ok).ok_or_else(|| {
+            let message = format!("A request has at most {BYTES_MAX} bytes, which arrive within seconds.");
+            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "malformed", message, "Send less, and at once.")
+        })?;
+        Ok((agent, proven, body.to_vec()))
+    }
+
+    async fn open(&self, agent: Name, proven: Proven, ask: OpenTask) -> Result<Came, Failure> {
+        if ask.exec {
+            return Err(Failure::malformed("`exec` is for processes on this machine"));
+        }
+        let opened = self.tasks.open(Opener::Agent { agent, proven }, ask).await;
+        let opened = match opened.map_err(|reasons| Failure::refused(&reasons))? {
+            Opening::Open(opened) => opened,
+            Opening::Held(ticket) => return Ok(Came::Held(json!({ "hold": ticket.hold, "until": ticket.until }))),
+        };
+        let given = self.tasks.token(opened.task).await;
+        let (token, endpoints) = given.map_err(|reasons| Failure::refused(&reasons))?;
+        Ok(Came::In(opened, token, endpoints))
+    }
+
+    async fn exchange(&self, from: IpAddr, headers: &HeaderMap, body: axum::body::Body) -> Result<Value, OAuth> {
+        let invalid = |description: &str| (StatusCode::BAD_REQUEST, "invalid_request", description.to_owned());
+        let body = tokio::time::timeout(BODY, to_bytes(body, BYTES_MAX)).await;
+        let body =
+            body.ok().and_then(Result::ok).ok_or_else(|| invalid("the request is too long, or takes too long"))?;
+        let form = form(headers, &body).ok_or_else(|| invalid("expected a form in which no member stands twice"))?;
+        if form.grant_type != EXCHANGE {
+            let description = format!("only {EXCHANGE} is supported");
+            return Err((StatusCode::BAD_REQUEST, "unsupported_grant_type", description));
+        }
+        if form.actor_token.is_some() {
+            return Err(invalid("actor_token is not supported: the subject is the agent itself"));
+        }
+        if form.requested_token_type.as_deref().is_some_and(|kind| kind != ACCESS_TOKEN) {
+            return Err(invalid("requested_token_type: only access tokens are issued"));
+        }
+        if form.subject_token_type.as_deref() != Some(JWT) {
+            return Err(invalid("subject_token_type has to be the one of a JWT"));
+        }
+        let subject = form.subject_token.as_deref().ok_or_else(|| invalid("subject_token is missing"))?;
+        let details = form.authorization_details.as_deref().unwrap_or_default();
+        let details: Vec<Details> = serde_json::from_str(details).unwrap_or_default();
+        let wanted = || {
+            let description = format!("expected one entry of type {DETAILS} with purpose and parameters");
+            (StatusCode::BAD_REQUEST, "invalid_authorization_details", description)
+        };
+        let [details] = <[Details; 1]>::try_from(details).map_err(|_| wanted())?;
+        if details.r#type != DETAILS {
+            return Err(wanted());
+        }
+        let dpop = possession(headers)
+            .map_err(|_| (StatusCode::BAD_REQUEST, "invalid_dpop_proof", "there is more than one DPoP".to_owned()))?;
+        let url = format!("{}/v1/token", self.base);
+        let shown = Shown { token: subject, dpop, request: ("POST", &url), from };
+        let (agent, proven) = self.proving.prove(shown).await.map_err(|not| oauth(&not))?;
+        let Details { purpose, parameters, objective, .. } = details;
+        let ask = OpenTask { purpose, agent: None, parameters, objective, exec: false };
+        let denied =
+            |failure: Failure| (StatusCode::BAD_REQUEST, "invalid_authorization_details", failure.message().to_owned());
+        match self.open(agent, proven, ask).await.map_err(denied)? {
+            Came::Held(_) => {
+                // RFC 6749 has no word for it; CIBA and the device flow do.
+                Err((StatusCode::BAD_REQUEST, "authorization_pending", "people are asked first; ask again".to_owned()))
+            }
+            Came::In(opened, token, endpoints) => {
+                if let Some(resource) = form.resource.filter(|one| !endpoints.values().any(|known| known == one)) {
+                    let stop = Stop { node: Node::Task(opened.task), why: Why::Ended, by: Actor::System, at: None };
+                    self.door.submit(request::Request::Stop(stop)).await;
+                    let description = format!("{resource} is no endpoint of this task");
+                    return Err((StatusCode::BAD_REQUEST, "invalid_target", description));
+                }
+                let mut answer = given(&token, &endpoints);
+                if let Some(members) = answer.as_object_mut() {
+                    members.insert("issued_token_type".to_owned(), json!(ACCESS_TOKEN));
+                    members.insert("task".to_owned(), json!(opened.task));
+                }
+                Ok(answer)
+            }
+        }
+    }
+}
+
+/// A token as RFC 6749, 5.1 has it, and where it is good
+fn given(token: &Token, endpoints: &BTreeMap<Name, String>) -> Value {
+    let kind = if matches!(token.binding, Some(Binding::Dpop(_))) { "DPoP" } else { "Bearer" };
+    json!({
+        "access_token": token.text,
+        "token_type": kind,
+        "expires_in": token.lasts_s,
+        "endpoints": endpoints,
+    })
+}
+
+/// The one value of a header
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
+}
+
+/// The proof of possession, if there is one and not more (RFC 9449, 4.3)
+fn possession(headers: &HeaderMap) -> Result<Option<&str>, ()> {
+    match headers.contains_key("dpop") {
+        true => one(headers, "dpop").map(Some).ok_or(()),
+        false => Ok(None),
+    }
+}
+
+fn form(headers: &HeaderMap, body: &[u8]) -> Option<Exchange> {
+    let kind = one(headers, header::CONTENT_TYPE.as_str())?.split(';').next()?.trim().to_ascii_lowercase();
+    if kind != "application/x-www-form-urlencoded" {
+        return None;
+    }
+    let mut members: BTreeMap<String, Value> = BTreeMap::new();
+    for (name, value) in url::form_urlencoded::parse(body) {
+        // RFC 6749, 3.2: no parameter stands twice.
+        if members.insert(name.into_owned(), Value::String(value.into_owned())).is_some() {
+            return None;
+        }
+    }
+    serde_json::from_value(Value::Object(members.into_iter().collect())).ok()
+}
+
+fn task_of(text: &str) -> Result<TaskId, Failure> {
+    text.parse().map_err(|error| Failure::malformed(format!("{error}")))
+}
+
+fn refused(not: &NotProven) -> Failure {
+    let status = match not {
+        NotProven::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let remedy =
+        "`portreeve agent show NAME` says what the agent has to show; docs/identity.md says why what is refused.";
+    Failure::new(status, not.word(), format!("{not}."), remedy)
+}
+
+/// The same as OAuth says it (RFC 6749, 5.2; RFC 8693, 2.2.2; RFC 9449, 5)
+fn oauth(not: &NotProven) -> OAuth {
+    let (status, error) = match not {
+        NotProven::Unreachable(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+        NotProven::Possession(_) => (StatusCode::BAD_REQUEST, "invalid_dpop_proof"),
+        NotProven::Nobody | NotProven::Several => (StatusCode::BAD_REQUEST, "unauthorized_client"),
+        _ => (StatusCode::BAD_REQUEST, "invalid_request"),
+    };
+    (status, error, format!("{}: {not}", not.word()))
+}

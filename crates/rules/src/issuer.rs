@@ -1,0 +1,105 @@
+//! `issuers/*.toml`: who vouches for identities, by OpenID Connect or SPIFFE.
+
+use crate::{
+    document::{Cell, Document, Table},
+    facts::same_name,
+    files::File,
+};
+use portreeve_core::policy::{Issuer, IssuerKind, Vouches};
+
+/// Reads a file of `issuers/`
+pub(crate) fn issuer<'t>(doc: &Document<'t>, mut table: Table<'_, 't>, file: &File<'_>) -> Option<Issuer> {
+    same_name(&mut table, doc, file);
+    let private = table.take("private").map_or(Some(false), |cell| doc.truth(cell, "private = true"));
+    let vouches = match (table.take("issuer"), table.take("trust_domain")) {
+        (Some(cell), None) => oidc(doc, &mut table, cell),
+        (None, Some(cell)) => trust_domain(doc, &mut table, cell),
+        (first, _) => {
+            let span = first.map_or_else(|| table.span().clone(), |cell| cell.span());
+            let message = "expected either `issuer`, of OpenID Connect, or `trust_domain`, of SPIFFE";
+            doc.error(&span, message, format!("for example: issuer = {ISSUER}"));
+            None
+        }
+    };
+    table.finish();
+    Some(Issuer { vouches: vouches?, private: private? })
+}
+
+const ISSUER: &str = "\"https://token.actions.githubusercontent.com\"";
+const KINDS: [(&str, IssuerKind); 4] = [
+    ("oidc", IssuerKind::Oidc),
+    ("github", IssuerKind::Github),
+    ("gitlab", IssuerKind::Gitlab),
+    ("kubernetes", IssuerKind::Kubernetes),
+];
+/// Asymmetric signatures that can be checked here (RFC 7518, 3.1; RFC 8037)
+const ALGORITHMS: [(&str, &str); 9] = [
+    ("RS256", "RS256"),
+    ("RS384", "RS384"),
+    ("RS512", "RS512"),
+    ("PS256", "PS256"),
+    ("PS384", "PS384"),
+    ("PS512", "PS512"),
+    ("ES256", "ES256"),
+    ("ES384", "ES384"),
+    ("EdDSA", "EdDSA"),
+];
+fn oidc<'t>(doc: &Document<'t>, table: &mut Table<'_, 't>, cell: &Cell<'t>) -> Option<Vouches> {
+    let issuer = address(doc, cell, "issuer", ISSUER);
+    let kind = table.take("kind").map_or(Some(IssuerKind::Oidc), |cell| doc.word(cell, &KINDS));
+    let audience = table.take("audience").map_or(Some(None), |cell| doc.line(cell, "\"portreeve\"").map(Some));
+    let keys = table
+        .take("keys")
+        .map_or(Some(None), |cell| address(doc, cell, "keys", "\"https://id.example.com/jwks\"").map(Some));
+    let algorithms = table.take("algorithms").map_or(Some(Vec::new()), |cell| {
+        let items = doc.array(cell, "algorithms = [\"RS256\"]")?;
+        let words: Vec<_> = items.iter().map(|item| Some(doc.word(item, &ALGORITHMS)?.to_owned())).collect();
+        words.into_iter().collect()
+    });
+    table.later(&["people"]);
+    Some(Vouches::Oidc { issuer: issuer?, kind: kind?, audience: audience?, keys: keys?, algorithms: algorithms? })
+}
+
+fn trust_domain<'t>(doc: &Document<'t>, table: &mut Table<'_, 't>, cell: &Cell<'t>) -> Option<Vouches> {
+    let text = doc.text(cell, "trust_domain = \"example.org\"")?;
+    // SPIFFE-ID, 2.1: lower-case letters, digits, dots, dashes and underscores; at most 255 bytes.
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+    let good = !text.is_empty() && text.len() <= 255 && text.bytes().all(plain);
+    if !good {
+        let message = "expected the name of a trust domain: lower-case letters, digits, `.`, `-` and `_`";
+        doc.error(&cell.span(), message, "for example: trust_domain = \"example.org\"");
+    }
+    let bundle = table.need("bundle", BUNDLE).and_then(|cell| match doc.text(cell, BUNDLE)? {
+        "workload-api" => {
+            doc.later(&cell.span(), "bundles from the Workload API");
+            None
+        }
+        _ => address(doc, cell, "bundle", BUNDLE),
+    });
+    Some(Vouches::TrustDomain { name: good.then(|| text.to_owned())?, bundle: bundle? })
+}
+
+const BUNDLE: &str = "\"https://example.org/bundle.json\"";
+
+/// An address whose answer is believed: https, or http on this machine
+pub(crate) fn address(doc: &Document<'_>, cell: &Cell<'_>, key: &str, example: &str) -> Option<String> {
+    let text = doc.text(cell, example)?;
+    let (secure, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+        (Some(rest), _) => (true, rest),
+        (None, Some(rest)) => (false, rest),
+        (None, None) => (false, ""),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(inner) => inner.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let local = matches!(host, "localhost" | "127.0.0.1" | "::1");
+    let plain = !host.is_empty() && !authority.contains('@') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !plain || !(secure || local) || text.contains(['#', '?']) {
+        let message = "expected an https:// address without a password or a query, or http:// on this machine";
+        doc.error(&cell.span(), message, format!("for example: {key} = {example}"));
+        return None;
+    }
+    Some(text.to_owned())
+}

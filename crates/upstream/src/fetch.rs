@@ -1,0 +1,295 @@
+//! Documents that others publish: discovery documents, keys, bundles of trust.
+//!
+//! What is fetched decides who is believed, and its address may come out of a document that somebody else wrote. So the
+//! addresses of the host are looked at when the connection is made, not before: a name that is resolved twice can be two
+//! hosts. Redirects are not followed, and the environment names no proxy.
+
+use crate::http::{cause, drive, over};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+use tokio::net::TcpStream;
+
+/// Which hosts may be asked
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// Those of the public internet
+    Public,
+    /// Also this machine and private networks; never what only this link has, such as the metadata of a cloud
+    Private,
+}
+
+/// A document, and for how long it may be kept
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// What was answered
+    pub body: Vec<u8>,
+    /// `max-age` of its `Cache-Control`, if there is one (RFC 9111, 5.2.2.1)
+    pub max_age: Option<Duration>,
+}
+
+/// An answer of any status, for protocols in which errors have bodies
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// With which status
+    pub status: StatusCode,
+    /// With which headers
+    pub headers: HeaderMap,
+    /// And what it says
+    pub body: Vec<u8>,
+}
+
+/// Why there is no document
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotFetched {
+    /// The text is no address that may be asked
+    #[error("{0:?} is no https address, nor an http address of this machine")]
+    Address(String),
+    /// The host has no address that may be asked
+    #[error("{0} is in no network that may be asked; `private = true` in the issuer's file allows private ones")]
+    Network(String),
+    /// Nobody is there, or nobody answers in time
+    #[error("it cannot be reached: {0}")]
+    Silent(String),
+    /// What is answered is no document
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Gets a document of at most `bytes_max` bytes
+///
+/// # Errors
+/// [`NotFetched`]
+pub async fn get(url: &str, hosts: Hosts, bytes_max: usize, within: Duration) -> Result<Document, NotFetched> {
+    let answer = send(url, hosts, None, bytes_max, within).await?;
+    match answer.status {
+        StatusCode::OK => Ok(Document { max_age: max_age(&answer.headers), body: answer.body }),
+        status if status.is_redirection() => {
+            Err(NotFetched::Broken(format!("it answered {status}, and a redirect is not followed")))
+        }
+        status => Err(NotFetched::Broken(format!("it answered {status}"))),
+    }
+}
+
+/// Posts a form and takes whatever is answered, redirects as they are
+///
+/// # Errors
+/// [`NotFetched`]
+pub async fn post(
+    url: &str,
+    hosts: Hosts,
+    form: String,
+    bytes_max: usize,
+    within: Duration,
+) -> Result<Answer, NotFetched> {
+    send(url, hosts, Some(form), bytes_max, within).await
+}
+
+async fn send(
+    url: &str,
+    hosts: Hosts,
+    form: Option<String>,
+    bytes_max: usize,
+    within: Duration,
+) -> Result<Answer, NotFetched> {
+    let uri = address(url, hosts)?;
+    let exchange = exchange(&uri, hosts, form, bytes_max);
+    match tokio::time::timeout(within, exchange).await {
+        Ok(answer) => answer,
+        Err(_) => Err(NotFetched::Silent(format!("no answer within {} ms", within.as_millis()))),
+    }
+}
+
+fn address(url: &str, hosts: Hosts) -> Result<Uri, NotFetched> {
+    let form = || NotFetched::Address(url.to_owned());
+    let uri: Uri = url.parse().map_err(|_| form())?;
+    let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@')) && !url.contains('#');
+    let host = uri.host().unwrap_or_default();
+    let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+    let good = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => local && hosts == Hosts::Private,
+        _ => false,
+    };
+    if plain && good { Ok(uri) } else { Err(form()) }
+}
+
+async fn exchange(uri: &Uri, hosts: Hosts, form: Option<String>, bytes_max: usize) -> Result<Answer, NotFetched> {
+    let stream = connect(uri, hosts).await?;
+    let silent = |error: &dyn std::fmt::Display| NotFetched::Silent(error.to_string());
+    let (stream, _) = over(stream, uri, None, None).await.map_err(|error| silent(&error))?;
+    let (mut sender, mut driver) =
+        handshake(TokioIo::new(stream)).await.map_err(|error| NotFetched::Silent(cause(&error)))?;
+    let request = request(uri, form).map_err(|error| NotFetched::Broken(error.to_string()))?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(|error| cause(&error))?;
+        let (parts, mut body) = response.into_parts();
+        let mut answer = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|error| cause(&error))?.into_data() else { continue };
+            if answer.len() + data.len() > bytes_max {
+                return Ok(None);
+            }
+            answer.extend_from_slice(&data);
+        }
+        Ok(Some(Answer { status: parts.status, headers: parts.headers, body: answer }))
+    };
+    match drive(answer, &mut driver).await {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => Err(NotFetched::Broken(format!("its answer is longer than {bytes_max} bytes"))),
+        Err(why) => Err(NotFetched::Silent(why)),
+    }
+}
+
+/// A connection to an address that was looked at: the very one that is connected to
+async fn connect(uri: &Uri, hosts: Hosts) -> Result<TcpStream, NotFetched> {
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let silent = |error: std::io::Error| NotFetched::Silent(error.to_string());
+    let found = tokio::net::lookup_host((host, port)).await.map_err(silent)?;
+    let (mut last, mut any) = (None, false);
+    for address in found.take(ADDRESSES_MAX).filter(|address| may_be_asked(address.ip(), hosts)) {
+        any = true;
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error),
+        }
+    }
+    if !any {
+        return Err(NotFetched::Network(host.to_owned()));
+    }
+    Err(last.map_or_else(|| NotFetched::Silent("it has no address".to_owned()), silent))
+}
+
+/// Addresses of one host that are tried at most
+const ADDRESSES_MAX: usize = 16;
+
+/// Whether a document may be fetched from an address
+#[must_use]
+pub fn may_be_asked(address: IpAddr, hosts: Hosts) -> bool {
+    match address {
+        IpAddr::V4(address) => v4(address, hosts),
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(address) => v4(address, hosts),
+            None => v6(address, hosts),
+        },
+    }
+}
+
+/// The special addresses of RFC 6890
+fn v4(address: Ipv4Addr, hosts: Hosts) -> bool {
+    let [a, b, c, _] = address.octets();
+    let never = address.is_link_local()
+        || address.is_multicast()
+        || address.is_broadcast()
+        || address.is_documentation()
+        || a == 0
+        || a >= 240
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && (b == 18 || b == 19));
+    let private = address.is_loopback() || address.is_private() || (a == 100 && (64..128).contains(&b));
+    !never && (hosts == Hosts::Private || !private)
+}
+
+fn v6(address: Ipv6Addr, hosts: Hosts) -> bool {
+    let [first, second, ..] = address.segments();
+    if address.is_loopback() || first & 0xfe00 == 0xfc00 {
+        return hosts == Hosts::Private;
+    }
+    // 2000::/3 is what is given out for the internet; of it, what documents, tunnels and translates is left out.
+    let tunnels = first == 0x2002 || (first == 0x2001 && (second < 0x200 || second == 0xdb8));
+    first & 0xe000 == 0x2000 && !tunnels && first != 0x3fff
+}
+
+fn request(uri: &Uri, form: Option<String>) -> Result<Request<Full<Bytes>>, http::Error> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    let builder = Request::builder()
+        .uri(path)
+        .header(header::HOST, HeaderValue::from_str(host)?)
+        .header(header::ACCEPT, "application/json")
+        .header(header::CONNECTION, "close");
+    match form {
+        Some(form) => builder
+            .method(Method::POST)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::new(Bytes::from(form))),
+        None => builder.method(Method::GET).body(Full::default()),
+    }
+}
+
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let values = headers.get_all(header::CACHE_CONTROL).iter();
+    let mut parts = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    parts.find_map(|part| {
+        let (name, value) = part.trim().split_once('=')?;
+        let seconds = value.trim_matches('"').parse().ok()?;
+        name.eq_ignore_ascii_case("max-age").then(|| Duration::from_secs(seconds))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_internet_is_asked_unless_the_policy_says_otherwise() {
+        let public = ["93.184.215.14", "1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1"];
+        let private = ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "::1", "fd00::1"];
+        let never = [
+            "169.254.169.254",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "192.0.2.1",
+            "240.0.0.1",
+            "fe80::1",
+            "ff02::1",
+            "::",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "2001::1",
+            "64:ff9b::7f00:1",
+            "::127.0.0.1",
+            "::ffff:169.254.169.254",
+        ];
+        let asked = |text: &str, hosts| may_be_asked(text.parse().unwrap(), hosts);
+        for text in public {
+            assert!(asked(text, Hosts::Public) && asked(text, Hosts::Private), "{text}");
+        }
+        for text in private.into_iter().chain(["::ffff:127.0.0.1", "::ffff:10.0.0.1"]) {
+            assert!(!asked(text, Hosts::Public) && asked(text, Hosts::Private), "{text}");
+        }
+        for text in never {
+            assert!(!asked(text, Hosts::Public) && !asked(text, Hosts::Private), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_https_or_of_this_machine() {
+        for good in ["https://id.example.com/", "https://id.example.com:8443/x?y", "http://localhost:1/"] {
+            assert!(address(good, Hosts::Private).is_ok(), "{good}");
+        }
+        assert!(address("http://localhost:1/", Hosts::Public).is_err());
+        for bad in ["http://id.example.com/", "https://a@b/", "file:///etc/passwd", "https://a/#b", "gopher://a", ""] {
+            assert!(address(bad, Hosts::Private).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_kept_is_said_by_the_header() {
+        let headers = |value: &str| HeaderMap::from_iter([(header::CACHE_CONTROL, value.parse().unwrap())]);
+        assert_eq!(max_age(&headers("public, Max-Age=60")), Some(Duration::from_secs(60)));
+        assert_eq!(max_age(&headers("max-age=\"5\"")), Some(Duration::from_secs(5)));
+        assert_eq!(max_age(&headers("no-store")), None);
+        assert_eq!(max_age(&headers("max-age=-1")), None);
+    }
+}
