@@ -24,7 +24,7 @@ pub struct Proof {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
-    /// A SPIFFE ID, exactly, in an X.509-SVID or a JWT-SVID
+    /// A SPIFFE ID, exactly
     Spiffe(String),
     /// A token of an issuer with exactly these claims, by path: `kubernetes.io.namespace`
     Issued {
@@ -44,8 +44,6 @@ pub enum Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
-    /// A certificate in the handshake
-    X509Svid,
     /// A token of a SPIFFE trust domain
     JwtSvid,
     /// A token of an OpenID Connect issuer
@@ -59,7 +57,6 @@ impl How {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::X509Svid => "x509_svid",
             Self::JwtSvid => "jwt_svid",
             Self::Oidc => "oidc",
             Self::PrivateKeyJwt => "private_key_jwt",
@@ -79,9 +76,6 @@ pub enum Binding {
     /// A key with which each request is signed (RFC 9449, 6.1): its thumbprint
     #[serde(rename = "jkt")]
     Dpop(Hash),
-    /// A client certificate (RFC 8705, 3.1): the SHA-256 of its DER
-    #[serde(rename = "x5t#S256")]
-    Certificate(Hash),
 }
 
 /// What an agent has shown, verified and brought into one form
@@ -97,10 +91,10 @@ pub struct Proven {
     /// Claims that are fit to be relied on, by path
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, Value>,
-    /// The SHA-256 of what is held: of a key as RFC 7638 says, of a certificate's DER
+    /// The SHA-256 of the key that is held, as RFC 7638 says
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Hash>,
-    /// Which piece of evidence: `jti`, or the serial number of a certificate
+    /// Which piece of evidence: its `jti`, or the digest of a token that has none
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// What tokens given for it are bound to
@@ -117,7 +111,7 @@ impl Way {
     #[must_use]
     pub fn fits(&self, proven: &Proven) -> bool {
         match self {
-            Self::Spiffe(id) => matches!(proven.how, How::X509Svid | How::JwtSvid) && proven.subject == *id,
+            Self::Spiffe(id) => proven.how == How::JwtSvid && proven.subject == *id,
             Self::Issued { issuer, claims } => {
                 proven.how == How::Oidc
                     && proven.issuer.as_ref() == Some(issuer)
@@ -134,7 +128,7 @@ impl Proof {
     #[must_use]
     pub fn imagined(&self, until: Millis) -> Proven {
         let (how, issuer, subject, claims, key) = match &self.way {
-            Way::Spiffe(id) => (How::X509Svid, None, id.clone(), BTreeMap::new(), None),
+            Way::Spiffe(id) => (How::JwtSvid, None, id.clone(), BTreeMap::new(), None),
             Way::Issued { issuer, claims } => {
                 let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
                 (How::Oidc, Some(issuer.clone()), subject, claims.clone(), None)
@@ -189,9 +183,9 @@ mod tests {
     #[test]
     fn each_way_wants_exactly_its_own() {
         let spiffe = Way::Spiffe("spiffe://example.org/bot".to_owned());
-        assert!(spiffe.fits(&proven(How::X509Svid)) && spiffe.fits(&proven(How::JwtSvid)));
+        assert!(spiffe.fits(&proven(How::JwtSvid)));
         assert!(!spiffe.fits(&proven(How::Oidc)), "another issuer may give any subject");
-        assert!(!Way::Spiffe("spiffe://example.org/bo".to_owned()).fits(&proven(How::X509Svid)));
+        assert!(!Way::Spiffe("spiffe://example.org/bo".to_owned()).fits(&proven(How::JwtSvid)));
 
         assert!(issued("github", &[("repository_id", "1")]).fits(&proven(How::Oidc)));
         assert!(!issued("gitlab", &[("repository_id", "1")]).fits(&proven(How::Oidc)));

@@ -206,7 +206,11 @@ impl Front {
         let opened = self.tasks.open(Opener::Agent { agent, proven }, ask).await;
         let opened = match opened.map_err(|reasons| Failure::refused(&reasons))? {
             Opening::Open(opened) => opened,
-            Opening::Held(ticket) => return Ok(Came::Held(json!({ "hold": ticket.hold, "until": ticket.until }))),
+            Opening::Held(ticket) => {
+                return Ok(Came::Held(
+                    json!({ "hold": ticket.hold, "code": ticket.hold.code(), "until": ticket.until }),
+                ));
+            }
         };
         let given = self.tasks.token(opened.task).await;
         let (token, endpoints) = given.map_err(|reasons| Failure::refused(&reasons))?;

@@ -43,27 +43,23 @@ struct Claims {
     task: TaskClaim,
 }
 
-/// RFC 9449, 6.1; RFC 8705, 3.1
+/// RFC 9449, 6.1
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Confirmation {
     #[serde(rename = "jkt")]
     Dpop(Thumbprint),
-    #[serde(rename = "x5t#S256")]
-    Certificate(Thumbprint),
 }
 
 impl Confirmation {
     fn of(binding: Binding) -> Self {
         match binding {
             Binding::Dpop(key) => Self::Dpop(Thumbprint::from(key)),
-            Binding::Certificate(digest) => Self::Certificate(Thumbprint::from(digest)),
         }
     }
 
     fn binding(self) -> Binding {
         match self {
             Self::Dpop(key) => Binding::Dpop(key.hash()),
-            Self::Certificate(digest) => Binding::Certificate(digest.hash()),
         }
     }
 }
@@ -135,8 +131,8 @@ pub enum Invalid {
     /// It is meant for another endpoint
     #[error("the token is not meant for this endpoint")]
     Audience,
-    /// Its holder does not show what it is bound to
-    #[error("the token is bound to a key or certificate that was not shown")]
+    /// Its holder does not show the key that it is bound to
+    #[error("the token is bound to a key that was not shown")]
     Binding,
     /// Its time is over, or has not come
     #[error("the token's time is over or has not come")]

@@ -72,12 +72,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         let mut given = |value: &Value, by: ChosenBy| Given { value: Committed::new(value, draft.salts.draw()), by };
         let parameters = opened.parameters.iter();
         let parameters = parameters.map(|(name, (value, by))| (name.clone(), given(value, *by))).collect();
-        let objective = open.objective.clone().map(|text| given(&Value::String(text), ChosenBy::Parameter));
+        let by = if matches!(open.by, Actor::Agent(_)) { ChosenBy::Model } else { ChosenBy::Parameter };
+        let objective = open.objective.clone().map(|text| given(&Value::String(text), by));
         let what = HeldOpening {
             opener: open.by.user().cloned(),
             parameters,
             objective,
-            lasts_ms: opened.expires.since(opened.now),
+            lasts_ms: opened.lasts_ms,
             break_glass: opened.review.is_some(),
             key,
         };

@@ -31,6 +31,8 @@ pub struct Opened {
     pub parameters: BTreeMap<Name, (Value, ChosenBy)>,
     /// When the task is over at the latest; never later than its parent
     pub expires: Millis,
+    /// How long its purpose lets it live, in milliseconds
+    pub lasts_ms: i64,
     /// Milliseconds without a call after which it is over
     pub idle_ms: Option<i64>,
     /// The time that was judged with
@@ -102,6 +104,7 @@ pub fn judge_open(state: &State, shelf: &Shelf, open: &Open, clock: Clock) -> Re
         bundle: bundle.digest,
         parameters,
         expires: parent.map_or(expires, |parent| expires.min(parent.expires)),
+        lasts_ms: purpose.limits.expires_after_ms,
         idle_ms: purpose.limits.idle_after_ms,
         now,
         hold: None,
@@ -127,13 +130,16 @@ fn consent(
     (quorum, mut opened): (&Quorum, Opened),
 ) -> Result<Opening, Vec<Reason>> {
     let source = format!("purpose:{}", open.purpose);
-    let Some(opener) = open.by.user() else {
-        // Several people open it: the first of them has to be known too.
-        return Err(vec![Reason::new(Word::UserUnknown, source)]);
+    let by_agent = matches!(open.by, Actor::Agent(_)) && opened.review.is_none();
+    let opener = match open.by.user() {
+        // Several people open it: the first of them has to be known too. An agent is nobody, and no emergency's opener.
+        None if !by_agent => return Err(vec![Reason::new(Word::UserUnknown, source)]),
+        opener => opener,
     };
-    let mut unmet = Vec::from_iter(hold::stopped(state, opener));
+    let mut unmet = Vec::from_iter(opener.and_then(|opener| hold::stopped(state, opener)));
     // Whoever opens it in an emergency is one of those who have to agree.
-    if opened.review.is_some() && !is_approver(bundle, opener, &quorum.who) {
+    let outsider = opener.filter(|opener| opened.review.is_some() && !is_approver(bundle, opener, &quorum.who));
+    if let Some(opener) = outsider {
         unmet.push(Reason::new(Word::NotApprover, &source).with("opener", opener).with("asked", &quorum.who));
     }
     if !unmet.is_empty() {
@@ -146,7 +152,7 @@ fn consent(
     let objective = open.objective.clone().map_or(Value::Null, Value::String);
     let shown = BTreeMap::from([
         ("kind", text("opening")),
-        ("opener", text(opener)),
+        ("opener", opener.map_or(Value::Null, text)),
         ("agent", text(&open.agent)),
         ("user", user),
         ("purpose", text(&open.purpose)),
@@ -172,12 +178,13 @@ fn consent(
     if let Some(Err(declined)) = state.opening_of(key).and_then(|(id, held)| hold::again(id, held, now)) {
         return Err(vec![declined]);
     }
-    if state.openings_of(opener, now) >= OPENINGS_MAX {
-        let reason = Reason::new(Word::TooManyHolds, Node::User(opener.clone()));
+    if state.openings_of(opener, &open.agent, now) >= OPENINGS_MAX {
+        let whose = opener.map_or_else(|| Node::Agent(open.agent.clone()), |opener| Node::User(opener.clone()));
+        let reason = Reason::new(Word::TooManyHolds, whose);
         return Err(vec![reason.with("limit", OPENINGS_MAX)]);
     }
     let mut own = BTreeSet::from_iter(owners(bundle, &open.agent));
-    own.extend(open.user.iter().chain([opener]).cloned());
+    own.extend(open.user.iter().chain(opener).cloned());
     let questions = hold::questions(&asks);
     let (own, chain) = (own.into_iter().collect(), Vec::new());
     let reasons = asks.into_iter().collect();

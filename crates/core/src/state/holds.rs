@@ -178,11 +178,14 @@ impl State {
         Some((id, self.holds.get(&id)?))
     }
 
-    /// How many openings wait for people because this person wants them
+    /// How many openings wait for people because this person wants them; without one, because this agent does
     #[must_use]
-    pub fn openings_of(&self, opener: &Name, now: Millis) -> usize {
+    pub fn openings_of(&self, opener: Option<&Name>, agent: &Name, now: Millis) -> usize {
         let theirs = |hold: &Hold| match &hold.held.what {
-            HeldWhat::Opening(opening) => hold.is_open(now) && opening.opener.as_ref() == Some(opener),
+            HeldWhat::Opening(opening) => {
+                let same = opening.opener.as_ref() == opener && (opener.is_some() || hold.held.agent == *agent);
+                hold.is_open(now) && same
+            }
             HeldWhat::Call(_) | HeldWhat::Elevation(_) => false,
         };
         self.open_holds().filter(|(_, hold)| theirs(hold)).count()

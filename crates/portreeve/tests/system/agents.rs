@@ -1,9 +1,11 @@
 //! Agents that nobody here has started: they prove who they are, open tasks for themselves, and go on proving it.
 
+use crate::approvals::people;
 use crate::support::{
     http::{Response, exchange, request},
     issuer::{Issuer, Signer, now},
     place::{Place, Serve, Task, word},
+    reader::recounted,
     upstream::Upstream,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
@@ -393,6 +395,34 @@ fn a_token_exchange_gives_the_token_of_a_task() {
     );
     let target = [&form(&four)[..], &[("resource", "http://elsewhere/mcp")]].concat();
     assert_eq!(error(send(&target)), (400, "invalid_target".to_owned()));
+}
+
+#[test]
+fn people_agree_to_a_task_that_an_agent_opens_for_itself() {
+    let key = Signer::new("k");
+    let (place, shop) = (Place::new(), Upstream::http(&["act"], |_, _| false));
+    place.connector("shop", &shop, "");
+    people(&place);
+    place.write("policy/agents/bot.toml", &format!("owner = \"tests\"\n\n[[proof]]\n{}\n", key_of(&key)));
+    let asks = PURPOSE.replace(", \"other\"", "").replace("\"none\"\n", "\"none\"\nask = { who = \"leads\" }\n");
+    place.write("policy/purposes/work.toml", &asks);
+    let serve = place.serve(&["shop"]);
+    let house = House { place, serve, shop };
+    let open = |id: &str| house.open(&key.token("JWT", &assertion(&house, id)));
+
+    let held = open("1");
+    assert_eq!(held.status, 202, "{held:?}");
+    let code = held.json()["held"]["code"].as_str().unwrap().to_owned();
+    assert_eq!(open("2").json()["held"]["code"], code.as_str(), "it is one question");
+    let shown = house.place.run(&["approvals", &code]).good();
+    assert!(shown.out.contains("bot"), "{shown:?}");
+    house.place.run(&["approve", &code, "--yes"]).good();
+    let task = house.task(&open("3"));
+    assert_eq!(task.word("shop", "act", "a"), "ok");
+    // A yes is one task.
+    assert_eq!(open("4").status, 202);
+    let counted = recounted(&house.place.data());
+    assert!(counted.is_none_or(|counted| counted["holds"].as_object().is_none_or(|holds| !holds.is_empty())));
 }
 
 #[test]

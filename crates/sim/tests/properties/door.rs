@@ -234,7 +234,7 @@ impl Door {
         })
     }
 
-    fn turn(&mut self, request: Request) -> Option<Reply> {
+    pub(crate) fn turn(&mut self, request: Request) -> Option<Reply> {
         self.now += 1;
         let seed = Hash::of(&self.now.to_be_bytes()).0;
         self.engine.turn(vec![request], Clock::at(self.now), seed).pop()

@@ -1,0 +1,197 @@
+//! Agents that prove themselves: what they were let do, they could prove at that moment.
+
+use crate::door::{Called, Door, entry, unbounded};
+use portreeve_core::{
+    engine::Reply,
+    event::{Actor, ChosenBy},
+    hash::Hash,
+    names::{EffectId, MemoryId, Name, RunId, TaskId},
+    node::{Node, Why},
+    policy::{Agent, Bundle},
+    proof::{Binding, How, Proof, Proven, Way},
+    reason::Word,
+    request::{Open, Pause, Prove, Request, Stop},
+    time::Millis,
+    value::Value,
+};
+use proptest::prelude::*;
+use std::{collections::BTreeMap, sync::Arc};
+
+const ID: &str = "spiffe://example.org/bot";
+const KEY: &str = "{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":\"AA\"}";
+
+/// A policy whose agent proves itself by a SPIFFE ID or a key
+fn proving(review_by: Option<Millis>) -> Arc<Bundle> {
+    let bundle = Arc::into_inner(unbounded(&[entry(0)])).unwrap();
+    let ways = [Way::Spiffe(ID.to_owned()), Way::Key { jwk: KEY.to_owned() }];
+    let proofs = ways.map(|way| Proof { way, replicas: false }).to_vec();
+    let agent = Agent { review_by, proofs, ..Agent::of("test".to_owned()) };
+    Arc::new(Bundle { agents: [(bot(), agent)].into(), ..bundle })
+}
+
+fn bot() -> Name {
+    "bot".parse().unwrap()
+}
+
+fn proven(what: u8, until: i64) -> Proven {
+    let (how, subject, key) = match what {
+        0 => (How::JwtSvid, ID, None),
+        1 => (How::PrivateKeyJwt, "bot", Some(Hash::of(KEY.as_bytes()))),
+        // What looks much like it: the same words in another way, another key, another name.
+        2 => (How::Oidc, ID, Some(Hash::of(KEY.as_bytes()))),
+        3 => (How::PrivateKeyJwt, "bot", Some(Hash::of(b"another"))),
+        _ => (How::JwtSvid, "spiffe://example.org/bot/x", None),
+    };
+    Proven {
+        how,
+        issuer: None,
+        subject: subject.to_owned(),
+        claims: BTreeMap::new(),
+        key,
+        id: None,
+        binding: Some(Binding::Dpop(Hash::of(b"held"))),
+        from: "127.0.0.1".to_owned(),
+        until: Millis(until),
+    }
+}
+
+fn open(task: u64, by: Actor, proven: Option<Proven>) -> Request {
+    let value: (Value, ChosenBy) = ("2".parse().unwrap(), ChosenBy::Parameter);
+    Request::Open(Open {
+        task: TaskId(task),
+        run: RunId(task),
+        memory: MemoryId(1),
+        by,
+        agent: bot(),
+        user: None,
+        purpose: "work".parse().unwrap(),
+        parameters: [("p".parse().unwrap(), value)].into(),
+        objective: None,
+        parent: None,
+        undoes: None,
+        proven,
+    })
+}
+
+fn words(reply: &Reply) -> Vec<Word> {
+    match reply {
+        Reply::Refused(reasons) => reasons.iter().map(|reason| reason.word).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Pass(i64),
+    Prove { what: u8, lasts: i64 },
+    Pause(bool),
+    Call,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (1..8_000i64).prop_map(Step::Pass),
+        (0..5u8, 0..15_000i64).prop_map(|(what, lasts)| Step::Prove { what, lasts }),
+        any::<bool>().prop_map(Step::Pause),
+        Just(Step::Call),
+        Just(Step::Call),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A call is let through only while the latest good proof counts and nobody has halted the agent, and the
+    /// record says so in the same words when it is folded anew
+    #[test]
+    fn what_is_let_through_could_be_proven_then(
+        first in 0..5u8,
+        lasts in 0..15_000i64,
+        steps in prop::collection::vec(step(), 1..25),
+    ) {
+        let mut door = Door::new(proving(None));
+        let until = door.now + 1 + lasts;
+        let reply = door.turn(open(9, Actor::Agent(bot()), Some(proven(first, until)))).unwrap();
+        let opened = matches!(reply, Reply::Opened(_));
+        prop_assert_eq!(opened, first < 2 && door.now < until, "{:?}", words(&reply));
+        let (mut until, mut paused, mut over) = (until, false, !opened);
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Pass(ms) => door.now += ms,
+                Step::Prove { what, lasts } => {
+                    let shown = door.now + 1 + lasts;
+                    let prove = Prove { task: TaskId(9), agent: bot(), proven: proven(what, shown) };
+                    let reply = door.turn(Request::Prove(prove)).unwrap();
+                    over |= until <= door.now;
+                    let good = !over && !paused && what < 2 && door.now < shown;
+                    prop_assert_eq!(matches!(reply, Reply::Recorded), good, "{:?}", words(&reply));
+                    until = if good { until.max(shown) } else { until };
+                }
+                Step::Pause(halts) => {
+                    let pause = Pause {
+                        node: Node::Agent(bot()), halts, by: Actor::Owner { user: None }, why: "test".to_owned(),
+                    };
+                    prop_assert!(matches!(door.turn(Request::Pause(pause)), Some(Reply::Recorded)));
+                    paused = halts;
+                }
+                Step::Call => {
+                    let call = Called::plain(9, 0).request(EffectId(100 + number as u64));
+                    let reply = door.turn(Request::Call(call)).unwrap();
+                    over |= until <= door.now;
+                    let permitted = matches!(reply, Reply::Permit(_));
+                    prop_assert!(!permitted || (!over && !paused), "{until} {} {paused}", door.now);
+                    if !over && paused {
+                        prop_assert!(words(&reply).contains(&Word::Paused), "{:?}", words(&reply));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_else_opens_or_ends_what_an_agent_opened() {
+    let mut door = Door::new(proving(None));
+    let (owner, agent) = (Actor::Owner { user: None }, Actor::Agent(bot()));
+    let good = |door: &Door| Some(proven(0, door.now + 10_000));
+    // Not the owner of the folder, not without a proof, not for another agent.
+    let reply = door.turn(open(2, owner.clone(), None)).unwrap();
+    assert_eq!(words(&reply), [Word::ProofWrong]);
+    let reply = door.turn(open(2, agent.clone(), None)).unwrap();
+    assert!(words(&reply).contains(&Word::NotYours), "{:?}", words(&reply));
+    let shown = good(&door);
+    let reply = door.turn(open(2, Actor::Agent("other".parse().unwrap()), shown)).unwrap();
+    assert!(words(&reply).contains(&Word::NotYours), "{:?}", words(&reply));
+
+    let shown = good(&door);
+    assert!(matches!(door.turn(open(2, agent.clone(), shown)), Some(Reply::Opened(_))));
+    // What an agent gives as a parameter is the agent's, whatever it says of it.
+    let task = door.engine.state().task(TaskId(2)).unwrap();
+    assert_eq!(task.chosen.values().collect::<Vec<_>>(), [&ChosenBy::Model]);
+
+    let stop = |node: Node, by: Actor| Request::Stop(Stop { node, why: Why::Ended, by, at: None });
+    let other = Actor::Agent("other".parse().unwrap());
+    let reply = door.turn(stop(Node::Task(TaskId(2)), other)).unwrap();
+    assert!(words(&reply).contains(&Word::NotYours), "{:?}", words(&reply));
+    for node in [Node::Tenant, Node::Agent(bot()), Node::Purpose("work".parse().unwrap())] {
+        let reply = door.turn(stop(node.clone(), agent.clone())).unwrap();
+        assert!(words(&reply).contains(&Word::NotYours), "{node}");
+    }
+    let halts = Pause { node: Node::Agent(bot()), halts: true, by: agent.clone(), why: String::new() };
+    assert!(words(&door.turn(Request::Pause(halts)).unwrap()).contains(&Word::NotYours));
+    assert!(matches!(door.turn(stop(Node::Task(TaskId(2)), agent)), Some(Reply::Recorded)));
+}
+
+#[test]
+fn after_its_review_day_an_agent_gets_nothing_and_what_it_had_ends_with_the_day() {
+    let mut door = Door::new(proving(None));
+    let day = door.now + 5_000;
+    let mut door_of = |review_by: i64| {
+        door = Door::new(proving(Some(Millis(review_by))));
+        let shown = proven(0, door.now + 60_000);
+        let reply = door.turn(open(2, Actor::Agent(bot()), Some(shown))).unwrap();
+        (words(&reply), door.engine.state().task(TaskId(2)).map(|task| task.expires))
+    };
+    assert_eq!(door_of(day), (Vec::new(), Some(Millis(day))));
+    assert_eq!(door_of(day - 5_000), (vec![Word::AgentOverdue], None));
+}
