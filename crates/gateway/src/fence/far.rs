@@ -66,15 +66,22 @@ impl Far {
             return true;
         }
         let Ok(_place) = SEARCHES.acquire().await else { return false };
-        let search = tokio::task::spawn_blocking(move || Holders::find(plain(peer), plain(near)));
-        let holders = search.await.unwrap_or(Holders::Gone);
-        let outside = holders.are_outside(fence);
-        *found = Some((Instant::now(), holders));
-        outside
+        // A process that starts another one has a copy of itself for a moment, with all of its connections, and the kernel's
+        // lists are no snapshots. Whoever belongs to an agent is found at every look.
+        for _ in 0..LOOKS_MAX {
+            let search = tokio::task::spawn_blocking(move || Holders::find(plain(peer), plain(near)));
+            let holders = search.await.unwrap_or(Holders::Gone);
+            let outside = holders.are_outside(fence);
+            *found = Some((Instant::now(), holders));
+            if outside {
+                return true;
+            }
+        }
+        false
     }
 }
 
-/// How often somebody is looked for who is not found
+/// How often it is looked who somebody is before they are taken to be inside, or gone
 const LOOKS_MAX: usize = 5;
 
 impl Holders {
@@ -88,30 +95,14 @@ impl Holders {
     }
 
     /// Searches the machine; waits for the file system
-    ///
-    /// The kernel's lists are no snapshots: while others come and go, a line can be skipped. So who is not found is looked
-    /// for again, before they are taken to be gone.
     fn find(peer: SocketAddr, near: SocketAddr) -> Self {
-        let mut found = Self::Gone;
-        for _ in 0..LOOKS_MAX {
-            match Self::search(peer, near) {
-                Some(Self::Here(peers)) if peers.is_empty() => found = Self::Here(peers),
-                Some(holders) => return holders,
-                None => found = Self::Gone,
-            }
-        }
-        found
-    }
-
-    /// One search; nothing if the connection is in no list
-    fn search(peer: SocketAddr, near: SocketAddr) -> Option<Self> {
         let row = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|list| row_of(Path::new(list), peer, near));
         let Some((inode, uid)) = row else {
             let is_here = peer.ip().is_loopback() || peer.ip() == near.ip();
-            return (!is_here).then_some(Self::Away);
+            return if is_here { Self::Gone } else { Self::Away };
         };
         if inode == 0 {
-            return Some(Self::Gone);
+            return Self::Gone;
         }
         let (name, pids) = (format!("socket:[{inode}]"), pids());
         let has = |pid: &i32| has(&format!("/proc/{pid}/fd"), &name);
@@ -128,7 +119,7 @@ impl Holders {
         if having.is_empty() {
             having = pids.into_iter().filter(|pid| has(pid).is_none() && is_of(*pid, uid)).collect();
         }
-        Some(Self::Here(having.into_iter().filter_map(Peer::of).collect()))
+        Self::Here(having.into_iter().filter_map(Peer::of).collect())
     }
 }
 
