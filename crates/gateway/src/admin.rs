@@ -174,7 +174,7 @@ async fn tasks(State(admin): Shared) -> Answer {
 const TASKS_SHOWN_MAX: usize = 10_000;
 
 async fn task(State(admin): Shared, Path(task): Path<String>) -> Answer {
-    let id: TaskId = task.parse().map_err(|error| Failure::malformed(format!("{error}")))?;
+    let id: TaskId = Failure::parsed(&task)?;
     let now = admin.clock.now();
     let asked = admin.door.ask(move |engine| {
         let state = engine.state();
@@ -277,7 +277,7 @@ async fn open(
 }
 
 async fn token(State(admin): Shared, Path(task): Path<String>) -> Answer {
-    let id: TaskId = task.parse().map_err(|error| Failure::malformed(format!("{error}")))?;
+    let id: TaskId = Failure::parsed(&task)?;
     let (token, endpoints) = admin.tasks.token(id).await.map_err(|reasons| Failure::refused(&reasons))?;
     Ok(Json(json!({
         "task": id, "token": token.text, "token_expires": token.expires, "endpoints": endpoints, "base": admin.base,
@@ -414,7 +414,7 @@ async fn accept(
 }
 
 fn reach_of(admin: &Admin, connector: &str) -> Result<(Name, Reach), Failure> {
-    let name: Name = connector.parse().map_err(|error| Failure::malformed(format!("{error}")))?;
+    let name: Name = Failure::parsed(connector)?;
     let view = admin.catalogue.view();
     let found = view.bundle.as_ref().and_then(|bundle| bundle.connectors.get(&name));
     let reach = found.map(|connector| connector.reach.clone()).ok_or_else(|| {
@@ -435,6 +435,14 @@ fn user_of(admin: &Admin, uid: u32) -> Option<Name> {
     let view = admin.catalogue.view();
     let users = &view.bundle.as_ref()?.users;
     users.iter().find(|(_, user)| user.accounts.contains(&account)).map(|(name, _)| name.clone())
+}
+
+/// Who speaks, as the record says it: a user of the policy, or an account that is none's
+fn speaker(admin: &Admin, uid: u32) -> String {
+    match user_of(admin, uid) {
+        Some(user) => Node::User(user).to_string(),
+        None => format!("account:{}", account_name(uid).unwrap_or_else(|| uid.to_string())),
+    }
 }
 
 /// The name of an account, from the system's own list

@@ -7,6 +7,7 @@ use axum::{
 };
 use portreeve_core::reason::{Reason, Word};
 use serde_json::{Value, json};
+use std::{fmt, str::FromStr};
 
 /// An error that a person can be shown
 #[derive(Clone, Debug)]
@@ -50,6 +51,11 @@ impl Failure {
 
     pub(crate) fn malformed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", message, "See `portreeve --help`.")
+    }
+
+    /// What a part of a request says, if it is of the form that is asked for
+    pub(crate) fn parsed<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, Self> {
+        text.parse().map_err(|error| Self::malformed(format!("{error}")))
     }
 
     pub(crate) fn unreachable(why: impl Into<String>) -> Self {

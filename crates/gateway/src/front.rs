@@ -7,12 +7,12 @@
 use crate::{
     door::Door,
     failure::Failure,
+    listen::{SMALL_BYTES_MAX, small_body},
     proving::{NotProven, Proving, Shown},
     tasks::{OpenTask, Opened, Opener, Opening, Tasks},
 };
 use axum::{
     Json, Router,
-    body::to_bytes,
     extract::{Extension, Path, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -31,12 +31,8 @@ use portreeve_core::{
 use portreeve_identity::token::{Token, bearer};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-/// Bytes of a request at most
-const BYTES_MAX: usize = 64 << 10;
-/// How long a body may take to arrive
-const BODY: Duration = Duration::from_secs(10);
 /// The grant of a token exchange (RFC 8693, 2.1)
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -101,7 +97,7 @@ async fn renew(
     Path(task): Path<String>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let task = task_of(&task)?;
+    let task: TaskId = Failure::parsed(&task)?;
     let (agent, proven, _) = front.proven(from, request).await?;
     front.tasks.prove(task, agent, proven).await.map_err(|reasons| Failure::refused(&reasons))?;
     let (token, endpoints) = front.tasks.token(task).await.map_err(|reasons| Failure::refused(&reasons))?;
@@ -114,7 +110,7 @@ async fn end(
     Path(task): Path<String>,
     request: Request,
 ) -> Result<StatusCode, Failure> {
-    let task = task_of(&task)?;
+    let task: TaskId = Failure::parsed(&task)?;
     let (agent, _, _) = front.proven(from, request).await?;
     let stop = Stop { node: Node::Task(task), why: Why::Ended, by: Actor::Agent(agent), at: None };
     match front.door.submit(request::Request::Stop(stop)).await {
@@ -191,9 +187,8 @@ impl Front {
         let method: &Method = &head.method;
         let shown = Shown { token: shown, dpop, request: (method.as_str(), &url), from };
         let (agent, proven) = self.proving.prove(shown).await.map_err(|not| refused(&not))?;
-        let body = tokio::time::timeout(BODY, to_bytes(body, BYTES_MAX)).await;
-        let body = body.ok().and_then(Result::ok).ok_or_else(|| {
-            let message = format!("A request has at most {BYTES_MAX} bytes, which arrive within seconds.");
+        let body = small_body(body).await.ok_or_else(|| {
+            let message = format!("A request has at most {SMALL_BYTES_MAX} bytes, which arrive within seconds.");
             Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "malformed", message, "Send less, and at once.")
         })?;
         Ok((agent, proven, body.to_vec()))
@@ -219,9 +214,7 @@ impl Front {
 
     async fn exchange(&self, from: IpAddr, headers: &HeaderMap, body: axum::body::Body) -> Result<Value, OAuth> {
         let invalid = |description: &str| (StatusCode::BAD_REQUEST, "invalid_request", description.to_owned());
-        let body = tokio::time::timeout(BODY, to_bytes(body, BYTES_MAX)).await;
-        let body =
-            body.ok().and_then(Result::ok).ok_or_else(|| invalid("the request is too long, or takes too long"))?;
+        let body = small_body(body).await.ok_or_else(|| invalid("the request is too long, or takes too long"))?;
         let form = form(headers, &body).ok_or_else(|| invalid("expected a form in which no member stands twice"))?;
         if form.grant_type != EXCHANGE {
             let description = format!("only {EXCHANGE} is supported");
@@ -317,10 +310,6 @@ fn form(headers: &HeaderMap, body: &[u8]) -> Option<Exchange> {
         }
     }
     serde_json::from_value(Value::Object(members.into_iter().collect())).ok()
-}
-
-fn task_of(text: &str) -> Result<TaskId, Failure> {
-    text.parse().map_err(|error| Failure::malformed(format!("{error}")))
 }
 
 fn refused(not: &NotProven) -> Failure {

@@ -5,11 +5,12 @@
 use crate::{
     catalogue::Catalogue,
     failure::Failure,
+    listen::{SMALL_BYTES_MAX, small_body},
     office::{Answering, Office, view::HoldView},
 };
 use axum::{
     Json, Router,
-    body::{Bytes, to_bytes},
+    body::Bytes,
     extract::{Path, Request, State},
     http::{HeaderMap, StatusCode, header},
     routing::post,
@@ -21,13 +22,8 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-/// Bytes of an answer at most
-const BYTES_MAX: usize = 64 << 10;
-/// How long the body of one may take to arrive
-const BODY: Duration = Duration::from_secs(10);
 /// Messages that are remembered; further ones are refused until old ones are forgotten
 const SEEN_MAX: usize = 10_000;
 
@@ -77,9 +73,8 @@ async fn answer(
         let message = "A browser does not answer here.";
         return Err(Failure::new(StatusCode::FORBIDDEN, "not_yours", message, "Answer on the console."));
     }
-    let body = tokio::time::timeout(BODY, to_bytes(body, BYTES_MAX)).await;
-    let body = body.ok().and_then(Result::ok).ok_or_else(|| {
-        let message = format!("An answer has at most {BYTES_MAX} bytes, which arrive within seconds.");
+    let body = small_body(body).await.ok_or_else(|| {
+        let message = format!("An answer has at most {SMALL_BYTES_MAX} bytes, which arrive within seconds.");
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "malformed", message, "Send less, and at once.")
     })?;
     hooks.take(&receiver, &head.headers, &body).await.map(|view| Json(json!(view)))

@@ -7,7 +7,10 @@ use crate::{
     outlet::empty,
     settings::ADMIN_CONNECTIONS_MAX,
 };
-use axum::{Router, body::Body};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Limited;
@@ -44,6 +47,10 @@ const HEAD: Duration = Duration::from_secs(15);
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of the body of a request that is for no endpoint
 const PAGE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a request by another program that has little to say: an answer of a receiver, an agent that comes in
+pub(crate) const SMALL_BYTES_MAX: usize = 64 << 10;
+/// How long the body of one may take to arrive
+const SMALL: Duration = Duration::from_secs(10);
 /// How long nothing is accepted after the system could not give a connection
 const BACK_OFF: Duration = Duration::from_millis(20);
 
@@ -183,6 +190,11 @@ const FENCED: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><
 <p><b>not_yours</b>: the process that asks for this page was started by an agent or a connector of Portreeve, or has \
 ended already. Nothing was done.</p>\
 <p>If you are a person: open the page in a browser that was not started below <code>portreeve exec</code>.</p></html>";
+
+/// The body of a request by another program; nothing if it is too long, or takes too long
+pub(crate) async fn small_body(body: Body) -> Option<Bytes> {
+    tokio::time::timeout(SMALL, to_bytes(body, SMALL_BYTES_MAX)).await.ok()?.ok()
+}
 
 async fn connection<S, B, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F)
 where

@@ -7,11 +7,8 @@ pub mod folder;
 pub mod pkcs11;
 pub mod source;
 
-use crate::base64url;
-use aws_lc_rs::{
-    digest,
-    signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
-};
+use crate::{base64url, jose::Thumbprint};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use folder::Folder;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -249,8 +246,8 @@ impl PublicKey {
     /// The thumbprint of it as a JWK (RFC 7638 with RFC 8037, 2), by which tokens name it
     #[must_use]
     pub fn thumbprint(&self) -> String {
-        let jwk = format!("{{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":\"{}\"}}", base64url::encode(&self.0));
-        base64url::encode(digest::digest(&digest::SHA256, jwk.as_bytes()).as_ref())
+        let x = base64url::encode(&self.0);
+        Thumbprint::of_members(&[("crv", "Ed25519"), ("kty", "OKP"), ("x", &x)]).to_string()
     }
 
     /// Whether its owner made `signature` for exactly `message`

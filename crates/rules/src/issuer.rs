@@ -1,6 +1,7 @@
 //! `issuers/*.toml`: who vouches for identities, by OpenID Connect or SPIFFE.
 
 use crate::{
+    address::is_guarded,
     document::{Cell, Document, Table},
     facts::same_name,
     files::File,
@@ -84,19 +85,7 @@ const BUNDLE: &str = "\"https://example.org/bundle.json\"";
 /// An address whose answer is believed: https, or http on this machine
 pub(crate) fn address(doc: &Document<'_>, cell: &Cell<'_>, key: &str, example: &str) -> Option<String> {
     let text = doc.text(cell, example)?;
-    let (secure, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
-        (Some(rest), _) => (true, rest),
-        (None, Some(rest)) => (false, rest),
-        (None, None) => (false, ""),
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(inner) => inner.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    let local = matches!(host, "localhost" | "127.0.0.1" | "::1");
-    let plain = !host.is_empty() && !authority.contains('@') && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if !plain || !(secure || local) || text.contains(['#', '?']) {
+    if !is_guarded(text) || text.contains('?') {
         let message = "expected an https:// address without a password or a query, or http:// on this machine";
         doc.error(&cell.span(), message, format!("for example: {key} = {example}"));
         return None;

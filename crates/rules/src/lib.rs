@@ -10,6 +10,7 @@
 //! understood is an error, never ignored: a key, a file or a rule that is skipped would be one that nobody
 //! enforces.
 
+mod address;
 mod bounds;
 mod bundle;
 mod case;

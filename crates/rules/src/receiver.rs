@@ -1,6 +1,7 @@
 //! `receivers/*.toml`: where questions are told, such as a chat, and from where they may be answered.
 
 use crate::{
+    address::is_guarded,
     document::{Cell, Document, Table},
     facts::{Facts, same_name},
     files::File,
@@ -54,19 +55,7 @@ pub(crate) fn receiver<'t>(
 fn url(doc: &Document<'_>, cell: &Cell<'_>) -> Option<String> {
     const EXAMPLE: &str = "url = \"https://chat.example.com/hooks/approvals\"";
     let text = doc.text(cell, EXAMPLE)?;
-    let (secure, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
-        (Some(rest), _) => (true, rest),
-        (None, Some(rest)) => (false, rest),
-        (None, None) => (false, ""),
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(inner) => inner.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    let local = matches!(host, "localhost" | "127.0.0.1" | "::1");
-    let plain = !host.is_empty() && !authority.contains('@') && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if !plain || !(secure || local) || text.contains('#') {
+    if !is_guarded(text) {
         let message = "expected an https:// address without a password, or http:// on this machine";
         doc.error(&cell.span(), message, format!("for example: {EXAMPLE}"));
         return None;

@@ -6,12 +6,12 @@
 
 use crate::{
     clock::SteadyClock,
-    http::{Address, cause, dial, drive},
+    http::{Address, bounded, cause, dial, drive},
     latch::Pass,
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
@@ -101,16 +101,8 @@ async fn exchange(uri: &Uri, body: String, bytes_max: usize) -> Result<Vec<u8>, 
             cause(&error)
         })?;
         begun = true;
-        let (parts, mut body) = response.into_parts();
-        let mut answer = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|error| cause(&error))?.into_data() else { continue };
-            if answer.len() + data.len() > bytes_max {
-                return Ok((parts.status, None));
-            }
-            answer.extend_from_slice(&data);
-        }
-        Ok((parts.status, Some(answer)))
+        let (parts, body) = response.into_parts();
+        Ok((parts.status, bounded(body, bytes_max).await?))
     };
     let answered = drive(answer, &mut driver).await;
     match answered {

@@ -4,10 +4,10 @@
 //! addresses of the host are looked at when the connection is made, not before: a name that is resolved twice can be two
 //! hosts. Redirects are not followed, and the environment names no proxy.
 
-use crate::http::{cause, drive, over};
+use crate::http::{bounded, cause, drive, over};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http_body_util::Empty;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use std::{
@@ -34,17 +34,6 @@ pub struct Document {
     pub max_age: Option<Duration>,
 }
 
-/// An answer of any status, for protocols in which errors have bodies
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// With which status
-    pub status: StatusCode,
-    /// With which headers
-    pub headers: HeaderMap,
-    /// And what it says
-    pub body: Vec<u8>,
-}
-
 /// Why there is no document
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotFetched {
@@ -67,41 +56,9 @@ pub enum NotFetched {
 /// # Errors
 /// [`NotFetched`]
 pub async fn get(url: &str, hosts: Hosts, bytes_max: usize, within: Duration) -> Result<Document, NotFetched> {
-    let answer = send(url, hosts, None, bytes_max, within).await?;
-    match answer.status {
-        StatusCode::OK => Ok(Document { max_age: max_age(&answer.headers), body: answer.body }),
-        status if status.is_redirection() => {
-            Err(NotFetched::Broken(format!("it answered {status}, and a redirect is not followed")))
-        }
-        status => Err(NotFetched::Broken(format!("it answered {status}"))),
-    }
-}
-
-/// Posts a form and takes whatever is answered, redirects as they are
-///
-/// # Errors
-/// [`NotFetched`]
-pub async fn post(
-    url: &str,
-    hosts: Hosts,
-    form: String,
-    bytes_max: usize,
-    within: Duration,
-) -> Result<Answer, NotFetched> {
-    send(url, hosts, Some(form), bytes_max, within).await
-}
-
-async fn send(
-    url: &str,
-    hosts: Hosts,
-    form: Option<String>,
-    bytes_max: usize,
-    within: Duration,
-) -> Result<Answer, NotFetched> {
     let uri = address(url, hosts)?;
-    let exchange = exchange(&uri, hosts, form, bytes_max);
-    match tokio::time::timeout(within, exchange).await {
-        Ok(answer) => answer,
+    match tokio::time::timeout(within, exchange(&uri, hosts, bytes_max)).await {
+        Ok(document) => document,
         Err(_) => Err(NotFetched::Silent(format!("no answer within {} ms", within.as_millis()))),
     }
 }
@@ -120,30 +77,28 @@ fn address(url: &str, hosts: Hosts) -> Result<Uri, NotFetched> {
     if plain && good { Ok(uri) } else { Err(form()) }
 }
 
-async fn exchange(uri: &Uri, hosts: Hosts, form: Option<String>, bytes_max: usize) -> Result<Answer, NotFetched> {
+async fn exchange(uri: &Uri, hosts: Hosts, bytes_max: usize) -> Result<Document, NotFetched> {
     let stream = connect(uri, hosts).await?;
     let silent = |error: &dyn std::fmt::Display| NotFetched::Silent(error.to_string());
     let (stream, _) = over(stream, uri, None, None).await.map_err(|error| silent(&error))?;
     let (mut sender, mut driver) =
         handshake(TokioIo::new(stream)).await.map_err(|error| NotFetched::Silent(cause(&error)))?;
-    let request = request(uri, form).map_err(|error| NotFetched::Broken(error.to_string()))?;
+    let request = request(uri).map_err(|error| NotFetched::Broken(error.to_string()))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| cause(&error))?;
-        let (parts, mut body) = response.into_parts();
-        let mut answer = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|error| cause(&error))?.into_data() else { continue };
-            if answer.len() + data.len() > bytes_max {
-                return Ok(None);
-            }
-            answer.extend_from_slice(&data);
-        }
-        Ok(Some(Answer { status: parts.status, headers: parts.headers, body: answer }))
+        let (parts, body) = response.into_parts();
+        Ok((parts, bounded(body, bytes_max).await?))
     };
-    match drive(answer, &mut driver).await {
-        Ok(Some(answer)) => Ok(answer),
-        Ok(None) => Err(NotFetched::Broken(format!("its answer is longer than {bytes_max} bytes"))),
-        Err(why) => Err(NotFetched::Silent(why)),
+    let (parts, body) = drive(answer, &mut driver).await.map_err(NotFetched::Silent)?;
+    let Some(body) = body else {
+        return Err(NotFetched::Broken(format!("its answer is longer than {bytes_max} bytes")));
+    };
+    match parts.status {
+        StatusCode::OK => Ok(Document { max_age: max_age(&parts.headers), body }),
+        status if status.is_redirection() => {
+            Err(NotFetched::Broken(format!("it answered {status}, and a redirect is not followed")))
+        }
+        status => Err(NotFetched::Broken(format!("it answered {status}"))),
     }
 }
 
@@ -208,21 +163,15 @@ fn v6(address: Ipv6Addr, hosts: Hosts) -> bool {
     first & 0xe000 == 0x2000 && !tunnels && first != 0x3fff
 }
 
-fn request(uri: &Uri, form: Option<String>) -> Result<Request<Full<Bytes>>, http::Error> {
+fn request(uri: &Uri) -> Result<Request<Empty<Bytes>>, http::Error> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| authority.as_str());
-    let builder = Request::builder()
+    Request::builder()
         .uri(path)
         .header(header::HOST, HeaderValue::from_str(host)?)
         .header(header::ACCEPT, "application/json")
-        .header(header::CONNECTION, "close");
-    match form {
-        Some(form) => builder
-            .method(Method::POST)
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Full::new(Bytes::from(form))),
-        None => builder.method(Method::GET).body(Full::default()),
-    }
+        .header(header::CONNECTION, "close")
+        .body(Empty::new())
 }
 
 fn max_age(headers: &HeaderMap) -> Option<Duration> {

@@ -364,6 +364,19 @@ pub(crate) async fn drive<T>(
     .await
 }
 
+/// A whole body; nothing if it is longer than `bytes_max`
+pub(crate) async fn bounded(mut body: Incoming, bytes_max: usize) -> Result<Option<Vec<u8>>, String> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|error| cause(&error))?.into_data() else { continue };
+        if whole.len() + data.len() > bytes_max {
+            return Ok(None);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(Some(whole))
+}
+
 pub(crate) fn cause(error: &hyper::Error) -> String {
     let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     format!("{error}{source}")

@@ -236,16 +236,19 @@ fn places(state: &State, open: &Open, now: Millis) -> Vec<Reason> {
 
 fn principals(state: &State, bundle: &Bundle, open: &Open, now: Millis) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    let over = |node: &Node| state.registry.get(node).and_then(|standing| standing.over);
-    let mut stopped = |word, node: Node| {
-        if let Some(why) = over(&node) {
-            reasons.push(Reason::new(word, node).with("why", why));
+    let mut stands = |word, node: Node| {
+        let Some(standing) = state.registry.get(&node) else { return };
+        if let Some(why) = standing.over {
+            reasons.push(Reason::new(word, &node).with("why", why));
+        }
+        if let Some(since) = standing.paused {
+            reasons.push(Reason::new(Word::Paused, &node).with("since", since));
         }
     };
-    stopped(Word::AgentStopped, Node::Agent(open.agent.clone()));
-    stopped(Word::PurposeStopped, Node::Purpose(open.purpose.clone()));
+    stands(Word::AgentStopped, Node::Agent(open.agent.clone()));
+    stands(Word::PurposeStopped, Node::Purpose(open.purpose.clone()));
     if let Some(user) = &open.user {
-        stopped(Word::UserStopped, Node::User(user.clone()));
+        stands(Word::UserStopped, Node::User(user.clone()));
     }
     if !bundle.agents.contains_key(&open.agent) {
         reasons.push(Reason::new(Word::AgentUnknown, Node::Agent(open.agent.clone())));
@@ -254,12 +257,6 @@ fn principals(state: &State, bundle: &Bundle, open: &Open, now: Millis) -> Vec<R
     if open.parent.is_none() && open.undoes.is_none() {
         reasons.extend(shown(bundle, &open.agent, open.proven.as_ref(), now));
     }
-    reasons.extend(
-        [Node::Agent(open.agent.clone()), Node::Purpose(open.purpose.clone())]
-            .into_iter()
-            .chain(open.user.clone().map(Node::User))
-            .filter_map(|node| state.paused(&node).map(|since| Reason::new(Word::Paused, node).with("since", since))),
-    );
     if let Some(user) = open.user.as_ref().filter(|user| !bundle.users.contains_key(*user)) {
         reasons.push(Reason::new(Word::UserUnknown, Node::User(user.clone())));
     }

@@ -27,7 +27,7 @@ pub(super) async fn list(State(admin): Shared) -> Answer {
 
 /// One of them
 pub(super) async fn show(State(admin): Shared, Path(name): Path<String>) -> Answer {
-    let name: Name = name.parse().map_err(|error| Failure::malformed(format!("{error}")))?;
+    let name: Name = Failure::parsed(&name)?;
     let mut found = shown(&admin, Some(&name)).await?;
     found.pop().map(Json).ok_or_else(|| {
         let message = format!("No agent {name} is in the policy.");

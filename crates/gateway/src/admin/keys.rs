@@ -35,7 +35,7 @@ pub(super) async fn rotate(
     Path(name): Path<String>,
     Json(ask): Json<Rotate>,
 ) -> Answer {
-    let of: KeyUse = name.parse().map_err(|error| Failure::malformed(format!("{error}")))?;
+    let of: KeyUse = Failure::parsed(&name)?;
     Arc::clone(&admin.keys).rotate(of, ask.now, Actor::Owner { user: user_of(&admin, caller.uid) }).await?;
     told(&admin).await
 }

@@ -1,6 +1,6 @@
 //! Giving grants of observe mode, and listing them. They end as everything does: by a stop.
 
-use super::{Admin, Answer, Failure, Shared, account_name, user_of};
+use super::{Answer, Failure, Shared, speaker, user_of};
 use crate::{listen::Caller, modes::observing, tasks::draw};
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use portreeve_core::{
@@ -31,7 +31,7 @@ pub(super) async fn give(State(admin): Shared, Extension(caller): Extension<Call
     // What is too long is refused at the door; here it only must not overflow.
     let until = admin.clock.now().plus(ask.for_ms.clamp(-FAR_MS, FAR_MS));
     let by = Actor::Owner { user: user_of(&admin, caller.uid) };
-    let owner = owner(&admin, caller.uid);
+    let owner = speaker(&admin, caller.uid);
     let given = Grant { grant, by, owner: owner.clone(), to: To::Observe { on: ask.on.clone() }, why: ask.why, until };
     match admin.door.submit(Request::Grant(given)).await {
         Reply::Recorded => Ok(Json(json!({ "grant": grant, "on": ask.on, "owner": owner, "until": until }))),
@@ -48,12 +48,4 @@ pub(super) async fn list(State(admin): Shared) -> Answer {
     let now = admin.clock.now();
     let live = admin.door.ask(move |engine| observing(engine.state(), now)).await.ok_or_else(Failure::unavailable)?;
     Ok(Json(json!({ "observe": live })))
-}
-
-/// Who answers for what this account gives
-fn owner(admin: &Admin, uid: u32) -> String {
-    match user_of(admin, uid) {
-        Some(user) => Node::User(user).to_string(),
-        None => format!("account:{}", account_name(uid).unwrap_or_else(|| uid.to_string())),
-    }
 }

@@ -1,6 +1,6 @@
 //! What people do at the socket: questions, answers, classes opened for a while, reviews, links to sign in.
 
-use super::{Admin, Answer, Failure, Shared, account_name, user_of};
+use super::{Admin, Answer, Failure, Shared, account_name, speaker, user_of};
 use crate::{
     door::TheEngine,
     listen::Caller,
@@ -17,7 +17,6 @@ use portreeve_core::{
     event::{Actor, How},
     hash::Hash,
     names::{GrantId, Name, TaskId},
-    node::Node,
     policy::Usage,
     request::{Elevate, Request},
     time::Millis,
@@ -144,7 +143,7 @@ pub(super) async fn elevate(
     Path(task): Path<String>,
     Json(ask): Json<Opens>,
 ) -> Result<(StatusCode, Json<serde_json::Value>), Failure> {
-    let task: TaskId = task.parse().map_err(|error| Failure::malformed(format!("{error}")))?;
+    let task: TaskId = Failure::parsed(&task)?;
     let uses: Result<Vec<Usage>, _> = ask.tools.iter().map(|text| text.parse()).collect();
     let user = user_of(&admin, caller.uid);
     let no_id = |why| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why, "Try again.");
@@ -210,7 +209,7 @@ pub(super) async fn review(
     Path(task): Path<String>,
     Json(said): Json<Reviewing>,
 ) -> Answer {
-    let task: TaskId = task.parse().map_err(|error| Failure::malformed(format!("{error}")))?;
+    let task: TaskId = Failure::parsed(&task)?;
     let person = person(&admin, caller, said.by).await?;
     admin.office.review(&person, task, said.why).await?;
     Ok(Json(json!({ "task": task, "reviewed_by": person.user })))
@@ -234,16 +233,10 @@ pub(super) async fn link(State(admin): Shared, Extension(caller): Extension<Call
     let hand = match own(&admin, caller, user.clone()) {
         Ok(_) => None,
         // Whoever hands somebody a link could use it themselves: that stands beside what is done with it.
-        Err(_) => Some(hand(&speaks, caller)),
+        Err(_) => Some(speaker(&admin, caller.uid)),
     };
     let link = admin.office.link(Actor::Owner { user: speaks }, user.clone(), hand).await?;
     Ok(Json(json!({ "user": user, "link": link, "console": admin.office.base() })))
-}
-
-/// Who speaks: a user of the policy, or an account that is none's
-fn hand(speaks: &Option<Name>, caller: Caller) -> String {
-    let account = || format!("account:{}", account_name(caller.uid).unwrap_or_else(|| caller.uid.to_string()));
-    speaks.clone().map_or_else(account, |user| Node::User(user).to_string())
 }
 
 /// What people are asked about a task, what is open in it, and whether it is an emergency's

@@ -38,7 +38,7 @@ pub(super) async fn begin(
     Path(task): Path<String>,
     Json(ask): Json<Ask>,
 ) -> Answer {
-    let of = read(&task)?;
+    let of: TaskId = Failure::parsed(&task)?;
     if ask.plan_only {
         let plan = admin.undos.plan(of, &ask.skip).await.map_err(|refusal| failure(of, refusal))?;
         return Ok(Json(json!(plan)));
@@ -59,13 +59,9 @@ pub(super) struct Since {
 }
 
 pub(super) async fn stands(State(admin): Shared, Path(task): Path<String>, Query(since): Query<Since>) -> Answer {
-    let task = read(&task)?;
+    let task: TaskId = Failure::parsed(&task)?;
     let view = admin.undos.stands(task, since.version).await.map_err(|refusal| failure(task, refusal))?;
     Ok(Json(json!(view)))
-}
-
-fn read(task: &str) -> Result<TaskId, Failure> {
-    task.parse().map_err(|error| Failure::malformed(format!("{error}")))
 }
 
 fn failure(of: TaskId, refusal: Refusal) -> Failure {

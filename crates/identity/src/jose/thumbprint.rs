@@ -11,7 +11,7 @@ pub struct Thumbprint([u8; 32]);
 
 impl Thumbprint {
     /// Of a key with these required members, which come in the order of their names (RFC 7638, 3.3)
-    pub(super) fn of_members(members: &[(&str, &str)]) -> Self {
+    pub(crate) fn of_members(members: &[(&str, &str)]) -> Self {
         // All values are base64url or names of curves: nothing needs an escape.
         let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\":\"{value}\"")).collect();
         Self(Hash::of(format!("{{{}}}", members.join(",")).as_bytes()).0)
