@@ -8,6 +8,7 @@ mod grants;
 mod holds;
 mod keys;
 mod legs;
+mod registry;
 mod serial;
 
 pub use elevations::{Open as Elevated, Review};
@@ -16,6 +17,7 @@ pub use holds::{AGAIN_MS, Answered, Hold, Reader, Reflex, is_approver};
 pub(crate) use holds::{hand_of, owners};
 pub use keys::{EarlierKey, Keys};
 pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
+pub use registry::{Met, Pin, Seen, Standing};
 
 use crate::{
     commit::Committed,
@@ -25,12 +27,11 @@ use crate::{
     },
     hash::Hash,
     log::Head,
-    names::{BootId, EffectId, GrantId, HoldId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
+    names::{BootId, EffectId, GrantId, HoldId, MemoryId, Name, RunId, TaskId, Tool},
     node::{Node, Why},
-    offer::Identity,
     pattern::Source,
     policy::Class,
-    proof::{How, Proven},
+    proof::Proven,
     reason::{Reason, Word},
     time::Millis,
     value::Value,
@@ -102,17 +103,6 @@ pub struct State {
     seen: BTreeMap<Name, Seen>,
 }
 
-/// When and how an agent has worked last
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    /// When
-    pub at: Millis,
-    /// How it proved itself; nothing if somebody opened its task for it
-    pub how: Option<How>,
-    /// From where it came, if it proved itself
-    pub from: Option<String>,
-}
-
 /// Where a question to people stands
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -152,38 +142,6 @@ pub enum Phase {
         /// Since when
         at: Millis,
     },
-}
-
-/// A node of the registry; a name that is used again is a new generation
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// Counted in changes of the policy
-    pub generation: u64,
-    /// Why it is over, if it is
-    pub over: Option<Why>,
-    /// Since when it is halted, if it is
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paused: Option<Millis>,
-}
-
-/// Who a connector was when it was accepted, and when it was seen last
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Met {
-    /// Then
-    pub accepted: Identity,
-    /// Now
-    pub seen: Identity,
-}
-
-/// The accepted definition of a tool, and the one that was seen last
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pin {
-    /// The definition that was accepted, by the digest of its canonical form
-    pub accepted: Hash,
-    /// The blob that holds it as the connector wrote it
-    pub blob: Hash,
-    /// The definition that the connector showed last; `None` if it no longer offers the tool
-    pub seen: Option<Hash>,
 }
 
 /// A live task
@@ -426,24 +384,6 @@ impl State {
         self.over.iter().map(|(id, over)| (*id, over))
     }
 
-    /// Every node of the registry, and whether it is live
-    #[must_use]
-    pub fn registry_nodes(&self) -> BTreeMap<Node, bool> {
-        self.registry.iter().map(|(node, standing)| (node.clone(), standing.over.is_none())).collect()
-    }
-
-    /// Since which change of the policy a node of the registry is there; a name that is used again has another one
-    #[must_use]
-    pub fn generation(&self, node: &Node) -> Option<u64> {
-        self.registry.get(node).map(|standing| standing.generation)
-    }
-
-    /// Whether a node of the registry is there and was not stopped
-    #[must_use]
-    pub fn stands(&self, node: &Node) -> bool {
-        self.registry.get(node).is_some_and(|standing| standing.over.is_none())
-    }
-
     /// Effects that are not over and rest on `node`
     #[must_use]
     pub fn resting_on(&self, node: &Node) -> Vec<EffectId> {
@@ -480,18 +420,6 @@ impl State {
     /// Effects that are not over
     pub fn effects(&self) -> impl Iterator<Item = (EffectId, &Open)> {
         self.effects.iter().map(|(id, open)| (*id, open))
-    }
-
-    /// Who a connector is, if something of it was accepted
-    #[must_use]
-    pub fn met(&self, connector: &Name) -> Option<Met> {
-        self.met.get(connector).copied()
-    }
-
-    /// The pins of a connector
-    pub fn pins_of(&self, connector: &Name) -> impl Iterator<Item = (&ToolName, &Pin)> {
-        let connector = connector.clone();
-        self.pins.iter().filter(move |(tool, _)| tool.connector == connector).map(|(tool, pin)| (&tool.name, pin))
     }
 
     /// Why a task may not act at `now`; empty if everything that it rests on is live
@@ -535,20 +463,6 @@ impl State {
         reasons
     }
 
-    /// Why a connector may not be used
-    #[must_use]
-    pub fn connector_life(&self, connector: &Name) -> Option<Reason> {
-        let node = Node::Connector(connector.clone());
-        let why = match self.registry.get(&node) {
-            Some(Standing { over: None, paused: Some(since), .. }) => {
-                return Some(Reason::new(Word::Paused, node).with("since", since));
-            }
-            Some(standing) => standing.over?.to_string(),
-            None => "not in the policy".to_owned(),
-        };
-        Some(Reason::new(Word::ConnectorStopped, node).with("why", why))
-    }
-
     /// Whether everything that an effect rests on is live
     #[must_use]
     pub fn effect_lives(&self, open: &Open, now: Millis) -> bool {
@@ -557,31 +471,6 @@ impl State {
             && open.task.is_none_or(|task| self.life(task, now).is_empty())
             && connector.is_none_or(|connector| self.gone(&connector, open.generation).is_none())
             && open.grant.is_none_or(|grant| self.grant_lives(grant, now))
-    }
-
-    /// Why a node of the registry is over, if it is
-    #[must_use]
-    pub fn ended_why(&self, node: &Node) -> Option<Why> {
-        self.registry.get(node).and_then(|standing| standing.over)
-    }
-
-    /// When and how an agent has worked last
-    #[must_use]
-    pub fn seen(&self, agent: &Name) -> Option<&Seen> {
-        self.seen.get(agent)
-    }
-
-    /// Since when a node of the registry is halted, if it is
-    #[must_use]
-    pub fn paused(&self, node: &Node) -> Option<Millis> {
-        self.registry.get(node).and_then(|standing| standing.paused)
-    }
-
-    fn gone(&self, node: &Node, generation: u64) -> Option<String> {
-        match self.registry.get(node) {
-            Some(standing) if standing.generation == generation => standing.over.map(|why| why.to_string()),
-            _ => Some("taken out of the policy".to_owned()),
-        }
     }
 
     /// Folds one record in
@@ -762,17 +651,6 @@ impl State {
         }
     }
 
-    fn pause(&mut self, node: &Node, since: Option<Millis>) {
-        if let Some(standing) = self.registry.get_mut(node) {
-            standing.paused = since;
-        }
-    }
-
-    fn see(&mut self, agent: &Name, proven: Option<&Proven>, at: Millis) {
-        let (how, from) = (proven.map(|proven| proven.how), proven.map(|proven| proven.from.clone()));
-        self.seen.insert(agent.clone(), Seen { at, how, from });
-    }
-
     fn proven(&mut self, id: TaskId, proven: &Proven, time: Millis) {
         if let Some(agent) = self.tasks.get(&id).map(|task| task.agent.clone()) {
             self.see(&agent, Some(proven), time);
@@ -912,32 +790,6 @@ impl State {
                 }
             }
             Changed::Key(new) => self.new_key(new, time),
-        }
-    }
-
-    fn take_bundle(&mut self, digest: Hash, nodes: &BTreeSet<Node>) {
-        self.bundle = Some(digest);
-        self.generation = self.generation.saturating_add(1);
-        // A change of policy is the way back from a stop of everything.
-        let tenant_lives = |standing: &Standing| standing.over.is_none();
-        self.registry.retain(|node, standing| match node {
-            Node::Tenant => tenant_lives(standing),
-            node => nodes.contains(node),
-        });
-        let generation = self.generation;
-        self.seen.retain(|agent, _| nodes.contains(&Node::Agent(agent.clone())));
-        for node in nodes.iter().chain([&Node::Tenant]) {
-            self.registry.entry(node.clone()).or_insert(Standing { generation, over: None, paused: None });
-        }
-    }
-
-    fn discovered(&mut self, connector: &Name, tools: Option<&BTreeMap<ToolName, Hash>>, identity: Identity) {
-        if let Some(met) = self.met.get_mut(connector) {
-            met.seen = identity;
-        }
-        let Some(tools) = tools else { return };
-        for (tool, pin) in self.pins.iter_mut().filter(|(tool, _)| tool.connector == *connector) {
-            pin.seen = tools.get(&tool.name).copied();
         }
     }
 
