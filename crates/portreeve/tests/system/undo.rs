@@ -271,6 +271,10 @@ fn two_at_once_are_one() {
     // Whoever comes first begins; the others go on with it, or find nothing left.
     let running: Vec<Running> =
         (0..3).map(|_| Running::start(place.command(PROGRAM, &["task", "undo", &task.id, "--yes"]))).collect();
+    // Each has shown the whole plan before anything of it is done: the head, and a line for each call.
+    for running in &running {
+        (0..3).for_each(|_| assert!(running.lines.next().is_some()));
+    }
     shop.upstream.wait_for_calls(3);
     shop.gate.open();
     assert!(running.into_iter().all(|running| running.end() == 0));
