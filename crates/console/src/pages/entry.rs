@@ -21,7 +21,7 @@ use portreeve_identity::{
     passkey::{Assertion, Purpose},
 };
 use serde_json::json;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 #[derive(Template)]
 #[template(path = "sign-in.html")]
@@ -89,7 +89,7 @@ pub(crate) async fn passkey(State(console): State<Arc<Console>>, request: Reques
 async fn enter(console: &Console, headers: &HeaderMap, bearer: Bearer, by: SignedIn) -> Result<Response, Problem> {
     // Who is none, or was stopped, does not come in; nor does who had the name before somebody else.
     let person = person(console, bearer, how(by.clone())).await?.ok_or_else(other_bearer)?;
-    console.desk.signed_in(person.user.clone(), person.how.clone()).await?;
+    console.desk.signed_in(person.user.clone(), person.how.clone(), BTreeSet::new()).await?;
     // Whoever sat there before is signed out: nobody answers in another one's name by mistake.
     if let Some(old) = cookie(headers, console.reached) {
         console.sessions.end(old);

@@ -126,7 +126,7 @@ fn review_view(engine: &TheEngine, (task, review): (TaskId, &Review), eyes: &Eye
         opened: review.opened,
         live: live.is_some(),
         calls: review.calls.or(live.map(|task| task.calls)).unwrap_or_default(),
-        not_by_you: may_review(state, shelf, task, (eyes.user.as_ref(), &eyes.how)),
+        not_by_you: may_review(state, shelf, task, (eyes.user.as_ref(), &eyes.how), now),
     }
 }
 
@@ -337,8 +337,8 @@ fn noted_line(noted: &Noted) -> Line {
             line(format!("{method} of {connector}: {shown} shown, {hidden} hidden"))
         }
         Noted::Probed { reach, tools } => line(format!("{reach} offers {tools} tools")),
-        Noted::SignedIn { user, how: Some(how) } => line(format!("{user} signs in by {how}")),
-        Noted::SignedIn { user, how: None } => line(format!("A link is made for {user}")),
+        Noted::SignedIn { user, how: Some(how), .. } => line(format!("{user} signs in by {how}")),
+        Noted::SignedIn { user, how: None, .. } => line(format!("A link is made for {user}")),
         Noted::Passkey { user, added: true, .. } => line(format!("{user} registers a passkey")),
         Noted::Passkey { user, added: false, .. } => line(format!("{user} removes a passkey")),
         Noted::Proven { proven, .. } => line(format!("The agent proves itself again by {}", proven.how)),
