@@ -10,7 +10,7 @@ mod purpose;
 mod trust;
 
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
-pub use issuer::{Client, Issuer, People, Vouches};
+pub use issuer::{BundleSource, Client, Issuer, People, Vouches};
 pub use person::{Ask, PersonRole, Quorum, Receiver, SignIn, User};
 pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
 pub use purpose::{
