@@ -569,7 +569,8 @@ impl Office {
     }
 
     pub(crate) async fn reviews_seen(&self, eyes: Eyes) -> Result<Vec<ReviewView>, Failure> {
-        self.door.ask(move |engine| tasks::reviews(engine, &eyes)).await.ok_or_else(Failure::unavailable)
+        let now = self.now();
+        self.door.ask(move |engine| tasks::reviews(engine, &eyes, now)).await.ok_or_else(Failure::unavailable)
     }
 
     /// Closes a review

@@ -402,7 +402,12 @@ fn longer(pause: Duration) -> Duration {
     pause.saturating_mul(2).min(EMERGENCY_PAUSE_MAX)
 }
 
-fn enough(bundle: &portreeve_core::policy::Bundle, state: &State, hold: &Hold, now: Millis) -> bool {
+fn enough(
+    bundle: &portreeve_core::policy::Bundle,
+    state: &portreeve_core::state::State,
+    hold: &Hold,
+    now: Millis,
+) -> bool {
     let met = |question: &portreeve_core::event::Question| {
         state.counting(bundle, (hold, question), now).len() >= usize::from(question.quorum.people)
     };

@@ -104,17 +104,17 @@ fn is_end(node: &Node, task: TaskId, story: &Story) -> bool {
 }
 
 /// Reviews that are open
-pub(super) fn reviews(engine: &TheEngine, eyes: &Eyes) -> Vec<ReviewView> {
+pub(super) fn reviews(engine: &TheEngine, eyes: &Eyes, now: Millis) -> Vec<ReviewView> {
     engine.state().reviews().map(|(task, review)| review_view(engine, (task, review), eyes)).collect()
 }
 
 /// The open review of the emergency that began with a question
 pub(super) fn emergency(engine: &TheEngine, hold: HoldId) -> Option<ReviewView> {
     let review = engine.state().reviews().find(|(_, review)| review.hold == Some(hold))?;
-    Some(review_view(engine, review, &Eyes::owner(None)))
+    Some(review_view(engine, review, &Eyes::owner(None), engine.state().time()))
 }
 
-fn review_view(engine: &TheEngine, (task, review): (TaskId, &Review), eyes: &Eyes) -> ReviewView {
+fn review_view(engine: &TheEngine, (task, review): (TaskId, &Review), eyes: &Eyes, now: Millis) -> ReviewView {
     let (state, shelf) = (engine.state(), engine.shelf());
     let live = state.task(task);
     ReviewView {
