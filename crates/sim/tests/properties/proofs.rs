@@ -40,6 +40,7 @@ const PROGRAMMED: u8 = 9;
 
 fn proven(what: u8, until: i64) -> Proven {
     let (how, subject, key) = match what {
+        0 if until % 2 == 0 => (How::X509Svid, ID, None),
         0 => (How::JwtSvid, ID, None),
         1 => (How::PrivateKeyJwt, "bot", Some(Hash::of(KEY.as_bytes()))),
         PROGRAMMED => (How::Program, "/usr/bin/bot", Some(Hash::of(PROGRAM))),
