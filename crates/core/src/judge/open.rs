@@ -226,18 +226,17 @@ fn places(state: &State, open: &Open, now: Millis) -> Vec<Reason> {
     match (&open.by, open.parent) {
         // Only delegation makes children, and only out of the task that the run works on.
         (Actor::Run(run), Some(parent)) if state.task_of(*run) == Some(parent) => {}
-        // Whoever starts a program opens its task; nothing else of an agent is shown by somebody else.
-        (Actor::Owner { .. } | Actor::Person { .. }, None) if open.proven.as_ref().is_none_or(is_program) => {}
-        // An agent opens tasks for itself, once it has shown who it is; no program says so of itself.
-        (Actor::Agent(agent), None)
-            if *agent == open.agent && open.proven.as_ref().is_some_and(|proven| !is_program(proven)) => {}
+        (Actor::Owner { .. } | Actor::Person { .. }, None) => {}
+        // An agent opens tasks for itself, once it has shown who it is. Which program it is, whoever starts it shows.
+        (Actor::Agent(agent), None) if *agent == open.agent && open.proven.as_ref().is_some_and(is_own) => {}
         _ => reasons.push(Reason::new(Word::NotYours, &open.purpose)),
     }
     reasons
 }
 
-fn is_program(proven: &Proven) -> bool {
-    proven.how == How::Program
+/// Whether an agent shows it by itself
+fn is_own(proven: &Proven) -> bool {
+    proven.how != How::Program
 }
 
 fn principals(state: &State, bundle: &Bundle, open: &Open, now: Millis) -> Vec<Reason> {
