@@ -22,6 +22,8 @@ pub struct People {
     pub client_id: String,
     /// How we show there that we are this client
     pub client: Client,
+    /// What is asked for beside `openid`
+    pub scopes: Vec<String>,
     /// The claim of its ID tokens that lists groups
     pub groups: String,
     /// Which of our groups each value of it means

@@ -105,7 +105,7 @@ fn is_end(node: &Node, task: TaskId, story: &Story) -> bool {
 
 /// Reviews that are open
 pub(super) fn reviews(engine: &TheEngine, eyes: &Eyes, now: Millis) -> Vec<ReviewView> {
-    engine.state().reviews().map(|(task, review)| review_view(engine, (task, review), eyes)).collect()
+    engine.state().reviews().map(|(task, review)| review_view(engine, (task, review), eyes, now)).collect()
 }
 
 /// The open review of the emergency that began with a question

@@ -83,8 +83,8 @@ fn issuer(place: &str, before: &Issuer, after: &Issuer, changes: &mut Changes) {
             changes.push(place, verdict, what);
         }
     }
-    let same = (&old.client_id, &old.client, &old.groups, &old.acr, old.max_age_ms)
-        == (&new.client_id, &new.client, &new.groups, &new.acr, new.max_age_ms);
+    let same = (&old.client_id, &old.client, &old.scopes, &old.groups, &old.acr, old.max_age_ms)
+        == (&new.client_id, &new.client, &new.scopes, &new.groups, &new.acr, new.max_age_ms);
     if !same {
         changes.push(place, Verdict::Unclear, "how people sign in there is another thing");
     }

@@ -43,6 +43,16 @@ pub(crate) fn sign_ins<'t>(doc: &Document<'t>, cell: &Cell<'t>) -> Option<People
             None
         }
     };
+    let scopes = table.take("scopes").map_or(Some(Vec::new()), |cell| {
+        let scopes: Vec<String> = doc.list(cell, "scopes = [\"groups\"]")?;
+        // RFC 6749, 3.3.
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+        let good = scopes.iter().all(|scope| !scope.is_empty() && scope.len() <= 64 && scope.bytes().all(plain));
+        if !good {
+            doc.error(&cell.span(), "a scope is a word of at most 64 characters", "for example: scopes = [\"groups\"]");
+        }
+        good.then_some(scopes)
+    });
     let groups = table.take("groups").map_or(Some("groups".to_owned()), |cell| doc.line(cell, "\"groups\""));
     let group = table.take("group").map_or(Some(BTreeMap::new()), |cell| {
         let mut table = doc.table(cell, "`group`", GROUP)?;
@@ -65,6 +75,7 @@ pub(crate) fn sign_ins<'t>(doc: &Document<'t>, cell: &Cell<'t>) -> Option<People
     Some(People {
         client_id: client_id?,
         client: client?,
+        scopes: scopes?,
         groups: groups?,
         group: group?,
         fresh_ms: fresh?,
@@ -118,9 +129,6 @@ pub(crate) fn sign_in<'t>(doc: &Document<'t>, cell: &Cell<'t>, issuers: &Issuers
         }
         good.then(|| text.to_owned())
     });
-    for claim in ["email", "preferred_username", "upn", "name"] {
-        table.refused(claim, "name `sub`: what somebody is called can be somebody else's tomorrow");
-    }
     table.finish();
     Some(SignIn { issuer: issuer?, sub: sub? })
 }
