@@ -10,7 +10,7 @@ mod purpose;
 mod trust;
 
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
-pub use issuer::{Issuer, Vouches};
+pub use issuer::{BundleSource, Issuer, Vouches};
 pub use person::{Ask, PersonRole, Quorum, Receiver, User};
 pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
 pub use purpose::{

@@ -24,7 +24,7 @@ pub struct Proof {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
-    /// A SPIFFE ID, exactly
+    /// A SPIFFE ID, exactly, by a certificate or by a token
     Spiffe(String),
     /// A token of an issuer with exactly these claims, by path: `kubernetes.io.namespace`
     Issued {
@@ -44,6 +44,8 @@ pub enum Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
+    /// A certificate of a SPIFFE trust domain, whose key was used in the handshake of the connection
+    X509Svid,
     /// A token of a SPIFFE trust domain
     JwtSvid,
     /// A token of an OpenID Connect issuer
@@ -57,6 +59,7 @@ impl How {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::X509Svid => "x509_svid",
             Self::JwtSvid => "jwt_svid",
             Self::Oidc => "oidc",
             Self::PrivateKeyJwt => "private_key_jwt",
@@ -76,6 +79,9 @@ pub enum Binding {
     /// A key with which each request is signed (RFC 9449, 6.1): its thumbprint
     #[serde(rename = "jkt")]
     Dpop(Hash),
+    /// The certificate of the connection (RFC 8705, 3.1): the SHA-256 of its DER
+    #[serde(rename = "x5t#S256")]
+    Certificate(Hash),
 }
 
 /// What an agent has shown, verified and brought into one form
@@ -111,7 +117,7 @@ impl Way {
     #[must_use]
     pub fn fits(&self, proven: &Proven) -> bool {
         match self {
-            Self::Spiffe(id) => proven.how == How::JwtSvid && proven.subject == *id,
+            Self::Spiffe(id) => matches!(proven.how, How::X509Svid | How::JwtSvid) && proven.subject == *id,
             Self::Issued { issuer, claims } => {
                 proven.how == How::Oidc
                     && proven.issuer.as_ref() == Some(issuer)
@@ -183,9 +189,10 @@ mod tests {
     #[test]
     fn each_way_wants_exactly_its_own() {
         let spiffe = Way::Spiffe("spiffe://example.org/bot".to_owned());
-        assert!(spiffe.fits(&proven(How::JwtSvid)));
+        assert!(spiffe.fits(&proven(How::JwtSvid)) && spiffe.fits(&proven(How::X509Svid)));
         assert!(!spiffe.fits(&proven(How::Oidc)), "another issuer may give any subject");
         assert!(!Way::Spiffe("spiffe://example.org/bo".to_owned()).fits(&proven(How::JwtSvid)));
+        assert!(!Way::Spiffe("spiffe://example.org/bo".to_owned()).fits(&proven(How::X509Svid)));
 
         assert!(issued("github", &[("repository_id", "1")]).fits(&proven(How::Oidc)));
         assert!(!issued("gitlab", &[("repository_id", "1")]).fits(&proven(How::Oidc)));
