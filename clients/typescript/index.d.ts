@@ -96,6 +96,8 @@ export class Task {
   static open(opening: Opening): Promise<Task>;
   /** A task that somebody else has opened and will end; else the one that PORTREEVE_TASK names. */
   static join(task?: string, options?: Options): Promise<Task>;
+  /** A task by its id, for whoever only ends it or asks what came of it: it gives no tokens. */
+  static of(task: string, options?: Options): Task;
   /** `fetch` with a fresh token: for the transports of the MCP SDK. Shows it to this task's endpoints only. */
   readonly fetch: typeof globalThis.fetch;
   /** What one request to an endpoint has to carry. Ask anew for each. */

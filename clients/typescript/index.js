@@ -256,6 +256,12 @@ export class Task {
     return task;
   }
 
+  static of(id, options = {}) {
+    const task = new Task(options);
+    Object.assign(task, { id });
+    return task;
+  }
+
   fetch = async (input, init = {}) => {
     const request = new Request(input, init);
     const base = request.url.split(/[?#]/)[0];

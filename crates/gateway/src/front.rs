@@ -127,14 +127,21 @@ async fn end(
 ) -> Result<StatusCode, Failure> {
     let task: TaskId = Failure::parsed(&task)?;
     let (agent, _, _) = front.proven(from, request).await?;
+    let own = agent.clone();
     let stop = Stop { node: Node::Task(task), why: Why::Ended, by: Actor::Agent(agent), at: None };
     match front.door.submit(request::Request::Stop(stop)).await {
         Reply::Recorded => Ok(StatusCode::NO_CONTENT),
-        // What is over already has ended.
+        // What is over already has ended; once it has left memory, only the record knows whose it was.
         Reply::Refused(reasons) if reasons.iter().all(|reason| reason.word == Word::TaskOver) => {
             Ok(StatusCode::NO_CONTENT)
         }
-        Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
+        Reply::Refused(reasons) => {
+            let _place = front.reading.acquire().await.map_err(|_| Failure::unavailable())?;
+            match front.office.outcome(&own, task).await {
+                Ok(outcome) if outcome.over.is_some() => Ok(StatusCode::NO_CONTENT),
+                _ => Err(Failure::refused(&reasons)),
+            }
+        }
         _ => Err(Failure::unavailable()),
     }
 }

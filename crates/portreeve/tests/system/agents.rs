@@ -518,6 +518,14 @@ fn an_agent_is_told_what_came_of_its_own_tasks_and_of_no_others() {
 
     // It is told afterwards, too, and after a restart, from the record.
     house.serve.stop(&task.id);
+    let end = |signer: &Signer, name: &str, id: &str| {
+        let mut claims = assertion(&house, id);
+        (claims["iss"], claims["sub"]) = (json!(name), json!(name));
+        let bearer = format!("Bearer {}", signer.token("JWT", &claims));
+        house.send("DELETE", &format!("/v1/tasks/{}", task.id), &[("authorization", &bearer)], &Value::Null).status
+    };
+    assert_eq!(end(&key, "bot", "7"), 204, "what is over has ended");
+    assert_eq!(end(&stranger, "other", "8"), 403, "and is nobody else's");
     let over = look(&key, "bot", "5", &task.id).json();
     assert_eq!((&over["over"], &over["calls"]), (&json!("killed"), &told["calls"]));
     let House { place, serve, shop } = house;

@@ -99,7 +99,8 @@ fn the_helpers_give_a_run_a_task_that_goes_on_and_ends_with_it() {
 /// The key of RFC 8037, A.1: as PEM, and as a policy names it
 fn key_of_the_standard() -> (String, &'static str) {
     let der = "302e020100300506032b6570042204209d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
-    let der: Vec<u8> = (0..der.len()).step_by(2).map(|at| u8::from_str_radix(&der[at..at + 2], 16).unwrap()).collect();
+    let der: Vec<u8> =
+        (0..der.len()).step_by(2).map(|at| u8::from_str_radix(der.get(at..at + 2).unwrap(), 16).unwrap()).collect();
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der));
     (pem, "key = { kty = \"OKP\", crv = \"Ed25519\", x = \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\" }")
 }
