@@ -32,7 +32,7 @@ pub(crate) fn issuer<'t>(doc: &Document<'t>, mut table: Table<'_, 't>, file: &Fi
 fn people<'t>(doc: &Document<'t>, table: &mut Table<'_, 't>, vouches: Option<&Vouches>) -> Option<Option<People>> {
     let Some(cell) = table.take("people") else { return Some(None) };
     let people = sign_ins(doc, cell);
-    let Some(vouches) = vouches else { return None };
+    let vouches = vouches?;
     let Vouches::Oidc { kind: IssuerKind::Oidc, audience, .. } = vouches else {
         let message = "people sign in at issuers of the kind \"oidc\" only";
         doc.error(&cell.span(), message, "write a file of its own for where people sign in");

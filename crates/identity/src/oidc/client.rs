@@ -53,10 +53,10 @@ mod tests {
         let keys = Keys::one(SigningKey::make().unwrap());
         let jwks = keys.jwks(now);
         let jwk: Jwk = jwks["keys"][0].to_string().parse().unwrap();
-        let said = super::assertion(&keys, "portreeve", "https://id.example", now).unwrap();
+        let said = assertion(&keys, "portreeve", "https://id.example", now).unwrap();
         let once = Once::new(10);
         let verify = |aud: &str| assertion::verify(&said, "portreeve", [jwk.clone()], aud, &once, now).map(drop);
-        assert_eq!(verify("https://other.example").is_err(), true);
+        assert!(verify("https://other.example").is_err());
         assert_eq!(verify("https://id.example"), Ok(()));
     }
 }
