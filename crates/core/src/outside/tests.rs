@@ -48,6 +48,7 @@ impl World {
             matches: &self.nothing,
             target: Some(&self.target),
             environment: Some("staging"),
+            proven: None,
             now: Millis(0),
         })
     }
