@@ -610,6 +610,7 @@ fn asked() -> impl Strategy<Value = Asked> {
             target: order("7").filter(|_| tool == "shop.refund"),
             matches: if clear { vec![("small", user)] } else { Vec::new() },
             environment: user.then_some("staging"),
+            proven: None,
         })
 }
 
