@@ -38,6 +38,11 @@ pub enum Way {
         /// The public key as a JWK with its required members only, in canonical JSON: what RFC 7638 hashes
         jwk: String,
     },
+    /// A program that its owner starts on this machine
+    Program {
+        /// The digest of its file; of an interpreter, of the script with it
+        sha256: Hash,
+    },
 }
 
 /// How something was shown
@@ -52,6 +57,8 @@ pub enum How {
     Oidc,
     /// A token that the agent signed itself
     PrivateKeyJwt,
+    /// The program that was started: what its owner says is held against its file by the gateway
+    Program,
 }
 
 impl How {
@@ -63,6 +70,7 @@ impl How {
             Self::JwtSvid => "jwt_svid",
             Self::Oidc => "oidc",
             Self::PrivateKeyJwt => "private_key_jwt",
+            Self::Program => "program",
         }
     }
 }
@@ -97,7 +105,7 @@ pub struct Proven {
     /// Claims that are fit to be relied on, by path
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, Value>,
-    /// The SHA-256 of the key that is held, as RFC 7638 says
+    /// The SHA-256 of the key that is held, as RFC 7638 says, or of the program that runs
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Hash>,
     /// Which piece of evidence: its `jti`, or the digest of a token that has none
@@ -140,6 +148,7 @@ impl Way {
                     && claims.iter().all(|(path, wanted)| proven.claims.get(path) == Some(wanted))
             }
             Self::Key { jwk } => proven.how == How::PrivateKeyJwt && proven.key == Some(Hash::of(jwk.as_bytes())),
+            Self::Program { sha256 } => proven.how == How::Program && proven.key == Some(*sha256),
         }
     }
 }
@@ -157,6 +166,7 @@ impl Proof {
             Way::Key { jwk } => {
                 (How::PrivateKeyJwt, None, String::new(), BTreeMap::new(), Some(Hash::of(jwk.as_bytes())))
             }
+            Way::Program { sha256 } => (How::Program, None, String::new(), BTreeMap::new(), Some(*sha256)),
         };
         Proven { how, issuer, subject, claims, key, id: None, binding: None, from: String::new(), until }
     }
@@ -174,6 +184,7 @@ impl fmt::Display for Way {
                 Ok(())
             }
             Self::Key { jwk } => write!(f, "the key {}", Hash::of(jwk.as_bytes())),
+            Self::Program { sha256 } => write!(f, "the program {sha256}"),
         }
     }
 }
@@ -219,5 +230,11 @@ mod tests {
         let key = Way::Key { jwk: "{}".to_owned() };
         assert!(key.fits(&proven(How::PrivateKeyJwt)) && !key.fits(&proven(How::Oidc)));
         assert!(!key.fits(&Proven { key: None, ..proven(How::PrivateKeyJwt) }));
+
+        let program = Way::Program { sha256: Hash::of(b"{}") };
+        assert!(program.fits(&proven(How::Program)) && !program.fits(&proven(How::PrivateKeyJwt)));
+        assert!(!key.fits(&proven(How::Program)), "whoever runs a program holds no key");
+        assert!(!program.fits(&Proven { key: None, ..proven(How::Program) }));
+        assert!(!program.fits(&Proven { key: Some(Hash::of(b"")), ..proven(How::Program) }));
     }
 }
