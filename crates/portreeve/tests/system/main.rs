@@ -17,6 +17,8 @@ mod agents;
 mod approvals;
 mod author;
 mod checklist;
+mod ci;
+mod clients;
 mod conformance;
 mod connectors;
 mod console;
