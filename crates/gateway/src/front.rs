@@ -290,7 +290,7 @@ impl Front {
         let shown = Shown { token: subject, dpop, request: ("POST", &url), from };
         let (agent, proven) = self.prove(shown).await.map_err(|not| oauth(&not))?;
         let Details { purpose, parameters, objective, .. } = details;
-        let ask = OpenTask { purpose, agent: None, parameters, objective, exec: false };
+        let ask = OpenTask { purpose, agent: None, parameters, objective, exec: false, program: None };
         let denied =
             |failure: Failure| (StatusCode::BAD_REQUEST, "invalid_authorization_details", failure.message().to_owned());
         match self.open(agent, proven, ask).await.map_err(denied)? {
