@@ -203,6 +203,9 @@ pub(crate) fn in_words(record: &Record) -> String {
         Event::Noted(Noted::Looked { task, connector, method, shown, hidden }) => {
             format!("noted      {task} looked at {connector} with {method}: shown {shown}, hidden {hidden}")
         }
+        Event::Noted(Noted::Copied { agent, proven, holder }) => {
+            format!("noted      refused: {} from {}, which {agent} holds at {holder}", proven.how, proven.from)
+        }
         Event::Noted(Noted::SignedIn { user, how: Some(how), groups }) => {
             let groups = groups.iter().map(|group| output::plain(group)).collect::<Vec<_>>().join(", ");
             let groups = if groups.is_empty() { groups } else { format!(", in {groups}") };

@@ -439,6 +439,7 @@ impl View<'_> {
             matches: &matches,
             target,
             environment: place,
+            proven: None,
             now: self.now,
         };
         let said = self.bundle.rules.judge(&question);

@@ -57,6 +57,7 @@ fn judge(bundle: &Bundle, asked: Asked<'_>) -> Vec<Reason> {
         environment: None,
         person: None,
         groups: &[],
+        proven: None,
         now: Millis(1_767_614_400_000),
     };
     let once = bundle.rules.judge(&question);

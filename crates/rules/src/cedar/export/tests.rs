@@ -157,6 +157,7 @@ impl Held {
             matches: &BTreeMap::new(),
             target: None,
             environment: None,
+            proven: None,
             now: Millis(0),
         };
         let subject = loaded.model().tools.get(given.tool);
