@@ -13,6 +13,7 @@ use portreeve_gateway::{
         Answering, Office, Person,
         view::{HoldView, Reflex, ReviewView, TaskRow, TaskView},
     },
+    sign_in::SignIns,
 };
 use portreeve_identity::{
     link::Links,
@@ -38,6 +39,8 @@ pub trait Desk: fmt::Debug + Send + Sync + 'static {
     fn passkeys(&self) -> &Arc<Passkeys>;
     /// The site that passkeys are for; nothing where no browser would use one
     fn party(&self) -> Option<&RelyingParty>;
+    /// Where people sign in elsewhere
+    fn sign_ins(&self) -> Option<&SignIns>;
     /// What a user of the policy may do now; a problem if there is none, or it was stopped
     fn person(&self, user: Name, how: How) -> Answer<'_, Person>;
     /// Puts on the record that somebody signed in; a problem if they cannot be
@@ -89,6 +92,10 @@ impl Desk for Office {
 
     fn party(&self) -> Option<&RelyingParty> {
         self.party()
+    }
+
+    fn sign_ins(&self) -> Option<&SignIns> {
+        Some(self.sign_ins())
     }
 
     fn person(&self, user: Name, how: How) -> Answer<'_, Person> {

@@ -10,7 +10,7 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 use portreeve_core::event::How;
 use portreeve_gateway::office::Person;
-use portreeve_identity::Bearer;
+use portreeve_identity::{Bearer, oidc::begun};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Somebody who is signed in
@@ -132,7 +132,15 @@ pub(crate) async fn fields(headers: &HeaderMap, body: Body) -> Result<BTreeMap<S
 
 /// The value of the session's cookie; none if there are several, of which one may be somebody else's
 pub(crate) fn cookie(headers: &HeaderMap, reached: Reached) -> Option<&str> {
-    let name = cookie_name(reached);
+    only(headers, cookie_name(reached))
+}
+
+/// The value of the cookie by which a browser is known that has begun to sign in elsewhere
+pub(crate) fn beginning(headers: &HeaderMap, reached: Reached) -> Option<&str> {
+    only(headers, beginning_name(reached))
+}
+
+fn only<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let all = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     let mut ours = all.flat_map(|line| line.split(';')).filter_map(|pair| {
         let (key, value) = pair.trim().split_once('=')?;
@@ -148,6 +156,29 @@ pub(crate) fn set_cookie(value: Option<&str>, reached: Reached) -> (HeaderName, 
     let secure = if reached == Reached::Https { "; Secure" } else { "" };
     let (value, age) = value.map_or(("", "; Max-Age=0"), |value| (value, ""));
     (header::SET_COOKIE, format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{age}"))
+}
+
+/// The header that gives a browser the cookie of a sign-in elsewhere, or with no value takes it away
+///
+/// It comes along when another site sends the browser back here, which the session's does not.
+pub(crate) fn set_beginning(value: Option<&str>, reached: Reached) -> (HeaderName, String) {
+    let name = beginning_name(reached);
+    let secure = if reached == Reached::Https { "; Secure" } else { "" };
+    let (value, age) = value.map_or(("", 0), |value| (value, begun::LIFETIME_MS / 1_000));
+    (header::SET_COOKIE, format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}; Max-Age={age}"))
+}
+
+fn beginning_name(reached: Reached) -> &'static str {
+    match reached {
+        Reached::Loopback => "portreeve_beginning",
+        Reached::Https => "__Host-portreeve_beginning",
+    }
+}
+
+/// Whether another site sent the browser here, as far as it says
+pub(crate) fn is_sent(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    site.is_some_and(|site| !matches!(site, b"same-origin" | b"none"))
 }
 
 /// Browsers take a `__Host-` cookie over https only

@@ -72,6 +72,8 @@ pub fn router(desk: Arc<dyn Desk>) -> Result<Router, NotDrawn> {
         .route("/sign-in", get(pages::entry::page))
         .route("/sign-in/passkey", post(pages::entry::passkey))
         .route("/sign-in/passkey/ask", post(pages::entry::ask))
+        .route("/sign-in/with/{issuer}", get(pages::elsewhere::begin))
+        .route("/sign-in/with/{issuer}/return", get(pages::elsewhere::finish))
         .route("/sign-in/{token}", get(pages::entry::link).post(pages::entry::take))
         .route("/sign-out", post(pages::entry::out))
         .route("/me", get(pages::me::page))

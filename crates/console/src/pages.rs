@@ -1,6 +1,7 @@
 //! The pages, and what they share.
 
 pub(crate) mod approvals;
+pub(crate) mod elsewhere;
 pub(crate) mod entry;
 pub(crate) mod me;
 pub(crate) mod overview;

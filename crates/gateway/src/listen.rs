@@ -6,6 +6,7 @@ use crate::{
     fence::{Far, Fence, Peer},
     front, hooks, keys,
     outlet::empty,
+    people,
     settings::ADMIN_CONNECTIONS_MAX,
 };
 use axum::{
@@ -54,13 +55,13 @@ const SMALL: Duration = Duration::from_secs(10);
 /// How long nothing is accepted after the system could not give a connection
 const BACK_OFF: Duration = Duration::from_millis(20);
 
-/// Serves agents over TCP, and with `pages` people: every path that is no endpoint
+/// Serves agents over TCP, and with `pages` and `api` people: every path that is no endpoint
 ///
 /// Agents are no people: what is below one, or below a connector, gets no page, whatever cookie it has.
 pub async fn tcp(
     listener: TcpListener,
     endpoints: Arc<Endpoints>,
-    pages: Router,
+    (pages, api): (Router, Router),
     fence: Arc<Fence>,
     connections_max: usize,
 ) {
@@ -72,12 +73,13 @@ pub async fn tcp(
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (endpoints, pages, fence) = (Arc::clone(&endpoints), pages.clone(), Arc::clone(&fence));
+        let (endpoints, fence) = (Arc::clone(&endpoints), Arc::clone(&fence));
+        let (pages, api) = (pages.clone(), api.clone());
         tokio::spawn(async move {
             let _place = place;
             let far = Far::of(&stream);
             let answer = |mut request: Request<Incoming>| {
-                let (endpoints, pages) = (Arc::clone(&endpoints), pages.clone());
+                let (endpoints, pages, api) = (Arc::clone(&endpoints), pages.clone(), api.clone());
                 let (far, fence) = (Arc::clone(&far), Arc::clone(&fence));
                 async move {
                     if Endpoints::serves(request.uri().path()) {
@@ -88,11 +90,21 @@ pub async fn tcp(
                         if let Err(status) = endpoints.same_origin(request.headers()) {
                             return Ok(empty(status).map(Body::new));
                         }
-                        if front::serves(request.uri().path()) {
-                            // No browser proves an agent, and a page must not make one.
-                            if request.headers().contains_key(header::ORIGIN) {
+                        let (path, headers) = (request.uri().path(), request.headers());
+                        let by_people = people::serves(path, headers);
+                        if by_people || front::serves(path) {
+                            // No browser proves an agent, nor has it the session of a terminal.
+                            if headers.contains_key(header::ORIGIN) {
                                 return Ok(empty(StatusCode::FORBIDDEN).map(Body::new));
                             }
+                        }
+                        if by_people {
+                            if !far.is_outside(&fence).await {
+                                return Ok(forbidden(Allowed::NotYours));
+                            }
+                            return api.oneshot(request.map(Body::new)).await;
+                        }
+                        if front::serves(path) {
                             request.extensions_mut().insert(front::From(peer.ip()));
                         } else if !far.is_outside(&fence).await {
                             return Ok(fenced());

@@ -13,6 +13,7 @@ use crate::{
     catalogue::Catalogue,
     door::{Door, TheEngine},
     failure::Failure,
+    sign_in::SignIns,
     tasks::draw,
 };
 use axum::http::StatusCode;
@@ -59,6 +60,7 @@ pub struct Office {
     answering: Arc<RwLock<()>>,
     links: Arc<Links>,
     passkeys: Arc<Passkeys>,
+    sign_ins: Arc<SignIns>,
     /// The site that passkeys are for; none where no browser would use one
     party: Option<RelyingParty>,
     past: Past,
@@ -199,13 +201,27 @@ impl Office {
         catalogue: Arc<Catalogue>,
         clock: SteadyClock,
         (ring, answering, passkeys): (Arc<Ring>, Arc<RwLock<()>>, Passkeys),
+        sign_ins: Arc<SignIns>,
         (data, base): (PathBuf, String),
     ) -> Option<Arc<Self>> {
         let origin = door.ask(|engine| engine.state().origin()).await?;
         let tenant = origin.to_string().parse().ok()?;
         let (links, past, passkeys) = (Arc::<Links>::default(), Past::new(data), Arc::new(passkeys));
         let party = RelyingParty::of_origin(&base).ok();
-        Some(Arc::new(Self { door, catalogue, clock, ring, answering, links, passkeys, party, past, tenant, base }))
+        Some(Arc::new(Self {
+            door,
+            catalogue,
+            clock,
+            ring,
+            answering,
+            links,
+            passkeys,
+            sign_ins,
+            party,
+            past,
+            tenant,
+            base,
+        }))
     }
 
     /// The time, by the clock of the record
@@ -236,6 +252,29 @@ impl Office {
     #[must_use]
     pub fn passkeys(&self) -> &Arc<Passkeys> {
         &self.passkeys
+    }
+
+    /// Where people sign in elsewhere
+    #[must_use]
+    pub fn sign_ins(&self) -> &SignIns {
+        &self.sign_ins
+    }
+
+    /// The groups that somebody is in now, and until when that is known of those that an issuer said
+    ///
+    /// # Errors
+    /// Nothing can be said any more.
+    pub async fn groups(&self, who: &Person) -> Result<Vec<(Name, Option<Millis>)>, Failure> {
+        let (user, now) = (who.user.clone(), self.now());
+        let found = self.door.ask(move |engine| {
+            let state = engine.state();
+            let Some(bundle) = engine.shelf().current(state) else { return BTreeMap::new() };
+            let own = bundle.users.get(&user).into_iter().flat_map(|of| &of.groups).map(|group| (group.clone(), None));
+            let said = state.provided(bundle, &user, now).map(|(group, until)| (group.clone(), Some(until)));
+            // What the file says needs nobody to say it again.
+            said.chain(own).collect::<BTreeMap<_, _>>()
+        });
+        Ok(found.await.ok_or_else(Failure::unavailable)?.into_iter().collect())
     }
 
     /// The site that passkeys are for; nothing where no browser would use one

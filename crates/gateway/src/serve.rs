@@ -22,6 +22,7 @@ use crate::{
     modes::{Observing, observing},
     office::Office,
     own::Own,
+    people,
     points::Points,
     polls::Polls,
     private,
@@ -29,6 +30,7 @@ use crate::{
     reaper,
     session::Sessions,
     settings::{CONNECTIONS_MAX, LOG_RESERVE_BYTES, Settings},
+    sign_in::SignIns,
     snapshots,
     streams::Streams,
     tasks::{Tasks, draw},
@@ -179,7 +181,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         &settings,
     ));
     let sealer = Arc::clone(&found.sealer);
-    let (answers, telling) = (Arc::clone(&found.answer), Arc::clone(&found.webhook));
+    let (answers, telling, signing) = (Arc::clone(&found.answer), Arc::clone(&found.webhook), Arc::clone(&found.token));
     let keys = KeyRoom::new(door.clone(), clock, found);
     let points = Points::new(clock);
     let at_the_door = || (door.clone(), Arc::clone(&latches));
@@ -234,15 +236,26 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let kept = (Arc::clone(&under_way), Arc::clone(&sessions), Arc::clone(&streams));
     let endpoints = Arc::new(Endpoints::new(dispatch, kept, issuer, clock, address));
     let people = if address.ip().is_loopback() { format!("http://localhost:{}", address.port()) } else { base.clone() };
+    let issuers = Arc::new(Issuers::new(clock));
+    let vouching = (Arc::clone(&catalogue), Arc::clone(&issuers));
+    let ours = (Arc::clone(&settings.secrets), signing);
+    let sign_ins = Arc::new(SignIns::new(vouching, clock, people.clone(), ours));
     let kept = (settings.data.clone(), people);
-    let office =
-        Office::open(door.clone(), Arc::clone(&catalogue), clock, (answers, keys.answering(), passkeys), kept).await;
+    let office = Office::open(
+        door.clone(),
+        Arc::clone(&catalogue),
+        clock,
+        (answers, keys.answering(), passkeys),
+        sign_ins,
+        kept,
+    )
+    .await;
     let office = office.ok_or_else(|| Error::System("the door has ended".to_owned()))?;
     let teller = Teller::new(at_the_door(), clock, Arc::clone(&office), telling);
-    let issuers = Arc::new(Issuers::new(clock));
     let proving = Arc::new(Proving::new(Arc::clone(&catalogue), issuers, clock, base.clone()));
     let front = front::router(door.clone(), Arc::clone(&tasks), proving, Arc::clone(&office), base.clone());
     let pages = pages(Arc::clone(&office)).merge(hooks::router(Arc::clone(&office), Arc::clone(&catalogue)));
+    let api = people::router(Arc::clone(&office)).map_err(|error| Error::System(error.to_string()))?;
     let pages = pages.merge(keys::router(Arc::clone(&keys))).merge(front);
     let admin = Arc::new(Admin {
         door: door.clone(),
@@ -268,7 +281,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let reaping = reaper::run(noticed, door.clone(), latches, Arc::clone(&links), working, (streams, sessions));
     tokio::spawn(reaping);
     let listening = vec![
-        tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), pages, Arc::clone(&fence), room)),
+        tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), (pages, api), Arc::clone(&fence), room)),
         tokio::spawn(teller.run(settings.data.clone())),
         tokio::spawn(keys.run()),
         tokio::spawn(listen::admin(socket, admin::router(admin), endpoints, fence)),

@@ -16,6 +16,9 @@ pub(crate) struct Cli {
     /// The data folder [default: .portreeve here or above, else the user's own]
     #[arg(long, global = true, env = "PORTREEVE_DATA", value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// The server where you are signed in, for approvals, tasks and stops; without it, the data folder of this machine
+    #[arg(long, global = true, env = "PORTREEVE_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
     /// Print data as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -71,6 +74,16 @@ pub(crate) enum Command {
         #[arg(long = "for", value_name = "USER")]
         user: Option<Name>,
     },
+    /// Sign in at a server (--server), where your organisation knows you
+    Login {
+        /// At this issuer of its policy [default: the only one]
+        #[arg(long)]
+        issuer: Option<Name>,
+    },
+    /// Sign out of a server (--server)
+    Logout,
+    /// Say who you are at a server (--server), and what you may do there
+    Whoami,
     /// Add agents, look at them, halt and retire them
     #[command(subcommand)]
     Agent(Agent),

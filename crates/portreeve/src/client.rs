@@ -1,9 +1,10 @@
 //! Talking to the process that holds a data folder, and holding it ourselves when nobody does.
 
 use crate::{
-    commands::modes,
+    commands::{login, modes},
     failure::{Failure, chain, exit},
     output, place,
+    sessions::Server,
 };
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -15,31 +16,54 @@ use portreeve_gateway::{
     office::Office,
     serve::{self, Serving, admin_socket},
 };
+use portreeve_upstream::fetch::{self, Hosts, Sent};
 use rustix::process::DumpableBehavior;
 use serde_json::{Value, json};
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// The way to a socket of Portreeve
+/// The way to a process of Portreeve
 #[derive(Clone, Debug)]
-pub(crate) struct Client {
-    socket: PathBuf,
+pub(crate) struct Client(Way);
+
+#[derive(Clone)]
+enum Way {
+    /// A socket of this machine
+    Socket(PathBuf),
+    /// A server, with what says who asks
+    Server(String, Option<String>),
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => f.debug_tuple("Socket").field(path).finish(),
+            Self::Server(server, _) => f.debug_tuple("Server").field(server).finish(),
+        }
+    }
 }
 
 impl Client {
     /// Over this socket
     pub(crate) fn over(socket: PathBuf) -> Self {
-        Self { socket }
+        Self(Way::Socket(socket))
+    }
+
+    /// To a server, as whoever is signed in there
+    pub(crate) fn at(server: &Server, secret: Option<String>) -> Self {
+        Self(Way::Server(server.to_string(), secret))
     }
 
     /// To the process that holds the data folder
     pub(crate) async fn of(data: &Path) -> Result<Self, Failure> {
-        let client = Self::over(admin_socket(data));
-        match listen::connect(&client.socket).await {
-            Ok(_) => Ok(client),
+        let socket = admin_socket(data);
+        match listen::connect(&socket).await {
+            Ok(_) => Ok(Self::over(socket)),
             Err(_) => Err(Failure::new(
                 exit::UNREACHABLE,
                 "not_served",
@@ -54,7 +78,11 @@ impl Client {
         let body = body.map(Value::to_string).unwrap_or_default();
         let (status, bytes) = self.send(method, path, &[("content-type", "application/json")], body.into()).await?;
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        if status.is_success() { Ok(answer) } else { Err(Failure::answered(status.as_u16(), &answer)) }
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let failure = Failure::answered(status.as_u16(), &answer);
+        Err(if matches!(self.0, Way::Server(..)) { failure.plain() } else { failure })
     }
 
     /// Accepts whatever a connector offers, unseen: only for servers of our own
@@ -74,6 +102,9 @@ impl Client {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Failure> {
+        if let Way::Server(server, secret) = &self.0 {
+            return elsewhere((server, secret.as_deref()), method, path, (headers, body)).await;
+        }
         let (response, _connection) = self.open(method, path, headers, body).await?;
         let status = response.status();
         let bytes = response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
@@ -88,9 +119,10 @@ impl Client {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Result<(Response<Incoming>, Connection), Failure> {
-        let stream = listen::connect(&self.socket)
+        let Way::Socket(socket) = &self.0 else { return Err(login::only_here()) };
+        let stream = listen::connect(socket)
             .await
-            .map_err(|error| unreachable(format!("{} does not answer: {error}", self.socket.display())))?;
+            .map_err(|error| unreachable(format!("{} does not answer: {error}", socket.display())))?;
         let mut request = Request::builder().method(method).uri(path).header("host", "portreeve");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -99,6 +131,30 @@ impl Client {
         begin(stream, request).await
     }
 }
+
+/// One request to a server; redirects are not followed, so that what says who asks goes to nobody else
+async fn elsewhere(
+    (server, secret): (&str, Option<&str>),
+    method: Method,
+    path: &str,
+    (headers, body): (&[(&str, &str)], Vec<u8>),
+) -> Result<(StatusCode, Bytes), Failure> {
+    let bearer = secret.map(|secret| format!("Bearer {secret}"));
+    let mut headers = headers.to_vec();
+    headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
+    let sent = Sent { method, headers: &headers, body };
+    let answer = fetch::send(&format!("{server}{path}"), sent, Hosts::Private, (ANSWER_BYTES_MAX, WITHIN)).await;
+    let answer = answer.map_err(|error| {
+        Failure::new(exit::UNREACHABLE, "not_served", format!("{server}: {error}."))
+            .fix("See whether the address is right, and whether it is served.")
+    })?;
+    Ok((answer.status, answer.body.into()))
+}
+
+/// Bytes of a server's answer at most
+const ANSWER_BYTES_MAX: usize = 32 << 20;
+/// How long it may take; a stop waits until what is under way has settled
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// A connection that carries one request; it ends when this is dropped
 #[derive(Debug)]
@@ -158,7 +214,7 @@ impl Hosted {
     /// Ends what was only for this command, once nobody else works through it
     pub(crate) async fn end(self) {
         if let Some(serving) = self.serving {
-            let soon = std::time::Duration::from_millis(500);
+            let soon = Duration::from_millis(500);
             if tokio::time::timeout(soon, serving.unused()).await.is_err() {
                 output::tip("Other agents still work through this process; it ends when they do.");
                 serving.unused().await;

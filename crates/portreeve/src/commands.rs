@@ -13,6 +13,7 @@ mod exec;
 mod explain;
 pub(crate) mod init;
 pub(crate) mod key;
+pub(crate) mod login;
 pub(crate) mod modes;
 mod opening;
 mod policy;
@@ -23,7 +24,7 @@ mod task;
 mod undo;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, Task},
     client::Client,
     demo,
     failure::{Failure, exit},
@@ -39,6 +40,9 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
     if !matches!(cli.command, Command::Serve(_) | Command::Keeper(_)) {
         log_to_stderr("warn");
     }
+    if cli.server.is_some() && !works_elsewhere(&cli.command) {
+        return Err(login::only_here());
+    }
     match &cli.command {
         Command::Demo(demo) => demo::run(demo, cli.json).await,
         Command::Init(init) => init::run(init),
@@ -47,7 +51,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Bridge(bridge) => bridge::run(&cli, bridge).await,
         Command::Task(task) => task::run(&cli, task).await,
         Command::Kill { node } => {
-            let client = Client::of(&place::data(&cli)?).await?;
+            let client = login::client(&cli).await?;
             task::stop(&client, &json!({ "node": node }), cli.json).await
         }
         Command::Approvals(approvals) => approvals::run(&cli, approvals).await,
@@ -55,6 +59,9 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Deny(deny) => approvals::deny(&cli, deny).await,
         Command::Reviews => reviews::list(&cli).await,
         Command::Review { task, why, by } => reviews::close(&cli, *task, why, by.as_ref()).await,
+        Command::Login { issuer } => login::login(&cli, issuer.as_ref()).await,
+        Command::Logout => login::logout(&cli).await,
+        Command::Whoami => login::whoami(&cli).await,
         Command::Console { user } => console::run(&cli, user.as_ref()).await,
         Command::Key(key) => key::run(&cli, key).await,
         Command::Doctor => doctor::run(&cli).await,
@@ -78,6 +85,27 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         }
         Command::DemoServer { server, books } => Ok(demo::serve(*server, books.clone()).await.map(|()| 0)?),
         Command::BenchSubject { upstream } => bench_subject::run(upstream).await,
+    }
+}
+
+/// Whether a command works at a server too, or at nothing at all
+fn works_elsewhere(command: &Command) -> bool {
+    match command {
+        Command::Task(task) => matches!(task, Task::List | Task::Show { .. } | Task::Stop { .. }),
+        Command::Kill { .. }
+        | Command::Approvals(_)
+        | Command::Approve(_)
+        | Command::Deny(_)
+        | Command::Login { .. }
+        | Command::Logout
+        | Command::Whoami
+        | Command::Explain { .. }
+        | Command::Demo(_)
+        | Command::Sim(_)
+        | Command::Keeper(_)
+        | Command::DemoServer { .. }
+        | Command::BenchSubject { .. } => true,
+        _ => false,
     }
 }
 

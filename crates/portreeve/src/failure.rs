@@ -69,6 +69,19 @@ impl Failure {
         }
     }
 
+    /// The same in words of another machine: nothing in them that a terminal would act on
+    pub(crate) fn plain(self) -> Self {
+        let Self { word, what, fix, more, exit } = self;
+        let more = more.iter().map(|line| output::plain(line)).collect();
+        Self {
+            word: output::plain(&word),
+            what: output::plain(&what),
+            fix: fix.as_deref().map(output::plain),
+            more,
+            exit,
+        }
+    }
+
     /// Word, what, and what to do
     pub(crate) fn parts(&self) -> (String, String, String) {
         (self.word.clone(), self.what.clone(), self.fix.clone().unwrap_or_default())

@@ -11,6 +11,7 @@ mod failure;
 mod given;
 mod output;
 mod place;
+mod sessions;
 
 use clap::Parser as _;
 use std::process::ExitCode;

@@ -13,7 +13,7 @@ use axum::{
     extract::{Path, Request, State},
     response::{IntoResponse as _, Redirect, Response},
 };
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use portreeve_core::names::Name;
 use portreeve_identity::{
     Bearer, NotDrawn,
@@ -27,6 +27,8 @@ use std::{collections::BTreeSet, sync::Arc};
 #[template(path = "sign-in.html")]
 struct SignIn {
     frame: Frame,
+    /// Issuers where people sign in, and the pages that begin it
+    elsewhere: Vec<(Name, String)>,
 }
 
 /// `GET /sign-in`
@@ -34,7 +36,10 @@ pub(crate) async fn page(State(console): State<Arc<Console>>, visitor: Result<Vi
     if visitor.is_ok() {
         return Redirect::to("/").into_response();
     }
-    html(&SignIn { frame: Frame::bare(None, console.desk.now()) })
+    let offered =
+        console.desk.sign_ins().map(|of| of.offered().into_iter().map(|name| (name.clone(), of.page_of(&name))));
+    let elsewhere = offered.into_iter().flatten().collect();
+    html(&SignIn { frame: Frame::bare(None, console.desk.now()), elsewhere })
 }
 
 #[derive(Template)]
@@ -58,7 +63,9 @@ pub(crate) async fn take(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let invited = console.desk.links().take(&token, console.desk.now()).ok_or_else(dead)?;
-    enter(&console, &headers, invited.bearer, SignedIn::Link { by: invited.by }).await.map_err(outside)
+    let by = SignedIn::Link { by: invited.by };
+    let cookie = enter(&console, &headers, invited.bearer, (by, BTreeSet::new())).await.map_err(outside)?;
+    Ok(([cookie], Redirect::to("/")).into_response())
 }
 
 /// `POST /sign-in/passkey/ask`: a challenge for whoever wants to come in
@@ -82,20 +89,26 @@ pub(crate) async fn passkey(State(console): State<Arc<Console>>, request: Reques
     let challenge = claimed.filter(open).ok_or_else(|| outside(too_late()))?;
     let checked = passkeys::whose(&console, None, assertion, challenge).await.map_err(outside)?;
     let by = SignedIn::Passkey { by: checked.by, fingerprint: checked.fingerprint };
-    enter(&console, &parts.headers, checked.bearer, by).await.map_err(outside)
+    let cookie = enter(&console, &parts.headers, checked.bearer, (by, BTreeSet::new())).await.map_err(outside)?;
+    Ok(([cookie], Redirect::to("/")).into_response())
 }
 
-/// Gives somebody a session, once it is on the record that they signed in
-async fn enter(console: &Console, headers: &HeaderMap, bearer: Bearer, by: SignedIn) -> Result<Response, Problem> {
+/// Gives somebody a session, once it is on the record that they signed in: the header with its cookie
+pub(crate) async fn enter(
+    console: &Console,
+    headers: &HeaderMap,
+    bearer: Bearer,
+    (by, groups): (SignedIn, BTreeSet<String>),
+) -> Result<(HeaderName, String), Problem> {
     // Who is none, or was stopped, does not come in; nor does who had the name before somebody else.
     let person = person(console, bearer, by.how()).await?.ok_or_else(other_bearer)?;
-    console.desk.signed_in(person.user.clone(), person.how.clone(), BTreeSet::new()).await?;
+    console.desk.signed_in(person.user.clone(), person.how.clone(), groups).await?;
     // Whoever sat there before is signed out: nobody answers in another one's name by mistake.
     if let Some(old) = cookie(headers, console.reached) {
         console.sessions.end(old);
     }
     let value = console.sessions.begin(person.bearer(), by, console.desk.now()).map_err(too_many)?;
-    Ok(([set_cookie(Some(&value), console.reached)], Redirect::to("/")).into_response())
+    Ok(set_cookie(Some(&value), console.reached))
 }
 
 fn other_bearer() -> Problem {
@@ -124,6 +137,6 @@ fn too_many(error: NotDrawn) -> Problem {
 }
 
 /// A problem for somebody who is not signed in
-fn outside(problem: Problem) -> Refusal {
+pub(crate) fn outside(problem: Problem) -> Refusal {
     Refusal::Page { problem, visitor: None }
 }

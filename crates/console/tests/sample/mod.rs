@@ -16,7 +16,10 @@ use portreeve_gateway::office::view::{
     About, AnswerView, Change, ElevationView, HoldState, HoldView, Moment, QuestionView, Reader, Reflex, ReviewView,
     Shown, StepView, TaskRow, TaskView,
 };
-use portreeve_gateway::office::{Answering, Person};
+use portreeve_gateway::{
+    office::{Answering, Person},
+    sign_in::SignIns,
+};
 use portreeve_identity::{
     Bearer,
     link::{Invited, Links},
@@ -219,6 +222,10 @@ impl Sample {
 impl Desk for Sample {
     fn now(&self) -> Millis {
         self.world().now
+    }
+
+    fn sign_ins(&self) -> Option<&SignIns> {
+        None
     }
 
     fn person(&self, user: Name, how: How) -> Answer<'_, Person> {

@@ -5,8 +5,9 @@ mod shown;
 use crate::{
     cli::{Approvals, Approve, Cli, Deny},
     client::Client,
+    commands::login,
     failure::{Failure, exit},
-    output, place,
+    output,
 };
 use http::Method;
 use portreeve_core::names::Name;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use std::{io::IsTerminal as _, time::Instant};
 
 pub(crate) async fn run(cli: &Cli, approvals: &Approvals) -> Result<u8, Failure> {
-    let client = Client::of(&place::data(cli)?).await?;
+    let client = login::client(cli).await?;
     let Some(code) = &approvals.code else { return list(&client, approvals.all, cli.json).await };
     let answer = fetch(&client, code, approvals.by.as_ref()).await?;
     if cli.json {
@@ -75,7 +76,7 @@ pub(crate) async fn approve(cli: &Cli, approve: &Approve) -> Result<u8, Failure>
         return Err(Failure::new(2, "usage", "There is no terminal at which somebody could say yes.")
             .fix("Use a terminal, the console, or --yes if you have seen what it shows."));
     }
-    let client = Client::of(&place::data(cli)?).await?;
+    let client = login::client(cli).await?;
     let begun = Instant::now();
     let answer = fetch(&client, &approve.code, approve.by.as_ref()).await?;
     let view = read(&answer)?;
@@ -97,7 +98,7 @@ pub(crate) async fn approve(cli: &Cli, approve: &Approve) -> Result<u8, Failure>
 }
 
 pub(crate) async fn deny(cli: &Cli, deny: &Deny) -> Result<u8, Failure> {
-    let client = Client::of(&place::data(cli)?).await?;
+    let client = login::client(cli).await?;
     let view = read(&fetch(&client, &deny.code, deny.by.as_ref()).await?)?;
     let body = json!({ "yes": false, "why": deny.why, "binding": view.binding, "as": deny.by });
     say(&client, &view, &body, cli.json).await

@@ -3,9 +3,9 @@
 use crate::{
     cli::{Cli, Elevate, Task},
     client::Client,
-    commands::{self, modes, opening, undo},
+    commands::{self, login, modes, opening, undo},
     failure::{Failure, exit},
-    output, place,
+    output,
 };
 use http::Method;
 use portreeve_core::time::Millis;
@@ -15,7 +15,7 @@ pub(crate) async fn run(cli: &Cli, task: &Task) -> Result<u8, Failure> {
     if let Task::Token { task: None } = task {
         return own_token(cli.json).await;
     }
-    let client = Client::of(&place::data(cli)?).await?;
+    let client = login::client(cli).await?;
     match task {
         Task::Open { opening, token } => {
             let opened = opening::open(&client, opening, None).await?;

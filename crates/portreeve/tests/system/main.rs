@@ -37,6 +37,7 @@ mod methods;
 mod modes;
 mod orphans;
 mod outside;
+mod people;
 mod profiles;
 mod programs;
 mod rust_client;
