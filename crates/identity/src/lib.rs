@@ -5,6 +5,7 @@
 //!   argument or an earlier request. It is good for its endpoints only, and for minutes only.
 //! * [`link`], [`browser`], [`passkey`]: how a person comes in, stays, and shows that it is still them.
 //! * [`answer`]: what a person said to exactly one question, so that somebody else can check it later, without us.
+//! * [`attest`]: what a data folder says of records, its own and those that it took.
 //! * [`webhook`]: messages between servers, signed.
 //! * [`jose`], [`svid`]: tokens and certificates of others, read strictly and verified. [`workload`] says what a
 //!   platform's token means, [`assertion`] and [`dpop`] are an agent's own key, [`discovery`] what an issuer says of
@@ -18,6 +19,7 @@
 
 pub mod answer;
 pub mod assertion;
+pub mod attest;
 mod base64url;
 pub mod browser;
 pub mod discovery;

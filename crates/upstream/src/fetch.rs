@@ -6,11 +6,12 @@
 
 use crate::http::{bounded, cause, drive, over};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::Empty;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts};
+use http_body_util::{Empty, Full};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use std::{
+    convert::Infallible,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
@@ -63,6 +64,37 @@ pub async fn get(url: &str, hosts: Hosts, bytes_max: usize, within: Duration) ->
     }
 }
 
+/// Sends a request with a token, and returns what is answered: its status, and at most `bytes_max` bytes
+///
+/// Whoever asks so has named the address themselves: it may be on this machine or in a private network, without TLS on this machine
+/// only. Nothing is repeated.
+///
+/// # Errors
+/// [`NotFetched`]
+pub async fn send(
+    method: Method,
+    url: &str,
+    token: &str,
+    body: Vec<u8>,
+    bytes_max: usize,
+    within: Duration,
+) -> Result<(StatusCode, Vec<u8>), NotFetched> {
+    let uri = address(url, Hosts::Private)?;
+    let broken = |error: http::Error| NotFetched::Broken(error.to_string());
+    let mut request = head(&uri).map_err(broken)?.method(method).header(header::CONTENT_TYPE, "application/json");
+    if !token.is_empty() {
+        let value = HeaderValue::from_str(&format!("Bearer {token}"));
+        let mut value = value.map_err(|_| NotFetched::Broken("the token is none".to_owned()))?;
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    let request = request.body(Full::new(Bytes::from(body))).map_err(broken)?;
+    match tokio::time::timeout(within, once(&uri, Hosts::Private, request, bytes_max)).await {
+        Ok(answered) => answered.map(|(parts, body)| (parts.status, body)),
+        Err(_) => Err(NotFetched::Silent(format!("no answer within {} ms", within.as_millis()))),
+    }
+}
+
 fn address(url: &str, hosts: Hosts) -> Result<Uri, NotFetched> {
     let form = || NotFetched::Address(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| form())?;
@@ -78,12 +110,27 @@ fn address(url: &str, hosts: Hosts) -> Result<Uri, NotFetched> {
 }
 
 async fn exchange(uri: &Uri, hosts: Hosts, bytes_max: usize) -> Result<Document, NotFetched> {
+    let request = request(uri).map_err(|error| NotFetched::Broken(error.to_string()))?;
+    let (parts, body) = once(uri, hosts, request, bytes_max).await?;
+    match parts.status {
+        StatusCode::OK => Ok(Document { max_age: max_age(&parts.headers), body }),
+        status if status.is_redirection() => {
+            Err(NotFetched::Broken(format!("it answered {status}, and a redirect is not followed")))
+        }
+        status => Err(NotFetched::Broken(format!("it answered {status}"))),
+    }
+}
+
+/// One request over a connection of its own
+async fn once<B>(uri: &Uri, hosts: Hosts, request: Request<B>, bytes_max: usize) -> Result<(Parts, Vec<u8>), NotFetched>
+where
+    B: http_body::Body<Data = Bytes, Error = Infallible> + Unpin + 'static,
+{
     let stream = connect(uri, hosts).await?;
     let silent = |error: &dyn std::fmt::Display| NotFetched::Silent(error.to_string());
     let (stream, _) = over(stream, uri, None, None).await.map_err(|error| silent(&error))?;
     let (mut sender, mut driver) =
         handshake(TokioIo::new(stream)).await.map_err(|error| NotFetched::Silent(cause(&error)))?;
-    let request = request(uri).map_err(|error| NotFetched::Broken(error.to_string()))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| cause(&error))?;
         let (parts, body) = response.into_parts();
@@ -93,13 +140,7 @@ async fn exchange(uri: &Uri, hosts: Hosts, bytes_max: usize) -> Result<Document,
     let Some(body) = body else {
         return Err(NotFetched::Broken(format!("its answer is longer than {bytes_max} bytes")));
     };
-    match parts.status {
-        StatusCode::OK => Ok(Document { max_age: max_age(&parts.headers), body }),
-        status if status.is_redirection() => {
-            Err(NotFetched::Broken(format!("it answered {status}, and a redirect is not followed")))
-        }
-        status => Err(NotFetched::Broken(format!("it answered {status}"))),
-    }
+    Ok((parts, body))
 }
 
 /// A connection to an address that was looked at: the very one that is connected to
@@ -164,14 +205,14 @@ fn v6(address: Ipv6Addr, hosts: Hosts) -> bool {
 }
 
 fn request(uri: &Uri) -> Result<Request<Empty<Bytes>>, http::Error> {
+    head(uri)?.header(header::ACCEPT, "application/json").body(Empty::new())
+}
+
+fn head(uri: &Uri) -> Result<http::request::Builder, http::Error> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| authority.as_str());
-    Request::builder()
-        .uri(path)
-        .header(header::HOST, HeaderValue::from_str(host)?)
-        .header(header::ACCEPT, "application/json")
-        .header(header::CONNECTION, "close")
-        .body(Empty::new())
+    let host = HeaderValue::from_str(host)?;
+    Ok(Request::builder().uri(path).header(header::HOST, host).header(header::CONNECTION, "close"))
 }
 
 fn max_age(headers: &HeaderMap) -> Option<Duration> {

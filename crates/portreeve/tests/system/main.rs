@@ -40,6 +40,7 @@ mod outside;
 mod profiles;
 mod rust_client;
 mod servers;
+mod ship;
 mod stop;
 mod support;
 mod undo;
