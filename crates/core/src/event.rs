@@ -656,6 +656,15 @@ pub enum Noted {
         /// How many tools it offers
         tools: usize,
     },
+    /// Somebody showed a proof that somebody else holds, and got nothing for it: told once for each proof
+    Copied {
+        /// Whose proof it is
+        agent: Name,
+        /// What was shown, and from where
+        proven: Box<Proven>,
+        /// From where it was shown first
+        holder: String,
+    },
     /// A person signed in, or a link to sign in was made for them
     SignedIn {
         /// Who

@@ -77,6 +77,8 @@ pub enum Request {
     Saw(Saw),
     /// A server was asked what it offers, outside of any task
     Probed(Probed),
+    /// Somebody showed a proof that somebody else holds
+    Copied(Copied),
     /// A run was told what there is at a connector
     Looked(Looked),
     /// A request was refused before it could be judged
@@ -435,6 +437,17 @@ pub struct Probed {
     pub reach: String,
     /// How many tools it offers
     pub tools: usize,
+}
+
+/// Somebody showed a proof that somebody else holds, and was refused
+#[derive(Clone, Debug)]
+pub struct Copied {
+    /// Whose proof it is
+    pub agent: Name,
+    /// What was shown, and from where
+    pub proven: Proven,
+    /// From where it was shown first
+    pub holder: String,
 }
 
 /// A request that never came to a judgement

@@ -3,6 +3,7 @@
 use crate::{
     names::{Name, TaskId, Tool},
     policy::{Class, Resource, User},
+    proof::Proven,
     reason::Reason,
     time::Millis,
     value::Value,
@@ -38,6 +39,8 @@ pub struct Question<'a> {
     pub target: Option<&'a Resource>,
     /// Where it takes effect, if anything says so
     pub environment: Option<&'a str>,
+    /// How the agent has proven itself; nothing if the account that serves vouches for it
+    pub proven: Option<&'a Proven>,
     /// When
     pub now: Millis,
 }

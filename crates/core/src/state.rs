@@ -514,8 +514,10 @@ impl State {
             Event::Noted(Noted::Passkey { user, credential, added, .. }) => {
                 self.passkey(user, credential, (*added, &record.actor));
             }
-            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. } | Noted::Shipped { .. }) => {
-            }
+            Event::Refused(_)
+            | Event::Noted(
+                Noted::Probed { .. } | Noted::Copied { .. } | Noted::SignedIn { .. } | Noted::Shipped { .. },
+            ) => {}
         }
     }
 

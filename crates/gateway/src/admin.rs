@@ -5,10 +5,12 @@ mod keys;
 mod modes;
 mod people;
 mod policy;
+mod programs;
 mod undo;
 
 pub use crate::failure::Failure;
 pub(crate) use policy::accepted;
+pub(crate) use programs::Guard;
 
 use crate::{
     catalogue::Catalogue,
@@ -120,7 +122,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
 pub fn private_router(admin: Arc<Admin>, task: TaskId) -> Router {
     let (of_token, of_task) = (Arc::clone(&admin), admin);
     Router::new()
-        .route("/v1/token", post(move || token(State(of_token), Path(task.to_string()))))
+        .route("/v1/token", post(move || own_token(of_token, task)))
         .route("/v1/task", get(move || own_task(State(of_task), task)))
 }
 
@@ -247,9 +249,11 @@ async fn open(
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     let user = user_of(&admin, caller.uid);
     let process = ask.exec.then_some(caller.process);
+    let program = programs::shown(&admin, &ask).await?;
+    let proven = program.as_ref().map(|program| programs::proven(program, caller.process));
     let opened = match admin
         .tasks
-        .open(Opener::Owner { user: user.clone() }, ask)
+        .open(Opener::Owner { user: user.clone(), proven }, ask)
         .await
         .map_err(|reasons| Failure::refused(&reasons))?
     {
@@ -267,7 +271,7 @@ async fn open(
         "expires": opened.expires,
     });
     if let Some(process) = process {
-        match private::open(&admin, opened.task, opened.run, process) {
+        match private::open(&admin, &opened, process, program.clone()) {
             Ok(path) => {
                 if let Some(members) = answer.as_object_mut() {
                     members.insert("socket".to_owned(), json!(path));
@@ -280,11 +284,16 @@ async fn open(
         }
     }
     let (token, endpoints) = admin.tasks.token(opened.task).await.map_err(|reasons| Failure::refused(&reasons))?;
+    // Whoever starts a program is not that program: its token is for what runs below.
+    if program.is_none()
+        && let Some(members) = answer.as_object_mut()
+    {
+        members.insert("token".to_owned(), json!(token.text));
+        members.insert("token_expires".to_owned(), json!(token.expires));
+    }
     let (task, now) = (opened.task, admin.clock.now());
     let observe = admin.door.ask(move |engine| observing_task(engine.state(), task, now)).await.unwrap_or_default();
     if let Some(members) = answer.as_object_mut() {
-        members.insert("token".to_owned(), json!(token.text));
-        members.insert("token_expires".to_owned(), json!(token.expires));
         members.insert("endpoints".to_owned(), json!(endpoints));
         members.insert("observe".to_owned(), json!(observe));
     }
@@ -293,6 +302,12 @@ async fn open(
 
 async fn token(State(admin): Shared, Path(task): Path<String>) -> Answer {
     let id: TaskId = Failure::parsed(&task)?;
+    programs::own_only(&admin, id).await?;
+    own_token(admin, id).await
+}
+
+/// A token for whoever works on a task
+async fn own_token(admin: Arc<Admin>, id: TaskId) -> Answer {
     let (token, endpoints) = admin.tasks.token(id).await.map_err(|reasons| Failure::refused(&reasons))?;
     Ok(Json(json!({
         "task": id, "token": token.text, "token_expires": token.expires, "endpoints": endpoints, "base": admin.base,

@@ -97,6 +97,7 @@ fn judge(rules: &dyn Rules) -> Result<f64, Box<dyn std::error::Error>> {
         matches: &BTreeMap::new(),
         target: None,
         environment: None,
+        proven: None,
         now: Millis(1_767_614_400_000),
     };
     for _ in 0..1_000 {

@@ -17,7 +17,7 @@ use crate::{
     outside::{Answer, Asking, Sends},
     pattern::Source,
     reason::Reason,
-    request::{Call, ChangeWhat, Clock, Looked, Open, PasskeyChange, Poll, Request, Settle, Ship},
+    request::{Call, ChangeWhat, Clock, Copied, Looked, Open, PasskeyChange, Poll, Request, Settle, Ship},
     value::Value,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -203,6 +203,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             Request::Probed(probed) => {
                 let now = judge::now(&self.state, clock).0;
                 let noted = Noted::Probed { reach: probed.reach.clone(), tools: probed.tools };
+                self.record(draft, Actor::System, now, Event::Noted(noted));
+                Reply::Recorded
+            }
+            Request::Copied(copied) => {
+                let now = judge::now(&self.state, clock).0;
+                let Copied { agent, proven, holder } = copied.clone();
+                let noted = Noted::Copied { agent, proven: Box::new(proven), holder };
                 self.record(draft, Actor::System, now, Event::Noted(noted));
                 Reply::Recorded
             }

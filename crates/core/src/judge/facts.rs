@@ -95,6 +95,7 @@ impl<'a> Facts<'a> {
             matches: &self.matches,
             target: self.target.as_ref(),
             environment: self.environment.as_deref(),
+            proven: task.proven.as_ref(),
             now,
         }
     }

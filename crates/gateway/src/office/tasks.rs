@@ -337,6 +337,10 @@ fn noted_line(noted: &Noted) -> Line {
             line(format!("{method} of {connector}: {shown} shown, {hidden} hidden"))
         }
         Noted::Probed { reach, tools } => line(format!("{reach} offers {tools} tools")),
+        Noted::Copied { agent, proven, holder } => {
+            let title = format!("{} shows from {} what {agent} holds at {holder}", proven.how, proven.from);
+            Line::new("noted", title, "bad")
+        }
         Noted::SignedIn { user, how: Some(how) } => line(format!("{user} signs in by {how}")),
         Noted::SignedIn { user, how: None } => line(format!("A link is made for {user}")),
         Noted::Passkey { user, added: true, .. } => line(format!("{user} registers a passkey")),

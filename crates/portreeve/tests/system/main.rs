@@ -38,6 +38,7 @@ mod modes;
 mod orphans;
 mod outside;
 mod profiles;
+mod programs;
 mod rust_client;
 mod servers;
 mod ship;

@@ -436,6 +436,7 @@ impl View<'_> {
             matches: &matches,
             target,
             environment: place,
+            proven: None,
             now: self.now,
         };
         let said = self.bundle.rules.judge(&question);

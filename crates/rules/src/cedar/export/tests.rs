@@ -156,6 +156,7 @@ impl Held {
             matches: &BTreeMap::new(),
             target: None,
             environment: None,
+            proven: None,
             now: Millis(0),
         };
         let subject = loaded.model().tools.get(given.tool);
