@@ -3,7 +3,7 @@
 //! `POST /v1/tasks` opens one, `POST /v1/tasks/{task}/token` proves it again and gives the next token, `DELETE
 //! /v1/tasks/{task}` ends it, `GET /v1/tasks/{task}` says what came of it; `POST /v1/token` is the first of these as a token
 //! exchange (RFC 8693). A proof is shown as `Authorization: Bearer`, the exchange has it in its form. It names the agent:
-//! what the body says of it only has to agree.
+//! what the body says of it only has to agree. Records of other gateways come in by [`ships`].
 
 pub mod ships;
 
@@ -74,8 +74,10 @@ struct Front {
     office: Arc<Office>,
     /// Who may read the record at once
     reading: Semaphore,
-    /// Who brings a record
-    shipping: tokio::sync::Mutex<()>,
+    /// Who brings a record at once
+    shipping: Semaphore,
+    /// Who puts one away
+    taking: tokio::sync::Mutex<()>,
     /// Records that contradict what was taken before, each told once
     forks: tokio::sync::Mutex<BTreeSet<(Name, Hash)>>,
     base: String,
@@ -83,6 +85,8 @@ struct Front {
 
 /// Agents that read at once what came of their tasks; others wait
 const READING_MAX: usize = 4;
+/// Parts of records that are in memory at once; others wait
+const SHIPPING_MAX: usize = 4;
 
 /// The routes where agents come in
 pub(crate) fn router(
@@ -93,8 +97,9 @@ pub(crate) fn router(
     base: String,
 ) -> Router {
     let reading = Semaphore::new(READING_MAX);
-    let (shipping, forks) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
-    let front = Arc::new(Front { door, tasks, proving, office, reading, shipping, forks, base });
+    let (taking, forks) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
+    let shipping = Semaphore::new(SHIPPING_MAX);
+    let front = Arc::new(Front { door, tasks, proving, office, reading, shipping, taking, forks, base });
     Router::new()
         .route("/v1/tasks", post(open))
         .route("/v1/tasks/{task}", delete(end).get(outcome))

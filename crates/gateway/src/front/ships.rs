@@ -96,8 +96,8 @@ pub(super) async fn take(
     let (head, body) = request.into_parts();
     let (agent, proven) = front.shown(from, &head).await?;
     may(&front, &agent, &proven).await?;
-    // One at a time: each is read whole, and the disk is one.
-    let _place = front.shipping.lock().await;
+    // Each is read whole.
+    let _place = front.shipping.acquire().await.map_err(|_| Failure::unavailable())?;
     let body = tokio::time::timeout(ARRIVES, to_bytes(body, BYTES_MAX)).await.ok().and_then(Result::ok);
     let body = body.ok_or_else(|| {
         let message = format!("A part of a record has at most {BYTES_MAX} bytes, which arrive within a minute.");
@@ -112,6 +112,8 @@ pub(super) async fn take(
     let (data, key) = (front.office.data().to_owned(), attested.key.to_string());
     let place = Place::of(&data, &agent, log);
     let (taking, signed) = (place.clone(), upto.head());
+    // Until the receipt is kept, so that two at once are one after the other.
+    let _taking = front.taking.lock().await;
     let taken = tokio::task::spawn_blocking(move || {
         let used = bytes(&data).map_err(|error| NotTaken::Storage(error.to_string()))?;
         if used.saturating_add(body.len() as u64) > ALL_BYTES_MAX {

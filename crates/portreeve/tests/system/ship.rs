@@ -9,8 +9,14 @@ use crate::{
         upstream::Upstream,
     },
 };
-use portreeve_core::log::{Group, Head};
-use portreeve_identity::attest::{Attested, Receipt};
+use portreeve_core::{
+    log::{Group, Head},
+    time::Millis,
+};
+use portreeve_identity::{
+    attest::{Attested, Checkpoint, Receipt},
+    key::SigningKey,
+};
 use portreeve_log::{Reader, shipped};
 use serde_json::{Value, json};
 use std::{fs, io::Write as _, net::TcpStream, path::PathBuf, process::Command};
@@ -242,6 +248,10 @@ fn nothing_is_taken_that_does_not_hold_together() {
         format!("{}\n{groups}", json!({ "checkpoint": signed }))
     };
     let mut foreign = stranger.signs(&us, 1);
+    // Somebody who has the record, and not its key.
+    let head = job.head();
+    let says = Checkpoint { log: log.parse().unwrap(), n: end, hash: head.hash, to: us.clone(), at: Millis(0) };
+    let forged = signed_by(json!(Attested::sign(&says, &SigningKey::make().unwrap()).unwrap()));
     let statement = job.signs(&us, end)["statement"].clone();
     let cases: Vec<(&str, String, (u16, &str))> = vec![
         ("nothing", String::new(), (400, "malformed")),
@@ -252,6 +262,7 @@ fn nothing_is_taken_that_does_not_hold_together() {
         ("records in another order", all(&|lines| lines.swap(3, 4)), (400, "ship_broken")),
         ("a cut end", all(&|lines| drop(lines.pop())), (400, "ship_broken")),
         ("a cut beginning", all(&|lines| drop(lines.remove(0))), (409, "ship_gap")),
+        ("a checkpoint by another key", forged.clone(), (400, "ship_broken")),
         (
             "content that is not named",
             all(&|lines| lines[0]["content"] = json!(["something else"])),
@@ -296,6 +307,8 @@ fn nothing_is_taken_that_does_not_hold_together() {
     assert_eq!(first.json(), again.json());
     assert_eq!(keep.brings("bot", &log, &job.part(&us, (0, end - 2), |_| ())), (409, "ship_behind".to_owned()));
     assert_eq!(keep.noted(), [(end - 2, false), (end, false)]);
+
+    assert_eq!(keep.brings("bot", &log, &forged), (400, "ship_broken".to_owned()));
 
     // Another shipper has a place of its own, whatever it calls the record.
     assert_eq!(keep.brings("second", &log, &good), (200, String::new()));
