@@ -672,6 +672,9 @@ pub enum Noted {
         /// How; nothing if it is only a link that they may use
         #[serde(default, skip_serializing_if = "Option::is_none")]
         how: Option<How>,
+        /// The groups that their issuer says they are in, as it calls them, as far as the policy names them
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        groups: BTreeSet<String>,
     },
     /// A person's passkey was registered or removed, so that an auditor knows whose signatures count
     Passkey {

@@ -15,7 +15,10 @@ use crate::{
     time::Millis,
     value::Value,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The time, as far as it can be believed
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -344,6 +347,8 @@ pub struct SignedIn {
     pub user: Name,
     /// How; nothing if it is only a link that they may use
     pub how: Option<How>,
+    /// The groups that their issuer says they are in, as far as the policy names them
+    pub groups: BTreeSet<String>,
 }
 
 /// A passkey of a person was registered or removed

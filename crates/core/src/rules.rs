@@ -19,6 +19,8 @@ pub struct Question<'a> {
     pub user: Option<&'a Name>,
     /// What this version of the policy says of the user
     pub person: Option<&'a User>,
+    /// Groups that the user is in because an issuer said so lately, beside those that this version says
+    pub groups: &'a [&'a Name],
     /// Under which purpose
     pub purpose: &'a Name,
     /// In which task

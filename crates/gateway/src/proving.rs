@@ -329,7 +329,7 @@ fn issuer_of<'a>(bundle: &'a Bundle, claimed: &str) -> Option<(&'a Name, &'a Iss
 }
 
 /// The algorithms that an issuer's file names, or those that are good in general
-fn named(algorithms: &[String]) -> Vec<Algorithm> {
+pub(crate) fn named(algorithms: &[String]) -> Vec<Algorithm> {
     if algorithms.is_empty() {
         return jose::ALGORITHMS.to_vec();
     }

@@ -1,7 +1,10 @@
 //! What the process is told when it starts.
 
 use portreeve_core::json::Limits;
-use portreeve_identity::{key::source::Given, keyring::Sources};
+use portreeve_identity::{
+    key::source::{Given, Secrets},
+    keyring::Sources,
+};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Settings of one process over one data folder
@@ -23,6 +26,8 @@ pub struct Settings {
     pub keys: Sources,
     /// What they are read from, once
     pub given: Arc<Given>,
+    /// The secrets that we have as a client of issuers
+    pub secrets: Arc<Secrets>,
     /// Whether the system may write the memory of this process to a file when it crashes, and others look into it
     pub core_dumps: bool,
 }

@@ -141,6 +141,7 @@ pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
         hold_wait,
         keys,
         given: given::without_env(),
+        secrets: given::secrets_without_env(),
         core_dumps: config.core_dumps,
     })
 }

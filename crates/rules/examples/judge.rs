@@ -93,6 +93,7 @@ fn judge(rules: &dyn Rules) -> Result<f64, Box<dyn std::error::Error>> {
         class: Class::Write,
         arguments: &arguments,
         person: None,
+        groups: &[],
         above: &[],
         matches: &BTreeMap::new(),
         target: None,

@@ -17,7 +17,7 @@ use crate::{
     outside::{Answer, Asking, Sends},
     pattern::Source,
     reason::Reason,
-    request::{Call, ChangeWhat, Clock, Copied, Looked, Open, PasskeyChange, Poll, Request, Settle, Ship},
+    request::{self, Call, ChangeWhat, Clock, Copied, Looked, Open, PasskeyChange, Poll, Request, Settle, Ship},
     value::Value,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -158,7 +158,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             Request::Answer(answer) => self.answer(answer, clock, draft),
             Request::Elevate(elevate) => self.elevate(elevate, clock, draft),
             Request::Review(review) => {
-                let reasons = judge::judge_review(&self.state, &self.shelf, review);
+                let reasons = judge::judge_review(&self.state, &self.shelf, review, clock);
                 let Some(by) = review.by.user().filter(|_| reasons.is_empty()).cloned() else {
                     return Reply::Refused(reasons);
                 };
@@ -178,8 +178,9 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             }
             Request::SignedIn(signed) => {
                 let now = judge::now(&self.state, clock).0;
-                let noted = Noted::SignedIn { user: signed.user.clone(), how: signed.how.clone() };
-                self.record(draft, signed.by.clone(), now, Event::Noted(noted));
+                let request::SignedIn { by, user, how, groups } = signed.clone();
+                let noted = Noted::SignedIn { user, how, groups };
+                self.record(draft, by, now, Event::Noted(noted));
                 Reply::Recorded
             }
             Request::Settle(settle) => self.settle(settle, clock, draft),

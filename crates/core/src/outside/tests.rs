@@ -38,6 +38,7 @@ impl World {
             agent,
             user: Some(user),
             person: None,
+            groups: &[],
             purpose,
             task: TaskId(task),
             above: &above,

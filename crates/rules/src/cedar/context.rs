@@ -75,8 +75,14 @@ fn proof(proven: Option<&Proven>) -> Result<RestrictedExpression, Failed> {
 }
 
 /// The user with what is said of them, and the groups
-pub(super) fn user(name: &str, user: &User, attributes: &Shape, types: &Types) -> Result<Vec<Entity>, Failed> {
-    let groups: HashSet<EntityUid> = user.groups.iter().map(|group| uid(&types.group, group.as_str())).collect();
+pub(super) fn user(
+    name: &Name,
+    (user, provided): (&User, &[&Name]),
+    attributes: &Shape,
+    types: &Types,
+) -> Result<Vec<Entity>, Failed> {
+    let groups = user.groups.iter().chain(provided.iter().copied());
+    let groups: HashSet<EntityUid> = groups.map(|group| uid(&types.group, group.as_str())).collect();
     let mut said = HashMap::new();
     for (name, value) in &user.attributes {
         let kind = attributes.members.get(name).map(|member| &member.kind);
@@ -84,7 +90,7 @@ pub(super) fn user(name: &str, user: &User, attributes: &Shape, types: &Types) -
     }
     let mut entities: Vec<Entity> =
         groups.iter().map(|group| Entity::new_no_attrs(group.clone(), HashSet::new())).collect();
-    entities.push(Entity::new(uid(&types.user, name), said, groups)?);
+    entities.push(Entity::new(uid(&types.user, name.as_str()), said, groups)?);
     Ok(entities)
 }
 

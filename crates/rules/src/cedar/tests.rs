@@ -94,6 +94,7 @@ impl Asked {
             passkeys: BTreeSet::new(),
             groups: BTreeSet::from(["support-l2".parse().unwrap()]),
             roles: BTreeSet::new(),
+            sign_in: None,
             attributes: BTreeMap::from([("refund_limit".to_owned(), Value::Number("50".parse().unwrap()))]),
         };
         let names: Vec<(Name, bool)> =
@@ -109,6 +110,7 @@ impl Asked {
             class: self.class,
             arguments: &arguments,
             person: user.as_ref().map(|_| &alice),
+            groups: &[],
             above: &[Link { agent: &"boss".parse().unwrap(), purpose: &"plan".parse().unwrap() }],
             matches: &matches,
             target: self.target.as_ref(),
@@ -475,6 +477,7 @@ fn a_user_of_whom_nothing_is_known_fails_rules_about_users() {
         agent: &"bot".parse().unwrap(),
         user: Some(&user),
         person: None,
+        groups: &[],
         purpose: &"p".parse().unwrap(),
         task: TaskId(1),
         above: &[],

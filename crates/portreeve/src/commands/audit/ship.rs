@@ -18,7 +18,7 @@ use portreeve_core::{
 use portreeve_gateway::front::ships::{BYTES_MAX, RECEIPTS, keep, last};
 use portreeve_identity::attest::{Attested, Receipt};
 use portreeve_log::{Reader, shipped, verify};
-use portreeve_upstream::fetch::{self, NotFetched};
+use portreeve_upstream::fetch::{self, Hosts, NotFetched, Sent};
 use serde_json::{Value, json};
 use std::{env, fs, path::Path, time::Duration};
 
@@ -62,7 +62,7 @@ pub(super) async fn run(data: &Path, ship: &Ship, as_json: bool) -> Result<u8, F
 
 /// What went over
 #[derive(Clone, Copy, Debug, Default)]
-struct Sent {
+struct Gone {
     groups: u64,
     /// Groups that had values and went without
     bare: u64,
@@ -79,17 +79,17 @@ struct Shipping<'a> {
 struct Part {
     lines: Vec<u8>,
     end: Head,
-    sent: Sent,
+    sent: Gone,
 }
 
 impl Shipping<'_> {
-    async fn run(&self) -> Result<(Attested, Receipt, Sent), Failure> {
+    async fn run(&self) -> Result<(Attested, Receipt, Gone), Failure> {
         let name = shipped::origin(self.log).map_err(|error| unreadable(&error))?.ok_or_else(|| {
             Failure::new(exit::NOT_FOUND, "log_unusable", "The record does not name its answer key yet.")
                 .fix("Serve it once with `portreeve serve`.")
         })?;
         let url = format!("{}/v1/ships/{name}", self.ship.to.trim_end_matches('/'));
-        let (mut sent, mut tries) = (Sent::default(), 0);
+        let (mut sent, mut tries) = (Gone::default(), 0);
         // What comes while this goes on is for the next time.
         let end = self.log.head().map_err(|error| unreadable(&error))?;
         loop {
@@ -109,7 +109,7 @@ impl Shipping<'_> {
     }
 
     /// Ships the next part
-    async fn on(&self, url: &str, name: Hash, end: Head, sent: &mut Sent) -> Result<(Attested, Receipt), Trouble> {
+    async fn on(&self, url: &str, name: Hash, end: Head, sent: &mut Gone) -> Result<(Attested, Receipt), Trouble> {
         let answer = self.send(Method::GET, url, Vec::new()).await?;
         let have = head(&answer).ok_or_else(|| unexpected(&answer))?;
         if have.n > 0 && self.log.group(have.n).map_err(read)?.map(|(_, group)| group.head()) != Some(have) {
@@ -148,7 +148,7 @@ impl Shipping<'_> {
 
     /// As many groups after `after` as fit
     fn part(&self, after: Head, end: Head) -> Result<Part, Trouble> {
-        let mut part = Part { lines: Vec::new(), end: after, sent: Sent::default() };
+        let mut part = Part { lines: Vec::new(), end: after, sent: Gone::default() };
         let mut before = match self.log.group(after.n).map_err(read)? {
             Some((_, group)) => group.head(),
             None => Head::default(),
@@ -196,9 +196,7 @@ impl Shipping<'_> {
 
     async fn send(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Value, Trouble> {
         let token = self.token().await?;
-        let (status, body) =
-            fetch::send(method, url, &token, body, ANSWER_BYTES, WITHIN).await.map_err(|error| silent(url, &error))?;
-        let answer: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let (status, answer) = ask(method, url, &token, body).await.map_err(|error| silent(url, &error))?;
         if status.is_success() {
             return Ok(answer);
         }
@@ -234,14 +232,23 @@ impl Shipping<'_> {
         let audience = self.ship.audience.as_deref().unwrap_or(self.ship.to.trim_end_matches('/'));
         let audience: String = url::form_urlencoded::byte_serialize(audience.as_bytes()).collect();
         let url = format!("{url}{}audience={audience}", if url.contains('?') { '&' } else { '?' });
-        let sent = fetch::send(Method::GET, &url, &secret, Vec::new(), ANSWER_BYTES, WITHIN).await;
-        let (status, body) = sent.map_err(|error| silent("The runner", &error))?;
-        let answer: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let sent = ask(Method::GET, &url, &secret, Vec::new()).await;
+        let (status, answer) = sent.map_err(|error| silent("The runner", &error))?;
         answer.get("value").and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
             let what = format!("The runner gave no token ({status}).");
             Trouble::Passing(Failure::new(exit::UNREACHABLE, "issuer_unreachable", what).fix("Try again."))
         })
     }
+}
+
+/// One request with a token; nothing of it is repeated
+async fn ask(method: Method, url: &str, token: &str, body: Vec<u8>) -> Result<(StatusCode, Value), NotFetched> {
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    // Whoever ships has named the address themselves.
+    let sent = Sent { method, headers: &headers, body };
+    let answer = fetch::send(url, sent, Hosts::Private, (ANSWER_BYTES, WITHIN)).await?;
+    Ok((answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null)))
 }
 
 /// Whether it is worth another try
