@@ -13,8 +13,9 @@ use portreeve_core::{
     path::FieldPath,
     pattern::{Operand, Pattern},
     policy::{
-        Agent, Alone, Ask, BreakGlass, Bundle, Bytes, Class, Connector, Elevate, Entry, Label, Limits, OnHold, Opening,
-        PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Tier, Usage, User, Users, Variant,
+        Agent, Alone, Ask, BreakGlass, Bundle, Bytes, Class, Client, Connector, Elevate, Entry, Issuer, IssuerKind,
+        Label, Limits, OnHold, Opening, People, PersonRole, Profile, Purpose, Quorum, Reach, Receiver, SignIn, Tier,
+        Usage, User, Users, Variant, Vouches,
     },
     reason::{Reason, Word},
     request::{self, Answering, Call, Change, ChangeWhat, Clock, Fit, Open, Request, Review, Settle, Stop, Undo},
@@ -42,6 +43,8 @@ pub(crate) struct Policy {
     pub(crate) receivers: BTreeMap<&'static str, bool>,
     /// Arguments of which the record keeps a digest
     pub(crate) digested: Vec<&'static str>,
+    /// What groups of the issuer `company` mean, which count for a minute
+    pub(crate) said: BTreeMap<&'static str, &'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +52,8 @@ pub(crate) struct Person {
     pub(crate) groups: Vec<&'static str>,
     pub(crate) roles: Vec<PersonRole>,
     pub(crate) passkeys: Vec<Hash>,
+    /// Who they are at the issuer `company`
+    pub(crate) sub: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +94,7 @@ impl Policy {
             groups: groups.to_vec(),
             roles: roles.to_vec(),
             passkeys: Vec::new(),
+            sub: None,
         };
         let lead = person(&["leads"], &[PersonRole::Approver]);
         let work = Ceiling {
@@ -129,6 +135,7 @@ impl Policy {
             asking: Vec::new(),
             receivers: BTreeMap::new(),
             digested: Vec::new(),
+            said: [("idp-leads", "leads"), ("idp-others", "others")].into(),
         }
     }
 
@@ -148,6 +155,7 @@ impl Policy {
                 groups: person.groups.iter().map(|group| group.parse().unwrap()).collect(),
                 roles: person.roles.iter().copied().collect(),
                 passkeys: person.passkeys.iter().copied().collect(),
+                sign_in: person.sub.map(|sub| SignIn { issuer: "company".parse().unwrap(), sub: sub.to_owned() }),
                 ..User::default()
             };
             (name.parse().unwrap(), user)
@@ -176,6 +184,24 @@ impl Policy {
             environment: None,
             tier: self.tier,
         };
+        let people = People {
+            client_id: "portreeve".to_owned(),
+            client: Client::Public,
+            scopes: Vec::new(),
+            groups: "groups".to_owned(),
+            group: self.said.iter().map(|(value, group)| ((*value).to_owned(), name(group))).collect(),
+            fresh_ms: 60_000,
+            acr: None,
+            max_age_ms: None,
+        };
+        let vouches = Vouches::Oidc {
+            issuer: "https://id.example".to_owned(),
+            kind: IssuerKind::Oidc,
+            audience: None,
+            keys: None,
+            algorithms: Vec::new(),
+        };
+        let company = Issuer { vouches, private: false, people: Some(people) };
         Arc::new(Bundle {
             digest: self.digest(),
             agents: self
@@ -189,7 +215,7 @@ impl Policy {
             rules: Arc::new(Asks(self.asking.clone())),
             points: Vec::new(),
             receivers: self.receivers.iter().map(receiver).collect(),
-            issuers: BTreeMap::new(),
+            issuers: [(name("company"), company)].into(),
         })
     }
 

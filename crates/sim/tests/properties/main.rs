@@ -7,6 +7,7 @@ mod door;
 mod holds;
 mod house;
 mod legs;
+mod people;
 mod proofs;
 
 use door::{Door, Want, bundle, call, entries, history, pattern};
