@@ -46,8 +46,11 @@ pub(super) struct Asked {
 struct Entry {
     issuer: Issuer,
     // Held while it is asked: whoever comes meanwhile waits for that one.
-    said: Arc<tokio::sync::Mutex<Option<(Millis, Result<Arc<Discovery>, String>)>>>,
+    said: Arc<tokio::sync::Mutex<Option<Said>>>,
 }
+
+/// When it was asked, and what it said, or why it did not
+type Said = (Millis, Result<Arc<Discovery>, String>);
 
 impl Asked {
     /// Where the endpoints of an issuer are
