@@ -59,6 +59,7 @@ fn proven(what: u8, until: i64) -> Proven {
         binding: Some(Binding::Dpop(Hash::of(b"held"))),
         from: "127.0.0.1".to_owned(),
         until: Millis(until),
+        behalf: None,
     }
 }
 
