@@ -102,7 +102,8 @@ pub fn subjects(record: &Record) -> Subjects {
             | Noted::Probed { .. }
             | Noted::Copied { .. }
             | Noted::SignedIn { .. }
-            | Noted::Passkey { .. },
+            | Noted::Passkey { .. }
+            | Noted::Shipped { .. },
         ) => Subjects::default(),
     };
     found.about.extend(found.born.iter().copied());

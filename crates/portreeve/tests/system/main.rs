@@ -41,6 +41,7 @@ mod profiles;
 mod programs;
 mod rust_client;
 mod servers;
+mod ship;
 mod stop;
 mod support;
 mod undo;
