@@ -249,6 +249,11 @@ async fn open(
     Json(ask): Json<OpenTask>,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     let user = user_of(&admin, caller.uid);
+    if ask.on_behalf_of.is_some() {
+        return Err(Failure::malformed(
+            "`on_behalf_of` is for agents that prove themselves; here the account says who",
+        ));
+    }
     let process = ask.exec.then_some(caller.process);
     let program = programs::shown(&admin, &ask).await?;
     let proven = program.as_ref().map(|program| programs::proven(program, caller.process));

@@ -192,26 +192,39 @@ struct Exchange {
     requested_token_type: Option<String>,
     authorization_details: Option<String>,
     actor_token: Option<String>,
+    actor_token_type: Option<String>,
     resource: Option<String>,
     client_id: Option<String>,
 }
 
 impl Exchange {
-    /// What is shown: a token to be exchanged, or the certificate of the connection (RFC 8705, 2.1)
-    fn evidence<'a>(&'a self, line: &'a Line) -> Result<Evidence<'a>, OAuth> {
+    /// What the agent shows, which is a token or the certificate of the connection (RFC 8705, 2.1); and the token of the
+    /// person on whose behalf it does, if it is the actor and not the subject (RFC 8693, 1.1)
+    fn evidence<'a>(&'a self, line: &'a Line) -> Result<(Evidence<'a>, Option<String>), OAuth> {
         let invalid = |description: &str| (StatusCode::BAD_REQUEST, "invalid_request", description.to_owned());
+        if self.actor_token.is_some() != self.actor_token_type.is_some() {
+            return Err(invalid("actor_token and actor_token_type come together"));
+        }
         match self.grant_type.as_str() {
             EXCHANGE if self.subject_token_type.as_deref() != Some(JWT) => {
                 Err(invalid("subject_token_type has to be the one of a JWT"))
             }
+            EXCHANGE if self.actor_token_type.as_deref().is_some_and(|kind| kind != JWT) => {
+                Err(invalid("actor_token_type has to be the one of a JWT"))
+            }
             EXCHANGE => {
                 let subject = self.subject_token.as_deref().ok_or_else(|| invalid("subject_token is missing"))?;
-                Ok(Evidence::Token(subject))
+                Ok(match self.actor_token.as_deref() {
+                    Some(actor) => (Evidence::Token(actor), Some(subject.to_owned())),
+                    None => (Evidence::Token(subject), None),
+                })
             }
-            CREDENTIALS if self.subject_token.is_some() => Err(invalid("subject_token belongs to a token exchange")),
+            CREDENTIALS if self.subject_token.is_some() || self.actor_token.is_some() => {
+                Err(invalid("subject_token and actor_token belong to a token exchange"))
+            }
             CREDENTIALS => {
                 let missing = "the connection shows no certificate; over TLS with an X.509-SVID there is one";
-                let shown = line.shown.as_deref().map(Evidence::Certificate);
+                let shown = line.shown.as_deref().map(|shown| (Evidence::Certificate(shown), None));
                 shown.ok_or_else(|| (StatusCode::UNAUTHORIZED, "invalid_client", missing.to_owned()))
             }
             _ => {
@@ -309,11 +322,20 @@ impl Front {
         self.sites.bases().any(|base| url.trim_end_matches('/') == base)
     }
 
-    async fn open(&self, agent: Name, proven: Proven, ask: OpenTask, line: &Line) -> Result<Came, Failure> {
+    async fn open(&self, agent: Name, mut proven: Proven, ask: OpenTask, line: &Line) -> Result<Came, Failure> {
         if ask.exec {
             return Err(Failure::malformed("`exec` is for processes on this machine"));
         }
-        let opened = self.tasks.open(Opener::Agent { agent, proven }, ask).await;
+        let user = match &ask.on_behalf_of {
+            Some(token) => {
+                let theirs = self.proving.behalf(token, (&agent, &proven)).await;
+                let (user, behalf) = theirs.map_err(|not| not_theirs(&not))?;
+                proven.behalf = Some(Box::new(behalf));
+                Some(user)
+            }
+            None => None,
+        };
+        let opened = self.tasks.open(Opener::Agent { agent, proven, user }, ask).await;
         let opened = match opened.map_err(|reasons| Failure::refused(&reasons))? {
             Opening::Open(opened) => opened,
             Opening::Held(ticket) => {
@@ -331,13 +353,10 @@ impl Front {
         let invalid = |description: &str| (StatusCode::BAD_REQUEST, "invalid_request", description.to_owned());
         let body = small_body(body).await.ok_or_else(|| invalid("the request is too long, or takes too long"))?;
         let form = form(headers, &body).ok_or_else(|| invalid("expected a form in which no member stands twice"))?;
-        if form.actor_token.is_some() {
-            return Err(invalid("actor_token is not supported: the subject is the agent itself"));
-        }
         if form.requested_token_type.as_deref().is_some_and(|kind| kind != ACCESS_TOKEN) {
             return Err(invalid("requested_token_type: only access tokens are issued"));
         }
-        let evidence = form.evidence(line)?;
+        let (evidence, on_behalf_of) = form.evidence(line)?;
         let details = form.authorization_details.as_deref().unwrap_or_default();
         let details: Vec<Details> = serde_json::from_str(details).unwrap_or_default();
         let wanted = || {
@@ -357,9 +376,13 @@ impl Front {
             return Err((StatusCode::UNAUTHORIZED, "invalid_client", "client_id names somebody else".to_owned()));
         }
         let Details { purpose, parameters, objective, .. } = details;
-        let ask = OpenTask { purpose, agent: None, parameters, objective, exec: false, program: None };
-        let denied =
-            |failure: Failure| (StatusCode::BAD_REQUEST, "invalid_authorization_details", failure.message().to_owned());
+        let ask = OpenTask { purpose, agent: None, parameters, objective, on_behalf_of, exec: false, program: None };
+        let denied = |failure: Failure| {
+            // RFC 8693, 2.2.2: a token that is not good makes the request invalid.
+            let token = failure.status() == StatusCode::UNAUTHORIZED;
+            let error = if token { "invalid_request" } else { "invalid_authorization_details" };
+            (StatusCode::BAD_REQUEST, error, failure.message().to_owned())
+        };
         match self.open(agent, proven, ask, line).await.map_err(denied)? {
             Came::Held(_) => {
                 // RFC 6749 has no word for it; CIBA and the device flow do.
@@ -431,6 +454,16 @@ fn refused(not: &NotProven) -> Failure {
     let remedy =
         "`portreeve agent show NAME` says what the agent has to show; docs/identity.md says why what is refused.";
     Failure::new(status, not.word(), format!("{not}."), remedy)
+}
+
+/// The token of the person is not good
+fn not_theirs(not: &NotProven) -> Failure {
+    let status = match not {
+        NotProven::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let remedy = "Show a token that the person's issuer made for this Portreeve as its audience; docs/identity.md.";
+    Failure::new(status, not.word(), format!("on_behalf_of: {not}."), remedy)
 }
 
 /// The same as OAuth says it (RFC 6749, 5.2; RFC 8693, 2.2.2; RFC 9449, 5)

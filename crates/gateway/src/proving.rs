@@ -3,6 +3,8 @@
 //! Whether that agent may do what it wants is judged at the door, which looks at the proof again: the policy may be another
 //! one by then.
 
+mod behalf;
+
 use crate::{
     catalogue::{Catalogue, View},
     issuers::{Issuers, Known, Trusted, Unreachable},
@@ -87,6 +89,9 @@ pub enum NotProven {
     /// It is good, and no agent's
     #[error("it is good, but no agent's file has a proof that fits it")]
     Nobody,
+    /// It is good, and nobody's
+    #[error("the token is good, but no user's file says that this is who they are (sign_in)")]
+    NoPerson,
     /// It is good, and several agents'
     #[error("it fits several agents; each needs claims of its own")]
     Several,
@@ -107,6 +112,7 @@ impl NotProven {
             Self::Possession(invalid) => invalid.word(),
             Self::Issuer => "issuer_unknown",
             Self::Nobody => "agent_unknown",
+            Self::NoPerson => "user_unknown",
             Self::Several => "agent_ambiguous",
             Self::Elsewhere(_) => "proof_elsewhere",
             Self::Unreachable(_) => "issuer_unreachable",
@@ -214,6 +220,7 @@ impl Proving {
             from: from.to_string(),
             // To the moment: whoever has the next one by then has shown it.
             until: svid.until,
+            behalf: None,
         })
     }
 
@@ -279,17 +286,9 @@ impl Proving {
             lifetime_max: LIFETIME_MAX,
             skew: SKEW,
         };
-        let known = self.issuers.known(name, issuer, None).await?;
-        let claims = match self.verify(shown.token, &known, &want) {
-            // The issuer may have begun to use another key since.
-            Err(jose::Invalid::KeyUnknown) => {
-                let known = self.issuers.known(name, issuer, Some(&known)).await?;
-                self.verify(shown.token, &known, &want)
-            }
-            checked => checked,
-        };
+        let claims = self.checked(shown.token, (name, issuer), &want).await?;
         let wanted: Vec<&str> = view.agents.paths(name).collect();
-        let shows = workload::shown(*kind, &claims.map_err(bad)?, &wanted);
+        let shows = workload::shown(*kind, &claims, &wanted);
         let shows = shows.map_err(|refused| NotProven::Bad { word: refused.word(), says: refused.to_string() })?;
         Ok(Proven {
             how: How::Oidc,
@@ -302,7 +301,27 @@ impl Proving {
             binding: None,
             from: shown.from.to_string(),
             until: shows.until.max(self.clock.now().plus(PROOF_MS)),
+            behalf: None,
         })
+    }
+
+    /// What a token says that this issuer has signed
+    async fn checked(
+        &self,
+        token: &str,
+        (name, issuer): (&Name, &Issuer),
+        want: &Want<'_>,
+    ) -> Result<Claims, NotProven> {
+        let known = self.issuers.known(name, issuer, None).await?;
+        let claims = match self.verify(token, &known, want) {
+            // The issuer may have begun to use another key since.
+            Err(jose::Invalid::KeyUnknown) => {
+                let known = self.issuers.known(name, issuer, Some(&known)).await?;
+                self.verify(token, &known, want)
+            }
+            checked => checked,
+        };
+        claims.map_err(bad)
     }
 
     fn verify(&self, token: &str, known: &Known, want: &Want<'_>) -> Result<Claims, jose::Invalid> {
@@ -338,6 +357,7 @@ impl Proving {
             binding: None,
             from: shown.from.to_string(),
             until: svid.until.max(self.clock.now().plus(PROOF_MS)),
+            behalf: None,
         })
     }
 
@@ -365,6 +385,7 @@ impl Proving {
             binding: None,
             from: shown.from.to_string(),
             until: now.plus(PROOF_MS),
+            behalf: None,
         })
     }
 }

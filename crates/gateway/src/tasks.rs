@@ -61,6 +61,8 @@ pub struct OpenTask {
     pub parameters: BTreeMap<Name, Value>,
     /// What for
     pub objective: Option<String>,
+    /// A token of the person on whose behalf an agent opens it, meant for us
+    pub on_behalf_of: Option<String>,
     /// Whether the task is for the process that asks, and ends with it
     #[serde(default)]
     pub exec: bool,
@@ -96,6 +98,8 @@ pub enum Opener {
         agent: Name,
         /// What it has shown
         proven: Proven,
+        /// Whose token is in that, if the agent works on somebody's behalf
+        user: Option<Name>,
     },
 }
 
@@ -158,12 +162,12 @@ impl Tasks {
                 let user = if self.runs_without_user(&ask.purpose) { None } else { user };
                 (by, agent, user, proven)
             }
-            // An agent opens tasks for itself only; on whose behalf, a person has to say.
-            Opener::Agent { agent, proven } => {
+            // An agent opens tasks for itself only; on whose behalf, a token of theirs says.
+            Opener::Agent { agent, proven, user } => {
                 if let Some(other) = ask.agent.filter(|other| *other != agent) {
                     return Err(vec![Reason::new(Word::ProofWrong, Node::Agent(other)).with("shown", &agent)]);
                 }
-                (Actor::Agent(agent.clone()), agent, None, Some(proven))
+                (Actor::Agent(agent.clone()), agent, user, Some(proven))
             }
         };
         let (task, run) = (TaskId(draw().map_err(unavailable)?), RunId(draw().map_err(unavailable)?));
