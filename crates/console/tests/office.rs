@@ -54,6 +54,7 @@ impl House {
             hold_wait,
             keys: Sources::default(),
             given: Arc::default(),
+            spiffe: None,
             core_dumps: true,
         };
         let pages = |office: Arc<Office>| portreeve_console::router(office).unwrap();

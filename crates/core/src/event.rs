@@ -682,6 +682,24 @@ pub enum Noted {
         /// What was shown
         proven: Box<Proven>,
     },
+    /// A process got an identity from the Workload API of our own
+    Issued {
+        /// The agent that it is
+        agent: Name,
+        /// The SPIFFE ID
+        id: String,
+        /// Whether it is a token; otherwise a certificate
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        token: bool,
+        /// The certificate's serial number, or the token's `jti`
+        serial: String,
+        /// Until when it counts
+        until: Millis,
+        /// The process
+        process: u32,
+        /// Its account
+        account: u32,
+    },
     /// Somebody looked at what was done in an emergency, and answers for that
     Reviewed {
         /// The task

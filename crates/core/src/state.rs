@@ -514,7 +514,7 @@ impl State {
             Event::Noted(Noted::Passkey { user, credential, added, .. }) => {
                 self.passkey(user, credential, (*added, &record.actor));
             }
-            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. }) => {}
+            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. } | Noted::Issued { .. }) => {}
         }
     }
 

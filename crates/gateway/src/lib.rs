@@ -50,3 +50,4 @@ pub mod under_way;
 pub mod undo;
 pub mod using;
 pub mod waiting;
+mod workload;

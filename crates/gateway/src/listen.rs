@@ -7,6 +7,7 @@ use crate::{
     front, hooks, keys,
     outlet::empty,
     settings::ADMIN_CONNECTIONS_MAX,
+    workload,
 };
 use axum::{
     Router,
@@ -84,7 +85,8 @@ pub async fn tcp(
                         return Ok::<_, Infallible>(endpoints.answer(request, Via::Tcp).await.map(Body::new));
                     }
                     // What is signed needs no browser's word for where it comes from; a browser never signs.
-                    if !hooks::serves(request.uri().path()) && !keys::serves(request.uri().path()) {
+                    let path = request.uri().path();
+                    if !hooks::serves(path) && !keys::serves(path) && !workload::serves(path) {
                         if let Err(status) = endpoints.same_origin(request.headers()) {
                             return Ok(empty(status).map(Body::new));
                         }

@@ -35,6 +35,7 @@ use crate::{
     teller::Teller,
     under_way::UnderWay,
     undo::Undos,
+    workload::{self, Workloads},
 };
 use axum::Router;
 use portreeve_core::{
@@ -150,6 +151,8 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let mut engine =
         Engine::boot(log, Reader, store, boot, env!("CARGO_PKG_VERSION"), clock.read()).map_err(Error::Boot)?;
     let found = keys::find(&mut engine, &settings.data, (&settings.keys, &settings.given), clock)?;
+    let authority = settings.spiffe.as_ref().map(|spiffe| workload::authority(spiffe, &settings.data, clock.now()));
+    let authority = authority.transpose().map_err(keys::Error::from)?;
     let findings = take_policy(&mut engine, &settings, clock)?;
     let directory = Directory::compare(&settings.policy, engine.state().bundle(), engine.state().directory());
     let in_force = engine.state().bundle();
@@ -239,11 +242,25 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         Office::open(door.clone(), Arc::clone(&catalogue), clock, (answers, keys.answering(), passkeys), kept).await;
     let office = office.ok_or_else(|| Error::System("the door has ended".to_owned()))?;
     let teller = Teller::new(at_the_door(), clock, Arc::clone(&office), telling);
-    let issuers = Arc::new(Issuers::new(clock));
+    let issuers = Arc::new(Issuers::new(clock, authority.clone()));
     let proving = Arc::new(Proving::new(Arc::clone(&catalogue), issuers, clock, base.clone()));
     let front = front::router(door.clone(), Arc::clone(&tasks), proving, Arc::clone(&office), base.clone());
     let pages = pages(Arc::clone(&office)).merge(hooks::router(Arc::clone(&office), Arc::clone(&catalogue)));
     let pages = pages.merge(keys::router(Arc::clone(&keys))).merge(front);
+    let pages = match &authority {
+        Some(authority) => pages.merge(workload::router(Arc::clone(authority))),
+        None => pages,
+    };
+    let workloads = match (&settings.spiffe, authority) {
+        (Some(spiffe), Some(authority)) => {
+            let folder = |source| Error::Folder { path: spiffe.socket.clone(), source };
+            let listener = workload::bind(spiffe).map_err(folder)?;
+            let (catalogue, fence) = (Arc::clone(&catalogue), Arc::clone(&fence));
+            let workloads = Workloads { authority, door: door.clone(), catalogue, fence, clock, ttl: spiffe.ttl };
+            Some((Arc::new(workloads), listener))
+        }
+        _ => None,
+    };
     let admin = Arc::new(Admin {
         door: door.clone(),
         catalogue,
@@ -267,12 +284,13 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let working = (Arc::clone(&under_way), Arc::clone(&tasks));
     let reaping = reaper::run(noticed, door.clone(), latches, Arc::clone(&links), working, (streams, sessions));
     tokio::spawn(reaping);
-    let listening = vec![
+    let mut listening = vec![
         tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), pages, Arc::clone(&fence), room)),
         tokio::spawn(teller.run(settings.data.clone())),
         tokio::spawn(keys.run()),
         tokio::spawn(listen::admin(socket, admin::router(admin), endpoints, fence)),
     ];
+    listening.extend(workloads.map(|(workloads, listener)| tokio::spawn(workloads.serve(listener))));
     Ok(Serving {
         address,
         findings,

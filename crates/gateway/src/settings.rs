@@ -1,7 +1,7 @@
 //! What the process is told when it starts.
 
 use portreeve_core::json::Limits;
-use portreeve_identity::{key::source::Given, keyring::Sources};
+use portreeve_identity::{key::source::Given, keyring::Sources, svid::TrustDomain};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Settings of one process over one data folder
@@ -23,10 +23,27 @@ pub struct Settings {
     pub keys: Sources,
     /// What they are read from, once
     pub given: Arc<Given>,
+    /// Whether processes of this machine get identities from a Workload API of our own
+    pub spiffe: Option<Spiffe>,
     /// Whether the system may write the memory of this process to a file when it crashes, and others look into it
     pub core_dumps: bool,
 }
 
+/// A Workload API of our own
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spiffe {
+    /// Its socket
+    pub socket: PathBuf,
+    /// The trust domain whose identities it issues
+    pub trust_domain: TrustDomain,
+    /// How long what it issues counts
+    pub ttl: Duration,
+    /// Whether other accounts may connect
+    pub shared: bool,
+}
+
+/// How long what the Workload API issues counts, unless the configuration says otherwise
+pub const SPIFFE_TTL: Duration = Duration::from_secs(60 * 60);
 /// How long a request waits for people unless the configuration says otherwise: less than the minute after which
 /// many clients give up
 pub const HOLD_WAIT: Duration = Duration::from_secs(45);

@@ -18,6 +18,7 @@
 
 pub mod answer;
 pub mod assertion;
+pub mod authority;
 mod base64url;
 pub mod browser;
 pub mod discovery;

@@ -75,6 +75,7 @@ fn trust_domain<'t>(doc: &Document<'t>, table: &mut Table<'_, 't>, cell: &Cell<'
             doc.later(&cell.span(), "bundles from the Workload API");
             None
         }
+        "own" => Some(BundleSource::Own),
         _ => address(doc, cell, "bundle", BUNDLE).map(BundleSource::Web),
     });
     Some(Vouches::TrustDomain { name: good.then(|| text.to_owned())?, bundle: bundle? })

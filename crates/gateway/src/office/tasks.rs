@@ -342,6 +342,7 @@ fn noted_line(noted: &Noted) -> Line {
         Noted::Passkey { user, added: true, .. } => line(format!("{user} registers a passkey")),
         Noted::Passkey { user, added: false, .. } => line(format!("{user} removes a passkey")),
         Noted::Proven { proven, .. } => line(format!("The agent proves itself again by {}", proven.how)),
+        Noted::Issued { agent, id, .. } => line(format!("{agent} gets the identity {id}")),
         Noted::Reviewed { by, why, .. } => {
             Line::new("noted", format!("{by} closes the review"), "good").detail("why", value(why))
         }

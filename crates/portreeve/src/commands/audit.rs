@@ -212,6 +212,11 @@ pub(crate) fn in_words(record: &Record) -> String {
             format!("noted      passkey {credential} of {user} {what}")
         }
         Event::Noted(Noted::Proven { task, proven }) => format!("noted      {task} goes on{}", shown(proven)),
+        Event::Noted(Noted::Issued { agent, id, token, serial, until, process, .. }) => {
+            let what = if *token { "token" } else { "certificate" };
+            let until = output::time(*until);
+            format!("noted      {agent} got {id} as process {process}: {what} {serial} until {until}")
+        }
         Event::Noted(Noted::Reviewed { task, by, why }) => format!("noted      {task} reviewed by {by}: {}", said(why)),
         Event::Noted(Noted::Probed { reach, tools }) => format!("noted      asked: {reach} offers {tools} tools"),
     };
