@@ -55,6 +55,7 @@ impl House {
             keys: Sources::default(),
             given: Arc::default(),
             spiffe: None,
+            secrets: Arc::default(),
             core_dumps: true,
         };
         let pages = |office: Arc<Office>| portreeve_console::router(office).unwrap();

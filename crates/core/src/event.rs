@@ -656,6 +656,15 @@ pub enum Noted {
         /// How many tools it offers
         tools: usize,
     },
+    /// Somebody showed a proof that somebody else holds, and got nothing for it: told once for each proof
+    Copied {
+        /// Whose proof it is
+        agent: Name,
+        /// What was shown, and from where
+        proven: Box<Proven>,
+        /// From where it was shown first
+        holder: String,
+    },
     /// A person signed in, or a link to sign in was made for them
     SignedIn {
         /// Who
@@ -663,6 +672,9 @@ pub enum Noted {
         /// How; nothing if it is only a link that they may use
         #[serde(default, skip_serializing_if = "Option::is_none")]
         how: Option<How>,
+        /// The groups that their issuer says they are in, as it calls them, as far as the policy names them
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        groups: BTreeSet<String>,
     },
     /// A person's passkey was registered or removed, so that an auditor knows whose signatures count
     Passkey {
@@ -699,6 +711,22 @@ pub enum Noted {
         process: u32,
         /// Its account
         account: u32,
+    },
+    /// The record of another gateway was brought, and taken up to here; or it contradicts what was taken of it before
+    Shipped {
+        /// Who brought it
+        shipper: Name,
+        /// Which record: the hash of the group that first names its answer key
+        log: Hash,
+        /// The number of the last group, which its key has signed
+        n: u64,
+        /// The hash of that group
+        hash: Hash,
+        /// Whether it contradicts what was taken before, so that nothing of it was taken
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        forked: bool,
+        /// What the shipper showed
+        proven: Box<Proven>,
     },
     /// Somebody looked at what was done in an emergency, and answers for that
     Reviewed {

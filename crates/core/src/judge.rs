@@ -30,8 +30,9 @@ use crate::{
     hash::Hash,
     node::Node,
     policy::{Bundle, PersonRole},
+    proof::Proven,
     reason::{Reason, Word},
-    request::{Change, Clock, Pause, Prove, Stop},
+    request::{Change, Clock, Pause, Prove, Ship, Stop},
     state::{OpenWhat, Phase, State},
     time::Millis,
 };
@@ -177,11 +178,30 @@ pub fn judge_prove(state: &State, shelf: &Shelf, prove: &Prove, clock: Clock) ->
     if task.agent != prove.agent || task.proven.is_none() {
         reasons.insert(Reason::new(Word::NotYours, prove.task));
     }
+    // Rules may rest on it, and tokens of before go on: what is bound stays bound, what is not is not taken for it.
+    let (was, is) = (Proven::bound(task.proven.as_ref()), Proven::bound(Some(&prove.proven)));
+    if was != is {
+        let source = Node::Agent(prove.agent.clone());
+        reasons.insert(Reason::new(Word::ProofWrong, &source).with("bound", is).with("wanted", was));
+    }
     match shelf.current(state) {
         Some(bundle) => reasons.extend(open::shown(bundle, &prove.agent, Some(&prove.proven), now)),
         None => drop(reasons.insert(Reason::new(Word::PolicyUnavailable, "policy"))),
     }
     reasons.into_iter().collect()
+}
+
+/// May this agent bring the record of another gateway? Only one whose file says so, once it has shown who it is
+#[must_use]
+pub fn judge_ship(state: &State, shelf: &Shelf, ship: &Ship, now: Millis) -> Vec<Reason> {
+    let node = Node::Agent(ship.agent.clone());
+    let Some(bundle) = shelf.current(state) else { return vec![Reason::new(Word::PolicyUnavailable, "policy")] };
+    let mut reasons = open::standing(state, Word::AgentStopped, &node);
+    reasons.extend(open::shown(bundle, &ship.agent, Some(&ship.proven), now));
+    if bundle.agents.get(&ship.agent).is_none_or(|agent| !agent.ships) {
+        reasons.push(Reason::new(Word::NotYours, &node).with("ships", false));
+    }
+    reasons
 }
 
 /// May the registry be changed so? A run is no principal of it

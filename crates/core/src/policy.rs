@@ -10,8 +10,8 @@ mod purpose;
 mod trust;
 
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
-pub use issuer::{BundleSource, Issuer, Vouches};
-pub use person::{Ask, PersonRole, Quorum, Receiver, User};
+pub use issuer::{BundleSource, Client, Issuer, People, Vouches};
+pub use person::{Ask, PersonRole, Quorum, Receiver, SignIn, User};
 pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
 pub use purpose::{
     Alone, BreakGlass, Bytes, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter, Purpose, Usage, Users,
@@ -93,13 +93,15 @@ pub struct Agent {
     pub review_by: Option<Millis>,
     /// How it proves itself; without any, only the owner of the data folder opens its tasks
     pub proofs: Vec<Proof>,
+    /// Whether it may bring the record of another gateway, to be kept beside ours
+    pub ships: bool,
 }
 
 impl Agent {
     /// An agent that only the owner of the data folder vouches for
     #[must_use]
     pub fn of(owner: String) -> Self {
-        Self { owner, review_by: None, proofs: Vec::new() }
+        Self { owner, review_by: None, proofs: Vec::new(), ships: false }
     }
 
     /// The way in which it has proven itself, if it has

@@ -3,6 +3,7 @@
 use crate::{
     event::{Actor, ChosenBy, End, How, NewKey, News, Signed, To},
     hash::Hash,
+    log::Head,
     names::{EffectId, GrantId, HoldId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
     offer::Identity,
@@ -14,7 +15,10 @@ use crate::{
     time::Millis,
     value::Value,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The time, as far as it can be believed
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +56,8 @@ pub enum Request {
     Pause(Pause),
     /// The agent of a task proves itself again
     Prove(Prove),
+    /// The record of another gateway was brought
+    Ship(Ship),
     /// Change the registry
     Change(Change),
     /// Say yes to something beforehand
@@ -76,6 +82,8 @@ pub enum Request {
     Probed(Probed),
     /// A process got an identity from the Workload API of our own
     Issued(Issued),
+    /// Somebody showed a proof that somebody else holds
+    Copied(Copied),
     /// A run was told what there is at a connector
     Looked(Looked),
     /// A request was refused before it could be judged
@@ -236,6 +244,21 @@ pub struct Prove {
     pub proven: Proven,
 }
 
+/// The record of another gateway was brought
+#[derive(Clone, Debug)]
+pub struct Ship {
+    /// By whom
+    pub agent: Name,
+    /// What was shown
+    pub proven: Proven,
+    /// Which record
+    pub log: Hash,
+    /// The end that its key has signed
+    pub head: Head,
+    /// Whether it contradicts what was taken before
+    pub forked: bool,
+}
+
 /// A yes of a person, given beforehand
 #[derive(Clone, Debug)]
 pub struct Grant {
@@ -326,6 +349,8 @@ pub struct SignedIn {
     pub user: Name,
     /// How; nothing if it is only a link that they may use
     pub how: Option<How>,
+    /// The groups that their issuer says they are in, as far as the policy names them
+    pub groups: BTreeSet<String>,
 }
 
 /// A passkey of a person was registered or removed
@@ -438,6 +463,17 @@ pub struct Issued {
     pub process: u32,
     /// Its account
     pub account: u32,
+}
+
+/// Somebody showed a proof that somebody else holds, and was refused
+#[derive(Clone, Debug)]
+pub struct Copied {
+    /// Whose proof it is
+    pub agent: Name,
+    /// What was shown, and from where
+    pub proven: Proven,
+    /// From where it was shown first
+    pub holder: String,
 }
 
 /// A request that never came to a judgement

@@ -5,6 +5,7 @@
 
 mod elevations;
 mod grants;
+mod groups;
 mod holds;
 mod keys;
 mod legs;
@@ -13,7 +14,8 @@ mod serial;
 
 pub use elevations::{Open as Elevated, Review};
 pub use grants::Grant;
-pub use holds::{AGAIN_MS, Answered, Hold, Reader, Reflex, is_approver};
+pub use groups::Said;
+pub use holds::{AGAIN_MS, Answered, Counting, Hold, Reader, Reflex};
 pub(crate) use holds::{hand_of, owners};
 pub use keys::{EarlierKey, Keys};
 pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
@@ -98,6 +100,9 @@ pub struct State {
     /// Passkeys that were registered by way of a link that somebody else had made, and who that was
     #[serde(with = "serial::pairs")]
     handed: BTreeMap<(Name, String), String>,
+    /// What issuers said of those who signed in there last
+    #[serde(default)]
+    said: BTreeMap<Name, Said>,
     /// When and how each agent has worked last
     #[serde(default)]
     seen: BTreeMap<Name, Seen>,
@@ -514,7 +519,13 @@ impl State {
             Event::Noted(Noted::Passkey { user, credential, added, .. }) => {
                 self.passkey(user, credential, (*added, &record.actor));
             }
-            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. } | Noted::Issued { .. }) => {}
+            Event::Noted(Noted::SignedIn { user, how, groups }) => {
+                self.signed_in(user, how.as_ref(), groups, record.time);
+            }
+            Event::Refused(_)
+            | Event::Noted(
+                Noted::Probed { .. } | Noted::Copied { .. } | Noted::Shipped { .. } | Noted::Issued { .. },
+            ) => {}
         }
     }
 

@@ -9,7 +9,12 @@ mod past;
 mod tasks;
 pub mod view;
 
-use crate::{catalogue::Catalogue, door::Door, failure::Failure, tasks::draw};
+use crate::{
+    catalogue::Catalogue,
+    door::{Door, TheEngine},
+    failure::Failure,
+    tasks::draw,
+};
 use axum::http::StatusCode;
 use past::Past;
 use portreeve_core::{
@@ -19,20 +24,22 @@ use portreeve_core::{
     judge::{has_role, may_answer, may_review},
     names::{GrantId, HoldId, Name, TaskId},
     node::{Node, Why},
-    policy::PersonRole,
+    policy::{Bundle, PersonRole},
     reason::{Reason, Word},
     request::{self, Request, Review, Stop},
-    state::{Hold, State, is_approver},
+    state::{Hold, State},
     time::Millis,
 };
 use portreeve_identity::{
     Bearer,
     answer::{self as said, Statement},
+    attest::{self, Attested, Checkpoint},
     key::PublicKey,
     keyring::Ring,
     link::{Invited, LIFETIME_MS, Links},
     passkey::{Assertion, Checked, Passkey, Passkeys, RelyingParty},
 };
+use portreeve_log::Reader as LogReader;
 use portreeve_upstream::clock::SteadyClock;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -123,11 +130,12 @@ impl Eyes {
     }
 
     /// Whether a question is theirs to see: their own, or one that they are asked
-    fn sees(&self, state: &State, bundle: Option<&portreeve_core::policy::Bundle>, hold: &Hold) -> bool {
+    fn sees(&self, state: &State, bundle: Option<&Bundle>, hold: &Hold, now: Millis) -> bool {
         let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
         let held = &hold.held;
         let asked = || {
-            let asks = |question: &Question| bundle.is_some_and(|of| is_approver(of, user, &question.quorum.who));
+            let asks =
+                |question: &Question| bundle.is_some_and(|of| state.is_approver(of, user, &question.quorum.who, now));
             held.questions.iter().any(asks)
         };
         let task = held.task.and_then(|task| state.task(task));
@@ -150,13 +158,13 @@ impl Eyes {
     }
 
     /// Whether all that a task did is theirs to see; whoever is only asked about a call of it sees it with the question
-    fn sees_task(&self, state: &State, bundle: Option<&portreeve_core::policy::Bundle>, id: TaskId) -> bool {
+    fn sees_task(&self, state: &State, bundle: Option<&Bundle>, id: TaskId, now: Millis) -> bool {
         let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
         let Some(task) = state.task(id) else { return false };
         task.user.as_ref() == Some(user)
             || task.opener.as_ref() == Some(user)
             || state.reviews().any(|(of, review)| {
-                of == id && bundle.and_then(|of| of.users.get(user)).is_some_and(|of| of.groups.contains(&review.group))
+                of == id && bundle.is_some_and(|of| state.member(of, user, &review.group, now).is_some())
             })
     }
 }
@@ -206,6 +214,45 @@ impl Office {
     #[must_use]
     pub fn now(&self) -> Millis {
         self.clock.now()
+    }
+
+    /// The data folder
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.past.data()
+    }
+
+    /// Signs what this data folder says of a record
+    ///
+    /// # Errors
+    /// The answer key does not sign.
+    pub(crate) async fn attest<S: attest::Statement>(&self, statement: &S) -> Result<Attested, Failure> {
+        // Not while the key is exchanged: what is signed has to be by the one that the record names then.
+        let _answering = self.answering.read().await;
+        Attested::sign(statement, self.ring.keys().current()).map_err(|why| {
+            let message = format!("It could not be signed: {why}.");
+            let remedy = "See `portreeve key list` for where the answer key comes from, and try again.";
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "key_unusable", message, remedy)
+        })
+    }
+
+    /// Signs how far our own record reaches, for whoever is about to take it: up to group `n`, or to its end
+    ///
+    /// # Errors
+    /// There is no such group, or the answer key does not sign.
+    pub(crate) async fn checkpoint(&self, to: String, n: Option<u64>) -> Result<Attested, Failure> {
+        let data = self.data().to_owned();
+        let found = tokio::task::spawn_blocking(move || {
+            let log = LogReader::open(&data).map_err(|error| error.to_string())?;
+            let head = match n {
+                None => Some(log.head().map_err(|error| error.to_string())?),
+                Some(n) => log.group(n).map_err(|error| error.to_string())?.map(|(_, group)| group.head()),
+            };
+            let origin = portreeve_log::shipped::origin(&log).map_err(|error| error.to_string())?;
+            Ok::<_, String>(head.zip(origin))
+        });
+        let found = found.await.map_err(|_| Failure::unavailable())?.map_err(unreadable)?;
+        let (head, log) = found.ok_or_else(|| Failure::malformed("the record has no such group"))?;
+        self.attest(&Checkpoint { log, n: head.n, hash: head.hash, to, at: self.now() }).await
     }
 
     /// Where people and agents reach it
@@ -268,6 +315,8 @@ impl Office {
                 }
                 how => how,
             };
+            // Somebody else there is somebody else here.
+            let known = known.filter(|known| known.is_known_by(&how));
             let roles = known.map(|user| user.roles.clone());
             let (lives, generation) = (state.stands(&node), state.generation(&node).unwrap_or_default());
             match roles {
@@ -296,7 +345,7 @@ impl Office {
             let bundle = engine.shelf().current(state).map(AsRef::as_ref);
             let holds: Vec<_> = if all { state.holds().collect() } else { state.open_holds().collect() };
             let seen =
-                holds.into_iter().filter(|(_, hold)| (all || hold.is_open(now)) && eyes.sees(state, bundle, hold));
+                holds.into_iter().filter(|(_, hold)| (all || hold.is_open(now)) && eyes.sees(state, bundle, hold, now));
             let mut views: Vec<HoldView> =
                 seen.take(HOLDS_SHOWN_MAX).map(|(id, hold)| holds::hold_view(engine, id, hold, &eyes, now)).collect();
             views.sort_by_key(|view| (view.asked, view.hold));
@@ -323,7 +372,7 @@ impl Office {
             let (state, shelf) = (engine.state(), engine.shelf());
             let Some(bundle) = shelf.current(state) else { return 0 };
             let is_asked = |hold: &Hold| {
-                hold.held.questions.iter().any(|question| is_approver(bundle, &user, &question.quorum.who))
+                hold.held.questions.iter().any(|question| state.is_approver(bundle, &user, &question.quorum.who, now))
             };
             let open = state.open_holds().filter(|(_, hold)| hold.is_open(now) && is_asked(hold));
             // Who can sign in better may still answer.
@@ -341,7 +390,7 @@ impl Office {
         let found = self.door.ask(move |engine| {
             let state = engine.state();
             let bundle = engine.shelf().current(state).map(AsRef::as_ref);
-            let of = |(id, hold): &(HoldId, &Hold)| id.is_meant(&meant) && eyes.sees(state, bundle, hold);
+            let of = |(id, hold): &(HoldId, &Hold)| id.is_meant(&meant) && eyes.sees(state, bundle, hold, now);
             // Codes are short: of two that are the same, the one that is still open is meant.
             let mut found: Vec<_> = state.holds().filter(of).collect();
             found.sort_by_key(|(_, hold)| (!hold.is_open(now), std::cmp::Reverse(hold.asked)));
@@ -479,7 +528,7 @@ impl Office {
         let found = self.door.ask(move |engine| {
             let state = engine.state();
             let bundle = engine.shelf().current(state).map(AsRef::as_ref);
-            let seen = state.tasks().filter(|(id, _)| eyes.sees_task(state, bundle, *id)).take(TASKS_SHOWN_MAX);
+            let seen = state.tasks().filter(|(id, _)| eyes.sees_task(state, bundle, *id, now)).take(TASKS_SHOWN_MAX);
             let mut rows: Vec<TaskRow> = seen.map(|(id, task)| tasks::row(engine, id, task, now)).collect();
             rows.sort_by_key(|row| std::cmp::Reverse((row.opened, row.task)));
             rows
@@ -501,7 +550,7 @@ impl Office {
             let state = engine.state();
             let bundle = engine.shelf().current(state).map(AsRef::as_ref);
             // A task that has left memory is history: for those who read everything.
-            eyes.sees_task(state, bundle, task).then(|| tasks::task_view(engine, task, now))
+            eyes.sees_task(state, bundle, task, now).then(|| tasks::task_view(engine, task, now))
         });
         let missing = || Failure::missing(&[Reason::new(Word::TaskUnknown, task)]);
         let mut view = found.await.ok_or_else(Failure::unavailable)?.ok_or_else(missing)?;
@@ -562,7 +611,8 @@ impl Office {
     }
 
     pub(crate) async fn reviews_seen(&self, eyes: Eyes) -> Result<Vec<ReviewView>, Failure> {
-        self.door.ask(move |engine| tasks::reviews(engine, &eyes)).await.ok_or_else(Failure::unavailable)
+        let now = self.now();
+        self.door.ask(move |engine| tasks::reviews(engine, &eyes, now)).await.ok_or_else(Failure::unavailable)
     }
 
     /// Closes a review
@@ -580,8 +630,9 @@ impl Office {
 
     /// Whether somebody may close a review, in reasons why not
     pub async fn may_review(&self, who: &Person, task: TaskId) -> Option<Vec<Reason>> {
-        let Person { user, how, .. } = who.clone();
-        self.door.ask(move |engine| may_review(engine.state(), engine.shelf(), task, (Some(&user), &how))).await
+        let (Person { user, how, .. }, now) = (who.clone(), self.now());
+        let may = move |engine: &TheEngine| may_review(engine.state(), engine.shelf(), task, (Some(&user), &how), now);
+        self.door.ask(may).await
     }
 
     /// How approvals go: of everybody for those who read everything, else of oneself
@@ -621,7 +672,8 @@ impl Office {
     /// There is no such user, or too many links are open.
     pub async fn link(&self, by: Actor, user: Name, hand: Option<String>) -> Result<String, Failure> {
         let person = self.person(user.clone(), How::Link).await?;
-        self.note_sign_in(by, user, None).await?;
+        let groups = BTreeSet::new();
+        self.note_sign_in(request::SignedIn { by, user, how: None, groups }).await?;
         let invited = Invited { bearer: person.bearer(), by: hand };
         let token = self.links.issue(invited, LIFETIME_MS, self.now()).map_err(|error| {
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string(), "Use a link that is open.")
@@ -629,13 +681,13 @@ impl Office {
         Ok(format!("{}/sign-in/{token}", self.base))
     }
 
-    /// Puts on the record that somebody signed in
+    /// Puts on the record that somebody signed in, with the groups that their issuer says
     ///
     /// # Errors
     /// It could not be recorded, and then they are not.
-    pub async fn signed_in(&self, user: Name, how: How) -> Result<(), Failure> {
+    pub async fn signed_in(&self, user: Name, how: How, groups: BTreeSet<String>) -> Result<(), Failure> {
         let by = Actor::Person { user: user.clone(), how: how.clone() };
-        self.note_sign_in(by, user, Some(how)).await
+        self.note_sign_in(request::SignedIn { by, user, how: Some(how), groups }).await
     }
 
     /// Puts on the record that somebody has a passkey from now on, or no longer has it
@@ -653,8 +705,8 @@ impl Office {
         }
     }
 
-    async fn note_sign_in(&self, by: Actor, user: Name, how: Option<How>) -> Result<(), Failure> {
-        match self.door.submit(Request::SignedIn(request::SignedIn { by, user, how })).await {
+    async fn note_sign_in(&self, signed_in: request::SignedIn) -> Result<(), Failure> {
+        match self.door.submit(Request::SignedIn(signed_in)).await {
             Reply::Recorded => Ok(()),
             Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
             _ => Err(Failure::unavailable()),

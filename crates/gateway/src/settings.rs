@@ -1,7 +1,11 @@
 //! What the process is told when it starts.
 
 use portreeve_core::json::Limits;
-use portreeve_identity::{key::source::Given, keyring::Sources, svid::TrustDomain};
+use portreeve_identity::{
+    key::source::{Given, Secrets},
+    keyring::Sources,
+    svid::TrustDomain,
+};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Settings of one process over one data folder
@@ -25,6 +29,8 @@ pub struct Settings {
     pub given: Arc<Given>,
     /// Whether processes of this machine get identities from a Workload API of our own
     pub spiffe: Option<Spiffe>,
+    /// The secrets that we have as a client of issuers
+    pub secrets: Arc<Secrets>,
     /// Whether the system may write the memory of this process to a file when it crashes, and others look into it
     pub core_dumps: bool,
 }

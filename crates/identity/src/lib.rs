@@ -3,8 +3,10 @@
 //!
 //! * [`token`]: a token names a run. It is the binding: nothing is taken from the connection, a session id, an
 //!   argument or an earlier request. It is good for its endpoints only, and for minutes only.
-//! * [`link`], [`browser`], [`passkey`]: how a person comes in, stays, and shows that it is still them.
+//! * [`link`], [`browser`], [`passkey`]: how a person comes in, stays, and shows that it is still them; [`oidc`] by what
+//!   their issuer says.
 //! * [`answer`]: what a person said to exactly one question, so that somebody else can check it later, without us.
+//! * [`attest`]: what a data folder says of records, its own and those that it took.
 //! * [`webhook`]: messages between servers, signed.
 //! * [`jose`], [`svid`]: tokens and certificates of others, read strictly and verified. [`workload`] says what a
 //!   platform's token means, [`assertion`] and [`dpop`] are an agent's own key, [`discovery`] what an issuer says of
@@ -18,6 +20,7 @@
 
 pub mod answer;
 pub mod assertion;
+pub mod attest;
 pub mod authority;
 mod base64url;
 pub mod browser;
@@ -27,6 +30,7 @@ pub mod jose;
 pub mod key;
 pub mod keyring;
 pub mod link;
+pub mod oidc;
 pub mod once;
 pub mod passkey;
 pub mod seal;

@@ -17,7 +17,9 @@ use crate::{
     outside::{Answer, Asking, Sends},
     pattern::Source,
     reason::Reason,
-    request::{Call, ChangeWhat, Clock, Issued, Looked, Open, PasskeyChange, Poll, Request, Settle},
+    request::{
+        self, Call, ChangeWhat, Clock, Copied, Issued, Looked, Open, PasskeyChange, Poll, Request, Settle, Ship,
+    },
     value::Value,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -115,6 +117,18 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 self.record(draft, Actor::Agent(prove.agent.clone()), now, Event::Noted(noted));
                 Reply::Recorded
             }
+            Request::Ship(ship) => {
+                let now = judge::now(&self.state, clock).0;
+                let reasons = self.may_ship(ship, now);
+                if !reasons.is_empty() {
+                    return self.refuse(None, format!("agent:{}", ship.agent), reasons, clock, draft);
+                }
+                let Ship { agent, proven, log, head, forked } = ship.clone();
+                let proven = Box::new(proven);
+                let noted = Noted::Shipped { shipper: agent.clone(), log, n: head.n, hash: head.hash, forked, proven };
+                self.record(draft, Actor::Agent(agent), now, Event::Noted(noted));
+                Reply::Recorded
+            }
             Request::Change(change) => {
                 let reasons = judge::judge_change(change);
                 if !reasons.is_empty() {
@@ -146,7 +160,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             Request::Answer(answer) => self.answer(answer, clock, draft),
             Request::Elevate(elevate) => self.elevate(elevate, clock, draft),
             Request::Review(review) => {
-                let reasons = judge::judge_review(&self.state, &self.shelf, review);
+                let reasons = judge::judge_review(&self.state, &self.shelf, review, clock);
                 let Some(by) = review.by.user().filter(|_| reasons.is_empty()).cloned() else {
                     return Reply::Refused(reasons);
                 };
@@ -166,8 +180,9 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             }
             Request::SignedIn(signed) => {
                 let now = judge::now(&self.state, clock).0;
-                let noted = Noted::SignedIn { user: signed.user.clone(), how: signed.how.clone() };
-                self.record(draft, signed.by.clone(), now, Event::Noted(noted));
+                let request::SignedIn { by, user, how, groups } = signed.clone();
+                let noted = Noted::SignedIn { user, how, groups };
+                self.record(draft, by, now, Event::Noted(noted));
                 Reply::Recorded
             }
             Request::Settle(settle) => self.settle(settle, clock, draft),
@@ -198,6 +213,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 let now = judge::now(&self.state, clock).0;
                 let Issued { agent, id, token, serial, until, process, account } = issued.clone();
                 let noted = Noted::Issued { agent, id, token, serial, until, process, account };
+                self.record(draft, Actor::System, now, Event::Noted(noted));
+                Reply::Recorded
+            }
+            Request::Copied(copied) => {
+                let now = judge::now(&self.state, clock).0;
+                let Copied { agent, proven, holder } = copied.clone();
+                let noted = Noted::Copied { agent, proven: Box::new(proven), holder };
                 self.record(draft, Actor::System, now, Event::Noted(noted));
                 Reply::Recorded
             }

@@ -100,8 +100,10 @@ pub fn subjects(record: &Record) -> Subjects {
         | Event::Noted(
             Noted::Discovered { .. }
             | Noted::Probed { .. }
+            | Noted::Copied { .. }
             | Noted::SignedIn { .. }
             | Noted::Passkey { .. }
+            | Noted::Shipped { .. }
             | Noted::Issued { .. },
         ) => Subjects::default(),
     };

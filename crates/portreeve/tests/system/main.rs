@@ -41,6 +41,7 @@ mod profiles;
 mod programs;
 mod rust_client;
 mod servers;
+mod ship;
 mod spiffe;
 mod stop;
 mod support;
