@@ -3,6 +3,7 @@
 //! A fetch is asked for by whoever has a token to check. However many do, one is under way for each issuer; and however
 //! many unknown keys are shown, one in half a minute is looked for.
 
+use crate::workload::Workload;
 use portreeve_core::{
     names::Name,
     policy::{BundleSource, Issuer, Vouches},
@@ -12,7 +13,7 @@ use portreeve_identity::{
     authority::Authority,
     discovery,
     jose::Keys,
-    svid::{Bundle, Bundles, TrustDomain},
+    svid::{Bundle, Bundles, NotAnId, TrustDomain},
 };
 use portreeve_upstream::{
     clock::SteadyClock,
@@ -61,6 +62,7 @@ pub struct Issuers {
     clock: SteadyClock,
     /// Who signs here for workloads of this machine
     own: Option<Arc<Authority>>,
+    workload: Arc<Workload>,
     // Held only to look an entry up; what takes time is behind the entry's own lock.
     entries: Mutex<BTreeMap<Name, Arc<Entry>>>,
 }
@@ -93,8 +95,8 @@ pub struct Unreachable {
 impl Issuers {
     /// Nothing is known yet but what our own authority signs
     #[must_use]
-    pub fn new(clock: SteadyClock, own: Option<Arc<Authority>>) -> Self {
-        Self { clock, own, entries: Mutex::default() }
+    pub fn new(clock: SteadyClock, workload: Arc<Workload>, own: Option<Arc<Authority>>) -> Self {
+        Self { clock, own, workload, entries: Mutex::default() }
     }
 
     /// What is known of an issuer; fetched if it is not fresh, or if `unknown` says that a key is missing in that
@@ -102,8 +104,12 @@ impl Issuers {
     /// # Errors
     /// [`Unreachable`]
     pub async fn known(&self, name: &Name, issuer: &Issuer, unknown: Option<&Known>) -> Result<Known, Unreachable> {
-        if let Vouches::TrustDomain { name: domain, bundle: BundleSource::Own } = &issuer.vouches {
-            return self.own(name, domain);
+        match &issuer.vouches {
+            Vouches::TrustDomain { name: domain, bundle: BundleSource::WorkloadApi } => {
+                return self.local(name, domain).await;
+            }
+            Vouches::TrustDomain { name: domain, bundle: BundleSource::Own } => return self.own(name, domain),
+            _ => {}
         }
         let entry = self.entry(name, issuer);
         let mut tried = entry.known.lock().await;
@@ -139,6 +145,16 @@ impl Issuers {
         })?;
         let now = self.clock.now();
         Ok(Known { trusted: Arc::new(Trusted::Bundle(bundles)), fetched: now, fresh_until: now })
+    }
+
+    /// What the Workload API says at this moment, which needs no fetching
+    async fn local(&self, name: &Name, domain: &str) -> Result<Known, Unreachable> {
+        let unreachable = |why: String| Unreachable { issuer: name.clone(), why };
+        let domain: TrustDomain = domain.parse().map_err(|error: NotAnId| unreachable(error.to_string()))?;
+        let bundle = self.workload.bundle(&domain).await.map_err(|why| unreachable(why.to_string()))?;
+        let now = self.clock.now();
+        let trusted = Arc::new(Trusted::Bundle(Bundles::from_iter([bundle])));
+        Ok(Known { trusted, fetched: now, fresh_until: now })
     }
 
     fn entry(&self, name: &Name, issuer: &Issuer) -> Arc<Entry> {

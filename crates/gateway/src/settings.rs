@@ -17,6 +17,12 @@ pub struct Settings {
     pub policy: PathBuf,
     /// Where agents reach it over HTTP; port 0 lets the system choose
     pub listen: SocketAddr,
+    /// How it is reached, and so its name as an issuer: `https://portreeve.example.com`; nothing: as it listens
+    pub address: Option<String>,
+    /// Where it listens for TLS, if it does
+    pub tls: Option<TlsSettings>,
+    /// The Workload API of this machine, as in `unix:///run/spire/agent.sock`
+    pub workload_api: Option<String>,
     /// The program that keeps children: this very binary
     pub keeper: PathBuf,
     /// Bytes that the log may take; none means what the disk holds
@@ -50,6 +56,30 @@ pub struct Spiffe {
 
 /// How long what the Workload API issues counts, unless the configuration says otherwise
 pub const SPIFFE_TTL: Duration = Duration::from_secs(60 * 60);
+
+/// TLS beside plain HTTP
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Where; port 0 lets the system choose
+    pub listen: SocketAddr,
+    /// The certificate that is shown
+    pub own: OwnCertificate,
+}
+
+/// Where our certificate comes from
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnCertificate {
+    /// The X.509-SVID that the Workload API gives us
+    Svid,
+    /// From files in PEM, which are read anew when they change
+    Files {
+        /// The certificate, and those between it and its authority
+        certificate: PathBuf,
+        /// Its key
+        key: PathBuf,
+    },
+}
+
 /// How long a request waits for people unless the configuration says otherwise: less than the minute after which
 /// many clients give up
 pub const HOLD_WAIT: Duration = Duration::from_secs(45);

@@ -1,208 +1,275 @@
-//! The Workload API of our own (SPIFFE Workload API 1.0): a process on this machine gets the identity of the agent that it is.
+//! The Workload API (SPIFFE Workload API 1.0) of the machine on which we run: bundles of trust, and who we are ourselves.
 //!
-//! Whose process it is, is said by the kernel: account, program, digest, held against `attest` in the agents' files. What is
-//! below an agent gets no other agent's identity, and what serves a connector gets none.
+//! Both come by streams and are exchanged as they come. When the API says that nobody vouches for us any more, nothing of it
+//! counts from then on. When it only cannot be reached, what it said last counts for a while: it may be starting again.
 
-mod caller;
-mod methods;
-mod wire;
-
-use crate::{catalogue::Catalogue, door::Door, fence::Fence, listen, settings::Spiffe};
-use axum::{Json, Router, routing::get};
-use caller::Caller;
-use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use portreeve_core::{
-    hash::Hash,
-    names::Name,
-    node::Node,
-    proof::{Attest, Way},
-    request::{Issued, Request},
-    time::Millis,
+use crate::tls::{Own, certified};
+use futures_util::StreamExt as _;
+use portreeve_core::time::Millis;
+use portreeve_identity::svid::{Bundle, TrustDomain};
+use portreeve_upstream::clock::SteadyClock;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use spiffe::{JwtBundleSet, WorkloadApiClient, WorkloadApiError, X509BundleSet, X509Context};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
-use portreeve_identity::{
-    authority::{Authority, fresh_key},
-    key::{self, folder::Folder},
-    svid::SpiffeId,
-};
-use portreeve_upstream::{clock::SteadyClock, identity};
-use std::{convert::Infallible, fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
-use tokio::{net::UnixListener, sync::Semaphore};
-use tonic::Status;
+use tokio::sync::watch;
 
-/// Connections at once
-const CONNECTIONS_MAX: usize = 256;
-/// Requests on one connection at once
-const STREAMS_MAX: u32 = 16;
-/// How long a connection may be silent before it is asked whether anybody is there
-const ALIVE: Duration = Duration::from_secs(30);
-/// How long nothing is accepted after the system could not give a connection
-const BACK_OFF: Duration = Duration::from_millis(20);
-/// Where the bundle of our trust domain is served
-const BUNDLE: &str = "/.well-known/spiffe-bundle";
+/// How long somebody who needs it waits for what it says first
+const FIRST: Duration = Duration::from_secs(5);
+/// How long nothing is asked again after it failed, at first and at most
+const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// For how long what it said counts while it cannot be reached, in milliseconds
+const STALE_MS: i64 = 60 * 60 * 1_000;
 
-/// Whether a path is ours: what is served there is public, and for other hosts
-pub(crate) fn serves(path: &str) -> bool {
-    path == BUNDLE
+/// What vouches for workloads, by trust domain: certificates in DER one behind the other, or a set of keys
+type Vouching = BTreeMap<TrustDomain, Vec<u8>>;
+
+/// What a stream has told
+#[derive(Clone, Debug, Default)]
+enum Told {
+    /// Nothing yet
+    #[default]
+    Nothing,
+    /// This, and since when it cannot be reached
+    Said(Arc<Vouching>, Option<Millis>),
+    /// That nobody vouches for us, or that it cannot be used at all
+    Withdrawn(String),
 }
 
-/// The public half of an authority, for those who trust its domain (SPIFFE Federation 1.0)
-pub(crate) fn router(authority: Arc<Authority>) -> Router {
-    Router::new().route(BUNDLE, get(move || std::future::ready(Json(authority.document()))))
-}
-
-/// The authority with the keys in this folder, made if there are none
-///
-/// # Errors
-/// They cannot be used.
-pub(crate) fn authority(spiffe: &Spiffe, data: &Path, now: Millis) -> Result<Arc<Authority>, key::Error> {
-    let folder = Folder::open(&data.join("keys"))?;
-    let certificates = folder.secret("spiffe-ca.key", fresh_key)?;
-    let tokens = folder.secret("spiffe-jwt.key", fresh_key)?;
-    let form = |_| key::Error::Form { from: "keys/spiffe-ca.key or keys/spiffe-jwt.key".to_owned() };
-    Authority::new(spiffe.trust_domain.clone(), &certificates, &tokens, now).map(Arc::new).map_err(form)
-}
-
-/// Binds the socket
-///
-/// # Errors
-/// It cannot be bound.
-pub(crate) fn bind(spiffe: &Spiffe) -> io::Result<UnixListener> {
-    let listener = listen::bind(&spiffe.socket)?;
-    if spiffe.shared {
-        fs::set_permissions(&spiffe.socket, fs::Permissions::from_mode(0o666))?;
+impl Told {
+    /// What counts now
+    fn counts(&self, now: Millis) -> Option<&Vouching> {
+        match self {
+            Self::Said(said, lost) if lost.is_none_or(|lost| now.since(lost) < STALE_MS) => Some(said),
+            _ => None,
+        }
     }
-    Ok(listener)
 }
 
-/// Gives processes their identities
+/// Why nothing is known of a trust domain
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotKnown {
+    /// There is no Workload API
+    #[error("no Workload API is configured: set `[tls] workload_api` or SPIFFE_ENDPOINT_SOCKET")]
+    Unset,
+    /// It does not answer
+    #[error("the Workload API does not answer")]
+    Silent,
+    /// It says that nobody vouches for us
+    #[error("the Workload API gives us nothing: {0}")]
+    Withdrawn(String),
+    /// It has no bundle of that trust domain
+    #[error("the Workload API has no bundle of this trust domain that could be used")]
+    Domain,
+}
+
+/// The Workload API
 #[derive(Debug)]
-pub(crate) struct Workloads {
-    pub(crate) authority: Arc<Authority>,
-    pub(crate) door: Door,
-    pub(crate) catalogue: Arc<Catalogue>,
-    pub(crate) fence: Arc<Fence>,
-    pub(crate) clock: SteadyClock,
-    pub(crate) ttl: Duration,
+pub struct Workload {
+    endpoint: Option<String>,
+    clock: SteadyClock,
+    own: Arc<Own>,
+    started: AtomicBool,
+    certificates: watch::Sender<Told>,
+    keys: watch::Sender<Told>,
 }
 
-/// An identity that a process has
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    agent: Name,
-    id: String,
-}
+impl Workload {
+    /// The one at this address, which nobody asks before somebody needs it
+    #[must_use]
+    pub fn new(endpoint: Option<String>, clock: SteadyClock) -> Arc<Self> {
+        let (certificates, keys) = (watch::Sender::default(), watch::Sender::default());
+        Arc::new(Self { endpoint, clock, own: Arc::default(), started: AtomicBool::new(false), certificates, keys })
+    }
 
-impl Workloads {
-    /// Serves until it is dropped
-    pub(crate) async fn serve(self: Arc<Self>, listener: UnixListener) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(BACK_OFF).await;
-                continue;
-            };
-            let Some(caller) = Caller::of(&stream).map(Arc::new) else { continue };
-            let this = Arc::clone(&self);
-            tokio::spawn(async move {
-                let _place = place;
-                let answer = |request: http::Request<Incoming>| {
-                    let (this, caller) = (Arc::clone(&this), Arc::clone(&caller));
-                    async move { Ok::<_, Infallible>(methods::answer(&this, &caller, request).await) }
-                };
-                let served = http2::Builder::new(TokioExecutor::new())
-                    .timer(TokioTimer::new())
-                    .max_concurrent_streams(STREAMS_MAX)
-                    .keep_alive_interval(ALIVE)
-                    .serve_connection(TokioIo::new(stream), service_fn(answer));
-                if let Err(error) = served.await {
-                    tracing::trace!(%error, "connection ended");
-                }
+    /// Our own X.509-SVID, exchanged as it is rotated; none as long as nobody vouches for us
+    #[must_use]
+    pub fn own(self: &Arc<Self>) -> Arc<Own> {
+        self.start();
+        Arc::clone(&self.own)
+    }
+
+    /// Returns once it has said something, or has not for some seconds
+    pub async fn first(self: &Arc<Self>) {
+        self.start();
+        if self.endpoint.is_none() {
+            return;
+        }
+        let (mut certificates, mut keys) = (self.certificates.subscribe(), self.keys.subscribe());
+        let some = |told: &Told| !matches!(told, Told::Nothing);
+        let both = async {
+            let _ = certificates.wait_for(some).await;
+            let _ = keys.wait_for(some).await;
+        };
+        let _ = tokio::time::timeout(FIRST, both).await;
+    }
+
+    /// What vouches for the workloads of a trust domain now
+    ///
+    /// # Errors
+    /// [`NotKnown`]
+    pub async fn bundle(self: &Arc<Self>, domain: &TrustDomain) -> Result<Bundle, NotKnown> {
+        if self.endpoint.is_none() {
+            return Err(NotKnown::Unset);
+        }
+        self.first().await;
+        let now = self.clock.now();
+        let (certificates, keys) = (self.certificates.borrow().clone(), self.keys.borrow().clone());
+        if certificates.counts(now).is_none() && keys.counts(now).is_none() {
+            return Err(match (certificates, keys) {
+                (Told::Withdrawn(why), _) | (_, Told::Withdrawn(why)) => NotKnown::Withdrawn(why),
+                _ => NotKnown::Silent,
             });
+        }
+        let of = |told: &Told| told.counts(now).and_then(|said| said.get(domain).cloned());
+        let (roots, set) = (of(&certificates), of(&keys));
+        if roots.is_none() && set.is_none() {
+            return Err(NotKnown::Domain);
+        }
+        let mut bundle = Bundle::new(domain.clone());
+        if let Some(roots) = roots {
+            bundle = bundle.with_roots(&roots).map_err(|_| NotKnown::Domain)?;
+        }
+        if let Some(set) = set {
+            bundle = bundle.with_keys(&set).map_err(|_| NotKnown::Domain)?;
+        }
+        Ok(bundle)
+    }
+
+    fn start(self: &Arc<Self>) {
+        let Some(endpoint) = &self.endpoint else { return };
+        if self.started.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Each ends with the process: what holds them is what they tell.
+        tokio::spawn(Arc::clone(self).follow(endpoint.clone(), Of::Certificates));
+        tokio::spawn(Arc::clone(self).follow(endpoint.clone(), Of::Keys));
+    }
+
+    /// Takes up one of the streams as often as it ends
+    async fn follow(self: Arc<Self>, endpoint: String, of: Of) {
+        let mut pause = PAUSE;
+        loop {
+            let mut said = false;
+            let ended = self.stream(&endpoint, of, &mut said).await;
+            self.ended(of, &ended);
+            pause = if said { PAUSE } else { (pause * 2).min(PAUSE_MAX) };
+            tokio::time::sleep(pause).await;
         }
     }
 
-    /// The identities of a process now
-    ///
-    /// # Errors
-    /// It has none.
-    async fn entries(&self, caller: &Caller) -> Result<Vec<Entry>, Status> {
-        let none = || Status::permission_denied("no identity is issued to this process");
-        let runs = self.fence.runs_around(caller.process).ok_or_else(none)?;
-        let found = self.candidates(caller).await;
-        let now = self.clock.now();
-        let domain = format!("spiffe://{}/", self.authority.domain().as_str());
-        let asked = self.door.ask(move |engine| {
-            let state = engine.state();
-            let around: Option<Vec<&Name>> =
-                runs.iter().map(|run| Some(&state.task(state.task_of(*run)?)?.agent)).collect();
-            let Some(around) = around else { return Vec::new() };
-            let stands = |agent: &Name| {
-                let node = Node::Agent(agent.clone());
-                state.ended_why(&node).is_none() && state.paused(&node).is_none()
-            };
-            let own = |entry: &Entry| around.iter().all(|agent| **agent == entry.agent);
-            found
-                .into_iter()
-                .filter(|(entry, review_by)| {
-                    let overdue = review_by.is_some_and(|review_by| review_by <= now);
-                    !overdue && entry.id.starts_with(&domain) && own(entry) && stands(&entry.agent)
-                })
-                .map(|(entry, _)| entry)
-                .collect::<Vec<Entry>>()
-        });
-        let mut entries = asked.await.ok_or_else(|| Status::unavailable("Portreeve is ending"))?;
-        entries.sort();
-        entries.dedup();
-        // What was read was its own, if it is there still.
-        if entries.is_empty() || !caller.is_there() { Err(none()) } else { Ok(entries) }
-    }
-
-    /// What the policy in force would let this process be, with the day of its review
-    async fn candidates(&self, caller: &Caller) -> Vec<(Entry, Option<Millis>)> {
-        let view = self.catalogue.view();
-        let Some(bundle) = view.bundle.as_ref() else { return Vec::new() };
-        let attested: Vec<(&Name, Option<Millis>, &String, &Attest)> = bundle
-            .agents
-            .iter()
-            .flat_map(|(name, agent)| agent.proofs.iter().map(move |proof| (name, agent.review_by, proof)))
-            .filter_map(|(name, review_by, proof)| match (&proof.way, &proof.attest) {
-                (Way::Spiffe(id), Some(attest)) => Some((name, review_by, id, attest)),
-                _ => None,
+    async fn stream(&self, endpoint: &str, of: Of, said: &mut bool) -> WorkloadApiError {
+        let opened = async {
+            let client = WorkloadApiClient::connect_to(endpoint).await?;
+            Ok::<_, WorkloadApiError>(match of {
+                Of::Certificates => Stream::Certificates(Box::pin(client.stream_x509_contexts().await?)),
+                Of::Keys => Stream::Keys(Box::pin(client.stream_jwt_bundles().await?)),
             })
-            .collect();
-        let path = fs::read_link(format!("/proc/{}/exe", caller.process.pid)).ok();
-        let path = path.as_deref().and_then(Path::to_str).unwrap_or_default();
-        let near = |attest: &Attest| attest.fits_account(caller.uid) && attest.fits_path(path);
-        let needs = attested.iter().any(|(.., attest)| attest.sha256.is_some() && near(attest));
-        let sha256 = if needs { digest(caller.process.pid).await } else { None };
-        let fits = |attest: &Attest| near(attest) && attest.sha256.is_none_or(|wanted| sha256 == Some(wanted));
-        let found = attested.into_iter().filter(|(.., attest)| fits(attest));
-        found.map(|(agent, review_by, id, _)| (Entry { agent: agent.clone(), id: id.clone() }, review_by)).collect()
+        };
+        let mut stream = match opened.await {
+            Ok(stream) => stream,
+            Err(error) => return error,
+        };
+        loop {
+            let told = match &mut stream {
+                Stream::Certificates(stream) => stream.next().await.map(|next| next.map(|next| self.took(&next))),
+                Stream::Keys(stream) => stream.next().await.map(|next| next.map(|next| keys(&next))),
+            };
+            match told {
+                Some(Ok(told)) => {
+                    *said = true;
+                    self.told(of).send_replace(Told::Said(Arc::new(told), None));
+                }
+                Some(Err(error)) => return error,
+                None => return WorkloadApiError::EmptyResponse,
+            }
+        }
     }
 
-    /// Until when something that is issued now counts
-    fn until(&self, now: Millis, most: Duration) -> Millis {
-        let ms = i64::try_from(self.ttl.min(most).as_millis()).unwrap_or(i64::MAX);
-        // Whole seconds, as certificates and tokens say it.
-        Millis(now.plus(ms).0.div_euclid(1_000).saturating_mul(1_000))
+    /// What became of a stream that ended
+    fn ended(&self, of: Of, error: &WorkloadApiError) {
+        let withdrawn = matches!(error, WorkloadApiError::NoIdentityIssued | WorkloadApiError::PermissionDenied(_));
+        let now = self.clock.now();
+        if withdrawn {
+            tracing::warn!(%error, "the Workload API gives us nothing, and nothing of it counts any more");
+            self.told(of).send_replace(Told::Withdrawn(error.to_string()));
+            if matches!(of, Of::Certificates) {
+                self.own.set(None);
+            }
+            return;
+        }
+        tracing::debug!(%error, "the Workload API is asked again");
+        self.told(of).send_modify(|told| {
+            if let Told::Said(_, lost) = told {
+                lost.get_or_insert(now);
+            }
+        });
     }
 
-    /// Notes what was issued: with the next group of the record, which is not waited for
-    fn note(&self, caller: &Caller, entry: &Entry, serial: String, until: Millis, token: bool) {
-        let process = u32::try_from(caller.process.pid).unwrap_or_default();
-        let (agent, id) = (entry.agent.clone(), entry.id.clone());
-        self.door.later(Request::Issued(Issued { agent, id, token, serial, until, process, account: caller.uid }));
+    fn told(&self, of: Of) -> &watch::Sender<Told> {
+        match of {
+            Of::Certificates => &self.certificates,
+            Of::Keys => &self.keys,
+        }
+    }
+
+    /// Takes our own certificate, and what vouches for others
+    fn took(&self, context: &X509Context) -> Vouching {
+        match context.default_svid() {
+            Some(svid) => {
+                let chain: Vec<_> =
+                    svid.cert_chain().iter().map(|one| CertificateDer::from(one.as_bytes().to_vec())).collect();
+                let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(svid.private_key().as_bytes().to_vec()));
+                match certified(chain, key) {
+                    Ok(own) => {
+                        tracing::info!(id = %svid.spiffe_id(), "the Workload API says who we are");
+                        self.own.set(Some(own));
+                    }
+                    Err(error) => tracing::warn!(%error, "the X.509-SVID of the Workload API cannot be used"),
+                }
+            }
+            None => self.own.set(None),
+        }
+        certificates(context.bundle_set())
     }
 }
 
-impl Entry {
-    fn spiffe(&self) -> Result<SpiffeId, Status> {
-        self.id.parse().map_err(|_| Status::internal("the policy names what is no SPIFFE ID"))
-    }
+/// One of the two streams
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    /// Our X.509-SVIDs, and the certificates of all bundles
+    Certificates,
+    /// The keys of all bundles, for JWT-SVIDs
+    Keys,
 }
 
-async fn digest(pid: i32) -> Option<Hash> {
-    tokio::task::spawn_blocking(move || identity::running(pid, None)).await.ok()?.ok()
+type Next<T> = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<T, WorkloadApiError>> + Send>>;
+
+enum Stream {
+    Certificates(Next<X509Context>),
+    Keys(Next<JwtBundleSet>),
+}
+
+fn certificates(set: &X509BundleSet) -> Vouching {
+    let all = set.iter().filter_map(|(domain, bundle)| {
+        let der = bundle.authorities().iter().flat_map(|one| one.as_bytes().to_vec()).collect();
+        Some((domain.to_string().parse().ok()?, der))
+    });
+    all.collect()
+}
+
+fn keys(set: &JwtBundleSet) -> Vouching {
+    let all = set.iter().filter_map(|(domain, bundle)| {
+        let keys: Vec<String> =
+            bundle.jwt_authorities().map(|key| String::from_utf8_lossy(key.jwk_json()).into_owned()).collect();
+        Some((domain.to_string().parse().ok()?, format!("{{\"keys\":[{}]}}", keys.join(",")).into_bytes()))
+    });
+    all.collect()
 }

@@ -1,6 +1,6 @@
 //! The methods of the Workload API.
 
-use super::{Caller, Entry, Workloads, wire};
+use super::{Caller, Entry, Identities, wire};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::Stream;
 use hyper::body::Incoming;
@@ -36,14 +36,18 @@ const AUDIENCE_MAX: usize = 16;
 
 /// Answers one request
 pub(super) fn answer(
-    this: &Arc<Workloads>,
+    this: &Arc<Identities>,
     caller: &Arc<Caller>,
     request: http::Request<Incoming>,
 ) -> Pin<Box<dyn Future<Output = http::Response<Body>> + Send>> {
     Box::pin(answered(Arc::clone(this), Arc::clone(caller), request))
 }
 
-async fn answered(this: Arc<Workloads>, caller: Arc<Caller>, request: http::Request<Incoming>) -> http::Response<Body> {
+async fn answered(
+    this: Arc<Identities>,
+    caller: Arc<Caller>,
+    request: http::Request<Incoming>,
+) -> http::Response<Body> {
     let mut shown = request.headers().get_all(HEADER).iter();
     if shown.next().is_none_or(|value| value != "true") || shown.next().is_some() {
         return Status::invalid_argument("the metadata workload.spiffe.io: true is missing").into_http();
@@ -129,10 +133,10 @@ where
 }
 
 /// What one push says, and until when it counts
-type Push<T> = fn(&Workloads, &Caller, &[Entry], Millis) -> Result<(T, Millis), Status>;
+type Push<T> = fn(&Identities, &Caller, &[Entry], Millis) -> Result<(T, Millis), Status>;
 
 /// Pushes what a process has: at once, when that changes, and before it ends; until it has nothing any more
-fn follow<T: Send + 'static>(this: &Arc<Workloads>, caller: &Arc<Caller>, push: Push<T>) -> Pushed<T> {
+fn follow<T: Send + 'static>(this: &Arc<Identities>, caller: &Arc<Caller>, push: Push<T>) -> Pushed<T> {
     let (this, caller) = (Arc::clone(this), Arc::clone(caller));
     let (out, into) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -168,7 +172,7 @@ fn follow<T: Send + 'static>(this: &Arc<Workloads>, caller: &Arc<Caller>, push: 
 }
 
 fn x509(
-    this: &Workloads,
+    this: &Identities,
     caller: &Caller,
     entries: &[Entry],
     now: Millis,
@@ -193,21 +197,21 @@ fn x509(
 /// What we trust does not change while we run
 const NEVER: Millis = Millis(i64::MAX);
 
-fn domain(this: &Workloads) -> String {
+fn domain(this: &Identities) -> String {
     format!("spiffe://{}", this.authority.domain().as_str())
 }
 
-fn x509_bundles(this: &Workloads, _: &Caller, _: &[Entry], _: Millis) -> Result<(wire::X509Bundles, Millis), Status> {
+fn x509_bundles(this: &Identities, _: &Caller, _: &[Entry], _: Millis) -> Result<(wire::X509Bundles, Millis), Status> {
     let bundles = [(domain(this), this.authority.root().to_vec())].into();
     Ok((wire::X509Bundles { crl: Vec::new(), bundles }, NEVER))
 }
 
-fn jwt_bundles(this: &Workloads, _: &Caller, _: &[Entry], _: Millis) -> Result<(wire::JwtBundles, Millis), Status> {
+fn jwt_bundles(this: &Identities, _: &Caller, _: &[Entry], _: Millis) -> Result<(wire::JwtBundles, Millis), Status> {
     let bundles = [(domain(this), this.authority.keys().to_string().into_bytes())].into();
     Ok((wire::JwtBundles { bundles }, NEVER))
 }
 
-async fn jwt(this: Arc<Workloads>, caller: Arc<Caller>, ask: wire::JwtRequest) -> Result<wire::JwtSvids, Status> {
+async fn jwt(this: Arc<Identities>, caller: Arc<Caller>, ask: wire::JwtRequest) -> Result<wire::JwtSvids, Status> {
     if ask.audience.is_empty() || ask.audience.len() > AUDIENCE_MAX || ask.audience.iter().any(String::is_empty) {
         return Err(Status::invalid_argument("a token is for somebody: name one to 16 audiences"));
     }
@@ -231,7 +235,7 @@ async fn jwt(this: Arc<Workloads>, caller: Arc<Caller>, ask: wire::JwtRequest) -
     Ok(wire::JwtSvids { svids: entries.iter().map(issue).collect::<Result<_, _>>()? })
 }
 
-async fn validate(this: Arc<Workloads>, caller: Arc<Caller>, ask: wire::Validate) -> Result<wire::Validated, Status> {
+async fn validate(this: Arc<Identities>, caller: Arc<Caller>, ask: wire::Validate) -> Result<wire::Validated, Status> {
     if ask.audience.is_empty() || ask.svid.is_empty() {
         return Err(Status::invalid_argument("a token is held against an audience"));
     }
