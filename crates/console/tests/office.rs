@@ -57,6 +57,7 @@ impl House {
             hold_wait,
             keys: Sources::default(),
             given: Arc::default(),
+            spiffe: None,
             secrets: Arc::default(),
             core_dumps: true,
         };

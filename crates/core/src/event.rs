@@ -694,6 +694,24 @@ pub enum Noted {
         /// What was shown
         proven: Box<Proven>,
     },
+    /// A process got an identity from the Workload API of our own
+    Issued {
+        /// The agent that it is
+        agent: Name,
+        /// The SPIFFE ID
+        id: String,
+        /// Whether it is a token; otherwise a certificate
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        token: bool,
+        /// The certificate's serial number, or the token's `jti`
+        serial: String,
+        /// Until when it counts
+        until: Millis,
+        /// The process
+        process: u32,
+        /// Its account
+        account: u32,
+    },
     /// The record of another gateway was brought, and taken up to here; or it contradicts what was taken of it before
     Shipped {
         /// Who brought it

@@ -18,6 +18,34 @@ pub struct Proof {
     pub way: Way,
     /// Whether several may hold it at once; otherwise a second holder is refused
     pub replicas: bool,
+    /// Which processes of this machine get the SPIFFE ID from the Workload API of our own
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attest: Option<Attest>,
+}
+
+/// What a process has to be; everything that is said has to fit
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attest {
+    /// Its account
+    pub uid: Option<u32>,
+    /// Where its program lies
+    pub path: Option<String>,
+    /// The digest of its program; of an interpreter, of the script with it
+    pub sha256: Option<Hash>,
+}
+
+impl Attest {
+    /// Whether this account fits
+    #[must_use]
+    pub fn fits_account(&self, uid: u32) -> bool {
+        self.uid.is_none_or(|wanted| wanted == uid)
+    }
+
+    /// Whether a program that lies here fits
+    #[must_use]
+    pub fn fits_path(&self, path: &str) -> bool {
+        self.path.as_deref().is_none_or(|wanted| wanted == path)
+    }
 }
 
 /// What has to be shown

@@ -80,6 +80,8 @@ pub enum Request {
     Saw(Saw),
     /// A server was asked what it offers, outside of any task
     Probed(Probed),
+    /// A process got an identity from the Workload API of our own
+    Issued(Issued),
     /// Somebody showed a proof that somebody else holds
     Copied(Copied),
     /// A run was told what there is at a connector
@@ -442,6 +444,25 @@ pub struct Probed {
     pub reach: String,
     /// How many tools it offers
     pub tools: usize,
+}
+
+/// A process got an identity from the Workload API of our own
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The agent that it is
+    pub agent: Name,
+    /// The SPIFFE ID
+    pub id: String,
+    /// Whether it is a token; otherwise a certificate
+    pub token: bool,
+    /// The certificate's serial number, or the token's `jti`
+    pub serial: String,
+    /// Until when it counts
+    pub until: Millis,
+    /// The process
+    pub process: u32,
+    /// Its account
+    pub account: u32,
 }
 
 /// Somebody showed a proof that somebody else holds, and was refused

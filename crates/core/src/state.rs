@@ -522,7 +522,10 @@ impl State {
             Event::Noted(Noted::SignedIn { user, how, groups }) => {
                 self.signed_in(user, how.as_ref(), groups, record.time);
             }
-            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::Copied { .. } | Noted::Shipped { .. }) => {}
+            Event::Refused(_)
+            | Event::Noted(
+                Noted::Probed { .. } | Noted::Copied { .. } | Noted::Shipped { .. } | Noted::Issued { .. },
+            ) => {}
         }
     }
 

@@ -23,6 +23,7 @@ pub mod front;
 pub mod held;
 pub mod history;
 pub mod hooks;
+mod identities;
 pub mod issuers;
 pub mod keys;
 pub mod links;

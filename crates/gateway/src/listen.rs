@@ -4,7 +4,7 @@ use crate::{
     admin::Guard,
     endpoint::{Endpoints, Via},
     fence::{Far, Fence, Peer},
-    front, hooks, keys,
+    front, hooks, identities, keys,
     outlet::empty,
     settings::ADMIN_CONNECTIONS_MAX,
     site::{Line, Site},
@@ -121,7 +121,8 @@ impl Served {
             return Ok(self.endpoints.answer(request, Via::Tcp, &line).await.map(Body::new));
         }
         // What is signed needs no browser's word for where it comes from; a browser never signs.
-        if !hooks::serves(request.uri().path()) && !keys::serves(request.uri().path()) {
+        let path = request.uri().path();
+        if !hooks::serves(path) && !keys::serves(path) && !identities::serves(path) {
             if let Err(status) = line.site.same_origin(request.headers()) {
                 return Ok(empty(status).map(Body::new));
             }

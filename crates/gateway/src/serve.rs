@@ -14,6 +14,7 @@ use crate::{
     held::Holds,
     history::Directory,
     hooks,
+    identities::{self, Identities},
     issuers::Issuers,
     keys::{self, KeyRoom},
     links::Links,
@@ -160,6 +161,8 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     let mut engine =
         Engine::boot(log, Reader, store, boot, env!("CARGO_PKG_VERSION"), clock.read()).map_err(Error::Boot)?;
     let found = keys::find(&mut engine, &settings.data, (&settings.keys, &settings.given), clock)?;
+    let authority = settings.spiffe.as_ref().map(|spiffe| identities::authority(spiffe, &settings.data, clock.now()));
+    let authority = authority.transpose().map_err(keys::Error::from)?;
     let findings = take_policy(&mut engine, &settings, clock)?;
     let directory = Directory::compare(&settings.policy, engine.state().bundle(), engine.state().directory());
     let in_force = engine.state().bundle();
@@ -263,11 +266,15 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         Office::open(door.clone(), Arc::clone(&catalogue), clock, (answers, keys.answering(), passkeys), kept).await;
     let office = office.ok_or_else(|| Error::System("the door has ended".to_owned()))?;
     let teller = Teller::new(at_the_door(), clock, Arc::clone(&office), telling);
-    let issuers = Arc::new(Issuers::new(clock, workload));
+    let issuers = Arc::new(Issuers::new(clock, workload, authority.clone()));
     let proving = Arc::new(Proving::new(Arc::clone(&catalogue), issuers, clock, sites.name().to_owned()));
     let programs = front::router(door.clone(), Arc::clone(&tasks), proving, Arc::clone(&office), sites.clone())
         .merge(hooks::router(Arc::clone(&office), Arc::clone(&catalogue)))
         .merge(keys::router(Arc::clone(&keys)));
+    let programs = match &authority {
+        Some(authority) => programs.merge(identities::router(Arc::clone(authority))),
+        None => programs,
+    };
     let served = |site: &Arc<Site>, tls: Option<Tls>| {
         // Behind something that speaks TLS for us, browsers reach it over TLS, too.
         let secure = tls.is_some() || site.base.starts_with("https://");
@@ -278,6 +285,16 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     let plain = served(&sites.plain, None);
     let secured =
         secured.zip(sites.tls.as_ref()).map(|(((listener, _), tls), site)| (listener, served(site, Some(tls))));
+    let identities = match (&settings.spiffe, authority) {
+        (Some(spiffe), Some(authority)) => {
+            let folder = |source| Error::Folder { path: spiffe.socket.clone(), source };
+            let listener = identities::bind(spiffe).map_err(folder)?;
+            let (catalogue, fence) = (Arc::clone(&catalogue), Arc::clone(&fence));
+            let identities = Identities { authority, door: door.clone(), catalogue, fence, clock, ttl: spiffe.ttl };
+            Some((Arc::new(identities), listener))
+        }
+        _ => None,
+    };
     let admin = Arc::new(Admin {
         door: door.clone(),
         catalogue,
@@ -309,6 +326,7 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         tokio::spawn(keys.run()),
         tokio::spawn(listen::admin(socket, admin::router(admin), (endpoints, Arc::clone(&sites.plain)), fence)),
     ];
+    listening.extend(identities.map(|(identities, listener)| tokio::spawn(identities.serve(listener))));
     listening.extend(secured.map(|(listener, served)| tokio::spawn(listen::tcp(listener, served, room))));
     Ok(Serving {
         address,

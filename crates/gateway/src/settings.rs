@@ -4,6 +4,7 @@ use portreeve_core::json::Limits;
 use portreeve_identity::{
     key::source::{Given, Secrets},
     keyring::Sources,
+    svid::TrustDomain,
 };
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -32,11 +33,29 @@ pub struct Settings {
     pub keys: Sources,
     /// What they are read from, once
     pub given: Arc<Given>,
+    /// Whether processes of this machine get identities from a Workload API of our own
+    pub spiffe: Option<Spiffe>,
     /// The secrets that we have as a client of issuers
     pub secrets: Arc<Secrets>,
     /// Whether the system may write the memory of this process to a file when it crashes, and others look into it
     pub core_dumps: bool,
 }
+
+/// A Workload API of our own
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spiffe {
+    /// Its socket
+    pub socket: PathBuf,
+    /// The trust domain whose identities it issues
+    pub trust_domain: TrustDomain,
+    /// How long what it issues counts
+    pub ttl: Duration,
+    /// Whether other accounts may connect
+    pub shared: bool,
+}
+
+/// How long what the Workload API issues counts, unless the configuration says otherwise
+pub const SPIFFE_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// TLS beside plain HTTP
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use portreeve_core::{
     names::{EffectId, GrantId, Name, TaskId},
     node::Node,
 };
+use portreeve_identity::svid::TrustDomain;
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 /// Zero trust for AI agents that use tools over MCP: authorises the next action, not the session
@@ -208,6 +209,9 @@ pub(crate) struct Serve {
     /// The policy directory [default: the `policy` in portreeve.toml]
     #[arg(long, value_name = "DIR")]
     pub(crate) policy: Option<PathBuf>,
+    /// Give processes of this machine identities of this trust domain, at a SPIFFE Workload API of our own
+    #[arg(long, value_name = "TRUST_DOMAIN")]
+    pub(crate) spiffe: Option<TrustDomain>,
 }
 
 /// What a task is opened with

@@ -6,8 +6,10 @@ use crate::{
     given,
 };
 use portreeve_core::event::KeyUse;
-use portreeve_gateway::settings::{HOLD_WAIT, HOLD_WAIT_MAX, OwnCertificate, Settings, TlsSettings};
-use portreeve_identity::{key::source::Source, keyring::Sources};
+use portreeve_gateway::settings::{
+    HOLD_WAIT, HOLD_WAIT_MAX, OwnCertificate, SPIFFE_TTL, Settings, Spiffe, TlsSettings,
+};
+use portreeve_identity::{key::source::Source, keyring::Sources, svid::TrustDomain};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -30,6 +32,7 @@ struct Config {
     policy: Option<PathBuf>,
     /// Where agents reach `serve`
     listen: Option<SocketAddr>,
+    spiffe: Option<SpiffeConfig>,
     /// How it is reached from elsewhere
     address: Option<String>,
     tls: Option<TlsConfig>,
@@ -72,6 +75,43 @@ impl KeysConfig {
         })
     }
 }
+
+/// A Workload API of our own
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpiffeConfig {
+    trust_domain: String,
+    /// Relative to the data folder
+    socket: Option<PathBuf>,
+    /// How long what is issued counts, as in `"1h"`
+    ttl: Option<String>,
+    /// Whether other accounts may connect
+    #[serde(default)]
+    shared: bool,
+}
+
+impl SpiffeConfig {
+    fn read(self, data: &Path) -> Result<Spiffe, String> {
+        let trust_domain = self.trust_domain.parse().map_err(|error| format!("spiffe.trust_domain: {error}"))?;
+        let ttl = match self.ttl {
+            None => SPIFFE_TTL,
+            Some(text) => portreeve_rules::duration_ms(&text)
+                .map(|ms| Duration::from_millis(ms.unsigned_abs()))
+                .filter(|ttl| (Duration::from_secs(2)..=Duration::from_secs(24 * 60 * 60)).contains(ttl))
+                .ok_or_else(|| format!("spiffe.ttl: {text:?} is no time from 2s to 24h"))?,
+        };
+        let socket = data.join(self.socket.unwrap_or_else(|| PathBuf::from(SPIFFE_SOCKET)));
+        Ok(Spiffe { socket, trust_domain, ttl, shared: self.shared })
+    }
+}
+
+/// The Workload API for a trust domain, with everything as it is by default
+pub(crate) fn spiffe(data: &Path, trust_domain: TrustDomain) -> Spiffe {
+    Spiffe { socket: data.join(SPIFFE_SOCKET), trust_domain, ttl: SPIFFE_TTL, shared: false }
+}
+
+/// The socket of the Workload API in a data folder
+const SPIFFE_SOCKET: &str = "spiffe.sock";
 
 /// TLS beside plain HTTP
 #[derive(Debug, Deserialize)]
@@ -173,6 +213,10 @@ pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
         Failure::new(exit::FAILURE, "config_broken", format!("{}: {error}", path.display()))
             .fix("See the keys in docs/configuration.md.")
     })?;
+    let spiffe = config.spiffe.map(|spiffe| spiffe.read(data)).transpose().map_err(|error| {
+        Failure::new(exit::FAILURE, "config_broken", format!("{}: {error}", path.display()))
+            .fix("See [spiffe] in docs/configuration.md.")
+    })?;
     let broken = |what: String, fix: &str| {
         Failure::new(exit::FAILURE, "config_broken", format!("{}: {what}", path.display())).fix(fix)
     };
@@ -207,6 +251,7 @@ pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
         hold_wait,
         keys,
         given: given::without_env(),
+        spiffe,
         secrets: given::secrets_without_env(),
         core_dumps: config.core_dumps,
     })

@@ -17,7 +17,9 @@ use crate::{
     outside::{Answer, Asking, Sends},
     pattern::Source,
     reason::Reason,
-    request::{self, Call, ChangeWhat, Clock, Copied, Looked, Open, PasskeyChange, Poll, Request, Settle, Ship},
+    request::{
+        self, Call, ChangeWhat, Clock, Copied, Issued, Looked, Open, PasskeyChange, Poll, Request, Settle, Ship,
+    },
     value::Value,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -204,6 +206,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             Request::Probed(probed) => {
                 let now = judge::now(&self.state, clock).0;
                 let noted = Noted::Probed { reach: probed.reach.clone(), tools: probed.tools };
+                self.record(draft, Actor::System, now, Event::Noted(noted));
+                Reply::Recorded
+            }
+            Request::Issued(issued) => {
+                let now = judge::now(&self.state, clock).0;
+                let Issued { agent, id, token, serial, until, process, account } = issued.clone();
+                let noted = Noted::Issued { agent, id, token, serial, until, process, account };
                 self.record(draft, Actor::System, now, Event::Noted(noted));
                 Reply::Recorded
             }

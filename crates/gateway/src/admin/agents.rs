@@ -91,7 +91,7 @@ fn proof(proof: &Proof) -> Value {
         Way::Key { .. } => "key",
         Way::Program { .. } => "program",
     };
-    json!({ "kind": kind, "shows": proof.way.to_string(), "replicas": proof.replicas })
+    json!({ "kind": kind, "shows": proof.way.to_string(), "replicas": proof.replicas, "attest": proof.attest })
 }
 
 #[derive(Deserialize)]

@@ -103,7 +103,8 @@ pub fn subjects(record: &Record) -> Subjects {
             | Noted::Copied { .. }
             | Noted::SignedIn { .. }
             | Noted::Passkey { .. }
-            | Noted::Shipped { .. },
+            | Noted::Shipped { .. }
+            | Noted::Issued { .. },
         ) => Subjects::default(),
     };
     found.about.extend(found.born.iter().copied());

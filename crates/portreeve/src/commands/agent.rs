@@ -82,6 +82,13 @@ async fn show(client: &Client, name: &Name, as_json: bool) -> Result<u8, Failure
         let replicas = proof.get("replicas").and_then(Value::as_bool).unwrap_or_default();
         let note = if replicas { " (several holders)" } else { "" };
         line("proof", format!("{}: {}{note}", text(proof, "kind"), output::plain(text(proof, "shows"))));
+        if let Some(attest) = proof.get("attest").filter(|attest| !attest.is_null()) {
+            let said = ["uid", "path", "sha256"].into_iter().filter_map(|name| {
+                let value = attest.get(name).filter(|value| !value.is_null())?;
+                Some(format!("{name} {}", value.as_str().map_or_else(|| value.to_string(), output::plain)))
+            });
+            line("issued to", said.collect::<Vec<_>>().join(", "));
+        }
     }
     Ok(0)
 }

@@ -43,6 +43,7 @@ mod programs;
 mod rust_client;
 mod servers;
 mod ship;
+mod spiffe;
 mod spire;
 mod stop;
 mod support;

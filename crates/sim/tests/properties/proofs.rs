@@ -26,7 +26,7 @@ fn proving(review_by: Option<Millis>) -> Arc<Bundle> {
     let bundle = Arc::into_inner(unbounded(&[entry(0)])).unwrap();
     let program = Way::Program { sha256: Hash::of(PROGRAM) };
     let ways = [Way::Spiffe(ID.to_owned()), Way::Key { jwk: KEY.to_owned() }, program];
-    let proofs = ways.map(|way| Proof { way, replicas: false }).to_vec();
+    let proofs = ways.map(|way| Proof { way, replicas: false, attest: None }).to_vec();
     let agent = Agent { review_by, proofs, ..Agent::of("test".to_owned()) };
     Arc::new(Bundle { agents: [(bot(), agent)].into(), ..bundle })
 }
