@@ -8,6 +8,7 @@ mod grants;
 mod holds;
 mod keys;
 mod legs;
+mod proposals;
 mod registry;
 mod serial;
 
@@ -17,6 +18,7 @@ pub use holds::{AGAIN_MS, Answered, Hold, Reader, Reflex, is_approver};
 pub(crate) use holds::{hand_of, owners};
 pub use keys::{EarlierKey, Keys};
 pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
+pub use proposals::Proposed;
 pub use registry::{Met, Pin, Seen, Standing};
 
 use crate::{
@@ -98,6 +100,9 @@ pub struct State {
     /// Passkeys that were registered by way of a link that somebody else had made, and who that was
     #[serde(with = "serial::pairs")]
     handed: BTreeMap<(Name, String), String>,
+    /// Versions of the policy that people want in force, the oldest first
+    #[serde(default)]
+    proposals: Vec<Proposed>,
     /// When and how each agent has worked last
     #[serde(default)]
     seen: BTreeMap<Name, Seen>,
@@ -408,6 +413,12 @@ impl State {
         self.effects.iter().filter(|(_, open)| rests(open)).map(|(id, _)| *id).collect()
     }
 
+    /// Whether a task is somebody's own: they opened it, or it runs on their behalf
+    #[must_use]
+    pub fn is_of(&self, id: TaskId, user: &Name) -> bool {
+        self.tasks.get(&id).is_some_and(|task| [&task.user, &task.opener].into_iter().flatten().any(|of| of == user))
+    }
+
     /// A task and those above it, as far as they are there
     fn lineage(&self, id: TaskId) -> impl Iterator<Item = (TaskId, &Task)> {
         let first = self.tasks.get(&id).map(|task| (id, task));
@@ -514,6 +525,7 @@ impl State {
             Event::Noted(Noted::Passkey { user, credential, added, .. }) => {
                 self.passkey(user, credential, (*added, &record.actor));
             }
+            Event::Noted(Noted::Proposed { bundle, hand }) => self.propose(*bundle, &record.actor, hand, record.time),
             Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. }) => {}
         }
     }
@@ -776,10 +788,14 @@ impl State {
     fn changed(&mut self, changed: &Changed, time: Millis) {
         match changed {
             Changed::Bundle { digest, nodes } => {
+                self.proposals.clear();
                 self.directory = Some(*digest);
                 self.take_bundle(*digest, nodes);
             }
-            Changed::Back { digest, nodes } => self.take_bundle(*digest, nodes),
+            Changed::Back { digest, nodes } => {
+                self.proposals.clear();
+                self.take_bundle(*digest, nodes);
+            }
             Changed::Pins { connector, accepted, identity, .. } => {
                 self.met.insert(connector.clone(), Met { accepted: *identity, seen: *identity });
                 self.pins.retain(|tool, _| tool.connector != *connector);

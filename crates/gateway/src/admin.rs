@@ -6,6 +6,7 @@ mod modes;
 mod people;
 mod policy;
 mod undo;
+mod who;
 
 pub use crate::failure::Failure;
 pub(crate) use policy::accepted;
@@ -17,9 +18,8 @@ use crate::{
     fence::Fence,
     keys::KeyRoom,
     links::{Links, Unready, digest},
-    listen::Caller,
     modes::{observing, observing_task},
-    office::{Eyes, Office},
+    office::Office,
     private,
     settings::Settings,
     tasks::{OpenTask, Opener, Opening, Tasks},
@@ -27,20 +27,19 @@ use crate::{
     undo::Undos,
 };
 use axum::{
-    Extension, Json, Router,
+    Json, Router,
     extract::{Path, State},
     http::StatusCode,
     routing::{get, post},
 };
 use portreeve_core::{
     engine::Reply,
-    event::Actor,
     hash::Hash,
     log::Log as _,
     names::{Name, TaskId, ToolName},
     node::{Node, Why},
     offer::{self, Identity},
-    policy::Reach,
+    policy::{Deed, Reach},
     reason::Reason,
     request::{Change, ChangeWhat, Request},
     state::Task,
@@ -49,6 +48,7 @@ use portreeve_upstream::{clock::SteadyClock, link::Offer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
+use who::Who;
 
 /// Everything that the administration reaches
 #[derive(Debug)]
@@ -87,6 +87,8 @@ type Shared = State<Arc<Admin>>;
 pub fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/whoami", get(who::whoami))
+        .route("/v1/roles", get(who::roles))
         .route("/v1/tasks", get(tasks).post(open))
         .route("/v1/tasks/{task}", get(task))
         .route("/v1/tasks/{task}/token", post(token))
@@ -119,13 +121,14 @@ pub fn router(admin: Arc<Admin>) -> Router {
 pub fn private_router(admin: Arc<Admin>, task: TaskId) -> Router {
     let (of_token, of_task) = (Arc::clone(&admin), admin);
     Router::new()
-        .route("/v1/token", post(move || token(State(of_token), Path(task.to_string()))))
-        .route("/v1/task", get(move || own_task(State(of_task), task)))
+        .route("/v1/token", post(move || token_of(of_token, task)))
+        .route("/v1/task", get(move || own_task(of_task, task)))
 }
 
 type Answer = Result<Json<Value>, Failure>;
 
-async fn status(State(admin): Shared) -> Answer {
+async fn status(State(admin): Shared, who: Who) -> Answer {
+    who.may(&admin, Deed::Inspect, "status").await?;
     let now = admin.clock.now();
     let asked = admin.door.ask(move |engine| {
         let state = engine.state();
@@ -142,7 +145,7 @@ async fn status(State(admin): Shared) -> Answer {
     });
     let mut status = asked.await.ok_or_else(Failure::unavailable)?;
     let directory = policy::directory(&admin).await?;
-    let reflex = admin.office.reflex_seen(Eyes::owner(None)).await?;
+    let reflex = admin.office.reflex_seen(who.eyes(&admin).await?).await?;
     if let Some(members) = status.as_object_mut() {
         members.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
         members.insert("url".to_owned(), json!(admin.base));
@@ -157,13 +160,18 @@ async fn status(State(admin): Shared) -> Answer {
     Ok(Json(status))
 }
 
-async fn tasks(State(admin): Shared) -> Answer {
+/// Everybody's tasks, or one's own
+async fn tasks(State(admin): Shared, who: Who) -> Answer {
     let now = admin.clock.now();
+    let eyes = who.eyes(&admin).await?;
     let asked = admin.door.ask(move |engine| {
         let state = engine.state();
-        let live = state.tasks().take(TASKS_SHOWN_MAX).map(|(id, task)| shown(id, task, &state.life(id, now)));
+        let bundle = engine.shelf().current(state).map(AsRef::as_ref);
+        let seen = state.tasks().filter(|(id, _)| eyes.sees_task(state, bundle, *id)).take(TASKS_SHOWN_MAX);
+        let live = seen.map(|(id, task)| shown(id, task, &state.life(id, now)));
         let ended = state
             .ended()
+            .filter(|_| eyes.sees_everything())
             .map(|(id, over)| json!({ "task": id, "run": over.run, "state": "over", "why": over.why, "at": over.at }));
         live.chain(ended).collect::<Vec<_>>()
     });
@@ -173,8 +181,13 @@ async fn tasks(State(admin): Shared) -> Answer {
 /// Tasks in one list at most
 const TASKS_SHOWN_MAX: usize = 10_000;
 
-async fn task(State(admin): Shared, Path(task): Path<String>) -> Answer {
+async fn task(State(admin): Shared, who: Who, Path(task): Path<String>) -> Answer {
     let id: TaskId = Failure::parsed(&task)?;
+    who.sees(&admin, id).await?;
+    one_task(admin, id).await
+}
+
+async fn one_task(admin: Arc<Admin>, id: TaskId) -> Answer {
     let now = admin.clock.now();
     let asked = admin.door.ask(move |engine| {
         let state = engine.state();
@@ -191,8 +204,8 @@ async fn task(State(admin): Shared, Path(task): Path<String>) -> Answer {
 }
 
 /// A task as its own run is told of it: not that somebody watches instead of refusing
-async fn own_task(admin: Shared, id: TaskId) -> Answer {
-    let Json(mut shown) = task(admin, Path(id.to_string())).await?;
+async fn own_task(admin: Arc<Admin>, id: TaskId) -> Answer {
+    let Json(mut shown) = one_task(admin, id).await?;
     if let Some(members) = shown.as_object_mut() {
         members.remove("observe");
         members.remove("holds");
@@ -225,13 +238,11 @@ fn shown(id: TaskId, task: &Task, reasons: &[Reason]) -> Value {
     })
 }
 
-async fn open(
-    State(admin): Shared,
-    Extension(caller): Extension<Caller>,
-    Json(ask): Json<OpenTask>,
-) -> Result<(StatusCode, Json<Value>), Failure> {
-    let user = user_of(&admin, caller.uid);
-    let process = ask.exec.then_some(caller.process);
+async fn open(State(admin): Shared, who: Who, Json(ask): Json<OpenTask>) -> Result<(StatusCode, Json<Value>), Failure> {
+    // To work through an agent needs no role: `[open]` of the purpose says who may.
+    let here = who.process().ok_or_else(|| Failure::malformed("a task is opened where its agent runs"))?;
+    let user = who.user();
+    let process = ask.exec.then_some(here);
     let opened = match admin
         .tasks
         .open(Opener::Owner { user: user.clone() }, ask)
@@ -240,7 +251,7 @@ async fn open(
     {
         Opening::Open(opened) => opened,
         Opening::Held(ticket) => {
-            let held = people::shown(&admin, user, &ticket.hold.to_string()).await?;
+            let held = people::shown(&admin, who.eyes(&admin).await?, &ticket.hold.to_string()).await?;
             return Ok((StatusCode::ACCEPTED, Json(json!({ "held": held }))));
         }
     };
@@ -276,8 +287,16 @@ async fn open(
     Ok((StatusCode::OK, Json(answer)))
 }
 
-async fn token(State(admin): Shared, Path(task): Path<String>) -> Answer {
+async fn token(State(admin): Shared, who: Who, Path(task): Path<String>) -> Answer {
     let id: TaskId = Failure::parsed(&task)?;
+    // Whoever has it can do what the task can: no role is enough for that.
+    if !who.owns(&admin, id).await? {
+        return Err(who::not_yours(id));
+    }
+    token_of(admin, id).await
+}
+
+async fn token_of(admin: Arc<Admin>, id: TaskId) -> Answer {
     let (token, endpoints) = admin.tasks.token(id).await.map_err(|reasons| Failure::refused(&reasons))?;
     Ok(Json(json!({
         "task": id, "token": token.text, "token_expires": token.expires, "endpoints": endpoints, "base": admin.base,
@@ -293,20 +312,20 @@ struct StopNode {
 }
 
 /// Recorded, then settled, then cleared; the answer shows all three, and names what is not
-async fn stop(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<StopNode>) -> Answer {
-    let by = Actor::Owner { user: user_of(&admin, caller.uid) };
+async fn stop(State(admin): Shared, who: Who, Json(ask): Json<StopNode>) -> Answer {
     let why = if ask.ended { Why::Ended } else { Why::Killed };
-    let stopped = admin.office.stop_by(by, ask.node, why).await?;
+    let stopped = admin.office.stop_by(who.by, ask.node, why).await?;
     Ok(Json(json!(stopped)))
 }
 
-async fn change(admin: &Admin, uid: u32, what: ChangeWhat) -> Result<(), Failure> {
-    let by = Actor::Owner { user: user_of(admin, uid) };
-    match admin.door.submit(Request::Change(Change { by, what })).await {
+/// Changes the registry; or says how many people want just that, and how many have to
+async fn change(admin: &Admin, who: &Who, what: ChangeWhat) -> Result<Option<(u8, u8)>, Failure> {
+    match admin.door.submit(Request::Change(Change { by: who.by.clone(), what })).await {
         Reply::Recorded => {
             admin.catalogue.refresh(&admin.door).await;
-            Ok(())
+            Ok(None)
         }
+        Reply::Proposed { have, of } => Ok(Some((have, of))),
         Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
         _ => Err(Failure::unavailable()),
     }
@@ -321,7 +340,8 @@ struct Discover {
     url: Option<String>,
 }
 
-async fn discover(State(admin): Shared, Json(ask): Json<Discover>) -> Answer {
+async fn discover(State(admin): Shared, who: Who, Json(ask): Json<Discover>) -> Answer {
+    who.may(&admin, Deed::Accept, "what a server offers").await?;
     let reach = match (ask.command, ask.url) {
         (Some(command), None) if !command.is_empty() => Reach::Stdio { command, env: ask.env },
         (None, Some(url)) => Reach::Http { url },
@@ -349,7 +369,8 @@ fn described(offer: &Offer) -> Vec<Value> {
 }
 
 /// What was accepted of a connector, and what it offers now
-async fn connector(State(admin): Shared, Path(connector): Path<String>) -> Answer {
+async fn connector(State(admin): Shared, who: Who, Path(connector): Path<String>) -> Answer {
+    who.may(&admin, Deed::Inspect, format!("connector:{connector}")).await?;
     let (name, reach) = reach_of(&admin, &connector)?;
     let offer = offered(&admin, &reach).await;
     if let Ok((offer, identity)) = &offer {
@@ -388,12 +409,8 @@ struct Accept {
 }
 
 /// Accepts an offer: exactly the one that the operator was shown, if the connector still offers just that
-async fn accept(
-    State(admin): Shared,
-    Extension(caller): Extension<Caller>,
-    Path(connector): Path<String>,
-    Json(ask): Json<Accept>,
-) -> Answer {
+async fn accept(State(admin): Shared, who: Who, Path(connector): Path<String>, Json(ask): Json<Accept>) -> Answer {
+    who.may(&admin, Deed::Accept, format!("connector:{connector}")).await?;
     let (name, reach) = reach_of(&admin, &connector)?;
     let (offer, identity) = offered(&admin, &reach).await?;
     let items = usable(&offer);
@@ -408,7 +425,7 @@ async fn accept(
     };
     let definitions: BTreeMap<_, _> = items.into_iter().filter_map(definition).collect();
     let count = definitions.len();
-    change(&admin, caller.uid, ChangeWhat::Pins { connector: name.clone(), definitions, identity }).await?;
+    change(&admin, &who, ChangeWhat::Pins { connector: name.clone(), definitions, identity }).await?;
     admin.links.saw(&name, Some(&offer), identity).await;
     Ok(Json(json!({ "connector": name, "accepted": count })))
 }
@@ -435,14 +452,6 @@ fn user_of(admin: &Admin, uid: u32) -> Option<Name> {
     let view = admin.catalogue.view();
     let users = &view.bundle.as_ref()?.users;
     users.iter().find(|(_, user)| user.accounts.contains(&account)).map(|(name, _)| name.clone())
-}
-
-/// Who speaks, as the record says it: a user of the policy, or an account that is none's
-fn speaker(admin: &Admin, uid: u32) -> String {
-    match user_of(admin, uid) {
-        Some(user) => Node::User(user).to_string(),
-        None => format!("account:{}", account_name(uid).unwrap_or_else(|| uid.to_string())),
-    }
 }
 
 /// The name of an account, from the system's own list

@@ -23,8 +23,21 @@ pub struct Settings {
     pub keys: Sources,
     /// What they are read from, once
     pub given: Arc<Given>,
+    /// As whom the account that owns the data folder administers it
+    pub account: Account,
     /// Whether the system may write the memory of this process to a file when it crashes, and others look into it
     pub core_dumps: bool,
+}
+
+/// As whom the account that owns the data folder administers it
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Account {
+    /// As the owner of everything, whatever the policy says: the way back
+    #[default]
+    Owner,
+    /// As the user of the policy whose account it is, with that user's roles
+    Roles,
 }
 
 /// How long a request waits for people unless the configuration says otherwise: less than the minute after which

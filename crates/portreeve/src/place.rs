@@ -6,7 +6,7 @@ use crate::{
     given,
 };
 use portreeve_core::event::KeyUse;
-use portreeve_gateway::settings::{HOLD_WAIT, HOLD_WAIT_MAX, Settings};
+use portreeve_gateway::settings::{Account, HOLD_WAIT, HOLD_WAIT_MAX, Settings};
 use portreeve_identity::{key::source::Source, keyring::Sources};
 use serde::Deserialize;
 use std::{
@@ -36,9 +36,19 @@ struct Config {
     holds: HoldsConfig,
     #[serde(default)]
     keys: KeysConfig,
+    #[serde(default)]
+    admin: AdminConfig,
     /// Whether a crash may leave the memory of this process in a file
     #[serde(default)]
     core_dumps: bool,
+}
+
+/// As whom the account that owns the data folder administers it
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdminConfig {
+    #[serde(default)]
+    account: Account,
 }
 
 /// Where keys come from
@@ -141,6 +151,7 @@ pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
         hold_wait,
         keys,
         given: given::without_env(),
+        account: config.admin.account,
         core_dumps: config.core_dumps,
     })
 }

@@ -341,19 +341,6 @@ pub fn may_review(state: &State, shelf: &Shelf, task: TaskId, (user, how): (Opti
     reasons
 }
 
-/// Whether a person of the policy in force has a role; the owner of the data folder administers it
-#[must_use]
-pub fn has_role(state: &State, shelf: &Shelf, by: &Actor, role: PersonRole) -> bool {
-    match by {
-        Actor::Owner { .. } | Actor::System => true,
-        Actor::Person { user, .. } => {
-            let person = shelf.current(state).and_then(|bundle| bundle.users.get(user));
-            stopped(state, user).is_none() && person.is_some_and(|person| person.roles.contains(&role))
-        }
-        Actor::Run(_) | Actor::Agent(_) => false,
-    }
-}
-
 /// A question that has to be put, with the digest of what is shown
 pub(super) fn ask(
     state: &State,

@@ -105,7 +105,10 @@ fn is_end(node: &Node, task: TaskId, story: &Story) -> bool {
 
 /// Reviews that are open
 pub(super) fn reviews(engine: &TheEngine, eyes: &Eyes) -> Vec<ReviewView> {
-    engine.state().reviews().map(|(task, review)| review_view(engine, (task, review), eyes)).collect()
+    let state = engine.state();
+    let bundle = engine.shelf().current(state).map(AsRef::as_ref);
+    let seen = state.reviews().filter(|(_, review)| eyes.sees_review(bundle, review));
+    seen.map(|(task, review)| review_view(engine, (task, review), eyes)).collect()
 }
 
 /// The open review of the emergency that began with a question
@@ -339,6 +342,7 @@ fn noted_line(noted: &Noted) -> Line {
         Noted::Probed { reach, tools } => line(format!("{reach} offers {tools} tools")),
         Noted::SignedIn { user, how: Some(how) } => line(format!("{user} signs in by {how}")),
         Noted::SignedIn { user, how: None } => line(format!("A link is made for {user}")),
+        Noted::Proposed { bundle, .. } => line(format!("the policy {} is wanted in force", bundle.short())),
         Noted::Passkey { user, added: true, .. } => line(format!("{user} registers a passkey")),
         Noted::Passkey { user, added: false, .. } => line(format!("{user} removes a passkey")),
         Noted::Proven { proven, .. } => line(format!("The agent proves itself again by {}", proven.how)),

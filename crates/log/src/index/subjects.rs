@@ -98,7 +98,11 @@ pub fn subjects(record: &Record) -> Subjects {
         Event::Booted(_)
         | Event::Changed(_)
         | Event::Noted(
-            Noted::Discovered { .. } | Noted::Probed { .. } | Noted::SignedIn { .. } | Noted::Passkey { .. },
+            Noted::Discovered { .. }
+            | Noted::Probed { .. }
+            | Noted::SignedIn { .. }
+            | Noted::Proposed { .. }
+            | Noted::Passkey { .. },
         ) => Subjects::default(),
     };
     found.about.extend(found.born.iter().copied());

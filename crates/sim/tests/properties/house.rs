@@ -14,7 +14,7 @@ use portreeve_core::{
     pattern::{Operand, Pattern},
     policy::{
         Agent, Alone, Ask, BreakGlass, Bundle, Bytes, Class, Connector, Elevate, Entry, Label, Limits, OnHold, Opening,
-        PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Tier, Usage, User, Users, Variant,
+        PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Roles, Tier, Usage, User, Users, Variant,
     },
     reason::{Reason, Word},
     request::{self, Answering, Call, Change, ChangeWhat, Clock, Fit, Open, Request, Review, Settle, Stop, Undo},
@@ -189,6 +189,7 @@ impl Policy {
             rules: Arc::new(Asks(self.asking.clone())),
             points: Vec::new(),
             receivers: self.receivers.iter().map(receiver).collect(),
+            roles: Roles::default(),
             issuers: BTreeMap::new(),
         })
     }
