@@ -180,3 +180,6 @@ impl Bundle {
         is_more || next.users.iter().any(lent)
     }
 }
+
+#[cfg(test)]
+mod tests;

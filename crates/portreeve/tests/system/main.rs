@@ -36,6 +36,7 @@ mod modes;
 mod orphans;
 mod outside;
 mod profiles;
+mod roles;
 mod rust_client;
 mod servers;
 mod stop;
