@@ -37,6 +37,7 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     part("TypeScript SDKs, official servers, conformance suite, Inspector and Playwright", npm(&interop.join("node")));
     part("Python SDK 2 and official servers", python(&interop.join("venv"), PYTHON_2));
     part("Python SDK 1 and the archived SQLite server", python(&interop.join("venv1"), PYTHON_1));
+    part("LangGraph with the MCP adapters", python(&interop.join("venv-langgraph"), LANGGRAPH));
     part("Go SDK", go_client(&interop.join("go")));
     part("Java SDK", java(&interop.join("java")));
     part("Open Policy Agent", opa(&interop.join("opa")));
@@ -299,6 +300,10 @@ const PYTHON_2: &[(&str, &str)] = &[
 ];
 /// The archived server does not run on the second line of the SDK
 const PYTHON_1: &[(&str, &str)] = &[("mcp", "1.30.0"), ("mcp-server-sqlite", "2025.4.25")];
+
+/// An agent framework, for an agent that gets its tasks through `clients/python`; its adapters are on the first line of the SDK
+const LANGGRAPH: &[(&str, &str)] =
+    &[("langchain-core", "1.7.2"), ("langchain-mcp-adapters", "0.3.2"), ("langgraph", "1.2.22"), ("mcp", "1.30.0")];
 
 /// The Open Policy Agent whose Data API is tested against
 const OPA: &str = "1.22.0";

@@ -242,6 +242,12 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         &self.state
     }
 
+    /// Refusals of a task that are not on the record yet, as alike ones are recorded together: what, why, how often
+    #[must_use]
+    pub fn gathered(&self, task: TaskId) -> Vec<(String, BTreeSet<Word>, u64)> {
+        self.refusals.gathered(task)
+    }
+
     /// The versions of the policy in use
     #[must_use]
     pub fn shelf(&self) -> &Shelf {

@@ -11,7 +11,7 @@ mod role;
 mod trust;
 
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
-pub use issuer::{Issuer, Vouches};
+pub use issuer::{BundleSource, Issuer, Vouches};
 pub use person::{Ask, Quorum, Receiver, User};
 pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
 pub use purpose::{

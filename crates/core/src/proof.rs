@@ -24,7 +24,7 @@ pub struct Proof {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
-    /// A SPIFFE ID, exactly
+    /// A SPIFFE ID, exactly, by a certificate or by a token
     Spiffe(String),
     /// A token of an issuer with exactly these claims, by path: `kubernetes.io.namespace`
     Issued {
@@ -38,18 +38,27 @@ pub enum Way {
         /// The public key as a JWK with its required members only, in canonical JSON: what RFC 7638 hashes
         jwk: String,
     },
+    /// A program that its owner starts on this machine
+    Program {
+        /// The digest of its file; of an interpreter, of the script with it
+        sha256: Hash,
+    },
 }
 
 /// How something was shown
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
+    /// A certificate of a SPIFFE trust domain, whose key was used in the handshake of the connection
+    X509Svid,
     /// A token of a SPIFFE trust domain
     JwtSvid,
     /// A token of an OpenID Connect issuer
     Oidc,
     /// A token that the agent signed itself
     PrivateKeyJwt,
+    /// The program that was started: what its owner says is held against its file by the gateway
+    Program,
 }
 
 impl How {
@@ -57,9 +66,11 @@ impl How {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::X509Svid => "x509_svid",
             Self::JwtSvid => "jwt_svid",
             Self::Oidc => "oidc",
             Self::PrivateKeyJwt => "private_key_jwt",
+            Self::Program => "program",
         }
     }
 }
@@ -76,6 +87,9 @@ pub enum Binding {
     /// A key with which each request is signed (RFC 9449, 6.1): its thumbprint
     #[serde(rename = "jkt")]
     Dpop(Hash),
+    /// The certificate of the connection (RFC 8705, 3.1): the SHA-256 of its DER
+    #[serde(rename = "x5t#S256")]
+    Certificate(Hash),
 }
 
 /// What an agent has shown, verified and brought into one form
@@ -91,7 +105,7 @@ pub struct Proven {
     /// Claims that are fit to be relied on, by path
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, Value>,
-    /// The SHA-256 of the key that is held, as RFC 7638 says
+    /// The SHA-256 of the key that is held, as RFC 7638 says, or of the program that runs
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Hash>,
     /// Which piece of evidence: its `jti`, or the digest of a token that has none
@@ -111,7 +125,7 @@ impl Way {
     #[must_use]
     pub fn fits(&self, proven: &Proven) -> bool {
         match self {
-            Self::Spiffe(id) => proven.how == How::JwtSvid && proven.subject == *id,
+            Self::Spiffe(id) => matches!(proven.how, How::X509Svid | How::JwtSvid) && proven.subject == *id,
             Self::Issued { issuer, claims } => {
                 proven.how == How::Oidc
                     && proven.issuer.as_ref() == Some(issuer)
@@ -119,6 +133,7 @@ impl Way {
                     && claims.iter().all(|(path, wanted)| proven.claims.get(path) == Some(wanted))
             }
             Self::Key { jwk } => proven.how == How::PrivateKeyJwt && proven.key == Some(Hash::of(jwk.as_bytes())),
+            Self::Program { sha256 } => proven.how == How::Program && proven.key == Some(*sha256),
         }
     }
 }
@@ -136,6 +151,7 @@ impl Proof {
             Way::Key { jwk } => {
                 (How::PrivateKeyJwt, None, String::new(), BTreeMap::new(), Some(Hash::of(jwk.as_bytes())))
             }
+            Way::Program { sha256 } => (How::Program, None, String::new(), BTreeMap::new(), Some(*sha256)),
         };
         Proven { how, issuer, subject, claims, key, id: None, binding: None, from: String::new(), until }
     }
@@ -153,6 +169,7 @@ impl fmt::Display for Way {
                 Ok(())
             }
             Self::Key { jwk } => write!(f, "the key {}", Hash::of(jwk.as_bytes())),
+            Self::Program { sha256 } => write!(f, "the program {sha256}"),
         }
     }
 }
@@ -183,9 +200,10 @@ mod tests {
     #[test]
     fn each_way_wants_exactly_its_own() {
         let spiffe = Way::Spiffe("spiffe://example.org/bot".to_owned());
-        assert!(spiffe.fits(&proven(How::JwtSvid)));
+        assert!(spiffe.fits(&proven(How::JwtSvid)) && spiffe.fits(&proven(How::X509Svid)));
         assert!(!spiffe.fits(&proven(How::Oidc)), "another issuer may give any subject");
         assert!(!Way::Spiffe("spiffe://example.org/bo".to_owned()).fits(&proven(How::JwtSvid)));
+        assert!(!Way::Spiffe("spiffe://example.org/bo".to_owned()).fits(&proven(How::X509Svid)));
 
         assert!(issued("github", &[("repository_id", "1")]).fits(&proven(How::Oidc)));
         assert!(!issued("gitlab", &[("repository_id", "1")]).fits(&proven(How::Oidc)));
@@ -197,5 +215,11 @@ mod tests {
         let key = Way::Key { jwk: "{}".to_owned() };
         assert!(key.fits(&proven(How::PrivateKeyJwt)) && !key.fits(&proven(How::Oidc)));
         assert!(!key.fits(&Proven { key: None, ..proven(How::PrivateKeyJwt) }));
+
+        let program = Way::Program { sha256: Hash::of(b"{}") };
+        assert!(program.fits(&proven(How::Program)) && !program.fits(&proven(How::PrivateKeyJwt)));
+        assert!(!key.fits(&proven(How::Program)), "whoever runs a program holds no key");
+        assert!(!program.fits(&Proven { key: None, ..proven(How::Program) }));
+        assert!(!program.fits(&Proven { key: Some(Hash::of(b"")), ..proven(How::Program) }));
     }
 }

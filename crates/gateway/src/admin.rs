@@ -5,11 +5,13 @@ mod keys;
 mod modes;
 mod people;
 mod policy;
+mod programs;
 mod undo;
 mod who;
 
 pub use crate::failure::Failure;
 pub(crate) use policy::accepted;
+pub(crate) use programs::Guard;
 
 use crate::{
     catalogue::Catalogue,
@@ -121,7 +123,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
 pub fn private_router(admin: Arc<Admin>, task: TaskId) -> Router {
     let (of_token, of_task) = (Arc::clone(&admin), admin);
     Router::new()
-        .route("/v1/token", post(move || token_of(of_token, task)))
+        .route("/v1/token", post(move || own_token(of_token, task)))
         .route("/v1/task", get(move || own_task(of_task, task)))
 }
 
@@ -243,9 +245,11 @@ async fn open(State(admin): Shared, who: Who, Json(ask): Json<OpenTask>) -> Resu
     let here = who.process().ok_or_else(|| Failure::malformed("a task is opened where its agent runs"))?;
     let user = who.user();
     let process = ask.exec.then_some(here);
+    let program = programs::shown(&admin, &ask).await?;
+    let proven = program.as_ref().map(|program| programs::proven(program, here));
     let opened = match admin
         .tasks
-        .open(Opener::Owner { user: user.clone() }, ask)
+        .open(Opener::Owner { user: user.clone(), proven }, ask)
         .await
         .map_err(|reasons| Failure::refused(&reasons))?
     {
@@ -263,7 +267,7 @@ async fn open(State(admin): Shared, who: Who, Json(ask): Json<OpenTask>) -> Resu
         "expires": opened.expires,
     });
     if let Some(process) = process {
-        match private::open(&admin, opened.task, opened.run, process) {
+        match private::open(&admin, &opened, process, program.clone()) {
             Ok(path) => {
                 if let Some(members) = answer.as_object_mut() {
                     members.insert("socket".to_owned(), json!(path));
@@ -276,11 +280,16 @@ async fn open(State(admin): Shared, who: Who, Json(ask): Json<OpenTask>) -> Resu
         }
     }
     let (token, endpoints) = admin.tasks.token(opened.task).await.map_err(|reasons| Failure::refused(&reasons))?;
+    // Whoever starts a program is not that program: its token is for what runs below.
+    if program.is_none()
+        && let Some(members) = answer.as_object_mut()
+    {
+        members.insert("token".to_owned(), json!(token.text));
+        members.insert("token_expires".to_owned(), json!(token.expires));
+    }
     let (task, now) = (opened.task, admin.clock.now());
     let observe = admin.door.ask(move |engine| observing_task(engine.state(), task, now)).await.unwrap_or_default();
     if let Some(members) = answer.as_object_mut() {
-        members.insert("token".to_owned(), json!(token.text));
-        members.insert("token_expires".to_owned(), json!(token.expires));
         members.insert("endpoints".to_owned(), json!(endpoints));
         members.insert("observe".to_owned(), json!(observe));
     }
@@ -293,10 +302,12 @@ async fn token(State(admin): Shared, who: Who, Path(task): Path<String>) -> Answ
     if !who.owns(&admin, id).await? {
         return Err(who::not_yours(id));
     }
-    token_of(admin, id).await
+    programs::own_only(&admin, id).await?;
+    own_token(admin, id).await
 }
 
-async fn token_of(admin: Arc<Admin>, id: TaskId) -> Answer {
+/// A token for whoever works on a task
+async fn own_token(admin: Arc<Admin>, id: TaskId) -> Answer {
     let (token, endpoints) = admin.tasks.token(id).await.map_err(|reasons| Failure::refused(&reasons))?;
     Ok(Json(json!({
         "task": id, "token": token.text, "token_expires": token.expires, "endpoints": endpoints, "base": admin.base,

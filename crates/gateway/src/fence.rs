@@ -110,6 +110,17 @@ impl Fence {
             && !above.iter().any(is_connector)
     }
 
+    /// The agent through which a process belongs to a run: what the keeper of the run has started
+    ///
+    /// The run's process starts a keeper, the keeper the agent; what else hangs below the keeper has left its agent.
+    #[must_use]
+    pub fn agent_of(&self, run: RunId, peer: Peer) -> Option<Peer> {
+        let root = *self.known().roots.get(&run)?;
+        let line: Vec<Peer> = std::iter::once(peer).chain(above(peer)?).collect();
+        let at = line.iter().position(|process| *process == root)?;
+        line.get(at.checked_sub(2)?).copied()
+    }
+
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

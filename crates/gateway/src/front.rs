@@ -1,13 +1,15 @@
 //! Where agents come in that nobody here has started: they prove who they are, and open tasks for themselves.
 //!
 //! `POST /v1/tasks` opens one, `POST /v1/tasks/{task}/token` proves it again and gives the next token, `DELETE
-//! /v1/tasks/{task}` ends it; `POST /v1/token` is the first of these as a token exchange (RFC 8693). A proof is shown as
-//! `Authorization: Bearer`, the exchange has it in its form. It names the agent: what the body says of it only has to agree.
+//! /v1/tasks/{task}` ends it, `GET /v1/tasks/{task}` says what came of it; `POST /v1/token` is the first of these as a token
+//! exchange (RFC 8693). A proof is shown as `Authorization: Bearer`, the exchange has it in its form. It names the agent:
+//! what the body says of it only has to agree.
 
 use crate::{
     door::Door,
     failure::Failure,
     listen::{SMALL_BYTES_MAX, small_body},
+    office::{Office, outcome::Outcome},
     proving::{NotProven, Proving, Shown},
     tasks::{OpenTask, Opened, Opener, Opening, Tasks},
 };
@@ -32,6 +34,7 @@ use portreeve_identity::token::{Token, bearer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use tokio::sync::Semaphore;
 
 /// The grant of a token exchange (RFC 8693, 2.1)
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -55,15 +58,27 @@ struct Front {
     door: Door,
     tasks: Arc<Tasks>,
     proving: Arc<Proving>,
+    office: Arc<Office>,
+    /// Who may read the record at once
+    reading: Semaphore,
     base: String,
 }
 
+/// Agents that read at once what came of their tasks; others wait
+const READING_MAX: usize = 4;
+
 /// The routes where agents come in
-pub(crate) fn router(door: Door, tasks: Arc<Tasks>, proving: Arc<Proving>, base: String) -> Router {
-    let front = Arc::new(Front { door, tasks, proving, base });
+pub(crate) fn router(
+    door: Door,
+    tasks: Arc<Tasks>,
+    proving: Arc<Proving>,
+    office: Arc<Office>,
+    base: String,
+) -> Router {
+    let front = Arc::new(Front { door, tasks, proving, office, reading: Semaphore::new(READING_MAX), base });
     Router::new()
         .route("/v1/tasks", post(open))
-        .route("/v1/tasks/{task}", delete(end))
+        .route("/v1/tasks/{task}", delete(end).get(outcome))
         .route("/v1/tasks/{task}/token", post(renew))
         .route("/v1/token", post(exchange))
         .with_state(front)
@@ -112,16 +127,36 @@ async fn end(
 ) -> Result<StatusCode, Failure> {
     let task: TaskId = Failure::parsed(&task)?;
     let (agent, _, _) = front.proven(from, request).await?;
+    let own = agent.clone();
     let stop = Stop { node: Node::Task(task), why: Why::Ended, by: Actor::Agent(agent), at: None };
     match front.door.submit(request::Request::Stop(stop)).await {
         Reply::Recorded => Ok(StatusCode::NO_CONTENT),
-        // What is over already has ended.
+        // What is over already has ended; once it has left memory, only the record knows whose it was.
         Reply::Refused(reasons) if reasons.iter().all(|reason| reason.word == Word::TaskOver) => {
             Ok(StatusCode::NO_CONTENT)
         }
-        Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
+        Reply::Refused(reasons) => {
+            let _place = front.reading.acquire().await.map_err(|_| Failure::unavailable())?;
+            match front.office.outcome(&own, task).await {
+                Ok(outcome) if outcome.over.is_some() => Ok(StatusCode::NO_CONTENT),
+                _ => Err(Failure::refused(&reasons)),
+            }
+        }
         _ => Err(Failure::unavailable()),
     }
+}
+
+/// What came of a task, while it lives and afterwards; reading proves nothing for the task
+async fn outcome(
+    State(front): Shared,
+    Extension(from): Extension<From>,
+    Path(task): Path<String>,
+    request: Request,
+) -> Result<Json<Outcome>, Failure> {
+    let task: TaskId = Failure::parsed(&task)?;
+    let (agent, _, _) = front.proven(from, request).await?;
+    let _place = front.reading.acquire().await.map_err(|_| Failure::unavailable())?;
+    front.office.outcome(&agent, task).await.map(Json)
 }
 
 #[derive(Deserialize)]
@@ -246,7 +281,7 @@ impl Front {
         let shown = Shown { token: subject, dpop, request: ("POST", &url), from };
         let (agent, proven) = self.proving.prove(shown).await.map_err(|not| oauth(&not))?;
         let Details { purpose, parameters, objective, .. } = details;
-        let ask = OpenTask { purpose, agent: None, parameters, objective, exec: false };
+        let ask = OpenTask { purpose, agent: None, parameters, objective, exec: false, program: None };
         let denied =
             |failure: Failure| (StatusCode::BAD_REQUEST, "invalid_authorization_details", failure.message().to_owned());
         match self.open(agent, proven, ask).await.map_err(denied)? {

@@ -1,6 +1,7 @@
 //! Sockets: the one for agents, the administrator's, and the private ones.
 
 use crate::{
+    admin::Guard,
     endpoint::{Endpoints, Via},
     fence::{Far, Fence, Peer},
     front, hooks, keys,
@@ -16,7 +17,6 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Limited;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use portreeve_core::names::RunId;
 use std::{
     convert::Infallible,
     fs, io,
@@ -108,20 +108,27 @@ pub async fn tcp(
 
 /// Serves the administrator: the owner of the data folder, but nothing below an agent or a connector
 pub async fn admin(listener: UnixListener, router: Router, endpoints: Arc<Endpoints>, fence: Arc<Fence>) {
-    let is_owner = move |caller: Caller| caller.uid == ours() && fence.is_owner(caller.process);
+    let is_owner = move |caller: Caller| {
+        let allowed =
+            if caller.uid == ours() && fence.is_owner(caller.process) { Allowed::Yes } else { Allowed::NotYours };
+        std::future::ready(allowed)
+    };
     socket(listener, router, endpoints, is_owner, ADMIN_CONNECTIONS_MAX).await;
 }
 
 /// Serves the processes below the one that a run was opened for
-pub async fn private(
+pub(crate) async fn private(
     listener: UnixListener,
-    run: RunId,
+    guard: Guard,
     router: Router,
     endpoints: Arc<Endpoints>,
-    fence: Arc<Fence>,
     connections_max: usize,
 ) {
-    let is_of_run = move |caller: Caller| caller.uid == ours() && fence.is_of_run(run, caller.process);
+    let guard = Arc::new(guard);
+    let is_of_run = move |caller: Caller| {
+        let guard = Arc::clone(&guard);
+        async move { if caller.uid == ours() { guard.allows(caller.process).await } else { Allowed::NotYours } }
+    };
     socket(listener, router, endpoints, is_of_run, connections_max).await;
 }
 
@@ -130,11 +137,11 @@ fn ours() -> u32 {
 }
 
 /// Serves the administration's routes and the endpoints to whom `allows` lets in
-async fn socket(
+async fn socket<F: Future<Output = Allowed> + Send + 'static>(
     listener: UnixListener,
     router: Router,
     endpoints: Arc<Endpoints>,
-    allows: impl Fn(Caller) -> bool + Send + Sync + 'static,
+    allows: impl Fn(Caller) -> F + Send + Sync + 'static,
     connections_max: usize,
 ) {
     let (room, allows) = (Arc::new(Semaphore::new(connections_max)), Arc::new(allows));
@@ -153,10 +160,16 @@ async fn socket(
             let _place = place;
             let answer = |mut request: Request<Incoming>| {
                 // Asked for each request: whoever was let in when it connected may be somebody else now.
-                let allowed = caller.filter(|caller| allows(*caller));
+                let allowed = caller.map(|caller| (caller, allows(caller)));
                 let (router, endpoints) = (router.clone(), Arc::clone(&endpoints));
                 async move {
-                    let Some(caller) = allowed else { return Ok::<_, Infallible>(forbidden()) };
+                    let Some((caller, allowed)) = allowed else {
+                        return Ok::<_, Infallible>(forbidden(Allowed::NotYours));
+                    };
+                    match allowed.await {
+                        Allowed::Yes => {}
+                        refused => return Ok(forbidden(refused)),
+                    }
                     if Endpoints::serves(request.uri().path()) {
                         return Ok(endpoints.answer(request, Via::Socket).await.map(Body::new));
                     }
@@ -169,10 +182,26 @@ async fn socket(
     }
 }
 
-fn forbidden() -> Response<Body> {
-    empty(StatusCode::FORBIDDEN).map(|_| {
-        Body::from("{\"error\":{\"word\":\"not_yours\",\"message\":\"This socket is not for this process.\"}}")
-    })
+/// Whether a process may speak at a socket
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    /// It may
+    Yes,
+    /// The socket is for others
+    NotYours,
+    /// It is below the right process, and that runs another program than its agent is known by
+    OtherProgram,
+}
+
+fn forbidden(allowed: Allowed) -> Response<Body> {
+    let body = match allowed {
+        Allowed::OtherProgram => {
+            "{\"error\":{\"word\":\"proof_wrong\",\"message\":\"This agent is known by its program, and another one \
+             runs here.\"}}"
+        }
+        _ => "{\"error\":{\"word\":\"not_yours\",\"message\":\"This socket is not for this process.\"}}",
+    };
+    empty(StatusCode::FORBIDDEN).map(|_| Body::from(body))
 }
 
 /// What an agent is told that asks for a page of people

@@ -4,6 +4,7 @@
 //! somebody may answer is judged at the door, each time anew; here it only shows, and what is said is signed.
 
 mod holds;
+pub mod outcome;
 mod past;
 mod tasks;
 pub mod view;

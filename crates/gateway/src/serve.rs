@@ -241,7 +241,7 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let teller = Teller::new(at_the_door(), clock, Arc::clone(&office), telling);
     let issuers = Arc::new(Issuers::new(clock));
     let proving = Arc::new(Proving::new(Arc::clone(&catalogue), issuers, clock, base.clone()));
-    let front = front::router(door.clone(), Arc::clone(&tasks), proving, base.clone());
+    let front = front::router(door.clone(), Arc::clone(&tasks), proving, Arc::clone(&office), base.clone());
     let pages = pages(Arc::clone(&office)).merge(hooks::router(Arc::clone(&office), Arc::clone(&catalogue)));
     let pages = pages.merge(keys::router(Arc::clone(&keys))).merge(front);
     let admin = Arc::new(Admin {

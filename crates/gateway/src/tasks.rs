@@ -64,6 +64,20 @@ pub struct OpenTask {
     /// Whether the task is for the process that asks, and ends with it
     #[serde(default)]
     pub exec: bool,
+    /// What that process is about to start
+    pub program: Option<Starting>,
+}
+
+/// A command that is about to be run
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Starting {
+    /// The command
+    pub command: Vec<String>,
+    /// Where it is run
+    pub folder: std::path::PathBuf,
+    /// Where programs are looked for
+    pub path: Option<String>,
 }
 
 /// Who opens a task
@@ -73,6 +87,8 @@ pub enum Opener {
     Owner {
         /// The user of the policy whose account it is
         user: Option<Name>,
+        /// What its agent has been seen to be: the program that is started
+        proven: Option<Proven>,
     },
     /// An agent, for itself
     Agent {
@@ -135,12 +151,12 @@ impl Tasks {
     pub async fn open(&self, opener: Opener, ask: OpenTask) -> Result<Opening, Vec<Reason>> {
         let unavailable = |why: String| vec![Reason::new(Word::RecordUnavailable, "randomness").with("why", why)];
         let (by, agent, user, proven) = match opener {
-            Opener::Owner { user } => {
+            Opener::Owner { user, proven } => {
                 let agent = self.agent_of(&ask)?;
                 // Whoever opens it does so, also where it runs on nobody's behalf: they do not answer its questions.
                 let by = Actor::Owner { user: user.clone() };
                 let user = if self.runs_without_user(&ask.purpose) { None } else { user };
-                (by, agent, user, None)
+                (by, agent, user, proven)
             }
             // An agent opens tasks for itself only; on whose behalf, a person has to say.
             Opener::Agent { agent, proven } => {
@@ -154,7 +170,7 @@ impl Tasks {
         // A run that we start afresh begins a memory; any other joins that of its agent and user.
         let memory =
             if ask.exec { MemoryId(draw().map_err(unavailable)?) } else { shared_memory(&agent, user.as_ref()) };
-        let chosen = if proven.is_some() { ChosenBy::Model } else { ChosenBy::Parameter };
+        let chosen = if matches!(by, Actor::Agent(_)) { ChosenBy::Model } else { ChosenBy::Parameter };
         let parameters = ask.parameters.into_iter().map(|(name, value)| (name, (value, chosen))).collect();
         let open = Open {
             task,
@@ -299,7 +315,11 @@ impl Tasks {
         }
     }
 
-    fn agent_of(&self, ask: &OpenTask) -> Result<Name, Vec<Reason>> {
+    /// The agent that an opening is for: the one that it names, or the only one that its purpose is open to
+    ///
+    /// # Errors
+    /// There is no such purpose, or it is open to several.
+    pub fn agent_of(&self, ask: &OpenTask) -> Result<Name, Vec<Reason>> {
         if let Some(agent) = &ask.agent {
             return Ok(agent.clone());
         }

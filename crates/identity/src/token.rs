@@ -43,23 +43,27 @@ struct Claims {
     task: TaskClaim,
 }
 
-/// RFC 9449, 6.1
+/// RFC 9449, 6.1; RFC 8705, 3.1
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Confirmation {
     #[serde(rename = "jkt")]
     Dpop(Thumbprint),
+    #[serde(rename = "x5t#S256")]
+    Certificate(Thumbprint),
 }
 
 impl Confirmation {
     fn of(binding: Binding) -> Self {
         match binding {
             Binding::Dpop(key) => Self::Dpop(Thumbprint::from(key)),
+            Binding::Certificate(digest) => Self::Certificate(Thumbprint::from(digest)),
         }
     }
 
     fn binding(self) -> Binding {
         match self {
             Self::Dpop(key) => Binding::Dpop(key.hash()),
+            Self::Certificate(digest) => Binding::Certificate(digest.hash()),
         }
     }
 }

@@ -184,6 +184,9 @@ pub(crate) struct AddAgent {
     /// It signs with the key whose public half, a JWK, is in this file
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// It is this program on this machine, which its owner starts with `exec`; or the script, of an interpreter's file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) program: Option<PathBuf>,
     /// Several holders may show the same proof at once
     #[arg(long)]
     pub(crate) replicas: bool,

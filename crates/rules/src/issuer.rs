@@ -6,7 +6,7 @@ use crate::{
     facts::same_name,
     files::File,
 };
-use portreeve_core::policy::{Issuer, IssuerKind, Vouches};
+use portreeve_core::policy::{BundleSource, Issuer, IssuerKind, Vouches};
 
 /// Reads a file of `issuers/`
 pub(crate) fn issuer<'t>(doc: &Document<'t>, mut table: Table<'_, 't>, file: &File<'_>) -> Option<Issuer> {
@@ -75,7 +75,7 @@ fn trust_domain<'t>(doc: &Document<'t>, table: &mut Table<'_, 't>, cell: &Cell<'
             doc.later(&cell.span(), "bundles from the Workload API");
             None
         }
-        _ => address(doc, cell, "bundle", BUNDLE),
+        _ => address(doc, cell, "bundle", BUNDLE).map(BundleSource::Web),
     });
     Some(Vouches::TrustDomain { name: good.then(|| text.to_owned())?, bundle: bundle? })
 }

@@ -29,8 +29,13 @@ pub(crate) fn proofs<'t>(doc: &Document<'t>, cell: &Cell<'t>, agent: &Name, issu
         .map(|item| {
             let mut table = doc.table(item, "[[proof]]", PROOF)?;
             let replicas = table.take("replicas").map_or(Some(false), |cell| doc.truth(cell, "replicas = true"));
+            let span = table.span().clone();
             let way = way(doc, &mut table, agent, issuers);
             table.finish();
+            if matches!(way, Some(Way::Program { .. })) && replicas == Some(true) {
+                let message = "a program runs as often as its owner starts it; nobody holds it";
+                doc.error(&span, message, "take `replicas` out");
+            }
             Some(Proof { way: way?, replicas: replicas? })
         })
         .collect();
@@ -38,14 +43,14 @@ pub(crate) fn proofs<'t>(doc: &Document<'t>, cell: &Cell<'t>, agent: &Name, issu
 }
 
 fn way<'t>(doc: &Document<'t>, table: &mut Table<'_, 't>, agent: &Name, issuers: &Issuers) -> Option<Way> {
-    table.later(&["program"]);
-    let given = [table.take("spiffe"), table.take("issuer"), table.take("key")];
+    let given = [table.take("spiffe"), table.take("issuer"), table.take("key"), table.take("program")];
     match given {
-        [Some(cell), None, None] => spiffe(doc, cell, issuers).map(Way::Spiffe),
-        [None, Some(cell), None] => issued(doc, table, cell, issuers),
-        [None, None, Some(cell)] => key(doc, cell, agent),
+        [Some(cell), None, None, None] => spiffe(doc, cell, issuers).map(Way::Spiffe),
+        [None, Some(cell), None, None] => issued(doc, table, cell, issuers),
+        [None, None, Some(cell), None] => key(doc, cell, agent),
+        [None, None, None, Some(cell)] => program(doc, cell),
         _ => {
-            let message = "expected exactly one of `spiffe`, `issuer` and `key`";
+            let message = "expected exactly one of `spiffe`, `issuer`, `key` and `program`";
             doc.error(table.span(), message, format!("for example: {PROOF}"));
             None
         }
@@ -166,6 +171,17 @@ fn key(doc: &Document<'_>, cell: &Cell<'_>, agent: &Name) -> Option<Way> {
     }
     let jwk = needed.iter().filter_map(|name| Some(((*name).to_owned(), members.get(name)?.clone()))).collect();
     whole.then(|| Way::Key { jwk: Value::canonical_object(&jwk) })
+}
+
+/// The digest of the file that is run, as sha256sum(1) prints it behind the name of the algorithm
+fn program(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Way> {
+    const PROGRAM: &str = "program = \"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"";
+    let digest = doc.text(cell, PROGRAM)?.strip_prefix("sha256:").and_then(|digits| digits.parse().ok());
+    if digest.is_none() {
+        let message = "expected `sha256:` and the 64 lower-case hexadecimal digits of a program's digest";
+        doc.error(&cell.span(), message, "compute it: `portreeve agent add NAME --owner WHO --program FILE`");
+    }
+    Some(Way::Program { sha256: digest? })
 }
 
 /// One identity is one agent's

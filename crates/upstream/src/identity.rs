@@ -4,12 +4,13 @@
 //! less than this: another program under the same path, another server under the same name.
 
 use portreeve_core::hash::{Hash, Hasher};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap},
     ffi::OsStr,
     fs::{self, File},
     io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -56,6 +57,98 @@ pub fn executable(command: &[String], env: &BTreeMap<String, String>, folder: &P
         Some(script) => Ok(Hash::of_parts(&[&program.0, &digest(&script)?.0])),
         None => Ok(program),
     }
+}
+
+/// A program that is about to be started, and what shows later that it is the one that runs
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The file that is started, or the script that is run
+    pub path: PathBuf,
+    /// Its digest, of a script with that of its interpreter
+    pub sha256: Hash,
+}
+
+/// The program that a command starts, for whom it has to be exactly that: of a script, its interpreter too
+///
+/// Stricter than [`executable`]: where it cannot be said what would run, nothing is.
+///
+/// # Errors
+/// The program is not found or cannot be read, or its command line does not say what it runs.
+pub fn program(command: &[String], path: Option<&str>, folder: &Path) -> io::Result<Program> {
+    let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let env: BTreeMap<String, String> = path.map(|path| ("PATH".to_owned(), path.to_owned())).into_iter().collect();
+    let file = find(program, &env, folder)?;
+    if let Some(line) = shebang(&file)? {
+        let interpreter = match line.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
+            [env_of, name] if Path::new(env_of).file_name() == Some(OsStr::new("env")) && !name.starts_with('-') => {
+                find(name, &env, folder)?
+            }
+            [interpreter] => PathBuf::from(interpreter),
+            _ => return Err(unclear("its first line gives its interpreter options, which could run something else")),
+        };
+        let interpreter = interpreter.canonicalize()?;
+        if shebang(&interpreter)?.is_some() || !is_interpreter(&interpreter) || is_env(&interpreter) {
+            return Err(unclear("what its first line names is no interpreter that is known"));
+        }
+        return Ok(Program { sha256: both(&interpreter, &file)?, path: file });
+    }
+    let real = file.canonicalize()?;
+    if !is_interpreter(&real) {
+        return Ok(Program { sha256: digest(&file)?, path: file });
+    }
+    if is_env(&real) {
+        return Err(unclear("name the program itself, without `env`"));
+    }
+    let script = arguments.first().filter(|script| !script.starts_with('-')).map(|script| folder.join(script));
+    let script = script.filter(|script| script.is_file());
+    let script = script.ok_or_else(|| unclear("an interpreter is named with its script, and nothing before that"))?;
+    Ok(Program { sha256: both(&file, &script)?, path: script })
+}
+
+/// The digest of the program that a process runs now, of a script with that of its interpreter
+///
+/// What is open as the program is read, whatever stands at its path by now; a script is read at its path. `script` is where
+/// it lies, if that is known better than by what the process says of itself.
+///
+/// # Errors
+/// The process is gone, or another account's; or it does not say which script it runs.
+pub fn running(pid: i32, script: Option<&Path>) -> io::Result<Hash> {
+    let of = Path::new("/proc").join(pid.to_string());
+    let link = of.join("exe");
+    let name = fs::read_link(&link)?;
+    let name = name.to_string_lossy();
+    let name = Path::new(name.strip_suffix(" (deleted)").unwrap_or(&name));
+    if !is_interpreter(name) {
+        return digest(&link);
+    }
+    let line = fs::read(of.join("cmdline"))?;
+    let said = line.split(|byte| *byte == 0).nth(1).filter(|said| !said.is_empty() && !said.starts_with(b"-"));
+    let said = Path::new(OsStr::from_bytes(said.ok_or_else(|| unclear("it runs no script"))?));
+    let here = fs::read_link(of.join("cwd"))?.join(said);
+    // Where it has gone elsewhere since, its script lies where it was started.
+    let there = script.filter(|script| !here.exists() && said.is_relative() && script.file_name() == said.file_name());
+    both(&link, there.unwrap_or(&here))
+}
+
+fn both(interpreter: &Path, script: &Path) -> io::Result<Hash> {
+    Ok(Hash::of_parts(&[&digest(interpreter)?.0, &digest(script)?.0]))
+}
+
+fn unclear(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+fn is_env(path: &Path) -> bool {
+    path.file_name() == Some(OsStr::new("env"))
+}
+
+/// What stands behind `#!` in the first line of a file; nothing where the kernel runs the file itself
+fn shebang(path: &Path) -> io::Result<Option<String>> {
+    let mut start = [0; 256];
+    let read = File::open(path)?.read(&mut start)?;
+    let line = start.get(..read).and_then(|start| start.strip_prefix(b"#!"));
+    let line = line.and_then(|line| line.split(|byte| *byte == b'\n').next());
+    Ok(line.map(|line| String::from_utf8_lossy(line).into_owned()))
 }
 
 /// The file that a program's name leads to, as execvp(3) finds it
@@ -128,3 +221,103 @@ fn digest(path: &Path) -> io::Result<Hash> {
 
 /// Files whose digests are kept
 const KNOWN_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        os::unix::fs::PermissionsExt as _,
+        process::{Child, Command, Stdio},
+    };
+
+    struct Running(Child);
+
+    impl Running {
+        fn start(command: &mut Command) -> Self {
+            Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+        }
+
+        fn pid(&self) -> i32 {
+            i32::try_from(self.0.id()).unwrap()
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn words(command: &[&str]) -> Vec<String> {
+        command.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    /// What a process runs, once it runs it
+    fn settled(running: &Running, expected: Hash, script: Option<&Path>) -> bool {
+        (0..2_000).any(|_| {
+            std::thread::yield_now();
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            self::running(running.pid(), script).is_ok_and(|seen| seen == expected)
+        })
+    }
+
+    #[test]
+    fn what_is_started_is_what_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |command: &[&str]| program(&words(command), None, folder.path());
+        let cat = of(&["cat"]).unwrap();
+        assert_eq!(cat.sha256, Hash::of(&fs::read("/bin/cat").unwrap()), "as sha256sum says");
+        let child = Running::start(&mut Command::new("cat"));
+        assert!(settled(&child, cat.sha256, None));
+
+        // The same file under another name is the same program; a byte more makes it another one.
+        let copy = folder.path().join("agent");
+        fs::copy("/bin/cat", &copy).unwrap();
+        assert_eq!(of(&["./agent"]).unwrap().sha256, cat.sha256);
+        let child = Running::start(&mut Command::new(&copy));
+        assert!(settled(&child, cat.sha256, None));
+        fs::remove_file(&copy).unwrap();
+        fs::write(&copy, [fs::read("/bin/cat").unwrap(), b"x".to_vec()].concat()).unwrap();
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_ne!(of(&["./agent"]).unwrap().sha256, cat.sha256);
+        assert_eq!(running(child.pid(), None).unwrap(), cat.sha256, "what runs is what was started");
+    }
+
+    #[test]
+    fn a_script_counts_with_its_interpreter_however_it_is_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("agent.sh");
+        fs::write(&script, "#!/bin/sh\nread line\n").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let of = |command: &[&str]| program(&words(command), None, folder.path());
+        let (direct, named) = (of(&["./agent.sh"]).unwrap(), of(&["sh", "agent.sh"]).unwrap());
+        assert_eq!(direct.sha256, named.sha256);
+        assert_ne!(direct.sha256, of(&["sh", "/dev/../etc/hostname"]).unwrap().sha256);
+        let child = Running::start(&mut Command::new(&script));
+        assert!(settled(&child, direct.sha256, Some(&script)));
+        let mut sh = Command::new("sh");
+        let child = Running::start(sh.arg("agent.sh").current_dir(folder.path()));
+        assert!(settled(&child, direct.sha256, None));
+        fs::write(&script, "#!/bin/sh\nread line; rm -r x\n").unwrap();
+        assert_ne!(running(child.pid(), None).unwrap(), direct.sha256);
+    }
+
+    #[test]
+    fn what_does_not_say_what_it_runs_is_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, line) in [("options", "#!/bin/sh -e"), ("split", "#!/usr/bin/env -S sh"), ("odd", "#!/bin/cat")] {
+            let script = folder.path().join(name);
+            fs::write(&script, format!("{line}\n")).unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            assert!(program(&words(&[&format!("./{name}")]), None, folder.path()).is_err(), "{line}");
+        }
+        for command in [&["sh"][..], &["sh", "-c", "cat"], &["sh", "-e", "options"], &["env", "cat"], &["nothing-here"]]
+        {
+            assert!(program(&words(command), None, folder.path()).is_err(), "{command:?}");
+        }
+        let mut sh = Command::new("sh");
+        let child = Running::start(sh.args(["-c", "read line; true", "options"]).current_dir(folder.path()));
+        assert!(running(child.pid(), None).is_err());
+    }
+}

@@ -95,6 +95,12 @@ impl Refusals {
         counted
     }
 
+    /// What of a task has been gathered and is not recorded yet: what, why, how often
+    pub(super) fn gathered(&self, task: TaskId) -> Vec<(String, BTreeSet<Word>, u64)> {
+        let of = self.kinds.iter().filter(|(_, pending)| pending.task == Some(task) && pending.count > 0);
+        of.map(|(kind, pending)| (kind.what.clone(), kind.words.clone(), pending.count)).collect()
+    }
+
     /// When something will have been gathered for long enough
     pub(super) fn wake(&self) -> Option<Millis> {
         self.kinds.values().map(|pending| pending.since.plus(GATHER_MS)).min()

@@ -13,7 +13,7 @@ use crate::{
     node::Node,
     pattern::{Match, Scope},
     policy::{Bundle, Deed, Purpose, Quorum, Users},
-    proof::Proven,
+    proof::{How, Proven},
     reason::{Reason, Word},
     request::{Clock, Open},
     state::{Hold, State, Task, is_approver, owners},
@@ -227,11 +227,16 @@ fn places(state: &State, open: &Open, now: Millis) -> Vec<Reason> {
         // Only delegation makes children, and only out of the task that the run works on.
         (Actor::Run(run), Some(parent)) if state.task_of(*run) == Some(parent) => {}
         (Actor::Owner { .. } | Actor::Person { .. }, None) => {}
-        // An agent opens tasks for itself, once it has shown who it is.
-        (Actor::Agent(agent), None) if *agent == open.agent && open.proven.is_some() => {}
+        // An agent opens tasks for itself, once it has shown who it is. Which program it is, whoever starts it shows.
+        (Actor::Agent(agent), None) if *agent == open.agent && open.proven.as_ref().is_some_and(is_own) => {}
         _ => reasons.push(Reason::new(Word::NotYours, &open.purpose)),
     }
     reasons
+}
+
+/// Whether an agent shows it by itself
+fn is_own(proven: &Proven) -> bool {
+    proven.how != How::Program
 }
 
 fn principals(state: &State, bundle: &Bundle, open: &Open, now: Millis) -> Vec<Reason> {

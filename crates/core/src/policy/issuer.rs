@@ -31,7 +31,25 @@ pub enum Vouches {
     TrustDomain {
         /// Its name
         name: String,
-        /// Where its bundle is served (SPIFFE Federation, `https_web`)
-        bundle: String,
+        /// Where its bundle comes from
+        bundle: BundleSource,
     },
+}
+
+/// Where the bundle of a trust domain comes from
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BundleSource {
+    /// Its bundle endpoint, which has a certificate as websites have it (SPIFFE Federation, 5.2.1, `https_web`)
+    Web(String),
+    /// Its bundle endpoint, which shows an X.509-SVID (SPIFFE Federation, 5.2.2, `https_spiffe`)
+    Spiffe {
+        /// Where it is
+        url: String,
+        /// Whose SVID it has to show
+        id: String,
+        /// The bundle by which that is checked the first time, if no other trust domain's is: a document as endpoints serve it
+        bootstrap: Option<String>,
+    },
+    /// The Workload API of the machine on which Portreeve runs
+    WorkloadApi,
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Index {
     spiffe: BTreeMap<String, BTreeSet<Name>>,
     keys: BTreeMap<Hash, BTreeSet<Name>>,
+    programs: BTreeMap<Hash, BTreeSet<Name>>,
     /// By one claim of each rule
     issued: BTreeMap<Name, BTreeMap<(String, Value), BTreeSet<Name>>>,
     paths: BTreeMap<Name, BTreeSet<String>>,
@@ -24,6 +25,7 @@ impl Index {
                 let names = match &proof.way {
                     Way::Spiffe(id) => index.spiffe.entry(id.clone()).or_default(),
                     Way::Key { jwk } => index.keys.entry(Hash::of(jwk.as_bytes())).or_default(),
+                    Way::Program { sha256 } => index.programs.entry(*sha256).or_default(),
                     Way::Issued { issuer, claims } => {
                         index.paths.entry(issuer.clone()).or_default().extend(claims.keys().cloned());
                         let Some((path, value)) = claims.iter().max_by_key(|(path, _)| path.ends_with("id")) else {
@@ -49,11 +51,12 @@ impl Index {
     pub fn agents<'a>(&self, agents: &'a BTreeMap<Name, Agent>, proven: &Proven) -> BTreeSet<&'a Name> {
         let spiffe = self.spiffe.get(&proven.subject);
         let key = proven.key.and_then(|key| self.keys.get(&key));
+        let program = proven.key.and_then(|program| self.programs.get(&program));
         let issued = proven.issuer.as_ref().and_then(|issuer| self.issued.get(issuer));
         let issued = issued.into_iter().flat_map(|rules| {
             proven.claims.iter().filter_map(|(path, value)| rules.get(&(path.clone(), value.clone())))
         });
-        let names = spiffe.into_iter().chain(key).chain(issued).flatten();
+        let names = spiffe.into_iter().chain(key).chain(program).chain(issued).flatten();
         let named = names.filter_map(|name| agents.get_key_value(name));
         named.filter(|(_, agent)| agent.proof(proven).is_some()).map(|(name, _)| name).collect()
     }

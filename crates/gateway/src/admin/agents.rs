@@ -89,6 +89,7 @@ fn proof(proof: &Proof) -> Value {
         Way::Spiffe(_) => "spiffe",
         Way::Issued { .. } => "issuer",
         Way::Key { .. } => "key",
+        Way::Program { .. } => "program",
     };
     json!({ "kind": kind, "shows": proof.way.to_string(), "replicas": proof.replicas })
 }

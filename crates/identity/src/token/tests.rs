@@ -48,6 +48,20 @@ fn a_token_names_its_run_at_its_endpoint_in_its_time() {
 }
 
 #[test]
+fn a_token_says_what_it_is_bound_to_as_the_standards_do() {
+    let issuer = issuer("us", &SigningKey::make().unwrap());
+    let digest = portreeve_core::hash::Hash::of(b"what is held");
+    let written = URL_SAFE_NO_PAD.encode(digest.0);
+    for (binding, name) in [(Binding::Dpop(digest), "jkt"), (Binding::Certificate(digest), "x5t#S256")] {
+        let token = issuer.mint(&Subject { binding: Some(binding), ..subject() }, "j1".into(), NOW).unwrap();
+        let claims = URL_SAFE_NO_PAD.decode(token.text.split('.').nth(1).unwrap()).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!(claims["cnf"], serde_json::json!({ name: written }));
+        assert_eq!(issuer.check(&token.text, HERE, NOW).map(|good| good.binding), Ok(Some(binding)));
+    }
+}
+
+#[test]
 fn what_was_changed_or_comes_from_elsewhere_is_refused() {
     let key = SigningKey::make().unwrap();
     let ours = issuer("us", &key);

@@ -8,7 +8,8 @@ use crate::{
     output, place,
 };
 use http::Method;
-use portreeve_core::{names::Name, node::Node, time::Millis};
+use portreeve_core::{hash::Hash, names::Name, node::Node, time::Millis};
+use portreeve_upstream::identity;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -168,7 +169,20 @@ fn toml_of(add: &AddAgent) -> Result<String, Failure> {
     if let Some(path) = &add.key {
         file.push_str(&format!("\n[[proof]]\nkey = {}\n{replicas}", key_of(path)?));
     }
+    if let Some(path) = &add.program {
+        file.push_str(&format!("\n[[proof]]\nprogram = \"sha256:{}\"\n", program_of(path)?));
+    }
     Ok(file)
+}
+
+/// The digest of a program, as it is seen when that is started
+fn program_of(path: &Path) -> Result<Hash, Failure> {
+    let bad = |what: String| Failure::new(2, "usage", format!("{}: {what}.", path.display()));
+    let folder = std::env::current_dir()?;
+    // A file, not a name to be looked for.
+    let file = folder.join(path).into_os_string().into_string().map_err(|_| bad("its name is not text".to_owned()))?;
+    let found = identity::program(&[file], std::env::var("PATH").ok().as_deref(), &folder);
+    Ok(found.map_err(|error| bad(error.to_string()))?.sha256)
 }
 
 /// The public members of a JWK in a file, as an inline table

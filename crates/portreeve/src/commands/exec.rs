@@ -38,7 +38,7 @@ async fn with_task(hosted: &Hosted, exec: &Exec, keys: &Sources) -> Result<u8, F
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let mut hung_up = signal(SignalKind::hangup())?;
-    let opened = opening::open(&hosted.client, &exec.opening, true).await?;
+    let opened = opening::open(&hosted.client, &exec.opening, Some(&exec.command)).await?;
     modes::banner(&opened);
     let (task, socket) = (commands::text(&opened, "task")?, commands::text(&opened, "socket")?);
     let endpoints: BTreeMap<String, String> = opened

@@ -10,6 +10,7 @@ use crate::{
 use http::Method;
 use portreeve_core::time::Millis;
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long one request waits for people, in seconds
@@ -18,13 +19,21 @@ const WAIT_SECS: u32 = 25;
 /// Opens a task; where people are asked first, waits for them and opens it by asking for the same again
 ///
 /// Whoever gives up loses nothing: the same command goes on where this one was.
-pub(crate) async fn open(client: &Client, opening: &Opening, exec: bool) -> Result<Value, Failure> {
+pub(crate) async fn open(client: &Client, opening: &Opening, starts: Option<&[OsString]>) -> Result<Value, Failure> {
+    // What is not text is not a program that an agent could be known by.
+    let program = starts.and_then(|command| {
+        let command: Option<Vec<&str>> = command.iter().map(|part| part.to_str()).collect();
+        let folder = std::env::current_dir().ok()?;
+        let path = std::env::var("PATH").ok();
+        Some(json!({ "command": command?, "folder": folder.to_str()?, "path": path }))
+    });
     let body = json!({
         "purpose": opening.purpose,
         "agent": opening.agent,
         "parameters": commands::parameters(&opening.parameters)?,
         "objective": opening.objective,
-        "exec": exec,
+        "exec": starts.is_some(),
+        "program": program,
     });
     let mut told = String::new();
     let (mut interrupted, mut terminated) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

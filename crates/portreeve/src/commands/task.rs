@@ -18,7 +18,7 @@ pub(crate) async fn run(cli: &Cli, task: &Task) -> Result<u8, Failure> {
     let client = Client::of(&place::data(cli)?).await?;
     match task {
         Task::Open { opening, token } => {
-            let opened = opening::open(&client, opening, false).await?;
+            let opened = opening::open(&client, opening, None).await?;
             modes::banner(&opened);
             open(&opened, *token, cli.json)
         }

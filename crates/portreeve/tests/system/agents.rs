@@ -12,21 +12,25 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
 use std::net::TcpStream;
 
-const PURPOSE: &str = "about = \"Whatever a test needs\"\nowner = \"tests\"\n\n\
+/// A purpose `work` for two agents
+pub(crate) const PURPOSE: &str = "about = \"Whatever a test needs\"\nowner = \"tests\"\n\n\
     [open]\nagents = [\"bot\", \"other\"]\nusers = \"none\"\n\n\
     [task]\nexpires_after = \"1h\"\nstanding = [\"read\", \"write\"]\n\n\
     [[allow]]\nname = \"act\"\nuse = [\"shop.act\"]\nwhere = { value = { any = true } }\n";
 
 /// A served folder with a connector `shop` and a purpose `work` for two agents
-struct House {
-    place: Place,
-    serve: Serve,
-    shop: Upstream,
+pub(crate) struct House {
+    /// The folder
+    pub(crate) place: Place,
+    /// What serves it
+    pub(crate) serve: Serve,
+    /// The connector
+    pub(crate) shop: Upstream,
 }
 
 impl House {
     /// `bot` proves itself so, `other` by a SPIFFE ID that nobody shows
-    fn of(proof: &str, files: &[(&str, String)]) -> Self {
+    pub(crate) fn of(proof: &str, files: &[(&str, String)]) -> Self {
         let (place, shop) = (Place::new(), Upstream::http(&["act"], |_, _| false));
         place.connector("shop", &shop, "");
         place.write(
@@ -44,11 +48,13 @@ impl House {
         Self { place, serve, shop }
     }
 
-    fn base(&self) -> String {
+    /// Its address, which is what shown tokens have to be meant for
+    pub(crate) fn base(&self) -> String {
         format!("http://{}", self.serve.address)
     }
 
-    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Response {
+    /// Sends a request as it is
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Response {
         let host = self.serve.address.to_string();
         let headers = [&[("host", host.as_str()), ("content-type", "application/json")], headers].concat();
         let body = if body.is_null() { String::new() } else { body.to_string() };
@@ -76,11 +82,13 @@ impl House {
     }
 }
 
-fn key_of(signer: &Signer) -> String {
+/// How a file names a key
+pub(crate) fn key_of(signer: &Signer) -> String {
     format!("key = {{ kty = \"OKP\", crv = \"Ed25519\", x = {} }}", signer.jwk()["x"])
 }
 
-fn assertion(house: &House, id: &str) -> Value {
+/// What `bot` says of itself
+pub(crate) fn assertion(house: &House, id: &str) -> Value {
     json!({ "iss": "bot", "sub": "bot", "aud": house.base(), "jti": id, "iat": now(), "exp": now() + 60 })
 }
 
@@ -464,4 +472,69 @@ fn an_agent_is_added_shown_halted_and_retired_on_the_command_line() {
     let none = house.place.run(&["agent", "show", "nobody"]);
     assert_eq!(none.code, 3, "{none:?}");
     assert_eq!(house.shop.calls().len(), 2);
+}
+
+#[test]
+fn an_agent_is_told_what_came_of_its_own_tasks_and_of_no_others() {
+    let (key, stranger) = (Signer::new("k"), Signer::new("s"));
+    let house = House::of(&key_of(&key), &[]);
+    let proof = format!("owner = \"tests\"\n\n[[proof]]\n{}\n", key_of(&stranger));
+    house.place.write("policy/agents/other.toml", &proof);
+    house.place.run(&["policy", "apply"]).good();
+    let task = house.task(&house.open(&key.token("JWT", &assertion(&house, "1"))));
+    assert_eq!(task.word("shop", "act", "a"), "ok");
+    let wrong = json!({ "value": "a", "more": true });
+    for _ in 0..3 {
+        assert_ne!(word(&task.call("shop", "act", &wrong)), "ok");
+    }
+    let look = |signer: &Signer, name: &str, id: &str, task: &str| {
+        let mut claims = assertion(&house, id);
+        (claims["iss"], claims["sub"]) = (json!(name), json!(name));
+        let bearer = format!("Bearer {}", signer.token("JWT", &claims));
+        house.send("GET", &format!("/v1/tasks/{task}"), &[("authorization", &bearer)], &Value::Null)
+    };
+    house.serve.calls_settled(&task);
+    let told = look(&key, "bot", "2", &task.id);
+    assert_eq!(told.status, 200, "{told:?}");
+    let told = told.json();
+    assert_eq!((&told["over"], &told["agent"], &told["purpose"]), (&Value::Null, &json!("bot"), &json!("work")));
+    // Alike refusals are recorded as one event later, and told at once.
+    assert_eq!(told["calls"], json!({ "allowed": 1, "refused": 3, "asked": 0 }), "{told}");
+    assert_eq!(told["ends"], json!({ "ok": 1 }));
+    assert_eq!(told["tools"], json!([{ "tool": "shop.act", "class": "write", "ends": { "ok": 1 } }]));
+    let refusal = &told["refusals"][0];
+    assert_eq!((&refusal["what"], &refusal["times"]), (&json!("shop.act"), &json!(3)), "{told}");
+    assert!(refusal["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()));
+
+    // Another agent is told no more than of a task that never was.
+    let never = "task_0000000000001";
+    let others = look(&stranger, "other", "3", &task.id);
+    assert_eq!(others.status, 404, "{others:?}");
+    assert_eq!(others.json()["error"]["word"], "task_unknown");
+    let none = look(&stranger, "other", "4", never);
+    assert_eq!(others.json().to_string().replace(&task.id, never), none.json().to_string());
+    let bare = house.send("GET", &format!("/v1/tasks/{}", task.id), &[], &Value::Null);
+    assert_eq!(bare.status, 401);
+
+    // It is told afterwards, too, and after a restart, from the record.
+    house.serve.stop(&task.id);
+    let end = |signer: &Signer, name: &str, id: &str| {
+        let mut claims = assertion(&house, id);
+        (claims["iss"], claims["sub"]) = (json!(name), json!(name));
+        let bearer = format!("Bearer {}", signer.token("JWT", &claims));
+        house.send("DELETE", &format!("/v1/tasks/{}", task.id), &[("authorization", &bearer)], &Value::Null).status
+    };
+    assert_eq!(end(&key, "bot", "7"), 204, "what is over has ended");
+    assert_eq!(end(&stranger, "other", "8"), 403, "and is nobody else's");
+    let over = look(&key, "bot", "5", &task.id).json();
+    assert_eq!((&over["over"], &over["calls"]), (&json!("killed"), &told["calls"]));
+    let House { place, serve, shop } = house;
+    serve.terminate();
+    let serve = place.serve(&[]);
+    let house = House { place, serve, shop };
+    let mut claims = assertion(&house, "6");
+    (claims["iss"], claims["sub"]) = (json!("bot"), json!("bot"));
+    let bearer = format!("Bearer {}", key.token("JWT", &claims));
+    let later = house.send("GET", &format!("/v1/tasks/{}", task.id), &[("authorization", &bearer)], &Value::Null);
+    assert_eq!(later.json(), over);
 }

@@ -18,12 +18,14 @@ use proptest::prelude::*;
 use std::{collections::BTreeMap, sync::Arc};
 
 const ID: &str = "spiffe://example.org/bot";
+const PROGRAM: &[u8] = b"the program";
 const KEY: &str = "{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":\"AA\"}";
 
 /// A policy whose agent proves itself by a SPIFFE ID or a key
 fn proving(review_by: Option<Millis>) -> Arc<Bundle> {
     let bundle = Arc::into_inner(unbounded(&[entry(0)])).unwrap();
-    let ways = [Way::Spiffe(ID.to_owned()), Way::Key { jwk: KEY.to_owned() }];
+    let program = Way::Program { sha256: Hash::of(PROGRAM) };
+    let ways = [Way::Spiffe(ID.to_owned()), Way::Key { jwk: KEY.to_owned() }, program];
     let proofs = ways.map(|way| Proof { way, replicas: false }).to_vec();
     let agent = Agent { review_by, proofs, ..Agent::of("test".to_owned()) };
     Arc::new(Bundle { agents: [(bot(), agent)].into(), ..bundle })
@@ -33,10 +35,15 @@ fn bot() -> Name {
     "bot".parse().unwrap()
 }
 
+/// What whoever starts an agent shows of it
+const PROGRAMMED: u8 = 9;
+
 fn proven(what: u8, until: i64) -> Proven {
     let (how, subject, key) = match what {
+        0 if until % 2 == 0 => (How::X509Svid, ID, None),
         0 => (How::JwtSvid, ID, None),
         1 => (How::PrivateKeyJwt, "bot", Some(Hash::of(KEY.as_bytes()))),
+        PROGRAMMED => (How::Program, "/usr/bin/bot", Some(Hash::of(PROGRAM))),
         // What looks much like it: the same words in another way, another key, another name.
         2 => (How::Oidc, ID, Some(Hash::of(KEY.as_bytes()))),
         3 => (How::PrivateKeyJwt, "bot", Some(Hash::of(b"another"))),
@@ -180,6 +187,25 @@ fn nobody_else_opens_or_ends_what_an_agent_opened() {
     let halts = Pause { node: Node::Agent(bot()), halts: true, by: agent.clone(), why: String::new() };
     assert!(words(&door.turn(Request::Pause(halts)).unwrap()).contains(&Word::NotYours));
     assert!(matches!(door.turn(stop(Node::Task(TaskId(2)), agent)), Some(Reply::Recorded)));
+}
+
+#[test]
+fn a_program_is_shown_by_whoever_starts_it_and_by_nobody_else() {
+    let mut door = Door::new(proving(None));
+    let (owner, agent) = (Actor::Owner { user: None }, Actor::Agent(bot()));
+    let until = door.now + 10_000;
+    let shown = |what: u8| Some(proven(what, until));
+    // No agent says of itself what it runs.
+    let reply = door.turn(open(2, agent, shown(PROGRAMMED))).unwrap();
+    assert!(words(&reply).contains(&Word::NotYours), "{:?}", words(&reply));
+    let another = Proven { key: Some(Hash::of(b"another")), ..proven(PROGRAMMED, until) };
+    let reply = door.turn(open(2, owner.clone(), Some(another))).unwrap();
+    assert_eq!(words(&reply), [Word::ProofWrong]);
+    assert!(matches!(door.turn(open(2, owner, shown(PROGRAMMED))), Some(Reply::Opened(_))));
+    // What its owner gives as a parameter is its owner's.
+    let task = door.engine.state().task(TaskId(2)).unwrap();
+    assert_eq!(task.chosen.values().collect::<Vec<_>>(), [&ChosenBy::Parameter]);
+    assert_eq!(task.proven.as_ref().map(|proven| proven.how), Some(How::Program));
 }
 
 #[test]
