@@ -18,6 +18,7 @@ mod serve;
 mod served;
 mod target;
 mod upstream;
+mod who;
 mod wire;
 mod yardstick;
 
@@ -49,6 +50,8 @@ enum Part {
     Index(index::Options),
     /// Measure the protocol: translation, long results, idle streams
     Wire(wire::Options),
+    /// Measure what it costs that callers prove who they are
+    Who(who::Options),
     /// Become another command on one core, and end with the parent
     Pinned(process::Pinned),
 }
@@ -63,6 +66,7 @@ fn main() -> anyhow::Result<()> {
         Part::Growth(options) => growth::run(&options),
         Part::Index(options) => index::run(&options),
         Part::Wire(options) => wire::run(&options),
+        Part::Who(options) => who::run(&options),
         Part::Pinned(options) => process::run_pinned(&options),
     }
 }

@@ -15,7 +15,10 @@ use tokio::net::UnixStream;
 
 /// A running `portreeve serve`; dropped, it is killed
 #[derive(Debug)]
-pub(crate) struct Served(Child);
+pub(crate) struct Served {
+    child: Child,
+    base: String,
+}
 
 impl Served {
     /// Serves a data folder, on one core if it is named; also how many milliseconds it took
@@ -38,32 +41,38 @@ impl Served {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("standard output")?).read_line(&mut line)?;
         anyhow::ensure!(line.starts_with("serving "), "portreeve did not serve: {line:?}");
-        Ok((Self(child), now_ns().saturating_sub(begun) as f64 / 1e6))
+        let base = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        Ok((Self { child, base }, now_ns().saturating_sub(begun) as f64 / 1e6))
+    }
+
+    /// Its address
+    pub(crate) fn base(&self) -> &str {
+        &self.base
     }
 
     /// Its process
     pub(crate) fn pid(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     /// Resident memory in KiB
     pub(crate) fn rss_kib(&self) -> anyhow::Result<f64> {
-        Ok(as_f64(process::resident_kib(self.0.id())?))
+        Ok(as_f64(process::resident_kib(self.child.id())?))
     }
 
     /// Ends it as its owner would
     pub(crate) fn end(mut self) -> anyhow::Result<()> {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.0.id())?).context("a pid")?;
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id())?).context("a pid")?;
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        self.0.wait()?;
+        self.child.wait()?;
         Ok(())
     }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

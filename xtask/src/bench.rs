@@ -31,6 +31,9 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     let mut growth = shell::command(&bench, &["growth"]);
     growth.arg("--portreeve").arg(&portreeve).arg("--dir").arg(&folder);
     shell::run(growth.arg("--json").arg(folder.join("growth.json")))?;
+    let mut who = shell::command(&bench, &["who"]);
+    who.arg("--portreeve").arg(&portreeve).arg("--dir").arg(&folder);
+    shell::run(who.arg("--json").arg(folder.join("who.json")))?;
     let mut wire = shell::command(&bench, &["wire", "--date", date.trim()]);
     wire.arg("--portreeve").arg(&portreeve).arg("--dir").arg(&folder);
     shell::run(wire.arg("--json").arg(folder.join("wire.json")))

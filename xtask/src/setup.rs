@@ -3,6 +3,8 @@
 //! Real servers and clients of the protocol, at exact versions, in the target folder. What cannot be had is
 //! left out and named, so that the rest still runs.
 
+mod heavy;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,6 +43,8 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     part("Go SDK", go_client(&interop.join("go")));
     part("Java SDK", java(&interop.join("java")));
     part("Open Policy Agent", opa(&interop.join("opa")));
+    part("SPIRE", heavy::spire(&interop.join("spire")));
+    part("Keycloak", heavy::keycloak(&interop.join("keycloak")));
     Ok(Setup { interop, missing })
 }
 
@@ -239,9 +243,10 @@ fn go(folder: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> anyhow:
     fs::create_dir_all(folder)?;
     let scratch = folder.join("scratch");
     let mut command = shell::command(go, &[]);
+    command.env("CGO_ENABLED", "0");
     what(&mut command);
     command.env("GOPATH", &scratch).env("GOMODCACHE", scratch.join("modules")).env("GOCACHE", scratch.join("cache"));
-    let result = shell::run(command.env("CGO_ENABLED", "0"));
+    let result = shell::run(&mut command);
     fs::remove_dir_all(&scratch).ok();
     result
 }
@@ -329,6 +334,7 @@ const NPM_PACKAGES: &[(&str, &str)] = &[
     ("@modelcontextprotocol/server-everything", "2026.8.31"),
     ("@modelcontextprotocol/server-filesystem", "2026.8.31"),
     ("@modelcontextprotocol/server-memory", "2026.8.31"),
+    ("oidc-provider", "9.13.3"),
     ("playwright-core", "1.65.1"),
 ];
 

@@ -4,7 +4,7 @@ use crate::{
     Console,
     desk::Problem,
     guard::{self, Visitor},
-    pages::{Refusal, entry},
+    pages::Refusal,
 };
 use axum::{
     extract::State,
@@ -58,7 +58,7 @@ impl News {
         }
         // A page that only listens does not keep its session alive.
         let session = self.console.sessions.peek(&self.cookie, self.console.desk.now())?;
-        guard::person(&self.console, session.bearer, entry::how(session.how)).await.ok().flatten()?;
+        guard::person(&self.console, session.bearer, session.how.how()).await.ok().flatten()?;
         if Instant::now() >= self.until {
             return None;
         }

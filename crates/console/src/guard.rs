@@ -1,10 +1,6 @@
 //! Who is there, and that a form came from a page of ours.
 
-use crate::{
-    Console, Reached,
-    desk::Problem,
-    pages::{Refusal, entry},
-};
+use crate::{Console, Reached, desk::Problem, pages::Refusal};
 use axum::{
     body::{Body, to_bytes},
     extract::{FromRequest, FromRequestParts, Request},
@@ -50,7 +46,7 @@ impl FromRequestParts<Arc<Console>> for Visitor {
         let now = console.desk.now();
         let session = console.sessions.look(cookie, now).ok_or_else(out)?;
         let fresh = session.is_fresh(now);
-        let person = person(console, session.bearer, entry::how(session.how)).await;
+        let person = person(console, session.bearer, session.how.how()).await;
         let person = person.map_err(|problem| Refusal::Page { problem, visitor: None })?.ok_or_else(out)?;
         Ok(Self { person, cookie: cookie.to_owned(), csrf: session.csrf, fresh })
     }

@@ -656,6 +656,15 @@ pub enum Noted {
         /// How many tools it offers
         tools: usize,
     },
+    /// Somebody showed a proof that somebody else holds, and got nothing for it: told once for each proof
+    Copied {
+        /// Whose proof it is
+        agent: Name,
+        /// What was shown, and from where
+        proven: Box<Proven>,
+        /// From where it was shown first
+        holder: String,
+    },
     /// A person signed in, or a link to sign in was made for them
     SignedIn {
         /// Who
@@ -663,6 +672,9 @@ pub enum Noted {
         /// How; nothing if it is only a link that they may use
         #[serde(default, skip_serializing_if = "Option::is_none")]
         how: Option<How>,
+        /// The groups that their issuer says they are in, as it calls them, as far as the policy names them
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        groups: BTreeSet<String>,
     },
     /// Somebody wants a version of the policy in force, where others have to want it too
     Proposed {

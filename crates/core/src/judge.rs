@@ -31,6 +31,7 @@ use crate::{
     hash::Hash,
     node::Node,
     policy::{Bundle, Deed},
+    proof::Proven,
     reason::{Reason, Word},
     request::{Clock, Pause, Prove, Stop},
     state::{OpenWhat, Phase, State},
@@ -193,6 +194,12 @@ pub fn judge_prove(state: &State, shelf: &Shelf, prove: &Prove, clock: Clock) ->
     let Some(task) = state.task(prove.task) else { return reasons.into_iter().collect() };
     if task.agent != prove.agent || task.proven.is_none() {
         reasons.insert(Reason::new(Word::NotYours, prove.task));
+    }
+    // Rules may rest on it, and tokens of before go on: what is bound stays bound, what is not is not taken for it.
+    let (was, is) = (Proven::bound(task.proven.as_ref()), Proven::bound(Some(&prove.proven)));
+    if was != is {
+        let source = Node::Agent(prove.agent.clone());
+        reasons.insert(Reason::new(Word::ProofWrong, &source).with("bound", is).with("wanted", was));
     }
     match shelf.current(state) {
         Some(bundle) => reasons.extend(open::shown(bundle, &prove.agent, Some(&prove.proven), now)),

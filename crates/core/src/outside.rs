@@ -15,6 +15,7 @@ use crate::{
     hash::Hash,
     names::{EffectId, Name, TaskId, Tool},
     policy::{Class, Resource, Usage},
+    proof::{BY_ACCOUNT, Proven},
     reason::{Reason, Word},
     rules::Question,
     time::Millis,
@@ -139,6 +140,7 @@ pub fn document(question: &Question<'_>, bundle: Hash, sends: Sends) -> BTreeMap
         ("purpose", text(question.purpose)),
         ("task", text(&question.task)),
         ("chain", Value::Array(question.above.iter().map(link).collect())),
+        ("proof", proof(question.proven)),
         ("tool", text(question.tool)),
         ("connector", text(&question.tool.connector)),
         ("variants", Value::Array(question.variants.iter().map(|name| text(name)).collect())),
@@ -154,6 +156,18 @@ pub fn document(question: &Question<'_>, bundle: Hash, sends: Sends) -> BTreeMap
     let environment = environment.map(|environment| ("environment", text(&environment)));
     let more = user.into_iter().chain(target).chain(environment);
     members.into_iter().chain(more).map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// How the agent has proven itself, and what is needed beside its token
+fn proof(proven: Option<&Proven>) -> Value {
+    let said = [
+        ("how", Some(proven.map_or(BY_ACCOUNT, |proven| proven.how.as_str()))),
+        ("bound", Some(Proven::bound(proven))),
+        ("issuer", proven.and_then(|proven| proven.issuer.as_ref()).map(Name::as_str)),
+        ("subject", proven.map(|proven| proven.subject.as_str())),
+    ];
+    let said = said.into_iter().filter_map(|(name, said)| Some((name.to_owned(), Value::String(said?.to_owned()))));
+    Value::Object(said.collect())
 }
 
 /// What a call is about; its name is made of arguments, and so is told as they are

@@ -11,8 +11,8 @@ mod role;
 mod trust;
 
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
-pub use issuer::{BundleSource, Issuer, Vouches};
-pub use person::{Ask, Quorum, Receiver, User};
+pub use issuer::{BundleSource, Client, Issuer, People, Vouches};
+pub use person::{Ask, Quorum, Receiver, SignIn, User};
 pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
 pub use purpose::{
     Alone, BreakGlass, Bytes, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter, Purpose, Usage, Users,

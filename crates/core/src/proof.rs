@@ -120,6 +120,21 @@ pub struct Proven {
     pub until: Millis,
 }
 
+/// How somebody is known for whom the account that serves vouches, and nothing else
+pub const BY_ACCOUNT: &str = "account";
+
+impl Proven {
+    /// What whoever uses the task's tokens has to hold besides: `"dpop"`, `"certificate"` or `"none"`
+    #[must_use]
+    pub fn bound(proven: Option<&Self>) -> &'static str {
+        match proven.and_then(|proven| proven.binding) {
+            Some(Binding::Dpop(_)) => "dpop",
+            Some(Binding::Certificate(_)) => "certificate",
+            None => "none",
+        }
+    }
+}
+
 impl Way {
     /// Whether what was shown is what has to be shown
     #[must_use]

@@ -14,7 +14,11 @@ use crate::{
     time::Millis,
     value::Value,
 };
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 /// The time, as far as it can be believed
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +80,8 @@ pub enum Request {
     Saw(Saw),
     /// A server was asked what it offers, outside of any task
     Probed(Probed),
+    /// Somebody showed a proof that somebody else holds
+    Copied(Copied),
     /// A run was told what there is at a connector
     Looked(Looked),
     /// A request was refused before it could be judged
@@ -337,6 +343,8 @@ pub struct SignedIn {
     pub user: Name,
     /// How; nothing if it is only a link that they may use
     pub how: Option<How>,
+    /// The groups that their issuer says they are in, as far as the policy names them
+    pub groups: BTreeSet<String>,
 }
 
 /// A passkey of a person was registered or removed
@@ -441,6 +449,17 @@ pub struct Probed {
     pub reach: String,
     /// How many tools it offers
     pub tools: usize,
+}
+
+/// Somebody showed a proof that somebody else holds, and was refused
+#[derive(Clone, Debug)]
+pub struct Copied {
+    /// Whose proof it is
+    pub agent: Name,
+    /// What was shown, and from where
+    pub proven: Proven,
+    /// From where it was shown first
+    pub holder: String,
 }
 
 /// A request that never came to a judgement

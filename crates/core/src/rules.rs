@@ -3,6 +3,7 @@
 use crate::{
     names::{Name, TaskId, Tool},
     policy::{Class, Resource, User},
+    proof::Proven,
     reason::Reason,
     time::Millis,
     value::Value,
@@ -18,6 +19,8 @@ pub struct Question<'a> {
     pub user: Option<&'a Name>,
     /// What this version of the policy says of the user
     pub person: Option<&'a User>,
+    /// Groups that the user is in because an issuer said so lately, beside those that this version says
+    pub groups: &'a [&'a Name],
     /// Under which purpose
     pub purpose: &'a Name,
     /// In which task
@@ -38,6 +41,8 @@ pub struct Question<'a> {
     pub target: Option<&'a Resource>,
     /// Where it takes effect, if anything says so
     pub environment: Option<&'a str>,
+    /// How the agent has proven itself; nothing if the account that serves vouches for it
+    pub proven: Option<&'a Proven>,
     /// When
     pub now: Millis,
 }

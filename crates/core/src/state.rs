@@ -5,6 +5,7 @@
 
 mod elevations;
 mod grants;
+mod groups;
 mod holds;
 mod keys;
 mod legs;
@@ -14,7 +15,8 @@ mod serial;
 
 pub use elevations::{Open as Elevated, Review};
 pub use grants::Grant;
-pub use holds::{AGAIN_MS, Answered, Hold, Reader, Reflex, is_approver};
+pub use groups::Said;
+pub use holds::{AGAIN_MS, Answered, Counting, Hold, Reader, Reflex};
 pub(crate) use holds::{hand_of, owners};
 pub use keys::{EarlierKey, Keys};
 pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
@@ -103,6 +105,9 @@ pub struct State {
     /// Versions of the policy that people want in force, the oldest first
     #[serde(default)]
     proposals: Vec<Proposed>,
+    /// What issuers said of those who signed in there last
+    #[serde(default)]
+    said: BTreeMap<Name, Said>,
     /// When and how each agent has worked last
     #[serde(default)]
     seen: BTreeMap<Name, Seen>,
@@ -526,7 +531,10 @@ impl State {
                 self.passkey(user, credential, (*added, &record.actor));
             }
             Event::Noted(Noted::Proposed { bundle, hand }) => self.propose(*bundle, &record.actor, hand, record.time),
-            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::SignedIn { .. }) => {}
+            Event::Noted(Noted::SignedIn { user, how, groups }) => {
+                self.signed_in(user, how.as_ref(), groups, record.time);
+            }
+            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::Copied { .. }) => {}
         }
     }
 

@@ -169,7 +169,7 @@ async fn tasks(State(admin): Shared, who: Who) -> Answer {
     let asked = admin.door.ask(move |engine| {
         let state = engine.state();
         let bundle = engine.shelf().current(state).map(AsRef::as_ref);
-        let seen = state.tasks().filter(|(id, _)| eyes.sees_task(state, bundle, *id)).take(TASKS_SHOWN_MAX);
+        let seen = state.tasks().filter(|(id, _)| eyes.sees_task(state, bundle, *id, now)).take(TASKS_SHOWN_MAX);
         let live = seen.map(|(id, task)| shown(id, task, &state.life(id, now)));
         let ended = state
             .ended()

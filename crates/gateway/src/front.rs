@@ -207,6 +207,15 @@ enum Came {
 }
 
 impl Front {
+    /// Who shows this; that somebody shows what is not theirs is on the record
+    async fn prove(&self, shown: Shown<'_>) -> Result<(Name, Proven), NotProven> {
+        let proven = self.proving.prove(shown).await;
+        if let Err(NotProven::Elsewhere(Some(copied))) = &proven {
+            self.door.submit(request::Request::Copied((**copied).clone())).await;
+        }
+        proven
+    }
+
     /// Who has proven itself with this request, and its body
     async fn proven(&self, From(from): From, request: Request) -> Result<(Name, Proven, Vec<u8>), Failure> {
         let (head, body) = request.into_parts();
@@ -221,7 +230,7 @@ impl Front {
         let url = format!("{}{}", self.base, head.uri.path());
         let method: &Method = &head.method;
         let shown = Shown { token: shown, dpop, request: (method.as_str(), &url), from };
-        let (agent, proven) = self.proving.prove(shown).await.map_err(|not| refused(&not))?;
+        let (agent, proven) = self.prove(shown).await.map_err(|not| refused(&not))?;
         let body = small_body(body).await.ok_or_else(|| {
             let message = format!("A request has at most {SMALL_BYTES_MAX} bytes, which arrive within seconds.");
             Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "malformed", message, "Send less, and at once.")
@@ -279,7 +288,7 @@ impl Front {
             .map_err(|_| (StatusCode::BAD_REQUEST, "invalid_dpop_proof", "there is more than one DPoP".to_owned()))?;
         let url = format!("{}/v1/token", self.base);
         let shown = Shown { token: subject, dpop, request: ("POST", &url), from };
-        let (agent, proven) = self.proving.prove(shown).await.map_err(|not| oauth(&not))?;
+        let (agent, proven) = self.prove(shown).await.map_err(|not| oauth(&not))?;
         let Details { purpose, parameters, objective, .. } = details;
         let ask = OpenTask { purpose, agent: None, parameters, objective, exec: false, program: None };
         let denied =

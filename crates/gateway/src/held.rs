@@ -240,7 +240,7 @@ async fn closed(door: &Door, id: HoldId) -> bool {
             }
             let bundle = engine.shelf().current(state)?;
             let enough = |question| {
-                let counting = state.counting(bundle, hold, question).len();
+                let counting = state.counting(bundle, (hold, question), state.time()).len();
                 counting >= usize::from(question.quorum.people)
             };
             let all = hold.held.questions.iter().all(enough);

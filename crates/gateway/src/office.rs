@@ -9,7 +9,12 @@ mod past;
 mod tasks;
 pub mod view;
 
-use crate::{catalogue::Catalogue, door::Door, failure::Failure, tasks::draw};
+use crate::{
+    catalogue::Catalogue,
+    door::{Door, TheEngine},
+    failure::Failure,
+    tasks::draw,
+};
 use axum::http::StatusCode;
 use past::Past;
 use portreeve_core::{
@@ -19,10 +24,10 @@ use portreeve_core::{
     judge::{may_answer, may_review, may_stop},
     names::{GrantId, HoldId, Name, TaskId},
     node::{Node, Why},
-    policy::{Deed, PersonRole},
+    policy::{Bundle, Deed, PersonRole},
     reason::{Reason, Word},
     request::{self, Doing, Request, Review, Stop},
-    state::{Hold, State, is_approver},
+    state::{Hold, State},
     time::Millis,
 };
 use portreeve_identity::{
@@ -136,23 +141,24 @@ impl Eyes {
     /// Whether the review of an emergency is theirs to see: all, or one that they are part of
     fn sees_review(
         &self,
-        bundle: Option<&portreeve_core::policy::Bundle>,
+        (state, bundle): (&State, Option<&Bundle>),
         review: &portreeve_core::state::Review,
+        now: Millis,
     ) -> bool {
         let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
-        let groups = bundle.and_then(|of| of.users.get(user)).map(|of| &of.groups);
-        groups.is_some_and(|groups| groups.contains(&review.group))
+        bundle.is_some_and(|bundle| state.member(bundle, user, &review.group, now).is_some())
             || review.opener.as_ref() == Some(user)
             || review.user.as_ref() == Some(user)
             || review.approvers.contains(user)
     }
 
     /// Whether a question is theirs to see: their own, or one that they are asked
-    fn sees(&self, state: &State, bundle: Option<&portreeve_core::policy::Bundle>, hold: &Hold) -> bool {
+    fn sees(&self, state: &State, bundle: Option<&Bundle>, hold: &Hold, now: Millis) -> bool {
         let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
         let held = &hold.held;
         let asked = || {
-            let asks = |question: &Question| bundle.is_some_and(|of| is_approver(of, user, &question.quorum.who));
+            let asks =
+                |question: &Question| bundle.is_some_and(|of| state.is_approver(of, user, &question.quorum.who, now));
             held.questions.iter().any(asks)
         };
         let task = held.task.and_then(|task| state.task(task));
@@ -175,13 +181,13 @@ impl Eyes {
     }
 
     /// Whether all that a task did is theirs to see; whoever is only asked about a call of it sees it with the question
-    pub(crate) fn sees_task(&self, state: &State, bundle: Option<&portreeve_core::policy::Bundle>, id: TaskId) -> bool {
+    pub(crate) fn sees_task(&self, state: &State, bundle: Option<&Bundle>, id: TaskId, now: Millis) -> bool {
         let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
         let Some(task) = state.task(id) else { return false };
         task.user.as_ref() == Some(user)
             || task.opener.as_ref() == Some(user)
             || state.reviews().any(|(of, review)| {
-                of == id && bundle.and_then(|of| of.users.get(user)).is_some_and(|of| of.groups.contains(&review.group))
+                of == id && bundle.is_some_and(|of| state.member(of, user, &review.group, now).is_some())
             })
     }
 }
@@ -292,6 +298,8 @@ impl Office {
                 }
                 how => how,
             };
+            // Somebody else there is somebody else here.
+            let known = known.filter(|known| known.is_known_by(&how));
             let roles = known.and_then(|_| Some(state.roles(bundle?, &user, now)));
             let (lives, generation) = (state.stands(&node), state.generation(&node).unwrap_or_default());
             match roles {
@@ -320,7 +328,7 @@ impl Office {
             let bundle = engine.shelf().current(state).map(AsRef::as_ref);
             let holds: Vec<_> = if all { state.holds().collect() } else { state.open_holds().collect() };
             let seen =
-                holds.into_iter().filter(|(_, hold)| (all || hold.is_open(now)) && eyes.sees(state, bundle, hold));
+                holds.into_iter().filter(|(_, hold)| (all || hold.is_open(now)) && eyes.sees(state, bundle, hold, now));
             let mut views: Vec<HoldView> =
                 seen.take(HOLDS_SHOWN_MAX).map(|(id, hold)| holds::hold_view(engine, id, hold, &eyes, now)).collect();
             views.sort_by_key(|view| (view.asked, view.hold));
@@ -347,7 +355,7 @@ impl Office {
             let (state, shelf) = (engine.state(), engine.shelf());
             let Some(bundle) = shelf.current(state) else { return 0 };
             let is_asked = |hold: &Hold| {
-                hold.held.questions.iter().any(|question| is_approver(bundle, &user, &question.quorum.who))
+                hold.held.questions.iter().any(|question| state.is_approver(bundle, &user, &question.quorum.who, now))
             };
             let open = state.open_holds().filter(|(_, hold)| hold.is_open(now) && is_asked(hold));
             // Who can sign in better may still answer.
@@ -365,7 +373,7 @@ impl Office {
         let found = self.door.ask(move |engine| {
             let state = engine.state();
             let bundle = engine.shelf().current(state).map(AsRef::as_ref);
-            let of = |(id, hold): &(HoldId, &Hold)| id.is_meant(&meant) && eyes.sees(state, bundle, hold);
+            let of = |(id, hold): &(HoldId, &Hold)| id.is_meant(&meant) && eyes.sees(state, bundle, hold, now);
             // Codes are short: of two that are the same, the one that is still open is meant.
             let mut found: Vec<_> = state.holds().filter(of).collect();
             found.sort_by_key(|(_, hold)| (!hold.is_open(now), std::cmp::Reverse(hold.asked)));
@@ -503,7 +511,7 @@ impl Office {
         let found = self.door.ask(move |engine| {
             let state = engine.state();
             let bundle = engine.shelf().current(state).map(AsRef::as_ref);
-            let seen = state.tasks().filter(|(id, _)| eyes.sees_task(state, bundle, *id)).take(TASKS_SHOWN_MAX);
+            let seen = state.tasks().filter(|(id, _)| eyes.sees_task(state, bundle, *id, now)).take(TASKS_SHOWN_MAX);
             let mut rows: Vec<TaskRow> = seen.map(|(id, task)| tasks::row(engine, id, task, now)).collect();
             rows.sort_by_key(|row| std::cmp::Reverse((row.opened, row.task)));
             rows
@@ -525,7 +533,7 @@ impl Office {
             let state = engine.state();
             let bundle = engine.shelf().current(state).map(AsRef::as_ref);
             // A task that has left memory is history: for those who read everything.
-            eyes.sees_task(state, bundle, task).then(|| tasks::task_view(engine, task, now))
+            eyes.sees_task(state, bundle, task, now).then(|| tasks::task_view(engine, task, now))
         });
         let missing = || Failure::missing(&[Reason::new(Word::TaskUnknown, task)]);
         let mut view = found.await.ok_or_else(Failure::unavailable)?.ok_or_else(missing)?;
@@ -550,9 +558,7 @@ impl Office {
         // The latch closes before anything is judged, so only whoever may stop gets that far.
         if let Actor::Person { .. } = by {
             let (asked, about, now) = (by.clone(), node.clone(), self.now());
-            let may = move |engine: &crate::door::TheEngine| {
-                may_stop(engine.state(), engine.shelf(), &asked, &about, now).is_none()
-            };
+            let may = move |engine: &TheEngine| may_stop(engine.state(), engine.shelf(), &asked, &about, now).is_none();
             if !self.door.ask(may).await.ok_or_else(Failure::unavailable)? {
                 // Judged once more, so that it is on the record.
                 self.may(by.clone(), Deed::Stop, node.to_string()).await?;
@@ -601,7 +607,8 @@ impl Office {
     }
 
     pub(crate) async fn reviews_seen(&self, eyes: Eyes) -> Result<Vec<ReviewView>, Failure> {
-        self.door.ask(move |engine| tasks::reviews(engine, &eyes)).await.ok_or_else(Failure::unavailable)
+        let now = self.now();
+        self.door.ask(move |engine| tasks::reviews(engine, &eyes, now)).await.ok_or_else(Failure::unavailable)
     }
 
     /// Closes a review
@@ -619,8 +626,9 @@ impl Office {
 
     /// Whether somebody may close a review, in reasons why not
     pub async fn may_review(&self, who: &Person, task: TaskId) -> Option<Vec<Reason>> {
-        let Person { user, how, .. } = who.clone();
-        self.door.ask(move |engine| may_review(engine.state(), engine.shelf(), task, (Some(&user), &how))).await
+        let (Person { user, how, .. }, now) = (who.clone(), self.now());
+        let may = move |engine: &TheEngine| may_review(engine.state(), engine.shelf(), task, (Some(&user), &how), now);
+        self.door.ask(may).await
     }
 
     /// How approvals go: of everybody for those who read everything, else of oneself
@@ -660,7 +668,8 @@ impl Office {
     /// There is no such user, or too many links are open.
     pub async fn link(&self, by: Actor, user: Name, hand: Option<String>) -> Result<String, Failure> {
         let person = self.person(user.clone(), How::Link).await?;
-        self.note_sign_in(by, user, None).await?;
+        let groups = BTreeSet::new();
+        self.note_sign_in(request::SignedIn { by, user, how: None, groups }).await?;
         let invited = Invited { bearer: person.bearer(), by: hand };
         let token = self.links.issue(invited, LIFETIME_MS, self.now()).map_err(|error| {
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string(), "Use a link that is open.")
@@ -668,13 +677,13 @@ impl Office {
         Ok(format!("{}/sign-in/{token}", self.base))
     }
 
-    /// Puts on the record that somebody signed in
+    /// Puts on the record that somebody signed in, with the groups that their issuer says
     ///
     /// # Errors
     /// It could not be recorded, and then they are not.
-    pub async fn signed_in(&self, user: Name, how: How) -> Result<(), Failure> {
+    pub async fn signed_in(&self, user: Name, how: How, groups: BTreeSet<String>) -> Result<(), Failure> {
         let by = Actor::Person { user: user.clone(), how: how.clone() };
-        self.note_sign_in(by, user, Some(how)).await
+        self.note_sign_in(request::SignedIn { by, user, how: Some(how), groups }).await
     }
 
     /// Puts on the record that somebody has a passkey from now on, or no longer has it
@@ -692,8 +701,8 @@ impl Office {
         }
     }
 
-    async fn note_sign_in(&self, by: Actor, user: Name, how: Option<How>) -> Result<(), Failure> {
-        match self.door.submit(Request::SignedIn(request::SignedIn { by, user, how })).await {
+    async fn note_sign_in(&self, signed_in: request::SignedIn) -> Result<(), Failure> {
+        match self.door.submit(Request::SignedIn(signed_in)).await {
             Reply::Recorded => Ok(()),
             Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
             _ => Err(Failure::unavailable()),

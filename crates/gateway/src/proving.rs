@@ -12,6 +12,7 @@ use portreeve_core::{
     names::Name,
     policy::{Bundle, Issuer, Vouches},
     proof::{Binding, How, Proven, Way},
+    request::Copied,
     time::Millis,
     value::Value,
 };
@@ -81,7 +82,7 @@ pub enum NotProven {
     Several,
     /// Somebody else has shown it before
     #[error("somebody else has shown the same proof")]
-    Elsewhere,
+    Elsewhere(Option<Box<Copied>>),
     /// Its issuer cannot be asked
     #[error("{0}")]
     Unreachable(#[from] Unreachable),
@@ -97,7 +98,7 @@ impl NotProven {
             Self::Issuer => "issuer_unknown",
             Self::Nobody => "agent_unknown",
             Self::Several => "agent_ambiguous",
-            Self::Elsewhere => "proof_elsewhere",
+            Self::Elsewhere(_) => "proof_elsewhere",
             Self::Unreachable(_) => "issuer_unreachable",
         }
     }
@@ -105,6 +106,15 @@ impl NotProven {
 
 fn bad(invalid: jose::Invalid) -> NotProven {
     NotProven::Bad { word: invalid.word(), says: invalid.to_string() }
+}
+
+/// Where a piece of evidence was shown
+#[derive(Debug)]
+struct Holder {
+    from: String,
+    until: Millis,
+    /// Whether the record says already that somebody else has shown it
+    told: bool,
 }
 
 /// Checks what callers show
@@ -117,7 +127,7 @@ pub struct Proving {
     name: String,
     once: Once,
     // Held only for a look-up.
-    holders: Mutex<BTreeMap<Hash, (String, Millis)>>,
+    holders: Mutex<BTreeMap<Hash, Holder>>,
 }
 
 impl Proving {
@@ -164,13 +174,13 @@ impl Proving {
         };
         let proof = bundle.agents.get(agent).and_then(|agent| agent.proof(proven));
         if proof.is_some_and(|proof| !proof.replicas) {
-            self.hold(proven)?;
+            self.hold(agent, proven)?;
         }
         Ok(agent.clone())
     }
 
     /// What is one piece of evidence is held by one holder, as long as it is good
-    fn hold(&self, proven: &Proven) -> Result<(), NotProven> {
+    fn hold(&self, agent: &Name, proven: &Proven) -> Result<(), NotProven> {
         let now = self.clock.now();
         let issuer = proven.issuer.as_ref().map_or("", Name::as_str);
         let key = proven.key.map(|key| key.to_string()).unwrap_or_default();
@@ -180,18 +190,21 @@ impl Proving {
         }
         let what = Hash::of_parts(&[proven.how.as_str().as_bytes(), issuer.as_bytes(), what.as_bytes()]);
         let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
-        match holders.get(&what) {
-            Some((from, until)) if now < *until && *from != proven.from => return Err(NotProven::Elsewhere),
-            _ => {}
+        let other = holders.get_mut(&what).filter(|holder| now < holder.until && holder.from != proven.from);
+        if let Some(holder) = other {
+            let first = !std::mem::replace(&mut holder.told, true);
+            let copied = || Copied { agent: agent.clone(), proven: proven.clone(), holder: holder.from.clone() };
+            return Err(NotProven::Elsewhere(first.then(|| Box::new(copied()))));
         }
         if holders.len() >= HOLDERS_MAX {
-            holders.retain(|_, (_, until)| now < *until);
+            holders.retain(|_, holder| now < holder.until);
         }
         // Without room nothing could be told apart any more.
         if holders.len() >= HOLDERS_MAX && !holders.contains_key(&what) {
             return Err(NotProven::Bad { word: "too_many", says: "too many proofs are in use at once".to_owned() });
         }
-        holders.insert(what, (proven.from.clone(), proven.until));
+        let told = holders.get(&what).is_some_and(|holder| holder.told && now < holder.until);
+        holders.insert(what, Holder { from: proven.from.clone(), until: proven.until, told });
         Ok(())
     }
 
@@ -316,7 +329,7 @@ fn issuer_of<'a>(bundle: &'a Bundle, claimed: &str) -> Option<(&'a Name, &'a Iss
 }
 
 /// The algorithms that an issuer's file names, or those that are good in general
-fn named(algorithms: &[String]) -> Vec<Algorithm> {
+pub(crate) fn named(algorithms: &[String]) -> Vec<Algorithm> {
     if algorithms.is_empty() {
         return jose::ALGORITHMS.to_vec();
     }

@@ -1,7 +1,10 @@
 //! What the process is told when it starts.
 
 use portreeve_core::json::Limits;
-use portreeve_identity::{key::source::Given, keyring::Sources};
+use portreeve_identity::{
+    key::source::{Given, Secrets},
+    keyring::Sources,
+};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// Settings of one process over one data folder
@@ -25,6 +28,8 @@ pub struct Settings {
     pub given: Arc<Given>,
     /// As whom the account that owns the data folder administers it
     pub account: Account,
+    /// The secrets that we have as a client of issuers
+    pub secrets: Arc<Secrets>,
     /// Whether the system may write the memory of this process to a file when it crashes, and others look into it
     pub core_dumps: bool,
 }

@@ -385,7 +385,7 @@ fn due(engine: &TheEngine, seen: Seen, again: &BTreeSet<HoldId>) -> (Vec<Due>, S
     let again = again.iter().filter_map(|id| Some((*id, state.hold(*id)?)));
     for (id, hold) in state.holds_since(since).chain(again) {
         let groups = groups(hold);
-        let waits = hold.phase == Phase::Open && hold.held.until > now && !enough(bundle, state, hold);
+        let waits = hold.phase == Phase::Open && hold.held.until > now && !enough(bundle, state, hold, now);
         tell(id, &groups.iter().collect(), if waits { News::Asked } else { News::Answered });
     }
     for (_, review) in state.reviews() {
@@ -402,9 +402,14 @@ fn longer(pause: Duration) -> Duration {
     pause.saturating_mul(2).min(EMERGENCY_PAUSE_MAX)
 }
 
-fn enough(bundle: &portreeve_core::policy::Bundle, state: &portreeve_core::state::State, hold: &Hold) -> bool {
+fn enough(
+    bundle: &portreeve_core::policy::Bundle,
+    state: &portreeve_core::state::State,
+    hold: &Hold,
+    now: Millis,
+) -> bool {
     let met = |question: &portreeve_core::event::Question| {
-        state.counting(bundle, hold, question).len() >= usize::from(question.quorum.people)
+        state.counting(bundle, (hold, question), now).len() >= usize::from(question.quorum.people)
     };
     hold.held.questions.iter().all(met)
 }

@@ -192,7 +192,7 @@ fn check_passkey(statement: &Statement, passkey: Option<&Proof>) -> Result<(), W
         (How::Passkey, Some(proof)) => Ok(proof.verify(&statement.digest().0)?),
         // Who else may hold the passkey is found in the record; it is nothing that they say.
         (How::HandedPasskey { .. } | How::Passkey, None) | (_, Some(_)) => Err(Wrong::How),
-        (How::Socket | How::Link | How::Handed { .. } | How::Webhook { .. }, None) => Ok(()),
+        (How::Socket | How::Link | How::Handed { .. } | How::Oidc { .. } | How::Webhook { .. }, None) => Ok(()),
     }
 }
 
@@ -210,6 +210,11 @@ fn how_value(how: &How) -> Value {
             let members = members.map(|(key, value)| (key.to_owned(), Value::String(value)));
             object("handed_passkey", Value::Object(members.into()))
         }
+        How::Oidc { issuer, subject } => {
+            let members = [("issuer", issuer.to_string()), ("subject", subject.clone())];
+            let members = members.map(|(key, value)| (key.to_owned(), Value::String(value)));
+            object("oidc", Value::Object(members.into()))
+        }
         How::Webhook { receiver } => object("webhook", object("receiver", text(receiver.as_str()))),
     }
 }
@@ -226,6 +231,10 @@ fn how_of(value: &Value) -> Option<How> {
         None if value.get("handed_passkey").is_some() => {
             let member = |key| value.get("handed_passkey")?.get(key)?.as_str();
             Some(How::HandedPasskey { by: member("by")?.to_owned(), fingerprint: member("fingerprint")?.parse().ok()? })
+        }
+        None if value.get("oidc").is_some() => {
+            let member = |key| value.get("oidc")?.get(key)?.as_str();
+            Some(How::Oidc { issuer: member("issuer")?.parse().ok()?, subject: member("subject")?.to_owned() })
         }
         None => Some(How::Webhook { receiver: value.get("webhook")?.get("receiver")?.as_str()?.parse().ok()? }),
     }

@@ -10,7 +10,7 @@ use crate::{
 };
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use portreeve_core::{hash::Hash, names::Name, time::Millis};
+use portreeve_core::{event::How, hash::Hash, names::Name, time::Millis};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -46,6 +46,27 @@ pub enum SignedIn {
         /// The digest of its public key
         fingerprint: Hash,
     },
+    /// At an issuer of the policy
+    Issuer {
+        /// Which
+        issuer: Name,
+        /// Their `sub` there
+        subject: String,
+    },
+}
+
+impl SignedIn {
+    /// How somebody is known who signed in so
+    #[must_use]
+    pub fn how(&self) -> How {
+        match self.clone() {
+            Self::Link { by: None } => How::Link,
+            Self::Link { by: Some(by) } => How::Handed { by },
+            Self::Passkey { by: None, .. } => How::Passkey,
+            Self::Passkey { by: Some(by), fingerprint } => How::HandedPasskey { by, fingerprint },
+            Self::Issuer { issuer, subject } => How::Oidc { issuer, subject },
+        }
+    }
 }
 
 /// A session as it is at one moment
@@ -78,6 +99,8 @@ impl Session {
 pub struct Sessions {
     // Held only for a look-up or a change, never across anything slow.
     live: Mutex<BTreeMap<Hash, Kept>>,
+    /// How long one may be idle, and how long it lives at most, in milliseconds
+    lasts: (i64, i64),
     // Of this process: what it was derived from ends with it, like the sessions.
     forms: hmac::Key,
 }
@@ -92,13 +115,13 @@ struct Kept {
 }
 
 impl Kept {
-    fn until(&self) -> Millis {
-        self.seen.plus(IDLE_MS).min(self.since.plus(LIFETIME_MS))
+    fn until(&self, (idle_ms, lifetime_ms): (i64, i64)) -> Millis {
+        self.seen.plus(idle_ms).min(self.since.plus(lifetime_ms))
     }
 
     /// A clock that went back before the session began ends it
-    fn lives(&self, now: Millis) -> bool {
-        self.since <= now && now < self.until()
+    fn lives(&self, lasts: (i64, i64), now: Millis) -> bool {
+        self.since <= now && now < self.until(lasts)
     }
 }
 
@@ -108,8 +131,20 @@ impl Sessions {
     /// # Errors
     /// [`NotDrawn::Randomness`]
     pub fn new() -> Result<Self, NotDrawn> {
+        Self::lasting(IDLE_MS, LIFETIME_MS)
+    }
+
+    /// No sessions yet; each ends when it was idle for so many milliseconds, and after so many in all
+    ///
+    /// # Errors
+    /// [`NotDrawn::Randomness`]
+    pub fn lasting(idle_ms: i64, lifetime_ms: i64) -> Result<Self, NotDrawn> {
         let key = secret::random::<32>().ok_or(NotDrawn::Randomness)?;
-        Ok(Self { live: Mutex::default(), forms: hmac::Key::new(hmac::HMAC_SHA256, &key) })
+        Ok(Self {
+            live: Mutex::default(),
+            lasts: (idle_ms, lifetime_ms),
+            forms: hmac::Key::new(hmac::HMAC_SHA256, &key),
+        })
     }
 
     /// Signs somebody in: the value of a new cookie (256 bits, base64url)
@@ -123,7 +158,7 @@ impl Sessions {
         let cookie = secret::draw::<COOKIE_BYTES>().ok_or(NotDrawn::Randomness)?;
         let hash = secret::digest::<COOKIE_BYTES>(&cookie).ok_or(NotDrawn::Randomness)?;
         let mut live = self.live();
-        live.retain(|_, kept| kept.lives(now));
+        live.retain(|_, kept| kept.lives(self.lasts, now));
         let of_user = || live.iter().filter(|(_, kept)| kept.bearer.user == bearer.user);
         if of_user().count() >= SESSIONS_OF_USER_MAX {
             let oldest = of_user().min_by_key(|(_, kept)| kept.seen).map(|(hash, _)| *hash);
@@ -188,7 +223,7 @@ impl Sessions {
         let hash = secret::digest::<COOKIE_BYTES>(cookie)?;
         let mut live = self.live();
         let kept = live.get_mut(&hash)?;
-        if !kept.lives(now) {
+        if !kept.lives(self.lasts, now) {
             live.remove(&hash);
             return None;
         }
@@ -198,7 +233,7 @@ impl Sessions {
 
     fn session(&self, hash: Hash, kept: Kept) -> Session {
         let csrf = URL_SAFE_NO_PAD.encode(hmac::sign(&self.forms, &form_of(hash)).as_ref());
-        let until = kept.until();
+        let until = kept.until(self.lasts);
         Session { bearer: kept.bearer, how: kept.how, passkey: kept.passkey, since: kept.since, until, csrf }
     }
 

@@ -29,6 +29,8 @@ pub struct Discovery {
     pub token: Option<Url>,
     /// Where a device asks for a code
     pub device: Option<Url>,
+    /// Whether a client may show its secret in `Authorization`; else it goes with the form
+    pub basic: bool,
     /// Whether the issuer says its name in answers to the browser (RFC 9207)
     pub says_issuer: bool,
 }
@@ -64,7 +66,13 @@ pub fn read(bytes: &[u8], issuer: &str, plain: bool) -> Result<Discovery, NotDis
         Some(Value::Array(names)) => names.iter().filter_map(|name| algorithm(name.as_str()?).ok()).collect(),
         _ => crate::jose::ALGORITHMS.to_vec(),
     };
+    // Where the document does not say, it is so (OpenID Connect Discovery 1.0, 3).
+    let basic = match members.get("token_endpoint_auth_methods_supported") {
+        Some(Value::Array(names)) => names.iter().any(|name| name.as_str() == Some("client_secret_basic")),
+        _ => true,
+    };
     Ok(Discovery {
+        basic,
         keys: address(&members, "jwks_uri", plain)?.ok_or(NotDiscovery::Keys)?,
         algorithms,
         authorization: address(&members, "authorization_endpoint", plain)?,

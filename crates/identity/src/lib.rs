@@ -3,7 +3,8 @@
 //!
 //! * [`token`]: a token names a run. It is the binding: nothing is taken from the connection, a session id, an
 //!   argument or an earlier request. It is good for its endpoints only, and for minutes only.
-//! * [`link`], [`browser`], [`passkey`]: how a person comes in, stays, and shows that it is still them.
+//! * [`link`], [`browser`], [`passkey`]: how a person comes in, stays, and shows that it is still them; [`oidc`] by what
+//!   their issuer says.
 //! * [`answer`]: what a person said to exactly one question, so that somebody else can check it later, without us.
 //! * [`webhook`]: messages between servers, signed.
 //! * [`jose`], [`svid`]: tokens and certificates of others, read strictly and verified. [`workload`] says what a
@@ -26,6 +27,7 @@ pub mod jose;
 pub mod key;
 pub mod keyring;
 pub mod link;
+pub mod oidc;
 pub mod once;
 pub mod passkey;
 pub mod seal;

@@ -1,6 +1,6 @@
 //! The table of what is refused, in `docs/identity.md`, made by the tests that show it
 
-use crate::{assertion, dpop, jose, jose::tests::Row, svid, workload};
+use crate::{assertion, dpop, jose, jose::tests::Row, oidc, svid, workload};
 use std::{fmt::Write as _, fs};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/identity.md");
@@ -47,6 +47,7 @@ fn the_documentation_says_what_the_tests_show() {
         ("table: assertions", refused(assertion::tests::rows())),
         ("table: dpop", refused(dpop::tests::rows())),
         ("table: workloads", refused(workload::tests::rows())),
+        ("table: people", refused(oidc::tests::rows())),
         ("table: spiffe", refused(svid::tests::rows())),
     ] {
         made = section(&made, name, &content);

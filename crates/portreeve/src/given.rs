@@ -4,7 +4,7 @@
 //! itself anew in its own place, without these variables, and hands their values to itself by way of its standard input.
 
 use crate::failure::{Failure, exit};
-use portreeve_identity::key::source::Given;
+use portreeve_identity::key::source::{Given, Secrets};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,19 +29,25 @@ pub(crate) fn without_env() -> Arc<Given> {
     Arc::new(Given::new(BTreeMap::new(), env::var_os(CREDENTIALS).map(Into::into)))
 }
 
-/// What keys are read from, these variables of the environment included
+/// The secrets that we have as a client of issuers, without any variables
+pub(crate) fn secrets_without_env() -> Arc<Secrets> {
+    Arc::new(Secrets::new(BTreeMap::new(), env::var_os(CREDENTIALS).map(Into::into)))
+}
+
+/// What keys are read from, these variables of the environment included, and the secrets of clients
 ///
 /// Does not return if they are still there: the process goes on anew, without them.
 ///
 /// # Errors
 /// The process cannot be started in its own place, or its standard input holds something else.
-pub(crate) fn with_env(variables: &BTreeSet<&str>) -> Result<Arc<Given>, Failure> {
+pub(crate) fn with_env(variables: &BTreeSet<&str>) -> Result<(Arc<Given>, Arc<Secrets>), Failure> {
     let handed = env::var(HANDED).is_ok_and(|pid| pid == std::process::id().to_string());
     if !handed {
-        let there = variables.iter().filter_map(|name| Some((*name, env::var_os(name)?)));
-        let there: BTreeMap<&str, _> = there.collect();
+        let there = env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        let wanted = |name: &str| variables.contains(name) || name.starts_with(Secrets::VARIABLE);
+        let there: BTreeMap<String, _> = there.filter(|(name, _)| wanted(name)).collect();
         if there.is_empty() {
-            return Ok(without_env());
+            return Ok((without_env(), secrets_without_env()));
         }
         let mut kept = Zeroizing::new(Vec::with_capacity(BYTES_MAX));
         for (name, value) in &there {
@@ -54,21 +60,25 @@ pub(crate) fn with_env(variables: &BTreeSet<&str>) -> Result<Arc<Given>, Failure
             kept.extend_from_slice(value);
             kept.push(0);
         }
-        return Err(again(&kept, there.into_keys()));
+        return Err(again(&kept, there.keys().map(String::as_str)));
     }
     let mut kept = Zeroizing::new(Vec::with_capacity(BYTES_MAX + 1));
     let limit = u64::try_from(BYTES_MAX).unwrap_or(u64::MAX);
     // Not by way of the library's standard input, which has a buffer of its own. From here on it is at its end.
     File::open("/dev/stdin")?.take(limit).read_to_end(&mut kept)?;
     let mut parts = kept.split(|byte| *byte == 0);
-    let mut found = BTreeMap::new();
+    let (mut found, mut secrets) = (BTreeMap::new(), BTreeMap::new());
     while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
         let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else { continue };
         if variables.contains(name) {
             found.insert(name.to_owned(), Zeroizing::new(value.to_owned()));
         }
+        if name.starts_with(Secrets::VARIABLE) {
+            secrets.insert(name.to_owned(), Zeroizing::new(value.to_owned()));
+        }
     }
-    Ok(Arc::new(Given::new(found, env::var_os(CREDENTIALS).map(Into::into))))
+    let credentials = || env::var_os(CREDENTIALS).map(Into::into);
+    Ok((Arc::new(Given::new(found, credentials())), Arc::new(Secrets::new(secrets, credentials()))))
 }
 
 /// Starts this program in its own place, without the variables; returns only what kept it

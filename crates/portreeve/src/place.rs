@@ -152,6 +152,7 @@ pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
         keys,
         given: given::without_env(),
         account: config.admin.account,
+        secrets: given::secrets_without_env(),
         core_dumps: config.core_dumps,
     })
 }

@@ -93,10 +93,12 @@ fn judge(rules: &dyn Rules) -> Result<f64, Box<dyn std::error::Error>> {
         class: Class::Write,
         arguments: &arguments,
         person: None,
+        groups: &[],
         above: &[],
         matches: &BTreeMap::new(),
         target: None,
         environment: None,
+        proven: None,
         now: Millis(1_767_614_400_000),
     };
     for _ in 0..1_000 {

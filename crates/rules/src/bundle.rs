@@ -12,7 +12,7 @@ use crate::{
     files::{File, Files, Folder},
     finding::{Finding, Place, sort},
     fits::Fits,
-    issuer, lookalike, operation,
+    issuer, lookalike, operation, people,
     pins::{self, Pins},
     places::Places,
     profile::{self, Shared},
@@ -164,6 +164,7 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
     let mut findings = Vec::new();
     let facts = facts(&sorted, &mut findings);
     accounts(&facts, &mut findings);
+    people::shared(&facts, &mut findings);
     proof::shared(&facts, &mut findings);
     let mut cases = Vec::new();
     let mut purposes: BTreeMap<Name, Purpose> = BTreeMap::new();
@@ -246,7 +247,7 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
                 facts.agents.insert(name, agent);
             }
             Folder::Users => {
-                let user = document(file, findings, |d, t| facts::user(d, t, file));
+                let user = document(file, findings, |d, t| facts::user(d, t, file, &facts.issuers));
                 facts.users.insert(name, user);
             }
             Folder::Profiles => {

@@ -170,7 +170,7 @@ impl CedarRules {
         let mut own = Vec::new();
         if let Some(name) = question.user.filter(|_| slice.user) {
             let user = question.person.ok_or("this version of the policy does not know the user")?;
-            own.extend(context::user(name.as_str(), user, &self.model.attributes, &self.types)?);
+            own.extend(context::user(name, (user, question.groups), &self.model.attributes, &self.types)?);
         }
         let resource = match question.target {
             None => slice.tool.clone(),
@@ -201,7 +201,7 @@ impl CedarRules {
         let context = context::context(question, input, &self.types)?;
         let mut own = Vec::new();
         if let Some((name, user)) = question.user.zip(question.person) {
-            own.extend(context::user(name.as_str(), user, &self.model.attributes, &self.types)?);
+            own.extend(context::user(name, (user, question.groups), &self.model.attributes, &self.types)?);
         }
         let mut resource = slice.tool.clone();
         if let Some(target) = question.target {

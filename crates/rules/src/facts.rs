@@ -3,6 +3,7 @@
 use crate::{
     document::{Cell, Document, Table},
     files::File,
+    people,
     pins::Pins,
     proof,
     purpose::end_of_day,
@@ -54,14 +55,25 @@ impl Default for Facts {
 }
 
 impl Facts {
-    /// Whether the group has a member, as far as users can be read
+    /// Whether the group has a member, as far as users can be read, or could have one who signs in
     pub(crate) fn is_group(&self, group: &Name) -> bool {
-        self.users.values().any(|user| user.as_ref().is_none_or(|user| user.groups.contains(group)))
+        self.users.values().any(|user| user.as_ref().is_none_or(|user| self.may_be_in(user, group)))
+    }
+
+    /// Whether somebody is in a group, or is in it if the issuer says so where they sign in
+    pub(crate) fn may_be_in(&self, user: &User, group: &Name) -> bool {
+        let says = || {
+            let issuer = self.issuers.get(&user.sign_in.as_ref()?.issuer)?;
+            // One that cannot be read could say anything.
+            let people = issuer.as_ref().map(|issuer| issuer.people.as_ref());
+            Some(people.is_none_or(|people| people.is_some_and(|of| of.group.values().any(|of| of == group))))
+        };
+        user.groups.contains(group) || says().unwrap_or(false)
     }
 
     /// How many of a group have a role; whoever cannot be read counts as one of them
     pub(crate) fn with_role(&self, group: &Name, role: PersonRole) -> usize {
-        let has = |user: &User| user.groups.contains(group) && user.roles.contains(&role);
+        let has = |user: &User| self.may_be_in(user, group) && user.roles.contains(&role);
         self.users.values().filter(|user| user.as_ref().is_none_or(has)).count()
     }
 
@@ -72,7 +84,9 @@ impl Facts {
 
     /// Every group that somebody is in
     pub(crate) fn groups(&self) -> BTreeSet<&str> {
-        self.users.values().flatten().flat_map(|user| &user.groups).map(Name::as_str).collect()
+        let said = self.issuers.values().flatten().filter_map(|issuer| issuer.people.as_ref());
+        let said = said.flat_map(|people| people.group.values());
+        self.users.values().flatten().flat_map(|user| &user.groups).chain(said).map(Name::as_str).collect()
     }
 }
 
@@ -104,17 +118,30 @@ pub(crate) fn agent<'t>(
 
 pub(crate) const OWNER: &str = "\"payments@example.com\"";
 
-pub(crate) fn user(doc: &Document<'_>, mut table: Table<'_, '_>, file: &File<'_>) -> Option<User> {
+pub(crate) fn user<'t>(
+    doc: &Document<'t>,
+    mut table: Table<'_, 't>,
+    file: &File<'_>,
+    issuers: &Issuers,
+) -> Option<User> {
     const ACCOUNTS: &str = "[\"alice\"]";
     same_name(&mut table, doc, file);
-    let accounts = table.need("accounts", ACCOUNTS).and_then(|cell| {
-        let accounts: Vec<String> = doc.list(cell, ACCOUNTS)?;
-        let good = accounts.iter().all(|account| !account.is_empty() && !account.chars().any(char::is_whitespace));
-        if !good {
-            doc.error(&cell.span(), "an account has a name without spaces", format!("for example: {ACCOUNTS}"));
-        }
-        good.then_some(accounts)
-    });
+    let sign_in = table.take("sign_in").map(|cell| people::sign_in(doc, cell, issuers));
+    // Who signs in elsewhere needs no account here.
+    let accounts = if sign_in.is_some() { table.take("accounts") } else { table.need("accounts", ACCOUNTS) };
+    let accounts = if sign_in.is_some() && accounts.is_none() {
+        Some(Vec::new())
+    } else {
+        accounts.and_then(|cell| {
+            let accounts: Vec<String> = doc.list(cell, ACCOUNTS)?;
+            let good = accounts.iter().all(|account| !account.is_empty() && !account.chars().any(char::is_whitespace));
+            if !good {
+                doc.error(&cell.span(), "an account has a name without spaces", format!("for example: {ACCOUNTS}"));
+            }
+            good.then_some(accounts)
+        })
+    };
+    let sign_in = sign_in.map_or(Some(None), |sign_in| sign_in.map(Some));
     let groups = table.take("groups").map_or(Some(Vec::new()), |cell| doc.list(cell, "[\"support-l2\"]"));
     const PASSKEYS: &str = "[\"9f2c...\"]";
     let passkeys = table.take("passkeys").map_or(Some(Vec::new()), |cell| doc.list::<Hash>(cell, PASSKEYS));
@@ -129,11 +156,10 @@ pub(crate) fn user(doc: &Document<'_>, mut table: Table<'_, '_>, file: &File<'_>
             doc.array(cell, "roles = [\"approver\"]")?.iter().map(|item| doc.word(item, &ROLES)).collect();
         roles.into_iter().collect::<Option<BTreeSet<_>>>()
     });
-    table.later(&["sign_in"]);
     table.finish();
     let accounts = accounts?.into_iter().collect();
     let (groups, passkeys) = (groups?.into_iter().collect(), passkeys?.into_iter().collect());
-    Some(User { accounts, groups, passkeys, roles: roles?, attributes: attributes? })
+    Some(User { accounts, groups, passkeys, roles: roles?, attributes: attributes?, sign_in: sign_in? })
 }
 
 /// How much can go wrong at a connector

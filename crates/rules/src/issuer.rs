@@ -5,8 +5,9 @@ use crate::{
     document::{Cell, Document, Table},
     facts::same_name,
     files::File,
+    people::sign_ins,
 };
-use portreeve_core::policy::{BundleSource, Issuer, IssuerKind, Vouches};
+use portreeve_core::policy::{BundleSource, Issuer, IssuerKind, People, Vouches};
 
 /// Reads a file of `issuers/`
 pub(crate) fn issuer<'t>(doc: &Document<'t>, mut table: Table<'_, 't>, file: &File<'_>) -> Option<Issuer> {
@@ -22,8 +23,27 @@ pub(crate) fn issuer<'t>(doc: &Document<'t>, mut table: Table<'_, 't>, file: &Fi
             None
         }
     };
+    let people = people(doc, &mut table, vouches.as_ref());
     table.finish();
-    Some(Issuer { vouches: vouches?, private: private? })
+    Some(Issuer { vouches: vouches?, private: private?, people: people? })
+}
+
+/// How people sign in there; what is for an agent is not for them, and the other way round
+fn people<'t>(doc: &Document<'t>, table: &mut Table<'_, 't>, vouches: Option<&Vouches>) -> Option<Option<People>> {
+    let Some(cell) = table.take("people") else { return Some(None) };
+    let people = sign_ins(doc, cell);
+    let vouches = vouches?;
+    let Vouches::Oidc { kind: IssuerKind::Oidc, audience, .. } = vouches else {
+        let message = "people sign in at issuers of the kind \"oidc\" only";
+        doc.error(&cell.span(), message, "write a file of its own for where people sign in");
+        return None;
+    };
+    if people.as_ref().is_some_and(|people| audience.as_ref() == Some(&people.client_id)) {
+        let message = "`audience` is the `client_id`: what a person gets here would be an agent's token too";
+        doc.error(&cell.span(), message, "choose another `audience`");
+        return None;
+    }
+    people.map(Some)
 }
 
 const ISSUER: &str = "\"https://token.actions.githubusercontent.com\"";
@@ -57,7 +77,6 @@ fn oidc<'t>(doc: &Document<'t>, table: &mut Table<'_, 't>, cell: &Cell<'t>) -> O
         let words: Vec<_> = items.iter().map(|item| Some(doc.word(item, &ALGORITHMS)?.to_owned())).collect();
         words.into_iter().collect()
     });
-    table.later(&["people"]);
     Some(Vouches::Oidc { issuer: issuer?, kind: kind?, audience: audience?, keys: keys?, algorithms: algorithms? })
 }
 

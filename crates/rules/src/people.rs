@@ -1,5 +1,9 @@
 //! Who is asked, as policy files write it: a group, how many of it, how they sign in, how long they have.
 
+mod sign_in;
+
+pub(crate) use sign_in::{shared, sign_in, sign_ins};
+
 use crate::{
     document::{Cell, Document, Table},
     facts::Facts,
@@ -23,7 +27,7 @@ pub(crate) fn quorum<'t>(doc: &Document<'t>, table: &mut Table<'_, 't>, facts: &
     let passkey = table.take("passkey").map_or(Some(false), |cell| doc.truth(cell, "passkey = true"));
     let within =
         table.take("within").map_or(Some(Quorum::WITHIN_MS), |cell| doc.duration(cell, Quorum::WITHIN_MS_MAX, WITHIN));
-    table.refused("acr", "write `passkey = true`: nothing here knows yet how somebody signed in elsewhere");
+    table.refused("acr", "write `passkey = true`; `acr` in `[people]` of an issuer holds for every sign-in there");
     let (who, cell) = who?;
     let quorum = Quorum { who, people: people?, passkey: passkey?, within_ms: within? };
     match unanswerable(facts, &quorum.who, quorum.people) {

@@ -6,7 +6,10 @@ use crate::{
     files::{File, Files, Folder},
     finding::Place,
 };
-use portreeve_core::names::{Name, Tool};
+use portreeve_core::{
+    names::{Name, Tool},
+    node::Node,
+};
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
@@ -15,8 +18,8 @@ use toml::de::{DeTable, DeValue};
 pub struct Places {
     /// Entries by purpose and step
     pub(crate) entries: BTreeMap<(Name, Name), Place>,
-    /// `review_by` by purpose
-    pub(crate) reviews: BTreeMap<Name, Place>,
+    /// `review_by` of purposes and agents
+    pub(crate) reviews: BTreeMap<Node, Place>,
     /// Variants of the tools of each connector
     pub(crate) variants: BTreeMap<(Tool, Name), Place>,
 }
@@ -29,7 +32,11 @@ impl Places {
         for file in files.sorted().unwrap_or_default() {
             let Ok(root) = DeTable::parse(file.text) else { continue };
             match file.folder {
-                Folder::Purposes => places.purpose(&file, root.get_ref()),
+                Folder::Purposes => {
+                    places.purpose(&file, root.get_ref());
+                    places.review(Node::Purpose(file.name.clone()), &file, root.get_ref());
+                }
+                Folder::Agents => places.review(Node::Agent(file.name.clone()), &file, root.get_ref()),
                 Folder::Connectors => places.connector(&file, root.get_ref()),
                 _ => {}
             }
@@ -45,8 +52,11 @@ impl Places {
                 self.entries.insert((file.name.clone(), step), Place::span(file.path, file.text, &span));
             }
         }
+    }
+
+    fn review(&mut self, of: Node, file: &File<'_>, root: &DeTable<'_>) {
         if let Some(review) = root.get("review_by") {
-            self.reviews.insert(file.name.clone(), Place::span(file.path, file.text, &review.span()));
+            self.reviews.insert(of, Place::span(file.path, file.text, &review.span()));
         }
     }
 

@@ -147,7 +147,7 @@ fn opening(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, placeholders: &Pl
             Users::Group(group) => facts
                 .users
                 .iter()
-                .any(|(name, user)| user.as_ref().is_none_or(|user| user.groups.contains(group)) && has(name)),
+                .any(|(name, user)| user.as_ref().is_none_or(|user| facts.may_be_in(user, group)) && has(name)),
         };
         if !somebody {
             let remedy = format!("add it to a user: `[attributes]` {attribute} = ...");

@@ -1,17 +1,22 @@
 //! What time does to a policy.
 
 use crate::{finding::Finding, places::Places};
-use portreeve_core::{policy::Bundle, time::Millis};
+use portreeve_core::{node::Node, policy::Bundle, time::Millis};
 
-/// Warnings of purposes whose review is overdue at `today`, or due within two weeks
+/// Warnings of purposes and agents whose review is overdue at `today`, or due within two weeks
 #[must_use]
 pub fn reviews(bundle: &Bundle, places: &Places, today: Millis) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (name, purpose) in &bundle.purposes {
-        let (Some(by), Some(place)) = (purpose.review_by, places.reviews.get(name)) else { continue };
-        let left = by.since(today);
+    let purposes = bundle.purposes.iter().map(|(name, purpose)| {
+        (Node::Purpose(name.clone()), purpose.review_by, &purpose.owner, "no new task opens this purpose")
+    });
+    let agents = bundle
+        .agents
+        .iter()
+        .map(|(name, agent)| (Node::Agent(name.clone()), agent.review_by, &agent.owner, "this agent opens no task"));
+    let due = purposes.chain(agents).filter_map(|(node, by, owner, then)| {
+        let (left, place) = (by?.since(today), places.reviews.get(&node)?);
         let message = if left <= 0 {
-            "the review is overdue, so no new task opens this purpose".to_owned()
+            format!("the review is overdue, so {then}")
         } else if left <= SOON_MS {
             // The day itself still counts: what is left ends with it.
             let days = (left - 1).div_euclid(DAY_MS);
@@ -20,14 +25,14 @@ pub fn reviews(bundle: &Bundle, places: &Places, today: Millis) -> Vec<Finding> 
                 1 => "tomorrow".to_owned(),
                 days => format!("in {days} days"),
             };
-            format!("the review is due {when}; after that no new task opens this purpose")
+            format!("the review is due {when}; after that {then}")
         } else {
-            continue;
+            return None;
         };
-        let remedy = format!("{} reviews it and moves `review_by`", purpose.owner);
-        findings.push(Finding::warning(place.clone(), message, remedy));
-    }
-    findings
+        let remedy = format!("{owner} reviews it and moves `review_by`");
+        Some(Finding::warning(place.clone(), message, remedy))
+    });
+    due.collect()
 }
 
 const DAY_MS: i64 = 86_400_000;
@@ -44,7 +49,7 @@ mod tests {
             open = { agents = [\"bot\"], users = \"none\" }\ntask = { expires_after = \"1h\", standing = [\"read\"] }\n\
             [[allow]]\nname = \"look\"\nuse = [\"shop.look\"]\n";
         let files: Files = [
-            ("agents/bot.toml", "owner = \"a@example.com\"\n"),
+            ("agents/bot.toml", "owner = \"a@example.com\"\nreview_by = 2027-04-01\n"),
             ("connectors/shop.toml", "command = [\"s\"]\n[tools.look]\nclass = \"read\"\n"),
             ("purposes/x.toml", purpose),
         ]
@@ -65,5 +70,8 @@ mod tests {
         assert!(said("2027-03-01T12:00:00Z").join("").contains("due today"));
         // The day itself still counts.
         assert!(said("2027-03-02T00:00:00Z").join("").contains("overdue"));
+        let both = said("2027-04-02T00:00:00Z");
+        let agent = "agents/bot.toml:2:13: the review is overdue, so this agent opens no task";
+        assert!(both.len() == 2 && both.join("").contains(agent), "{both:?}");
     }
 }

@@ -22,10 +22,10 @@ use portreeve_core::{
     operation::Operation,
     outside::{Answer, Said},
     pattern::Source,
-    policy::{Bundle, Class, Purpose, Users},
+    policy::{Bundle, Class, PersonRole, Purpose, User, Users},
     reason::{Reason, Verdict, Word, verdict},
     request::{Call, Clock, Fit, Open, Read},
-    state::{State, is_approver},
+    state::State,
     time::Millis,
     value::Value,
 };
@@ -394,7 +394,8 @@ impl<'p> Stage<'p> {
 /// Somebody who may open a purpose that several people have to agree to
 fn opener(bundle: &Bundle, purpose: &Purpose) -> Option<Name> {
     let quorum = purpose.open.ask.as_ref()?;
-    bundle.users.keys().find(|name| is_approver(bundle, name, &quorum.who)).cloned()
+    let may = |user: &User| user.groups.contains(&quorum.who) && user.roles.contains(&PersonRole::Approver);
+    bundle.users.iter().find(|(_, user)| may(user)).map(|(name, _)| name.clone())
 }
 
 /// The first user that a purpose is open to

@@ -6,8 +6,8 @@
 
 use crate::http::{bounded, cause, drive, over};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::Empty;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::Full;
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use std::{
@@ -56,9 +56,49 @@ pub enum NotFetched {
 /// # Errors
 /// [`NotFetched`]
 pub async fn get(url: &str, hosts: Hosts, bytes_max: usize, within: Duration) -> Result<Document, NotFetched> {
+    let sent = Sent { method: Method::GET, headers: &[], body: Vec::new() };
+    let Answer { status, headers, body } = send(url, sent, hosts, (bytes_max, within)).await?;
+    match status {
+        StatusCode::OK => Ok(Document { max_age: max_age(&headers), body }),
+        status => Err(NotFetched::Broken(format!("it answered {status}"))),
+    }
+}
+
+/// What is sent to an address
+#[derive(Debug)]
+pub struct Sent<'a> {
+    /// How
+    pub method: Method,
+    /// Headers beside those that every request has
+    pub headers: &'a [(&'a str, &'a str)],
+    /// What goes with it
+    pub body: Vec<u8>,
+}
+
+/// What was answered, whatever it was
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status; never one of a redirect
+    pub status: StatusCode,
+    /// Its headers
+    pub headers: HeaderMap,
+    /// All of it
+    pub body: Vec<u8>,
+}
+
+/// Sends one request, and takes an answer of at most so many bytes within a time
+///
+/// # Errors
+/// [`NotFetched`]
+pub async fn send(
+    url: &str,
+    sent: Sent<'_>,
+    hosts: Hosts,
+    (bytes_max, within): (usize, Duration),
+) -> Result<Answer, NotFetched> {
     let uri = address(url, hosts)?;
-    match tokio::time::timeout(within, exchange(&uri, hosts, bytes_max)).await {
-        Ok(document) => document,
+    match tokio::time::timeout(within, exchange(&uri, sent, hosts, bytes_max)).await {
+        Ok(answer) => answer,
         Err(_) => Err(NotFetched::Silent(format!("no answer within {} ms", within.as_millis()))),
     }
 }
@@ -77,13 +117,13 @@ fn address(url: &str, hosts: Hosts) -> Result<Uri, NotFetched> {
     if plain && good { Ok(uri) } else { Err(form()) }
 }
 
-async fn exchange(uri: &Uri, hosts: Hosts, bytes_max: usize) -> Result<Document, NotFetched> {
+async fn exchange(uri: &Uri, sent: Sent<'_>, hosts: Hosts, bytes_max: usize) -> Result<Answer, NotFetched> {
     let stream = connect(uri, hosts).await?;
     let silent = |error: &dyn std::fmt::Display| NotFetched::Silent(error.to_string());
     let (stream, _) = over(stream, uri, None, None).await.map_err(|error| silent(&error))?;
     let (mut sender, mut driver) =
         handshake(TokioIo::new(stream)).await.map_err(|error| NotFetched::Silent(cause(&error)))?;
-    let request = request(uri).map_err(|error| NotFetched::Broken(error.to_string()))?;
+    let request = request(uri, sent).map_err(|error| NotFetched::Broken(error.to_string()))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| cause(&error))?;
         let (parts, body) = response.into_parts();
@@ -93,13 +133,10 @@ async fn exchange(uri: &Uri, hosts: Hosts, bytes_max: usize) -> Result<Document,
     let Some(body) = body else {
         return Err(NotFetched::Broken(format!("its answer is longer than {bytes_max} bytes")));
     };
-    match parts.status {
-        StatusCode::OK => Ok(Document { max_age: max_age(&parts.headers), body }),
-        status if status.is_redirection() => {
-            Err(NotFetched::Broken(format!("it answered {status}, and a redirect is not followed")))
-        }
-        status => Err(NotFetched::Broken(format!("it answered {status}"))),
+    if parts.status.is_redirection() {
+        return Err(NotFetched::Broken(format!("it answered {}, and a redirect is not followed", parts.status)));
     }
+    Ok(Answer { status: parts.status, headers: parts.headers, body })
 }
 
 /// A connection to an address that was looked at: the very one that is connected to
@@ -163,15 +200,19 @@ fn v6(address: Ipv6Addr, hosts: Hosts) -> bool {
     first & 0xe000 == 0x2000 && !tunnels && first != 0x3fff
 }
 
-fn request(uri: &Uri) -> Result<Request<Empty<Bytes>>, http::Error> {
+fn request(uri: &Uri, sent: Sent<'_>) -> Result<Request<Full<Bytes>>, http::Error> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| authority.as_str());
-    Request::builder()
+    let mut builder = Request::builder()
+        .method(sent.method)
         .uri(path)
         .header(header::HOST, HeaderValue::from_str(host)?)
         .header(header::ACCEPT, "application/json")
-        .header(header::CONNECTION, "close")
-        .body(Empty::new())
+        .header(header::CONNECTION, "close");
+    for (name, value) in sent.headers {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(Full::new(Bytes::from(sent.body)))
 }
 
 fn max_age(headers: &HeaderMap) -> Option<Duration> {

@@ -14,14 +14,14 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
 };
 use http::HeaderMap;
-use portreeve_core::{event::How, names::Name};
+use portreeve_core::names::Name;
 use portreeve_identity::{
     Bearer, NotDrawn,
     browser::SignedIn,
     passkey::{Assertion, Purpose},
 };
 use serde_json::json;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 #[derive(Template)]
 #[template(path = "sign-in.html")]
@@ -88,24 +88,14 @@ pub(crate) async fn passkey(State(console): State<Arc<Console>>, request: Reques
 /// Gives somebody a session, once it is on the record that they signed in
 async fn enter(console: &Console, headers: &HeaderMap, bearer: Bearer, by: SignedIn) -> Result<Response, Problem> {
     // Who is none, or was stopped, does not come in; nor does who had the name before somebody else.
-    let person = person(console, bearer, how(by.clone())).await?.ok_or_else(other_bearer)?;
-    console.desk.signed_in(person.user.clone(), person.how.clone()).await?;
+    let person = person(console, bearer, by.how()).await?.ok_or_else(other_bearer)?;
+    console.desk.signed_in(person.user.clone(), person.how.clone(), BTreeSet::new()).await?;
     // Whoever sat there before is signed out: nobody answers in another one's name by mistake.
     if let Some(old) = cookie(headers, console.reached) {
         console.sessions.end(old);
     }
     let value = console.sessions.begin(person.bearer(), by, console.desk.now()).map_err(too_many)?;
     Ok(([set_cookie(Some(&value), console.reached)], Redirect::to("/")).into_response())
-}
-
-/// How somebody is known who signed in so
-pub(crate) fn how(by: SignedIn) -> How {
-    match by {
-        SignedIn::Link { by: None } => How::Link,
-        SignedIn::Link { by: Some(by) } => How::Handed { by },
-        SignedIn::Passkey { by: None, .. } => How::Passkey,
-        SignedIn::Passkey { by: Some(by), fingerprint } => How::HandedPasskey { by, fingerprint },
-    }
 }
 
 fn other_bearer() -> Problem {

@@ -22,7 +22,10 @@ use portreeve_identity::{
     link::{Invited, Links},
     passkey::{Passkey, Passkeys, RelyingParty},
 };
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard},
+};
 use tokio::sync::watch;
 
 /// 2026-11-20 17:00:00 UTC
@@ -239,7 +242,7 @@ impl Desk for Sample {
         &self.links
     }
 
-    fn signed_in(&self, user: Name, how: How) -> Answer<'_, ()> {
+    fn signed_in(&self, user: Name, how: How, _: BTreeSet<String>) -> Answer<'_, ()> {
         done(self.up().map(|mut world| world.entered.push((user, how))))
     }
 

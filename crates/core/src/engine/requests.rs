@@ -17,7 +17,7 @@ use crate::{
     outside::{Answer, Asking, Sends},
     pattern::Source,
     reason::Reason,
-    request::{Call, Change, ChangeWhat, Clock, Looked, Open, PasskeyChange, Poll, Request, Settle},
+    request::{self, Call, Change, ChangeWhat, Clock, Copied, Looked, Open, PasskeyChange, Poll, Request, Settle},
     time::Millis,
     value::Value,
 };
@@ -148,7 +148,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             Request::Answer(answer) => self.answer(answer, clock, draft),
             Request::Elevate(elevate) => self.elevate(elevate, clock, draft),
             Request::Review(review) => {
-                let reasons = judge::judge_review(&self.state, &self.shelf, review);
+                let reasons = judge::judge_review(&self.state, &self.shelf, review, clock);
                 let Some(by) = review.by.user().filter(|_| reasons.is_empty()).cloned() else {
                     return self.refuse_person(&review.by, format!("review {}", review.task), reasons, clock, draft);
                 };
@@ -182,8 +182,9 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                     return self.refuse_person(&signed.by, what, vec![reason], clock, draft);
                 }
                 let now = judge::now(&self.state, clock).0;
-                let noted = Noted::SignedIn { user: signed.user.clone(), how: signed.how.clone() };
-                self.record(draft, signed.by.clone(), now, Event::Noted(noted));
+                let request::SignedIn { by, user, how, groups } = signed.clone();
+                let noted = Noted::SignedIn { user, how, groups };
+                self.record(draft, by, now, Event::Noted(noted));
                 Reply::Recorded
             }
             Request::Settle(settle) => self.settle(settle, clock, draft),
@@ -207,6 +208,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             Request::Probed(probed) => {
                 let now = judge::now(&self.state, clock).0;
                 let noted = Noted::Probed { reach: probed.reach.clone(), tools: probed.tools };
+                self.record(draft, Actor::System, now, Event::Noted(noted));
+                Reply::Recorded
+            }
+            Request::Copied(copied) => {
+                let now = judge::now(&self.state, clock).0;
+                let Copied { agent, proven, holder } = copied.clone();
+                let noted = Noted::Copied { agent, proven: Box::new(proven), holder };
                 self.record(draft, Actor::System, now, Event::Noted(noted));
                 Reply::Recorded
             }

@@ -237,6 +237,13 @@ pub enum How {
         /// The digest of its public key, by which the policy can say whose it is all the same
         fingerprint: Hash,
     },
+    /// By an issuer of the policy, where they signed in
+    Oidc {
+        /// Which
+        issuer: Name,
+        /// Who they are there
+        subject: String,
+    },
     /// By a receiver of messages, which signs for them
     Webhook {
         /// Which
@@ -256,7 +263,7 @@ impl How {
     pub fn lender(&self) -> Option<&str> {
         match self {
             Self::Handed { by } | Self::HandedPasskey { by, .. } => Some(by),
-            Self::Socket | Self::Link | Self::Passkey | Self::Webhook { .. } => None,
+            Self::Socket | Self::Link | Self::Passkey | Self::Oidc { .. } | Self::Webhook { .. } => None,
         }
     }
 
@@ -284,6 +291,7 @@ impl fmt::Display for How {
             Self::Handed { by } => write!(f, "link of {by}"),
             Self::Passkey => f.write_str("passkey"),
             Self::HandedPasskey { by, .. } => write!(f, "passkey by a link of {by}"),
+            Self::Oidc { issuer, .. } => write!(f, "issuer {issuer}"),
             Self::Webhook { receiver } => write!(f, "webhook {receiver}"),
         }
     }

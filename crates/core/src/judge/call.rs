@@ -3,7 +3,7 @@
 use super::{
     Shelf,
     envelope::{Share, asked, envelope},
-    facts::{Facts, Unread},
+    facts::{Facts, Unread, said},
     grant::{Observed, lift},
     hold::{self, Again, Answers, Holding, SHOWN_BYTES_MAX, text, texts},
     now,
@@ -249,7 +249,8 @@ fn judge_leg(
             }
             // A rule about an ancestor binds what the ancestor delegated.
             let above = line.get(depth + 1..).unwrap_or_default();
-            let told = bundle.rules.judge(&facts.question(bundle, (*link, link_task), above, now));
+            let groups = said(state, bundle, link_task, now);
+            let told = bundle.rules.judge(&facts.question(bundle, (*link, link_task), (above, &groups), now));
             let purpose = bundle.purposes.get(&link_task.purpose);
             // Who takes something back is a person, and waits for another one.
             let on_hold = purpose.filter(|_| link_task.undoes.is_none()).map(|purpose| purpose.limits.on_hold);
@@ -292,8 +293,10 @@ fn judge_leg(
     // of several is one.
     let above = line.get(1..).unwrap_or_default();
     let askings = covering.iter().flat_map(|(bundle, facts, points)| {
-        let question = facts.question(bundle, (task_id, task), above, now);
-        points.iter().map(move |point| Asking::new(point, &question, current.digest))
+        let groups = said(state, bundle, task, now);
+        let question = facts.question(bundle, (task_id, task), (above, &groups), now);
+        let asking = |point: &Arc<Point>| Asking::new(point, &question, current.digest);
+        points.iter().map(asking).collect::<Vec<_>>()
     });
     let askings: BTreeMap<_, _> =
         askings.map(|asking| ((asking.point.name.clone(), asking.question), asking)).collect();
@@ -431,7 +434,7 @@ fn people(
             || hold::bound(state, (*id, hold.held.until), &questions, shown.clone()) == hold.held.binding
     };
     if let Some((id, hold)) = known.filter(same) {
-        if let Answers::Enough(mut grants) = hold::answers(state, current, hold, &asks) {
+        if let Answers::Enough(mut grants) = hold::answers(state, current, hold, (&asks, now)) {
             // A yes is used in time; what was begun with it may take longer.
             let begun = continued.is_some();
             grants.iter_mut().filter(|_| begun).for_each(|grant| grant.until = Millis(i64::MAX));

@@ -190,7 +190,7 @@ pub fn granted_elevation(state: &State, shelf: &Shelf, id: HoldId, now: Millis) 
     if questions(&asks) != hold.held.questions {
         return None;
     }
-    let Answers::Enough(used) = answers(state, current, hold, &asks) else { return None };
+    let Answers::Enough(used) = answers(state, current, hold, (&asks, now)) else { return None };
     let counts = |user: &&Name| used.iter().any(|used| used.rests_on.contains(&Node::User((*user).clone())));
     let last = |user: &&Name| hold.answers.get(*user).map(|answered| answered.at);
     let by = hold.agreed().filter(counts).max_by_key(last).or_else(|| hold.agreed().max_by_key(last));

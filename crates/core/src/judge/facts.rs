@@ -7,7 +7,7 @@ use crate::{
     reason::{Reason, Word},
     request::Call,
     rules::{Link, Question},
-    state::Task,
+    state::{State, Task},
     time::Millis,
 };
 use std::collections::BTreeMap;
@@ -34,6 +34,12 @@ pub(super) enum Unread {
     Connector,
     /// The arguments do not tell
     Unclear(Vec<Reason>),
+}
+
+/// The groups that the user of a task is in because an issuer said so lately
+pub(super) fn said<'b>(state: &'b State, bundle: &'b Bundle, task: &Task, now: Millis) -> Vec<&'b Name> {
+    let user = task.user.as_ref();
+    user.into_iter().flat_map(|user| state.provided(bundle, user, now)).map(|(group, _)| group).collect()
 }
 
 impl<'a> Facts<'a> {
@@ -78,13 +84,14 @@ impl<'a> Facts<'a> {
         &'q self,
         bundle: &'q Bundle,
         (id, task): (TaskId, &'q Task),
-        above: &'q [Link<'q>],
+        (above, groups): (&'q [Link<'q>], &'q [&'q Name]),
         now: Millis,
     ) -> Question<'q> {
         Question {
             agent: &task.agent,
             user: task.user.as_ref(),
             person: task.user.as_ref().and_then(|user| bundle.users.get(user)),
+            groups,
             purpose: &task.purpose,
             task: id,
             above,
@@ -95,6 +102,7 @@ impl<'a> Facts<'a> {
             matches: &self.matches,
             target: self.target.as_ref(),
             environment: self.environment.as_deref(),
+            proven: task.proven.as_ref(),
             now,
         }
     }

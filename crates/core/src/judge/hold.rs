@@ -13,7 +13,7 @@ use crate::{
     policy::{Bundle, PersonRole, Quorum},
     reason::{Reason, Word},
     request::{Answering, Clock, Review},
-    state::{AGAIN_MS, Hold, Phase, REMEMBERED_MS, State, Task, hand_of, is_approver, owners},
+    state::{AGAIN_MS, Hold, Phase, REMEMBERED_MS, State, Task, hand_of, owners},
     time::Millis,
     value::Value,
 };
@@ -120,25 +120,30 @@ pub(super) fn questions<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> Ve
 ///
 /// A yes counts only towards what was shown: the same reasons of the same sources, which ask the same of the same
 /// people.
-pub(super) fn answers(state: &State, bundle: &Bundle, hold: &Hold, reasons: &BTreeSet<Reason>) -> Answers {
+pub(super) fn answers(
+    state: &State,
+    bundle: &Bundle,
+    hold: &Hold,
+    (reasons, now): (&BTreeSet<Reason>, Millis),
+) -> Answers {
     let mut used = Vec::new();
     for reason in reasons {
         let Some(question) = reason.question() else { return Answers::Open };
         if !hold.held.questions.contains(&question) {
             return Answers::Open;
         }
-        let counting = state.counting(bundle, hold, &question);
+        let counting = state.counting(bundle, (hold, &question), now);
         // Nobody is never enough, whatever a policy says.
         let people = usize::from(question.quorum.people.max(1));
         if counting.len() < people {
             return Answers::Open;
         }
         let counting = counting.into_iter().take(people);
-        used.extend(counting.map(|(user, grant)| Used {
-            grant,
+        used.extend(counting.map(|counting| Used {
+            grant: counting.grant,
             reason: reason.clone(),
-            until: hold.held.until,
-            rests_on: vec![Node::User(user.clone())],
+            until: hold.held.until.min(counting.until),
+            rests_on: vec![Node::User(counting.user.clone())],
         }));
     }
     Answers::Enough(used)
@@ -256,11 +261,15 @@ pub fn may_answer(
         return reasons;
     };
     reasons.extend(stopped(state, name));
-    let asked = || hold.held.questions.iter().filter(|question| is_approver(bundle, name, &question.quorum.who));
-    if asked().next().is_none() || !user.roles.contains(&PersonRole::Approver) {
+    let asked =
+        || hold.held.questions.iter().filter(|question| state.is_approver(bundle, name, &question.quorum.who, now));
+    if asked().next().is_none() {
         let groups: BTreeSet<&str> = hold.held.questions.iter().map(|question| question.quorum.who.as_str()).collect();
         let groups: Vec<_> = groups.into_iter().collect();
         reasons.push(Reason::new(Word::NotApprover, id).with("asked", groups.join(", ")));
+    }
+    if !user.is_known_by(how) {
+        reasons.push(Reason::new(Word::UserUnknown, Node::User(name.clone())).with("how", how));
     }
     let own = state.own(bundle, &hold.held);
     let hand = hand_of(bundle, name, how);
@@ -271,7 +280,7 @@ pub fn may_answer(
         reasons.push(Reason::new(Word::AnsweredAlready, id));
     }
     if let Some(receiver) = how.receiver().filter(|_| yes)
-        && asked().all(|question| is_spoken_for(state, bundle, (hold, question), (name, receiver)))
+        && asked().all(|question| is_spoken_for(state, bundle, (hold, question), (name, receiver), now))
         && asked().next().is_some()
     {
         reasons.push(Reason::new(Word::AnsweredAlready, id).with("receiver", receiver));
@@ -288,11 +297,12 @@ fn is_spoken_for(
     bundle: &Bundle,
     (hold, question): (&Hold, &Question),
     (name, receiver): (&Name, &Name),
+    now: Millis,
 ) -> bool {
     let several = bundle.receivers.get(receiver).is_some_and(|receiver| receiver.several);
     let through = |user: &Name| hold.answers.get(user).is_some_and(|said| said.how.receiver() == Some(receiver));
-    let counting = state.counting(bundle, hold, question);
-    !several && counting.iter().any(|(user, _)| *user != name && through(user))
+    let counting = state.counting(bundle, (hold, question), now);
+    !several && counting.iter().any(|counting| counting.user != name && through(counting.user))
 }
 
 /// Why a person may do nothing at the moment, whatever the policy lets them do
@@ -304,12 +314,13 @@ pub(super) fn stopped(state: &State, user: &Name) -> Option<Reason> {
 
 /// Why a person may not close a review
 #[must_use]
-pub fn judge_review(state: &State, shelf: &Shelf, review: &Review) -> Vec<Reason> {
+pub fn judge_review(state: &State, shelf: &Shelf, review: &Review, clock: Clock) -> Vec<Reason> {
+    let now = now(state, clock).0;
     let how = match &review.by {
         Actor::Person { how, .. } => how,
         _ => &How::Socket,
     };
-    let mut reasons = may_review(state, shelf, review.task, (review.by.user(), how));
+    let mut reasons = may_review(state, shelf, review.task, (review.by.user(), how), now);
     if review.why.trim().is_empty() || review.why.len() > WHY_BYTES_MAX {
         reasons.push(Reason::new(Word::AnswerUnbounded, review.task));
     }
@@ -318,7 +329,13 @@ pub fn judge_review(state: &State, shelf: &Shelf, review: &Review) -> Vec<Reason
 
 /// Why somebody may not close the review of a task: it has to be over, and looked at by another one
 #[must_use]
-pub fn may_review(state: &State, shelf: &Shelf, task: TaskId, (user, how): (Option<&Name>, &How)) -> Vec<Reason> {
+pub fn may_review(
+    state: &State,
+    shelf: &Shelf,
+    task: TaskId,
+    (user, how): (Option<&Name>, &How),
+    now: Millis,
+) -> Vec<Reason> {
     let open = state.reviews().find(|(id, _)| *id == task);
     let Some((_, open)) = open.filter(|(id, _)| state.task(*id).is_none()) else {
         return vec![Reason::new(Word::ReviewUnknown, task)];
@@ -327,7 +344,9 @@ pub fn may_review(state: &State, shelf: &Shelf, task: TaskId, (user, how): (Opti
     let person = user.and_then(|name| Some((name, bundle?.users.get(name)?)));
     let Some((name, person)) = person else { return vec![Reason::new(Word::NotApprover, task)] };
     let mut reasons = Vec::from_iter(stopped(state, name));
-    if !person.groups.contains(&open.group) || !person.roles.contains(&PersonRole::Auditor) {
+    let asked = bundle.is_some_and(|bundle| state.member(bundle, name, &open.group, now).is_some());
+    let audits = bundle.is_some_and(|bundle| state.has_role(bundle, name, PersonRole::Auditor, now).is_some());
+    if !asked || !person.is_known_by(how) || !audits {
         reasons.push(Reason::new(Word::NotApprover, task).with("asked", &open.group));
     }
     let own = || open.opener.iter().chain(&open.user).chain(&open.approvers);

@@ -16,7 +16,7 @@ use crate::{
     proof::{How, Proven},
     reason::{Reason, Word},
     request::{Clock, Open},
-    state::{Hold, State, Task, is_approver, owners},
+    state::{Hold, State, Task, owners},
     time::Millis,
     value::Value,
 };
@@ -88,7 +88,7 @@ pub fn judge_open(state: &State, shelf: &Shelf, open: &Open, clock: Clock) -> Re
             reasons.insert(Reason::new(Word::UndoImpossible, undo.of).with("steps", undo.steps.len()));
         }
     } else {
-        reasons.extend(entitlement(purpose, bundle, open, now));
+        reasons.extend(entitlement(state, (purpose, bundle), open, now));
     }
     let (parameters, unmet) = parameters(purpose, bundle, open);
     reasons.extend(unmet.into_iter().filter(|_| open.undoes.is_none()));
@@ -138,7 +138,8 @@ fn consent(
     };
     let mut unmet = Vec::from_iter(opener.and_then(|opener| hold::stopped(state, opener)));
     // Whoever opens it in an emergency is one of those who have to agree.
-    let outsider = opener.filter(|opener| opened.review.is_some() && !is_approver(bundle, opener, &quorum.who));
+    let agrees = |opener: &&Name| state.is_approver(bundle, opener, &quorum.who, opened.now);
+    let outsider = opener.filter(|opener| opened.review.is_some() && !agrees(opener));
     if let Some(opener) = outsider {
         unmet.push(Reason::new(Word::NotApprover, &source).with("opener", opener).with("asked", &quorum.who));
     }
@@ -166,7 +167,7 @@ fn consent(
     let same = |held: &Hold| held.is_open(now) && held.held.bundle == bundle.digest;
     if let Some((id, held)) = state.opening_of(key).filter(|(_, held)| same(held)) {
         let reasons: Vec<Reason> = asks.iter().cloned().collect();
-        match hold::answers(state, bundle, held, &asks) {
+        match hold::answers(state, bundle, held, (&asks, now)) {
             Answers::Enough(used) => {
                 opened.hold = Some(id);
                 opened.used = used;
@@ -289,17 +290,17 @@ pub(super) fn shown(bundle: &Bundle, name: &Name, proven: Option<&Proven>, now: 
     reasons
 }
 
-fn entitlement(purpose: &Purpose, bundle: &Bundle, open: &Open, now: Millis) -> Vec<Reason> {
+fn entitlement(state: &State, (purpose, bundle): (&Purpose, &Bundle), open: &Open, now: Millis) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let source = Node::Purpose(open.purpose.clone());
     if !purpose.open.agents.contains(&open.agent) {
         reasons.push(Reason::new(Word::PurposeNotOpen, &source).with("agent", &open.agent));
     }
-    let groups = open.user.as_ref().and_then(|user| bundle.users.get(user)).map(|user| &user.groups);
+    let member = |group| open.user.as_ref().is_some_and(|user| state.member(bundle, user, group, now).is_some());
     let entitled = match &purpose.open.users {
         // A purpose for runs without a user is not for runs with one: their rights would not count.
         Users::None => open.user.is_none(),
-        Users::Group(group) => groups.is_some_and(|groups| groups.contains(group)),
+        Users::Group(group) => member(group),
         Users::Named(names) => open.user.as_ref().is_some_and(|user| names.contains(user)),
     };
     if !entitled {

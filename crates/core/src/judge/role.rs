@@ -5,7 +5,7 @@ use crate::{
     event::Actor,
     names::Name,
     node::Node,
-    policy::{Bundle, Deed, PersonRole, Roles},
+    policy::{Bundle, Deed},
     reason::{Reason, Word},
     request::{Change, ChangeWhat, Clock, SignedIn},
     state::State,
@@ -22,11 +22,12 @@ pub fn may(state: &State, shelf: &Shelf, by: &Actor, deed: Deed, source: impl Di
     match by {
         Actor::Owner { .. } | Actor::System => None,
         Actor::Run(_) | Actor::Agent(_) => Some(Reason::new(Word::NotYours, source)),
-        Actor::Person { user, .. } => {
+        Actor::Person { user, how } => {
             let Some(bundle) = shelf.current(state) else {
                 return Some(Reason::new(Word::PolicyUnavailable, "policy"));
             };
-            if !bundle.users.contains_key(user) {
+            // Somebody else where they signed in is somebody else here.
+            if !bundle.users.get(user).is_some_and(|known| known.is_known_by(how)) {
                 return Some(Reason::new(Word::UserUnknown, Node::User(user.clone())));
             }
             if let Some(reason) = stopped(state, user) {
@@ -133,15 +134,4 @@ fn raised(state: &State, (bundle, next): (&Bundle, &Bundle), (user, hand): (&Nam
         bundle.raises(name, next) || !state.roles(next, name, now).is_subset(&state.roles(bundle, name, now))
     };
     [Some(user.clone()), lender].into_iter().flatten().find(raises)
-}
-
-impl State {
-    /// What somebody may do at `now`, by their own file and the groups that they are in
-    #[must_use]
-    pub fn roles(&self, bundle: &Bundle, user: &Name, _now: Millis) -> BTreeSet<PersonRole> {
-        let Some(person) = bundle.users.get(user) else { return BTreeSet::new() };
-        let Roles { groups, .. } = &bundle.roles;
-        let by_group = person.groups.iter().filter_map(|group| groups.get(group)).flatten();
-        person.roles.iter().chain(by_group).copied().collect()
-    }
 }

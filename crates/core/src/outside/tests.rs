@@ -38,6 +38,7 @@ impl World {
             agent,
             user: Some(user),
             person: None,
+            groups: &[],
             purpose,
             task: TaskId(task),
             above: &above,
@@ -48,6 +49,7 @@ impl World {
             matches: &self.nothing,
             target: Some(&self.target),
             environment: Some("staging"),
+            proven: None,
             now: Millis(0),
         })
     }
@@ -161,8 +163,8 @@ fn what_opa_is_asked() {
         format!(
             "{{\"input\":{{\"agent\":\"bot\",\"arguments\":{{\"amount\":50}},\"bundle\":\"{bundle}\",\
              \"chain\":[{{\"agent\":\"boss\",\"purpose\":\"refund-order\"}}],\"class\":\"write\",\"connector\":\"shop\",\
-             \"environment\":\"staging\",\"match\":{{}},\"purpose\":\"refund-order\",\
-             \"target\":{{\"id\":\"ord_1\",\"in\":[],\"type\":\"Order\"}},\"task\":\"task_0000000000007\",\
+             \"environment\":\"staging\",\"match\":{{}},\"proof\":{{\"bound\":\"none\",\"how\":\"account\"}},\
+             \"purpose\":\"refund-order\",\"target\":{{\"id\":\"ord_1\",\"in\":[],\"type\":\"Order\"}},\"task\":\"task_0000000000007\",\
              \"time\":\"2026-01-05T12:00:00.000Z\",\"tool\":\"shop.refund\",\"user\":\"lea\",\"variants\":[]}}}}"
         )
     );

@@ -1,6 +1,8 @@
 //! Who vouches for identities: OpenID Connect issuers and SPIFFE trust domains.
 
 use super::IssuerKind;
+use crate::names::Name;
+use std::collections::BTreeMap;
 
 /// Who vouches for identities
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +11,47 @@ pub struct Issuer {
     pub vouches: Vouches,
     /// Whether its addresses may be on this machine or in a private network
     pub private: bool,
+    /// How people sign in there, if they do
+    pub people: Option<People>,
+}
+
+/// How people sign in at an issuer (OpenID Connect Core 1.0)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct People {
+    /// What we are called there
+    pub client_id: String,
+    /// How we show there that we are this client
+    pub client: Client,
+    /// What is asked for beside `openid`
+    pub scopes: Vec<String>,
+    /// The claim of its ID tokens that lists groups
+    pub groups: String,
+    /// Which of our groups each value of it means
+    pub group: BTreeMap<String, Name>,
+    /// How long the groups of one sign-in count, in milliseconds
+    pub fresh_ms: i64,
+    /// What `acr` of its ID tokens has to be
+    pub acr: Option<String>,
+    /// How long ago they may have shown there who they are, in milliseconds
+    pub max_age_ms: Option<i64>,
+}
+
+impl People {
+    /// How long groups count where nothing is said, in milliseconds
+    pub const FRESH_MS: i64 = 60 * 60 * 1_000;
+    /// How long they may count at most, in milliseconds
+    pub const FRESH_MS_MAX: i64 = 24 * 60 * 60 * 1_000;
+}
+
+/// How a client of an issuer shows that it is that client
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// Not at all: a public client, which PKCE protects
+    Public,
+    /// By a secret, and where that comes from: `env:NAME`, `credential:NAME`
+    Secret(String),
+    /// By a key of ours (`private_key_jwt`)
+    Key,
 }
 
 /// For whom somebody vouches, and how that is checked

@@ -21,6 +21,17 @@ pub struct User {
     pub roles: BTreeSet<PersonRole>,
     /// What `[open]` may compare parameters with
     pub attributes: BTreeMap<String, Value>,
+    /// Who they are where they sign in
+    pub sign_in: Option<SignIn>,
+}
+
+/// Who somebody is at an issuer: what stays theirs, whatever they are called there
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SignIn {
+    /// The issuer, as the policy calls it
+    pub issuer: Name,
+    /// Their `sub`
+    pub sub: String,
 }
 
 impl User {
@@ -29,6 +40,17 @@ impl User {
     pub fn is_owner(&self, name: &Name, owner: &str) -> bool {
         let email = self.attributes.get("email").and_then(Value::as_str);
         owner == name.as_str() || email.is_some_and(|email| email.eq_ignore_ascii_case(owner))
+    }
+
+    /// Whether this is who somebody is that was known so: what an issuer said of one `sub` says nothing of another
+    #[must_use]
+    pub fn is_known_by(&self, how: &How) -> bool {
+        match how {
+            How::Oidc { issuer, subject } => {
+                self.sign_in.as_ref().is_some_and(|of| of.issuer == *issuer && of.sub == *subject)
+            }
+            _ => true,
+        }
     }
 
     /// Whose hand it was, by what the policy says of the passkeys of `name`, who this is

@@ -173,9 +173,10 @@ impl Bundle {
         let is_more = !after.roles.is_subset(&before.roles)
             || !after.groups.is_subset(&before.groups)
             || after.attributes != before.attributes;
-        // An account of theirs that speaks for somebody else from now on.
+        // What makes them somebody else from now on: an account of theirs, or who they are where they sign in.
         let lent = |(name, other): (&Name, &super::User)| {
-            name != user && other.accounts.iter().any(|account| before.accounts.contains(account))
+            let account = other.accounts.iter().any(|account| before.accounts.contains(account));
+            name != user && (account || (other.sign_in.is_some() && other.sign_in == before.sign_in))
         };
         is_more || next.users.iter().any(lent)
     }

@@ -6,7 +6,7 @@ use crate::{
     hash::Hash,
     names::{EffectId, GrantId, HoldId, Name, TaskId},
     node::{Node, Why},
-    policy::{Bundle, PersonRole},
+    policy::Bundle,
     time::Millis,
     value::Value,
 };
@@ -97,6 +97,17 @@ const READS_MAX: usize = 64;
 const PEOPLE_MAX: usize = 10_000;
 /// How long the outcome of a used question is told to whoever repeats it, in milliseconds
 pub const AGAIN_MS: i64 = 10 * 60 * 1_000;
+
+/// A yes that counts
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counting<'s> {
+    /// Whose
+    pub user: &'s Name,
+    /// Its grant
+    pub grant: GrantId,
+    /// Until when they are known to be of the group that is asked
+    pub until: Millis,
+}
 
 impl Hold {
     /// Whether it waits for people at `now`
@@ -258,11 +269,17 @@ impl State {
 
     /// Those whose yes to a question counts now, with their grants
     ///
-    /// Whoever has left the policy, the group or the role does not count any more, nor does an answer without the
+    /// Whoever has left the policy, the group or the role does not count any more, nor whose group an issuer said too
+    /// long ago, nor who signs in as somebody else now, nor does an answer without the
     /// passkey that is wanted now, nor a new bearer of an old name, nor anybody whose own it is by now. What comes
     /// through one receiver is one yes, whoever it says that it is from, unless the policy lets it speak for several.
     #[must_use]
-    pub fn counting<'s>(&'s self, bundle: &Bundle, hold: &'s Hold, question: &Question) -> Vec<(&'s Name, GrantId)> {
+    pub fn counting<'s>(
+        &'s self,
+        bundle: &Bundle,
+        (hold, question): (&'s Hold, &Question),
+        now: Millis,
+    ) -> Vec<Counting<'s>> {
         let own = self.own(bundle, &hold.held);
         let (mut hands, mut receivers) = (BTreeSet::new(), BTreeSet::new());
         let counts = |(user, answered): (&'s Name, &'s Answered)| {
@@ -272,21 +289,22 @@ impl State {
             let may = signed
                 && !own.contains(user)
                 && !self.is_own_hand(&own, hold, &hand)
-                && is_approver(bundle, user, &question.quorum.who)
+                && bundle.users.get(user).is_some_and(|of| of.is_known_by(&answered.how))
                 && self.gone(&Node::User(user.clone()), answered.generation).is_none();
-            may.then_some((hand, answered.how.receiver(), user, grant))
+            let until = self.approver(bundle, user, &question.quorum.who, now).filter(|_| may)?;
+            Some((hand, answered.how.receiver(), Counting { user, grant, until }))
         };
         let several = |receiver: &&Name| bundle.receivers.get(*receiver).is_some_and(|receiver| receiver.several);
         let counting = hold.answers.iter().filter_map(counts);
         // Whoever answers for two with links of their own is one person, and so is who holds a receiver's key.
-        let counting = counting.filter_map(|(hand, receiver, user, grant)| {
+        let counting = counting.filter_map(|(hand, receiver, counting)| {
             let receiver = receiver.filter(|receiver| !several(receiver));
             if hands.contains(&hand) || receiver.is_some_and(|receiver| receivers.contains(receiver)) {
                 return None;
             }
             hands.insert(hand);
             receivers.extend(receiver);
-            Some((user, grant))
+            Some(counting)
         });
         counting.collect()
     }
@@ -471,10 +489,4 @@ pub(crate) fn owners(bundle: &Bundle, agent: &Name) -> Vec<Name> {
     let Some(agent) = bundle.agents.get(agent) else { return Vec::new() };
     let owns = bundle.users.iter().filter(|(name, user)| user.is_owner(name, &agent.owner));
     owns.map(|(name, _)| name.clone()).collect()
-}
-
-/// Whether a person of the policy may answer for a group
-#[must_use]
-pub fn is_approver(bundle: &Bundle, user: &Name, group: &Name) -> bool {
-    bundle.users.get(user).is_some_and(|user| user.groups.contains(group) && user.roles.contains(&PersonRole::Approver))
 }

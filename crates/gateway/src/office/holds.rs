@@ -13,7 +13,7 @@ use portreeve_core::{
     names::{HoldId, Name},
     policy::Bundle,
     reason::Word,
-    state::{Hold, Phase, State, is_approver},
+    state::{Hold, Phase, State},
     time::Millis,
     value::Value,
 };
@@ -39,14 +39,14 @@ pub(super) fn hold_view(engine: &TheEngine, id: HoldId, hold: &Hold, eyes: &Eyes
         who: question.quorum.who.clone(),
         people: question.quorum.people,
         so_far: bundle
-            .map_or(0, |bundle| u8::try_from(state.counting(bundle, hold, question).len()).unwrap_or(u8::MAX)),
+            .map_or(0, |bundle| u8::try_from(state.counting(bundle, (hold, question), now).len()).unwrap_or(u8::MAX)),
         passkey: question.quorum.passkey,
     });
     let questions: Vec<QuestionView> = questions.collect();
     let counting: BTreeSet<&Name> = bundle
         .into_iter()
-        .flat_map(|bundle| held.questions.iter().flat_map(|question| state.counting(bundle, hold, question)))
-        .map(|(user, _)| user)
+        .flat_map(|bundle| held.questions.iter().flat_map(|question| state.counting(bundle, (hold, question), now)))
+        .map(|counting| counting.user)
         .collect();
     let answers = hold.answers.iter().map(|(user, said)| AnswerView {
         user: user.clone(),
@@ -74,7 +74,8 @@ pub(super) fn hold_view(engine: &TheEngine, id: HoldId, hold: &Hold, eyes: &Eyes
     parameters.sort_by(|a: &Shown, b| a.name.cmp(&b.name));
     let asked = |user: &Name| {
         held.questions.iter().any(|question| {
-            question.quorum.passkey && bundle.is_some_and(|bundle| is_approver(bundle, user, &question.quorum.who))
+            question.quorum.passkey
+                && bundle.is_some_and(|bundle| state.is_approver(bundle, user, &question.quorum.who, now))
         })
     };
     let how = &eyes.how;
@@ -108,7 +109,7 @@ pub(super) fn hold_view(engine: &TheEngine, id: HoldId, hold: &Hold, eyes: &Eyes
         not_by_you: not_by_you.into_iter().filter(|reason| reason.word != Word::StepUpNeeded).collect(),
         may_deny,
         passkey: eyes.user.as_ref().is_some_and(asked),
-        timeline: held.task.is_some_and(|task| eyes.sees_task(state, bundle.map(AsRef::as_ref), task)),
+        timeline: held.task.is_some_and(|task| eyes.sees_task(state, bundle.map(AsRef::as_ref), task, now)),
     }
 }
 
@@ -119,7 +120,7 @@ pub(super) fn stands(state: &State, bundle: Option<&Bundle>, hold: &Hold, now: M
             let task_lives = hold.held.task.is_none_or(|task| state.life(task, now).is_empty());
             let enough = |bundle: &Bundle| {
                 let met = |question: &portreeve_core::event::Question| {
-                    state.counting(bundle, hold, question).len() >= usize::from(question.quorum.people)
+                    state.counting(bundle, (hold, question), now).len() >= usize::from(question.quorum.people)
                 };
                 hold.held.questions.iter().all(met)
             };
@@ -290,6 +291,7 @@ pub(super) fn how_word(how: &How) -> &'static str {
         How::Handed { .. } => "handed link",
         How::Passkey => "passkey",
         How::HandedPasskey { .. } => "handed passkey",
+        How::Oidc { .. } => "sign-in",
         How::Webhook { .. } => "webhook",
     }
 }

@@ -104,20 +104,20 @@ fn is_end(node: &Node, task: TaskId, story: &Story) -> bool {
 }
 
 /// Reviews that are open
-pub(super) fn reviews(engine: &TheEngine, eyes: &Eyes) -> Vec<ReviewView> {
+pub(super) fn reviews(engine: &TheEngine, eyes: &Eyes, now: Millis) -> Vec<ReviewView> {
     let state = engine.state();
     let bundle = engine.shelf().current(state).map(AsRef::as_ref);
-    let seen = state.reviews().filter(|(_, review)| eyes.sees_review(bundle, review));
-    seen.map(|(task, review)| review_view(engine, (task, review), eyes)).collect()
+    let seen = state.reviews().filter(|(_, review)| eyes.sees_review((state, bundle), review, now));
+    seen.map(|(task, review)| review_view(engine, (task, review), eyes, now)).collect()
 }
 
 /// The open review of the emergency that began with a question
 pub(super) fn emergency(engine: &TheEngine, hold: HoldId) -> Option<ReviewView> {
     let review = engine.state().reviews().find(|(_, review)| review.hold == Some(hold))?;
-    Some(review_view(engine, review, &Eyes::owner(None)))
+    Some(review_view(engine, review, &Eyes::owner(None), engine.state().time()))
 }
 
-fn review_view(engine: &TheEngine, (task, review): (TaskId, &Review), eyes: &Eyes) -> ReviewView {
+fn review_view(engine: &TheEngine, (task, review): (TaskId, &Review), eyes: &Eyes, now: Millis) -> ReviewView {
     let (state, shelf) = (engine.state(), engine.shelf());
     let live = state.task(task);
     ReviewView {
@@ -129,7 +129,7 @@ fn review_view(engine: &TheEngine, (task, review): (TaskId, &Review), eyes: &Eye
         opened: review.opened,
         live: live.is_some(),
         calls: review.calls.or(live.map(|task| task.calls)).unwrap_or_default(),
-        not_by_you: may_review(state, shelf, task, (eyes.user.as_ref(), &eyes.how)),
+        not_by_you: may_review(state, shelf, task, (eyes.user.as_ref(), &eyes.how), now),
     }
 }
 
@@ -340,9 +340,13 @@ fn noted_line(noted: &Noted) -> Line {
             line(format!("{method} of {connector}: {shown} shown, {hidden} hidden"))
         }
         Noted::Probed { reach, tools } => line(format!("{reach} offers {tools} tools")),
-        Noted::SignedIn { user, how: Some(how) } => line(format!("{user} signs in by {how}")),
-        Noted::SignedIn { user, how: None } => line(format!("A link is made for {user}")),
         Noted::Proposed { bundle, .. } => line(format!("the policy {} is wanted in force", bundle.short())),
+        Noted::Copied { agent, proven, holder } => {
+            let title = format!("{} shows from {} what {agent} holds at {holder}", proven.how, proven.from);
+            Line::new("noted", title, "bad")
+        }
+        Noted::SignedIn { user, how: Some(how), .. } => line(format!("{user} signs in by {how}")),
+        Noted::SignedIn { user, how: None, .. } => line(format!("A link is made for {user}")),
         Noted::Passkey { user, added: true, .. } => line(format!("{user} registers a passkey")),
         Noted::Passkey { user, added: false, .. } => line(format!("{user} removes a passkey")),
         Noted::Proven { proven, .. } => line(format!("The agent proves itself again by {}", proven.how)),

@@ -35,7 +35,8 @@ fn the_text_is_canonical_and_says_everything() {
     assert_eq!(statement().digest(), Hash::of(text.as_bytes()));
     let receiver = "pager".parse().unwrap();
     let lent = How::HandedPasskey { by: "user:kim".to_owned(), fingerprint: Hash::of(b"key") };
-    for how in [How::Socket, How::Link, How::Passkey, lent, How::Webhook { receiver }] {
+    let oidc = How::Oidc { issuer: "company".parse().unwrap(), subject: "24828976 \"1\"".to_owned() };
+    for how in [How::Socket, How::Link, How::Passkey, lent, oidc, How::Webhook { receiver }] {
         // Written as in the events beside it.
         let json = serde_json::to_string(&how).unwrap();
         assert!(Statement { how: how.clone(), ..statement() }.text().contains(&format!("\"how\":{json},")), "{json}");

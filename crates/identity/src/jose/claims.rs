@@ -91,6 +91,14 @@ impl Claims {
         self.time("nbf")
     }
 
+    /// When whom it is about last showed who they are (OpenID Connect Core 1.0, 2)
+    ///
+    /// # Errors
+    /// [`Invalid::TimeForm`]
+    pub fn auth_time(&self) -> Result<Option<Millis>, Invalid> {
+        self.time("auth_time")
+    }
+
     /// Its id
     ///
     /// # Errors

@@ -96,6 +96,51 @@ impl Given {
     }
 }
 
+/// Secrets that clients of issuers have, kept as long as the process lives
+#[derive(Default)]
+pub struct Secrets {
+    env: BTreeMap<String, Zeroizing<String>>,
+    credentials: Option<PathBuf>,
+}
+
+/// Says which variables there were, not what stood in them
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").field("env", &self.env.keys()).field("credentials", &self.credentials).finish()
+    }
+}
+
+impl Secrets {
+    /// How variables that hold one begin; the policy can name no others
+    pub const VARIABLE: &'static str = "PORTREEVE_CLIENT_";
+
+    /// Variables that hold one, which are not in the environment any more, and `$CREDENTIALS_DIRECTORY`
+    #[must_use]
+    pub fn new(env: BTreeMap<String, Zeroizing<String>>, credentials: Option<PathBuf>) -> Self {
+        Self { env, credentials }
+    }
+
+    /// The secret that stands there, `env:NAME` or `credential:NAME`, without the line feed at its end
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn read(&self, from: &str) -> Result<Zeroizing<String>, Error> {
+        let missing = || Error::Missing { from: from.to_owned() };
+        let text = match from.split_once(':') {
+            Some(("env", name)) => self.env.get(name).ok_or_else(missing)?.clone(),
+            Some(("credential", name)) if is_name(name) => {
+                let folder = Folder::at(self.credentials.as_deref().ok_or_else(missing)?)?;
+                let kept = folder.read(name, Check::System)?.ok_or_else(missing)?;
+                let text = std::str::from_utf8(&kept).map_err(|_| Error::Form { from: from.to_owned() })?;
+                Zeroizing::new(text.to_owned())
+            }
+            _ => return Err(missing()),
+        };
+        let trimmed = text.trim_end_matches(['\r', '\n']);
+        if trimmed.is_empty() { Err(missing()) } else { Ok(Zeroizing::new(trimmed.to_owned())) }
+    }
+}
+
 impl Source {
     /// The environment variable that it needs
     #[must_use]

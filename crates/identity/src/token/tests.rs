@@ -50,7 +50,7 @@ fn a_token_names_its_run_at_its_endpoint_in_its_time() {
 #[test]
 fn a_token_says_what_it_is_bound_to_as_the_standards_do() {
     let issuer = issuer("us", &SigningKey::make().unwrap());
-    let digest = portreeve_core::hash::Hash::of(b"what is held");
+    let digest = Hash::of(b"what is held");
     let written = URL_SAFE_NO_PAD.encode(digest.0);
     for (binding, name) in [(Binding::Dpop(digest), "jkt"), (Binding::Certificate(digest), "x5t#S256")] {
         let token = issuer.mint(&Subject { binding: Some(binding), ..subject() }, "j1".into(), NOW).unwrap();

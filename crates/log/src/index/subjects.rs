@@ -100,6 +100,7 @@ pub fn subjects(record: &Record) -> Subjects {
         | Event::Noted(
             Noted::Discovered { .. }
             | Noted::Probed { .. }
+            | Noted::Copied { .. }
             | Noted::SignedIn { .. }
             | Noted::Proposed { .. }
             | Noted::Passkey { .. },

@@ -203,8 +203,15 @@ pub(crate) fn in_words(record: &Record) -> String {
         Event::Noted(Noted::Looked { task, connector, method, shown, hidden }) => {
             format!("noted      {task} looked at {connector} with {method}: shown {shown}, hidden {hidden}")
         }
-        Event::Noted(Noted::SignedIn { user, how: Some(how) }) => format!("noted      {user} signed in by {how}"),
-        Event::Noted(Noted::SignedIn { user, how: None }) => {
+        Event::Noted(Noted::Copied { agent, proven, holder }) => {
+            format!("noted      refused: {} from {}, which {agent} holds at {holder}", proven.how, proven.from)
+        }
+        Event::Noted(Noted::SignedIn { user, how: Some(how), groups }) => {
+            let groups = groups.iter().map(|group| output::plain(group)).collect::<Vec<_>>().join(", ");
+            let groups = if groups.is_empty() { groups } else { format!(", in {groups}") };
+            format!("noted      {user} signed in by {how}{groups}")
+        }
+        Event::Noted(Noted::SignedIn { user, how: None, .. }) => {
             format!("noted      a link to sign in was made for {user}")
         }
         Event::Noted(Noted::Proposed { bundle, .. }) => {

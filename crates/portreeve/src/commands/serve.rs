@@ -13,7 +13,7 @@ pub(crate) async fn run(cli: &Cli, serve: &Serve) -> Result<u8, Failure> {
     commands::log_to_stderr("info");
     let mut settings = place::settings(&place::data(cli)?)?;
     // Before anything else, as the process may begin anew here.
-    settings.given = given::with_env(&settings.keys.variables())?;
+    (settings.given, settings.secrets) = given::with_env(&settings.keys.variables())?;
     if let Some(listen) = serve.listen {
         settings.listen = listen;
     } else if settings.listen.port() == 0 {

@@ -9,8 +9,9 @@ use crate::support::{
     upstream::Upstream,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use rustix::net::{AddressFamily, SocketType};
 use serde_json::{Value, json};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 /// A purpose `work` for two agents
 pub(crate) const PURPOSE: &str = "about = \"Whatever a test needs\"\nowner = \"tests\"\n\n\
@@ -221,6 +222,67 @@ fn a_token_that_is_bound_to_a_key_is_good_with_that_key_only() {
         assert!(answer.header("www-authenticate").is_some(), "{what}");
     }
     assert_eq!(house.shop.calls().len(), 1);
+}
+
+#[test]
+fn a_rule_demands_bound_tokens_and_a_task_stays_bound_as_it_began() {
+    let (key, held) = (Signer::new("k"), Signer::new("h"));
+    let rule = "@reason(\"Prove yourself with a key.\")\n\
+        forbid (principal, action in Action::\"connector:shop\", resource) when { context.proof.bound == \"none\" };\n";
+    let house = House::of(&key_of(&key), &[("policy/rules/bound.cedar", rule.to_owned())]);
+    let prove = |path: &str, id: &str, bound: bool| {
+        let bearer = format!("Bearer {}", key.token("JWT", &assertion(&house, id)));
+        let proof = held.dpop(("POST", &format!("{}{path}", house.base())), None, &format!("p{id}"));
+        let headers = [("authorization", bearer.as_str()), ("dpop", proof.as_str())];
+        house.send("POST", path, &headers[..1 + usize::from(bound)], &json!({ "purpose": "work" }))
+    };
+    let plain = house.task(&prove("/v1/tasks", "1", false));
+    assert_eq!(plain.word("shop", "act", "x"), "rule_forbids");
+    let bound = house.task(&prove("/v1/tasks", "2", true));
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": "act", "arguments": { "value": "x" } } });
+    let proof = held.dpop(("POST", &format!("{}/mcp/shop", house.base())), Some(&bound.token), "p0");
+    let authorization = format!("DPoP {}", bound.token);
+    let headers = [("authorization", authorization.as_str()), ("accept", "application/json"), ("dpop", &proof)];
+    let answer = house.send("POST", "/mcp/shop", &headers, &call);
+    assert_eq!(word(&answer.json()), "ok", "{answer:?}");
+    // Neither becomes the other.
+    for (task, id, with) in [(&plain, "3", true), (&bound, "4", false)] {
+        let path = format!("/v1/tasks/{}/token", task.id);
+        let answer = prove(&path, id, with);
+        assert_eq!(answer.json()["error"]["word"], "proof_wrong", "{id}: {answer:?}");
+        assert_eq!(prove(&path, &format!("{id}b"), !with).status, 200, "{id}");
+    }
+    assert_eq!(house.shop.calls().len(), 1);
+}
+
+#[test]
+fn what_two_hold_is_refused_to_the_second_and_on_the_record() {
+    let key = Signer::new("one");
+    let issuer = Issuer::with(&[&key]);
+    let file = format!("issuer = \"{}\"\nprivate = true\n", issuer.name);
+    let house = House::of("issuer = \"id\"\nclaims = { sub = \"bot\" }", &[("policy/issuers/id.toml", file)]);
+    let token = key.token("JWT", &workload(&issuer, &house, &json!({ "sub": "bot", "jti": "one" })));
+    let mine = house.task(&house.open(&token));
+    // Another holder: the same token from another address of this machine, which all of 127.0.0.0/8 is.
+    let elsewhere = || {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        rustix::net::connect(&socket, &house.serve.address).unwrap();
+        let host = house.serve.address.to_string();
+        let bearer = format!("Bearer {token}");
+        let headers = [("host", host.as_str()), ("content-type", "application/json"), ("authorization", &bearer)];
+        exchange(TcpStream::from(socket), &request("POST", "/v1/tasks", &headers, b"{\"purpose\":\"work\"}"))
+    };
+    for _ in 0..3 {
+        let answer = elsewhere();
+        assert_eq!((answer.status, answer.json()["error"]["word"].as_str()), (401, Some("proof_elsewhere")));
+    }
+    assert_eq!(house.open(&token).status, 201, "who held it first goes on");
+    assert_eq!(mine.word("shop", "act", "x"), "ok");
+    let record = house.place.run(&["audit", "tail", "-n", "100"]).good().out;
+    let told: Vec<&str> = record.lines().filter(|line| line.contains("which bot holds at 127.0.0.1")).collect();
+    assert!(matches!(told.as_slice(), [line] if line.contains("oidc from 127.0.0.2")), "once for each proof: {record}");
 }
 
 fn workload(issuer: &Issuer, house: &House, more: &Value) -> Value {

@@ -444,7 +444,7 @@ fn opaque_at<'t>(tool: &'t Tool, subject: &Subject, path: &[&str]) -> Option<(&'
     })
 }
 
-const CONTEXT: &str = "input, match, user, environment, class, unreadable, task, time, chain";
+const CONTEXT: &str = "input, match, user, environment, class, unreadable, task, time, chain, proof";
 
 fn known<'n>(names: Option<impl Iterator<Item = &'n String>>) -> String {
     let names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();

@@ -7,7 +7,9 @@ use super::{
 };
 use cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
 use portreeve_core::{
+    names::Name,
     policy::{Resource, User},
+    proof::{BY_ACCOUNT, Proven},
     rules::Question,
     time::Millis,
     value::Value,
@@ -51,6 +53,7 @@ pub(super) fn pairs(
         ("class".to_owned(), text(&question.class.to_string())),
         ("time".to_owned(), time(question.now)?),
         ("chain".to_owned(), chain(question, types)?),
+        ("proof".to_owned(), proof(question.proven)?),
     ];
     let user = |name| RestrictedExpression::new_entity_uid(uid(&types.user, name));
     pairs.extend(question.user.map(|name| ("user".to_owned(), user(name.as_str()))));
@@ -58,9 +61,28 @@ pub(super) fn pairs(
     Ok(pairs)
 }
 
+/// How the agent has proven itself, and what is needed beside its token
+fn proof(proven: Option<&Proven>) -> Result<RestrictedExpression, Failed> {
+    let said = [
+        ("how", Some(proven.map_or(BY_ACCOUNT, |proven| proven.how.as_str()))),
+        ("bound", Some(Proven::bound(proven))),
+        ("issuer", proven.and_then(|proven| proven.issuer.as_ref()).map(Name::as_str)),
+        ("subject", proven.map(|proven| proven.subject.as_str())),
+    ];
+    let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+    let said = said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), text(value?))));
+    Ok(RestrictedExpression::new_record(said)?)
+}
+
 /// The user with what is said of them, and the groups
-pub(super) fn user(name: &str, user: &User, attributes: &Shape, types: &Types) -> Result<Vec<Entity>, Failed> {
-    let groups: HashSet<EntityUid> = user.groups.iter().map(|group| uid(&types.group, group.as_str())).collect();
+pub(super) fn user(
+    name: &Name,
+    (user, provided): (&User, &[&Name]),
+    attributes: &Shape,
+    types: &Types,
+) -> Result<Vec<Entity>, Failed> {
+    let groups = user.groups.iter().chain(provided.iter().copied());
+    let groups: HashSet<EntityUid> = groups.map(|group| uid(&types.group, group.as_str())).collect();
     let mut said = HashMap::new();
     for (name, value) in &user.attributes {
         let kind = attributes.members.get(name).map(|member| &member.kind);
@@ -68,7 +90,7 @@ pub(super) fn user(name: &str, user: &User, attributes: &Shape, types: &Types) -
     }
     let mut entities: Vec<Entity> =
         groups.iter().map(|group| Entity::new_no_attrs(group.clone(), HashSet::new())).collect();
-    entities.push(Entity::new(uid(&types.user, name), said, groups)?);
+    entities.push(Entity::new(uid(&types.user, name.as_str()), said, groups)?);
     Ok(entities)
 }
 

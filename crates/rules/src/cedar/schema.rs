@@ -82,6 +82,7 @@ pub(crate) fn schema(model: &Model, part: Part<'_>) -> String {
 const HEAD: &str = "\
 // What rules can look at. Made from the policy: change that, not this.
 type time = { ms: Long, hour: Long, weekday: Long };
+type proof = { how: String, bound: String, issuer?: String, subject?: String };
 type chain = { depth: Long, agents: Set<Agent>, purposes: Set<String> };
 ";
 
@@ -128,7 +129,7 @@ fn context(tool: &Tool, subject: &Subject, extra: Option<&Extra>) -> String {
     }
     text.push_str(
         "    user?: User, environment?: String, class: String, unreadable: Set<String>,\n    \
-         task: task, time: time, chain: chain,\n  }",
+         task: task, time: time, chain: chain, proof: proof,\n  }",
     );
     text
 }

@@ -1,8 +1,10 @@
 use super::*;
 use crate::{bundle::facts, files::Files};
 use portreeve_core::{
+    hash::Hash,
     names::TaskId,
     policy::{Quorum, Resource, User},
+    proof::{Binding, Proof, Proven, Way},
     rules::Link,
     time::Millis,
     value::Value,
@@ -52,6 +54,7 @@ struct Asked {
     target: Option<Resource>,
     environment: Option<&'static str>,
     matches: Vec<(&'static str, bool)>,
+    proven: Option<Proven>,
 }
 
 impl Default for Asked {
@@ -67,6 +70,7 @@ impl Default for Asked {
             target: None,
             environment: None,
             matches: Vec::new(),
+            proven: None,
         }
     }
 }
@@ -90,6 +94,7 @@ impl Asked {
             passkeys: BTreeSet::new(),
             groups: BTreeSet::from(["support-l2".parse().unwrap()]),
             roles: BTreeSet::new(),
+            sign_in: None,
             attributes: BTreeMap::from([("refund_limit".to_owned(), Value::Number("50".parse().unwrap()))]),
         };
         let names: Vec<(Name, bool)> =
@@ -105,11 +110,13 @@ impl Asked {
             class: self.class,
             arguments: &arguments,
             person: user.as_ref().map(|_| &alice),
+            groups: &[],
             above: &[Link { agent: &"boss".parse().unwrap(), purpose: &"plan".parse().unwrap() }],
             matches: &matches,
             target: self.target.as_ref(),
             environment: self.environment,
             // Noon of Monday, 5 January 2026.
+            proven: self.proven.as_ref(),
             now: Millis(1_767_614_400_000),
         };
         with(&question);
@@ -185,6 +192,7 @@ fn the_context() {
         "!(context has environment)",
         "context.chain.depth == 1 && context.chain.agents.contains(Agent::\"boss\") && context.chain.purposes == [\"plan\"]",
         "context.class == \"write\"",
+        "context.proof.how == \"account\" && context.proof.bound == \"none\" && !(context.proof has issuer)",
         "context.time.hour == 12 && context.time.weekday == 1 && context.time.ms == 1767614400000",
         "principal == Agent::\"bot\" && principal is Agent",
         "action in Action::\"class:write\" && action in Action::\"connector:shop\"",
@@ -195,6 +203,25 @@ fn the_context() {
     let rules = rules("forbid (principal, action, resource) unless { context has user };");
     assert_eq!(Asked { user: None, ..Asked::default() }.words(&rules), [Word::RuleForbids]);
     assert_eq!(Asked::default().words(&rules), []);
+}
+
+#[test]
+fn a_rule_may_demand_that_tokens_are_bound() {
+    let demands = rules("forbid (principal, action, resource) when { context.proof.bound == \"none\" };");
+    let of = |proven: &Option<Proven>| Asked { proven: proven.clone(), ..Asked::default() }.words(&demands);
+    let bearer = Proof { way: Way::Spiffe("spiffe://example.org/bot".to_owned()), replicas: false };
+    let bearer = bearer.imagined(Millis(i64::MAX));
+    let bound = Proven { binding: Some(Binding::Dpop(Hash::of(b"key"))), ..bearer.clone() };
+    assert_eq!(of(&None), [Word::RuleForbids]);
+    assert_eq!(of(&Some(bearer.clone())), [Word::RuleForbids]);
+    assert_eq!(of(&Some(bound)), []);
+
+    let who = rules(
+        "forbid (principal, action, resource)
+         unless { context.proof has subject && context.proof.subject == \"spiffe://example.org/bot\" };",
+    );
+    assert_eq!(Asked { proven: Some(bearer), ..Asked::default() }.words(&who), []);
+    assert_eq!(Asked::default().words(&who), [Word::RuleForbids]);
 }
 
 #[test]
@@ -450,6 +477,7 @@ fn a_user_of_whom_nothing_is_known_fails_rules_about_users() {
         agent: &"bot".parse().unwrap(),
         user: Some(&user),
         person: None,
+        groups: &[],
         purpose: &"p".parse().unwrap(),
         task: TaskId(1),
         above: &[],
@@ -460,6 +488,7 @@ fn a_user_of_whom_nothing_is_known_fails_rules_about_users() {
         matches: &BTreeMap::new(),
         target: None,
         environment: None,
+        proven: None,
         now: Millis(0),
     };
     assert_eq!(rules.judge(&question).first().map(|reason| reason.word), Some(Word::RuleFailed));
@@ -584,6 +613,7 @@ fn asked() -> impl Strategy<Value = Asked> {
             target: order("7").filter(|_| tool == "shop.refund"),
             matches: if clear { vec![("small", user)] } else { Vec::new() },
             environment: user.then_some("staging"),
+            proven: None,
         })
 }
 

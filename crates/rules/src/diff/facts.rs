@@ -5,7 +5,7 @@ use crate::bundle::Loaded;
 use portreeve_core::{
     names::{Name, ToolName},
     path::FieldPath,
-    policy::{Agent, Bundle, Class, Connector, Elevate, Profile, Purpose, Tier, User},
+    policy::{Agent, Bundle, Class, Connector, Elevate, Issuer, Profile, Purpose, Tier, User},
 };
 use std::collections::BTreeSet;
 
@@ -26,11 +26,11 @@ pub(super) fn compare(old: &Loaded, new: &Loaded, changes: &mut Changes) {
         let place = format!("issuer {name}");
         match (before, after) {
             (Some(_), None) => changes.push(&place, Verdict::Narrower, "it is gone"),
-            (None, Some(_)) => changes.push(&place, Verdict::Same, "it is new; only proofs of agents rest on it"),
-            (Some(before), Some(after)) if before != after => {
-                changes.push(&place, Verdict::Unclear, "who it is, or how that is checked, is another thing");
+            (None, Some(_)) => {
+                changes.push(&place, Verdict::Same, "it is new; only what names it rests on it");
             }
-            _ => {}
+            (Some(before), Some(after)) => issuer(&place, before, after, changes),
+            (None, None) => {}
         }
     }
     for (name, before, after) in sides(&old.receivers, &new.receivers) {
@@ -58,6 +58,37 @@ pub(super) fn compare(old: &Loaded, new: &Loaded, changes: &mut Changes) {
             (Some(before), Some(after)) => connector((name, before, after), (old, new), has_rules, changes),
             (None, None) => {}
         }
+    }
+}
+
+fn issuer(place: &str, before: &Issuer, after: &Issuer, changes: &mut Changes) {
+    if (&before.vouches, before.private) != (&after.vouches, after.private) {
+        changes.push(place, Verdict::Unclear, "who it is, or how that is checked, is another thing");
+    }
+    let (old, new) = match (&before.people, &after.people) {
+        (None, None) => return,
+        (None, Some(_)) => return changes.push(place, Verdict::Wider, "people can sign in there now"),
+        (Some(_), None) => return changes.push(place, Verdict::Narrower, "nobody signs in there any more"),
+        (Some(old), Some(new)) => (old, new),
+    };
+    if old.fresh_ms != new.fresh_ms {
+        let verdict = if new.fresh_ms > old.fresh_ms { Verdict::Wider } else { Verdict::Narrower };
+        changes.push(place, verdict, format!("its groups count {} ms, did {} ms", new.fresh_ms, old.fresh_ms));
+    }
+    for (value, before, after) in sides(&old.group, &new.group) {
+        let what =
+            |group: Option<&Name>| group.map_or_else(|| "nothing".to_owned(), |group| format!("the group {group}"));
+        if before != after {
+            // A rule may forbid something to just one group.
+            let what = format!("its group {value:?} means {}, did {}", what(after), what(before));
+            let verdict = if before.is_none() { Verdict::Wider } else { Verdict::Unclear };
+            changes.push(place, verdict, what);
+        }
+    }
+    let same = (&old.client_id, &old.client, &old.scopes, &old.groups, &old.acr, old.max_age_ms)
+        == (&new.client_id, &new.client, &new.scopes, &new.groups, &new.acr, new.max_age_ms);
+    if !same {
+        changes.push(place, Verdict::Unclear, "how people sign in there is another thing");
     }
 }
 
@@ -114,6 +145,11 @@ fn user(place: &str, old: &User, new: &User, has_rules: bool, changes: &mut Chan
     }
     for account in old.accounts.difference(&new.accounts) {
         changes.push(place, Verdict::Narrower, format!("the account {account} no longer speaks for them"));
+    }
+    if old.sign_in != new.sign_in {
+        let said = new.sign_in.as_ref().map(|of| format!("{:?} of {} is them now", of.sub, of.issuer));
+        let verdict = if new.sign_in.is_some() { Verdict::Wider } else { Verdict::Narrower };
+        changes.push(place, verdict, said.unwrap_or_else(|| "they no longer sign in elsewhere".to_owned()));
     }
     for passkey in new.passkeys.difference(&old.passkeys) {
         changes.push(place, Verdict::Wider, format!("the passkey {} is theirs now", passkey.short()));

@@ -422,10 +422,13 @@ impl View<'_> {
             });
         let matches: BTreeMap<&Name, bool> = matches.collect();
         let variants: Vec<&Name> = fitting.iter().map(|variant| &variant.name).collect();
+        let provided = self.task.user.iter().flat_map(|user| self.position.state.provided(self.bundle, user, self.now));
+        let groups: Vec<&Name> = provided.map(|(group, _)| group).collect();
         let question = Question {
             agent: &self.task.agent,
             user: self.task.user.as_ref(),
             person: self.task.user.as_ref().and_then(|user| self.bundle.users.get(user)),
+            groups: &groups,
             purpose: &self.task.purpose,
             task: self.id,
             above: self.above,
@@ -436,6 +439,7 @@ impl View<'_> {
             matches: &matches,
             target,
             environment: place,
+            proven: None,
             now: self.now,
         };
         let said = self.bundle.rules.judge(&question);

@@ -56,6 +56,8 @@ fn judge(bundle: &Bundle, asked: Asked<'_>) -> Vec<Reason> {
         target: None,
         environment: None,
         person: None,
+        groups: &[],
+        proven: None,
         now: Millis(1_767_614_400_000),
     };
     let once = bundle.rules.judge(&question);

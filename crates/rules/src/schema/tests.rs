@@ -138,6 +138,8 @@ fn the_keys_are_those_that_the_readers_know() {
         ("user", "the file", "/properties"),
         ("agent", "[[proof]]", "/properties/proof/items/properties"),
         ("issuer", "the file", "/properties"),
+        ("issuer", "[people]", "/properties/people/properties"),
+        ("user", "`sign_in`", "/properties/sign_in/properties"),
         ("connector", "the file", "/properties"),
         ("profile", "the file", "/properties"),
         ("profile", "a tool", "/$defs/tool/properties"),

@@ -90,15 +90,24 @@ fn words(reply: &Reply) -> Vec<Word> {
 #[derive(Clone, Debug)]
 enum Step {
     Pass(i64),
-    Prove { what: u8, lasts: i64 },
+    Prove { what: u8, lasts: i64, bound: Option<Binding> },
     Pause(bool),
     Call,
+}
+
+/// Mostly a key, as at the opening, which may be another one
+fn bound() -> impl Strategy<Value = Option<Binding>> {
+    prop_oneof![
+        4 => any::<u8>().prop_map(|key| Some(Binding::Dpop(Hash::of(&[key])))),
+        1 => Just(Some(Binding::Certificate(Hash::of(b"held")))),
+        1 => Just(None),
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (1..8_000i64).prop_map(Step::Pass),
-        (0..5u8, 0..15_000i64).prop_map(|(what, lasts)| Step::Prove { what, lasts }),
+        (0..5u8, 0..15_000i64, bound()).prop_map(|(what, lasts, bound)| Step::Prove { what, lasts, bound }),
         any::<bool>().prop_map(Step::Pause),
         Just(Step::Call),
         Just(Step::Call),
@@ -125,12 +134,13 @@ proptest! {
         for (number, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Pass(ms) => door.now += ms,
-                Step::Prove { what, lasts } => {
+                Step::Prove { what, lasts, bound } => {
                     let shown = door.now + 1 + lasts;
-                    let prove = Prove { task: TaskId(9), agent: bot(), proven: proven(what, shown) };
+                    let prove = Prove { task: TaskId(9), agent: bot(), proven: Proven { binding: bound, ..proven(what, shown) } };
                     let reply = door.turn(Request::Prove(prove)).unwrap();
                     over |= until <= door.now;
-                    let good = !over && !paused && what < 2 && door.now < shown;
+                    let same = matches!(bound, Some(Binding::Dpop(_)));
+                    let good = !over && !paused && what < 2 && door.now < shown && same;
                     prop_assert_eq!(matches!(reply, Reply::Recorded), good, "{:?}", words(&reply));
                     until = if good { until.max(shown) } else { until };
                 }

@@ -146,6 +146,7 @@ impl Held {
             agent: &agent,
             user: Some(&user),
             person: loaded.bundle.users.get(&user),
+            groups: &[],
             purpose: &"p".parse().unwrap(),
             task: TaskId(1),
             above: &[],
@@ -156,6 +157,7 @@ impl Held {
             matches: &BTreeMap::new(),
             target: None,
             environment: None,
+            proven: None,
             now: Millis(0),
         };
         let subject = loaded.model().tools.get(given.tool);
@@ -192,7 +194,8 @@ impl Held {
         // Where everything is of the type that the schema says, both can speak.
         let readable = readable && (input.is_none() || ask(Some(&self.schema)).is_ok());
         let person = loaded.bundle.users.get(&user).unwrap();
-        let entities = context::user("lea", person, &loaded.model().attributes, &types).unwrap();
+        let entities =
+            context::user(&"lea".parse().unwrap(), (person, &[]), &loaded.model().attributes, &types).unwrap();
         let entities = Entities::from_entities(entities, None).unwrap();
         let response = Authorizer::new().is_authorized(&ask(None).unwrap(), &self.policies, &entities);
         (response.decision() == Decision::Allow, readable)

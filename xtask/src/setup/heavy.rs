@@ -1,0 +1,80 @@
+//! Counterparts that take minutes to get: SPIRE, built from its Go modules, and Keycloak, from its Maven artifact
+//!
+//! They are kept in the account's cache folder, so that another clone, and the next run of CI, finds them there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+
+use crate::shell;
+
+/// SPIRE's server and agent, in a folder of their own
+pub(super) fn spire(link: &Path) -> anyhow::Result<()> {
+    let folder = cache()?.join(format!("spire-{SPIRE}"));
+    let installed =
+        || PROGRAMS.iter().all(|program| shell::succeeds(&mut shell::command(folder.join(program), &["--version"])));
+    if !installed() {
+        println!("building SPIRE {SPIRE}, which takes ten minutes and more");
+        ensure!(shell::succeeds(&mut shell::command("cc", &["--version"])), "its server's store needs a C compiler");
+        let module = folder.join("module");
+        fs::create_dir_all(&module)?;
+        fs::write(
+            module.join("go.mod"),
+            format!("module portreeve.dev/spire\n\nrequire github.com/spiffe/spire v{SPIRE}\n"),
+        )?;
+        let result = super::go(&folder, |command| {
+            let packages = PROGRAMS.iter().map(|program| format!("github.com/spiffe/spire/cmd/{program}"));
+            command.args(["build", "-trimpath", "-modcacherw", "-mod=mod", "-ldflags=-s -w", "-o"]).arg(&folder);
+            command.args(packages).current_dir(&module).env("CGO_ENABLED", "1")
+        });
+        result?;
+        ensure!(installed(), "it does not run");
+    }
+    point(link, &folder)
+}
+
+/// Keycloak's distribution
+pub(super) fn keycloak(link: &Path) -> anyhow::Result<()> {
+    let folder = cache()?.join(format!("keycloak-{KEYCLOAK}"));
+    let home = folder.join(format!("keycloak-{KEYCLOAK}"));
+    if !home.join("bin/kc.sh").exists() {
+        ensure!(shell::succeeds(&mut shell::command("java", &["-version"])), "no Java here");
+        ensure!(shell::succeeds(&mut shell::command("mvn", &["-version"])), "no Maven here");
+        println!("fetching Keycloak {KEYCLOAK}, 160 MB");
+        let scratch = folder.join("scratch");
+        let mut unpack = shell::command("mvn", &["-B", "-q", "-Dstyle.color=never", UNPACK]);
+        unpack.arg(format!("-Dartifact=org.keycloak:keycloak-quarkus-dist:{KEYCLOAK}:zip"));
+        unpack.arg(format!("-Dmaven.repo.local={}", scratch.display()));
+        unpack.arg(format!("-DoutputDirectory={}", folder.display()));
+        let result = shell::run(&mut unpack);
+        fs::remove_dir_all(&scratch).ok();
+        result?;
+        ensure!(home.join("bin/kc.sh").exists(), "Maven did not put it where it should be");
+    }
+    point(link, &home)
+}
+
+/// Where what takes long to get is kept
+fn cache() -> anyhow::Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    let folder = base.context("neither XDG_CACHE_HOME nor HOME is set")?.join("portreeve-interop");
+    fs::create_dir_all(&folder).with_context(|| format!("could not create {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Makes `link` lead to the folder
+fn point(link: &Path, folder: &Path) -> anyhow::Result<()> {
+    if fs::read_link(link).is_ok_and(|now| now == folder) {
+        return Ok(());
+    }
+    fs::remove_file(link).ok();
+    std::os::unix::fs::symlink(folder, link).with_context(|| format!("could not make {}", link.display()))
+}
+
+const SPIRE: &str = "1.13.3";
+const PROGRAMS: &[&str] = &["spire-server", "spire-agent"];
+const KEYCLOAK: &str = "26.4.2";
+/// Maven's own way to unpack an archive
+const UNPACK: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.0:unpack";
