@@ -21,7 +21,7 @@ use crate::{
     pattern::Source,
     policy::Bundle,
     reason::{Reason, Word},
-    request::{Clock, Request, Settle},
+    request::{Clock, Request, Settle, Ship},
     state::State,
     time::Millis,
     value::Value,
@@ -240,6 +240,12 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Why an agent may not bring the record of another gateway; empty if it may
+    #[must_use]
+    pub fn may_ship(&self, ship: &Ship, now: Millis) -> Vec<Reason> {
+        judge::judge_ship(&self.state, &self.shelf, ship, now)
     }
 
     /// Refusals of a task that are not on the record yet, as alike ones are recorded together: what, why, how often

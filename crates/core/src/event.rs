@@ -701,6 +701,22 @@ pub enum Noted {
         /// What was shown
         proven: Box<Proven>,
     },
+    /// The record of another gateway was brought, and taken up to here; or it contradicts what was taken of it before
+    Shipped {
+        /// Who brought it
+        shipper: Name,
+        /// Which record: the hash of the group that first names its answer key
+        log: Hash,
+        /// The number of the last group, which its key has signed
+        n: u64,
+        /// The hash of that group
+        hash: Hash,
+        /// Whether it contradicts what was taken before, so that nothing of it was taken
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        forked: bool,
+        /// What the shipper showed
+        proven: Box<Proven>,
+    },
     /// Somebody looked at what was done in an emergency, and answers for that
     Reviewed {
         /// The task

@@ -33,7 +33,7 @@ use crate::{
     policy::{Bundle, Deed},
     proof::Proven,
     reason::{Reason, Word},
-    request::{Clock, Pause, Prove, Stop},
+    request::{Clock, Pause, Prove, Ship, Stop},
     state::{OpenWhat, Phase, State},
     time::Millis,
 };
@@ -206,4 +206,17 @@ pub fn judge_prove(state: &State, shelf: &Shelf, prove: &Prove, clock: Clock) ->
         None => drop(reasons.insert(Reason::new(Word::PolicyUnavailable, "policy"))),
     }
     reasons.into_iter().collect()
+}
+
+/// May this agent bring the record of another gateway? Only one whose file says so, once it has shown who it is
+#[must_use]
+pub fn judge_ship(state: &State, shelf: &Shelf, ship: &Ship, now: Millis) -> Vec<Reason> {
+    let node = Node::Agent(ship.agent.clone());
+    let Some(bundle) = shelf.current(state) else { return vec![Reason::new(Word::PolicyUnavailable, "policy")] };
+    let mut reasons = open::standing(state, Word::AgentStopped, &node);
+    reasons.extend(open::shown(bundle, &ship.agent, Some(&ship.proven), now));
+    if bundle.agents.get(&ship.agent).is_none_or(|agent| !agent.ships) {
+        reasons.push(Reason::new(Word::NotYours, &node).with("ships", false));
+    }
+    reasons
 }

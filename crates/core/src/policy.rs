@@ -97,13 +97,15 @@ pub struct Agent {
     pub review_by: Option<Millis>,
     /// How it proves itself; without any, only the owner of the data folder opens its tasks
     pub proofs: Vec<Proof>,
+    /// Whether it may bring the record of another gateway, to be kept beside ours
+    pub ships: bool,
 }
 
 impl Agent {
     /// An agent that only the owner of the data folder vouches for
     #[must_use]
     pub fn of(owner: String) -> Self {
-        Self { owner, review_by: None, proofs: Vec::new() }
+        Self { owner, review_by: None, proofs: Vec::new(), ships: false }
     }
 
     /// The way in which it has proven itself, if it has

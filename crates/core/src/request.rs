@@ -3,6 +3,7 @@
 use crate::{
     event::{Actor, ChosenBy, End, How, NewKey, News, Signed, To},
     hash::Hash,
+    log::Head,
     names::{EffectId, GrantId, HoldId, MemoryId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
     offer::Identity,
@@ -56,6 +57,8 @@ pub enum Request {
     Pause(Pause),
     /// The agent of a task proves itself again
     Prove(Prove),
+    /// The record of another gateway was brought
+    Ship(Ship),
     /// Change the registry
     Change(Change),
     /// Say yes to something beforehand
@@ -240,6 +243,21 @@ pub struct Prove {
     pub agent: Name,
     /// What was shown
     pub proven: Proven,
+}
+
+/// The record of another gateway was brought
+#[derive(Clone, Debug)]
+pub struct Ship {
+    /// By whom
+    pub agent: Name,
+    /// What was shown
+    pub proven: Proven,
+    /// Which record
+    pub log: Hash,
+    /// The end that its key has signed
+    pub head: Head,
+    /// Whether it contradicts what was taken before
+    pub forked: bool,
 }
 
 /// A yes of a person, given beforehand

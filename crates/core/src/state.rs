@@ -534,7 +534,7 @@ impl State {
             Event::Noted(Noted::SignedIn { user, how, groups }) => {
                 self.signed_in(user, how.as_ref(), groups, record.time);
             }
-            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::Copied { .. }) => {}
+            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::Copied { .. } | Noted::Shipped { .. }) => {}
         }
     }
 

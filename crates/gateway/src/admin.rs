@@ -104,6 +104,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/reviews/{task}", post(people::review))
         .route("/v1/reflex", get(people::reflex))
         .route("/v1/links", post(people::link))
+        .route("/v1/checkpoint", post(checkpoint))
         .route("/v1/keys", get(keys::list))
         .route("/v1/keys/{name}/rotate", post(keys::rotate))
         .route("/v1/stop", post(stop))
@@ -128,6 +129,21 @@ pub fn private_router(admin: Arc<Admin>, task: TaskId) -> Router {
 }
 
 type Answer = Result<Json<Value>, Failure>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sign {
+    /// The address that the record is shipped to
+    to: String,
+    /// Up to which group; to its end if nothing is said
+    n: Option<u64>,
+}
+
+/// How far the record reaches, signed for whoever it is shipped to
+async fn checkpoint(State(admin): Shared, who: Who, Json(sign): Json<Sign>) -> Answer {
+    who.may(&admin, Deed::Tasks, "the record").await?;
+    Ok(Json(json!(admin.office.checkpoint(sign.to, sign.n).await?)))
+}
 
 async fn status(State(admin): Shared, who: Who) -> Answer {
     who.may(&admin, Deed::Inspect, "status").await?;

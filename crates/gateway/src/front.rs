@@ -3,7 +3,9 @@
 //! `POST /v1/tasks` opens one, `POST /v1/tasks/{task}/token` proves it again and gives the next token, `DELETE
 //! /v1/tasks/{task}` ends it, `GET /v1/tasks/{task}` says what came of it; `POST /v1/token` is the first of these as a token
 //! exchange (RFC 8693). A proof is shown as `Authorization: Bearer`, the exchange has it in its form. It names the agent:
-//! what the body says of it only has to agree.
+//! what the body says of it only has to agree. Records of other gateways come in by [`ships`].
+
+pub mod ships;
 
 use crate::{
     door::Door,
@@ -16,13 +18,14 @@ use crate::{
 use axum::{
     Json, Router,
     extract::{Extension, Path, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
-    routing::{delete, post},
+    routing::{delete, get, post},
 };
 use portreeve_core::{
     engine::Reply,
     event::Actor,
+    hash::Hash,
     names::{Name, TaskId},
     node::{Node, Why},
     proof::{Binding, Proven},
@@ -33,7 +36,11 @@ use portreeve_core::{
 use portreeve_identity::token::{Token, bearer};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 use tokio::sync::Semaphore;
 
 /// The grant of a token exchange (RFC 8693, 2.1)
@@ -46,7 +53,13 @@ pub const DETAILS: &str = "portreeve_task";
 /// Whether a path is one where agents come in
 #[must_use]
 pub fn serves(path: &str) -> bool {
-    path == "/v1/token" || path == "/v1/tasks" || path.starts_with("/v1/tasks/")
+    path == "/v1/token" || path == "/v1/tasks" || path.starts_with("/v1/tasks/") || path.starts_with("/v1/ships/")
+}
+
+/// Bytes of the body of a request to such a path, beyond those of other pages
+#[must_use]
+pub fn bytes_max(path: &str) -> Option<usize> {
+    path.starts_with("/v1/ships/").then_some(ships::BYTES_MAX)
 }
 
 /// From where a request comes
@@ -61,11 +74,19 @@ struct Front {
     office: Arc<Office>,
     /// Who may read the record at once
     reading: Semaphore,
+    /// Who brings a record at once
+    shipping: Semaphore,
+    /// Who puts one away
+    taking: tokio::sync::Mutex<()>,
+    /// Records that contradict what was taken before, each told once
+    forks: tokio::sync::Mutex<BTreeSet<(Name, Hash)>>,
     base: String,
 }
 
 /// Agents that read at once what came of their tasks; others wait
 const READING_MAX: usize = 4;
+/// Parts of records that are in memory at once; others wait
+const SHIPPING_MAX: usize = 4;
 
 /// The routes where agents come in
 pub(crate) fn router(
@@ -75,11 +96,15 @@ pub(crate) fn router(
     office: Arc<Office>,
     base: String,
 ) -> Router {
-    let front = Arc::new(Front { door, tasks, proving, office, reading: Semaphore::new(READING_MAX), base });
+    let reading = Semaphore::new(READING_MAX);
+    let (taking, forks) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
+    let shipping = Semaphore::new(SHIPPING_MAX);
+    let front = Arc::new(Front { door, tasks, proving, office, reading, shipping, taking, forks, base });
     Router::new()
         .route("/v1/tasks", post(open))
         .route("/v1/tasks/{task}", delete(end).get(outcome))
         .route("/v1/tasks/{task}/token", post(renew))
+        .route("/v1/ships/{log}", get(ships::look).post(ships::take))
         .route("/v1/token", post(exchange))
         .with_state(front)
 }
@@ -217,8 +242,18 @@ impl Front {
     }
 
     /// Who has proven itself with this request, and its body
-    async fn proven(&self, From(from): From, request: Request) -> Result<(Name, Proven, Vec<u8>), Failure> {
+    async fn proven(&self, from: From, request: Request) -> Result<(Name, Proven, Vec<u8>), Failure> {
         let (head, body) = request.into_parts();
+        let (agent, proven) = self.shown(from, &head).await?;
+        let body = small_body(body).await.ok_or_else(|| {
+            let message = format!("A request has at most {SMALL_BYTES_MAX} bytes, which arrive within seconds.");
+            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "malformed", message, "Send less, and at once.")
+        })?;
+        Ok((agent, proven, body.to_vec()))
+    }
+
+    /// Who has proven itself with the head of this request
+    async fn shown(&self, From(from): From, head: &Parts) -> Result<(Name, Proven), Failure> {
         let shown = one(&head.headers, header::AUTHORIZATION.as_str()).and_then(bearer).ok_or_else(|| {
             let message = "An agent shows who it is: one `Authorization: Bearer` with a token of its platform.";
             let remedy = "`portreeve agent show NAME` says what it has to show; docs/identity.md has every way.";
@@ -230,12 +265,12 @@ impl Front {
         let url = format!("{}{}", self.base, head.uri.path());
         let method: &Method = &head.method;
         let shown = Shown { token: shown, dpop, request: (method.as_str(), &url), from };
-        let (agent, proven) = self.prove(shown).await.map_err(|not| refused(&not))?;
-        let body = small_body(body).await.ok_or_else(|| {
-            let message = format!("A request has at most {SMALL_BYTES_MAX} bytes, which arrive within seconds.");
-            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "malformed", message, "Send less, and at once.")
-        })?;
-        Ok((agent, proven, body.to_vec()))
+        self.prove(shown).await.map_err(|not| refused(&not))
+    }
+
+    /// Whether this address means us
+    fn is_us(&self, url: &str) -> bool {
+        url.trim_end_matches('/') == self.base
     }
 
     async fn open(&self, agent: Name, proven: Proven, ask: OpenTask) -> Result<Came, Failure> {

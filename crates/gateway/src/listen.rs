@@ -98,7 +98,8 @@ pub async fn tcp(
                             return Ok(fenced());
                         }
                     }
-                    pages.oneshot(request.map(|body| Body::new(Limited::new(body, PAGE_BYTES_MAX)))).await
+                    let most = front::bytes_max(request.uri().path()).unwrap_or(PAGE_BYTES_MAX);
+                    pages.oneshot(request.map(|body| Body::new(Limited::new(body, most)))).await
                 }
             };
             connection(stream, answer).await;

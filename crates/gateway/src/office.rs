@@ -33,11 +33,13 @@ use portreeve_core::{
 use portreeve_identity::{
     Bearer,
     answer::{self as said, Statement},
+    attest::{self, Attested, Checkpoint},
     key::PublicKey,
     keyring::Ring,
     link::{Invited, LIFETIME_MS, Links},
     passkey::{Assertion, Checked, Passkey, Passkeys, RelyingParty},
 };
+use portreeve_log::Reader as LogReader;
 use portreeve_upstream::clock::SteadyClock;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -235,6 +237,45 @@ impl Office {
     #[must_use]
     pub fn now(&self) -> Millis {
         self.clock.now()
+    }
+
+    /// The data folder
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.past.data()
+    }
+
+    /// Signs what this data folder says of a record
+    ///
+    /// # Errors
+    /// The answer key does not sign.
+    pub(crate) async fn attest<S: attest::Statement>(&self, statement: &S) -> Result<Attested, Failure> {
+        // Not while the key is exchanged: what is signed has to be by the one that the record names then.
+        let _answering = self.answering.read().await;
+        Attested::sign(statement, self.ring.keys().current()).map_err(|why| {
+            let message = format!("It could not be signed: {why}.");
+            let remedy = "See `portreeve key list` for where the answer key comes from, and try again.";
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "key_unusable", message, remedy)
+        })
+    }
+
+    /// Signs how far our own record reaches, for whoever is about to take it: up to group `n`, or to its end
+    ///
+    /// # Errors
+    /// There is no such group, or the answer key does not sign.
+    pub(crate) async fn checkpoint(&self, to: String, n: Option<u64>) -> Result<Attested, Failure> {
+        let data = self.data().to_owned();
+        let found = tokio::task::spawn_blocking(move || {
+            let log = LogReader::open(&data).map_err(|error| error.to_string())?;
+            let head = match n {
+                None => Some(log.head().map_err(|error| error.to_string())?),
+                Some(n) => log.group(n).map_err(|error| error.to_string())?.map(|(_, group)| group.head()),
+            };
+            let origin = portreeve_log::shipped::origin(&log).map_err(|error| error.to_string())?;
+            Ok::<_, String>(head.zip(origin))
+        });
+        let found = found.await.map_err(|_| Failure::unavailable())?.map_err(unreadable)?;
+        let (head, log) = found.ok_or_else(|| Failure::malformed("the record has no such group"))?;
+        self.attest(&Checkpoint { log, n: head.n, hash: head.hash, to, at: self.now() }).await
     }
 
     /// Where people and agents reach it

@@ -6,6 +6,7 @@
 //! * [`link`], [`browser`], [`passkey`]: how a person comes in, stays, and shows that it is still them; [`oidc`] by what
 //!   their issuer says.
 //! * [`answer`]: what a person said to exactly one question, so that somebody else can check it later, without us.
+//! * [`attest`]: what a data folder says of records, its own and those that it took.
 //! * [`webhook`]: messages between servers, signed.
 //! * [`jose`], [`svid`]: tokens and certificates of others, read strictly and verified. [`workload`] says what a
 //!   platform's token means, [`assertion`] and [`dpop`] are an agent's own key, [`discovery`] what an issuer says of
@@ -19,6 +20,7 @@
 
 pub mod answer;
 pub mod assertion;
+pub mod attest;
 mod base64url;
 pub mod browser;
 pub mod discovery;

@@ -22,6 +22,7 @@ mod reader;
 mod reserve;
 mod rows;
 mod schema;
+pub mod shipped;
 mod snapshots;
 mod sqlite;
 pub mod verify;

@@ -58,6 +58,18 @@ impl Chain {
         Self { checkpoint, ..Self::default() }
     }
 
+    /// A chain that goes on after `head`, which was checked before
+    #[must_use]
+    pub fn after(head: Head) -> Self {
+        Self { head, ..Self::default() }
+    }
+
+    /// Where it ends so far
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
     /// Adds the next group
     ///
     /// # Errors

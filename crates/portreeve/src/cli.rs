@@ -508,12 +508,32 @@ pub(crate) enum Audit {
         /// The id
         id: String,
     },
+    /// Bring this record, with proofs, to another Portreeve that keeps it: as often as you like, it goes on where it ended
+    Ship(Ship),
+    /// List the records of others that were brought here
+    Shipped,
     /// Check that no record was changed, dropped or reordered
     Verify {
         /// An earlier end of the record, as `n:hash`, which must still be part of it
         #[arg(long, value_name = "N:HASH")]
         checkpoint: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ship {
+    /// Where: the address of the other Portreeve
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// Prove it with the token in this file [default: the OpenID Connect token of the CI runner]
+    #[arg(long, value_name = "FILE", env = "PORTREEVE_PROOF_FILE")]
+    pub(crate) proof: Option<PathBuf>,
+    /// Whom the runner's token is to be meant for [default: that address]
+    #[arg(long, value_name = "NAME", env = "PORTREEVE_AUDIENCE")]
+    pub(crate) audience: Option<String>,
+    /// Leave out what the record only commits to: parameters, arguments, reasons, and the texts of policies
+    #[arg(long)]
+    pub(crate) bare: bool,
 }
 
 #[derive(Debug, Subcommand)]

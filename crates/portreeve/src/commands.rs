@@ -64,7 +64,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Agent(agent) => agent::run(&cli, agent).await,
         Command::Connector(connector) => connector::run(&cli, connector).await,
         Command::Policy(policy) => policy::run(&cli, policy).await,
-        Command::Audit(audit) => audit::run(&cli, audit),
+        Command::Audit(audit) => audit::run(&cli, audit).await,
         Command::Explain { word } => explain::run(word.as_deref(), cli.json),
         Command::Status => status(&cli).await,
         Command::Sim(sim) => sim::run(sim, cli.json),

@@ -112,8 +112,16 @@ pub(crate) fn agent<'t>(
     }
     let review_by = table.take("review_by").map_or(Some(None), |cell| end_of_day(doc, cell).map(Some));
     let proofs = table.take("proof").map_or(Some(Vec::new()), |cell| proof::proofs(doc, cell, &file.name, issuers));
+    let ships = table.take("ships").map_or(Some(false), |cell| {
+        let ships = doc.truth(cell, "ships = true")?;
+        if ships && proofs.as_ref().is_some_and(Vec::is_empty) {
+            let message = "whoever brings records has to prove itself";
+            doc.error(&cell.span(), message, "give it a [[proof]]");
+        }
+        Some(ships)
+    });
     table.finish();
-    Some(Agent { owner: owner?, review_by: review_by?, proofs: proofs? })
+    Some(Agent { owner: owner?, review_by: review_by?, proofs: proofs?, ships: ships? })
 }
 
 pub(crate) const OWNER: &str = "\"payments@example.com\"";

@@ -17,7 +17,9 @@ use crate::{
     outside::{Answer, Asking, Sends},
     pattern::Source,
     reason::Reason,
-    request::{self, Call, Change, ChangeWhat, Clock, Copied, Looked, Open, PasskeyChange, Poll, Request, Settle},
+    request::{
+        self, Call, Change, ChangeWhat, Clock, Copied, Looked, Open, PasskeyChange, Poll, Request, Settle, Ship,
+    },
     time::Millis,
     value::Value,
 };
@@ -110,6 +112,24 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 let now = judge::now(&self.state, clock).0;
                 let noted = Noted::Proven { task: prove.task, proven: Box::new(prove.proven.clone()) };
                 self.record(draft, Actor::Agent(prove.agent.clone()), now, Event::Noted(noted));
+                Reply::Recorded
+            }
+            Request::Ship(ship) => {
+                let now = judge::now(&self.state, clock).0;
+                let reasons = self.may_ship(ship, now);
+                if !reasons.is_empty() {
+                    return self.refuse(
+                        &Actor::Agent(ship.agent.clone()),
+                        format!("agent:{}", ship.agent),
+                        reasons,
+                        clock,
+                        draft,
+                    );
+                }
+                let Ship { agent, proven, log, head, forked } = ship.clone();
+                let proven = Box::new(proven);
+                let noted = Noted::Shipped { shipper: agent.clone(), log, n: head.n, hash: head.hash, forked, proven };
+                self.record(draft, Actor::Agent(agent), now, Event::Noted(noted));
                 Reply::Recorded
             }
             Request::Change(change) => {

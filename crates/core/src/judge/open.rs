@@ -242,15 +242,7 @@ fn is_own(proven: &Proven) -> bool {
 
 fn principals(state: &State, bundle: &Bundle, open: &Open, now: Millis) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    let mut stands = |word, node: Node| {
-        let Some(standing) = state.registry.get(&node) else { return };
-        if let Some(why) = standing.over {
-            reasons.push(Reason::new(word, &node).with("why", why));
-        }
-        if let Some(since) = standing.paused {
-            reasons.push(Reason::new(Word::Paused, &node).with("since", since));
-        }
-    };
+    let mut stands = |word, node: Node| reasons.extend(standing(state, word, &node));
     stands(Word::AgentStopped, Node::Agent(open.agent.clone()));
     stands(Word::PurposeStopped, Node::Purpose(open.purpose.clone()));
     if let Some(user) = &open.user {
@@ -267,6 +259,14 @@ fn principals(state: &State, bundle: &Bundle, open: &Open, now: Millis) -> Vec<R
         reasons.push(Reason::new(Word::UserUnknown, Node::User(user.clone())));
     }
     reasons
+}
+
+/// Whether a node of the registry is over or halted
+pub(super) fn standing(state: &State, word: Word, node: &Node) -> Vec<Reason> {
+    let Some(standing) = state.registry.get(node) else { return Vec::new() };
+    let over = standing.over.map(|why| Reason::new(word, node).with("why", why));
+    let paused = standing.paused.map(|since| Reason::new(Word::Paused, node).with("since", since));
+    over.into_iter().chain(paused).collect()
 }
 
 /// Whether an agent has proven itself in one of the ways that its file names, and its review is not overdue

@@ -65,6 +65,10 @@ impl Past {
         Self { data, index: Arc::default() }
     }
 
+    pub(super) fn data(&self) -> &std::path::Path {
+        &self.data
+    }
+
     /// The last `records` records of a task, and how it began
     ///
     /// # Errors

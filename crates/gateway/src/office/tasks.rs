@@ -350,6 +350,10 @@ fn noted_line(noted: &Noted) -> Line {
         Noted::Passkey { user, added: true, .. } => line(format!("{user} registers a passkey")),
         Noted::Passkey { user, added: false, .. } => line(format!("{user} removes a passkey")),
         Noted::Proven { proven, .. } => line(format!("The agent proves itself again by {}", proven.how)),
+        Noted::Shipped { shipper, n, forked: false, .. } => line(format!("{shipper} ships a record, up to group {n}")),
+        Noted::Shipped { shipper, n, forked: true, .. } => {
+            Line::new("noted", format!("{shipper} ships another history of a record, up to group {n}"), "bad")
+        }
         Noted::Reviewed { by, why, .. } => {
             Line::new("noted", format!("{by} closes the review"), "good").detail("why", value(why))
         }

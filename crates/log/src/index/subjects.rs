@@ -103,7 +103,8 @@ pub fn subjects(record: &Record) -> Subjects {
             | Noted::Copied { .. }
             | Noted::SignedIn { .. }
             | Noted::Proposed { .. }
-            | Noted::Passkey { .. },
+            | Noted::Passkey { .. }
+            | Noted::Shipped { .. },
         ) => Subjects::default(),
     };
     found.about.extend(found.born.iter().copied());

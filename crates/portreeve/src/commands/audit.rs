@@ -1,5 +1,7 @@
 //! `portreeve audit`: reads the record itself, whether or not anybody serves the data folder.
 
+mod ship;
+
 use crate::{
     cli::{Audit, Cli},
     failure::{Failure, chain, exit},
@@ -16,11 +18,13 @@ use portreeve_log::{Index, Most, Open, Placed, Reader, Subject, verify};
 use serde_json::{Value, json};
 use std::path::Path;
 
-pub(crate) fn run(cli: &Cli, audit: &Audit) -> Result<u8, Failure> {
+pub(crate) async fn run(cli: &Cli, audit: &Audit) -> Result<u8, Failure> {
     let data = place::data(cli)?;
     match audit {
         Audit::Tail { count } => tail(&data, *count, cli.json),
         Audit::Show { id } => show(&data, id, cli.json),
+        Audit::Ship(ship) => ship::run(&data, ship, cli.json).await,
+        Audit::Shipped => ship::list(&data, cli.json),
         Audit::Verify { checkpoint } => run_verify(&data, checkpoint.as_deref(), cli.json),
     }
 }
@@ -222,6 +226,11 @@ pub(crate) fn in_words(record: &Record) -> String {
             format!("noted      passkey {credential} of {user} {what}")
         }
         Event::Noted(Noted::Proven { task, proven }) => format!("noted      {task} goes on{}", shown(proven)),
+        Event::Noted(Noted::Shipped { shipper, log, n, forked, proven, .. }) => {
+            let what = if *forked { "FORKED: another history" } else { "taken" };
+            let log = log.short();
+            format!("noted      record {log} of {shipper}: {what}, up to group {n}{}", shown(proven))
+        }
         Event::Noted(Noted::Reviewed { task, by, why }) => format!("noted      {task} reviewed by {by}: {}", said(why)),
         Event::Noted(Noted::Probed { reach, tools }) => format!("noted      asked: {reach} offers {tools} tools"),
     };

@@ -42,6 +42,7 @@ mod programs;
 mod roles;
 mod rust_client;
 mod servers;
+mod ship;
 mod stop;
 mod support;
 mod undo;

@@ -221,8 +221,8 @@ fn text(response: &Response) -> String {
 /// Signs somebody in by a link; the cookie, and what forms carry
 fn signed_in(place: &Place, serve: &Serve, user: &str) -> (String, String) {
     let link = place.json(&["console", "--for", user])["link"].as_str().unwrap().to_owned();
-    let path = &link[link.find("/sign-in/").unwrap()..];
-    let taken = page(serve, "POST", path, "", "");
+    let path = format!("/sign-in/{}", link.rsplit_once('/').unwrap().1);
+    let taken = page(serve, "POST", &path, "", "");
     let cookie = taken.header("set-cookie").unwrap_or_else(|| panic!("{taken:?}"));
     let cookie = cookie.split(';').next().unwrap().to_owned();
     let me = page(serve, "GET", "/me", &cookie, "");

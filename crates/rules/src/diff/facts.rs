@@ -102,6 +102,11 @@ fn agent(place: &str, before: &Agent, after: &Agent, changes: &mut Changes) {
         let verdict = if earlier { Verdict::Narrower } else { Verdict::Wider };
         changes.push(place, verdict, "the day of its review is another one");
     }
+    match (before.ships, after.ships) {
+        (false, true) => changes.push(place, Verdict::Wider, "it may bring the records of other gateways"),
+        (true, false) => changes.push(place, Verdict::Narrower, "it may not bring records of other gateways any more"),
+        _ => {}
+    }
     if before.proofs.is_empty() != after.proofs.is_empty() {
         let what = if after.proofs.is_empty() {
             "it need not prove itself any more: the owner of the data folder opens its tasks"

@@ -402,4 +402,6 @@ fn another_way_to_be_an_agent_is_wider() {
     assert_eq!(verdict(&with("", ""), &first), Verdict::Wider);
     assert_eq!(verdict(&first, &with(one, "review_by = 2027-01-01\n")), Verdict::Narrower);
     assert_eq!(verdict(&with(one, "review_by = 2027-01-01\n"), &first), Verdict::Wider);
+    assert_eq!(verdict(&first, &with(one, "ships = true\n")), Verdict::Wider);
+    assert_eq!(verdict(&with(one, "ships = true\n"), &first), Verdict::Narrower);
 }

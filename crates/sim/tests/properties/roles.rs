@@ -191,10 +191,13 @@ fn everybody_ends_what_is_their_own() {
     }
 }
 
+type More = fn(&mut Policy);
+type Then = fn(&mut House);
+
 /// Nobody puts into force what gives them more
 #[test]
 fn nobody_raises_themselves() {
-    let more: [(&str, fn(&mut Policy)); 3] = [
+    let more: [(&str, More); 3] = [
         ("a role", |policy| policy.people.get_mut(WHO).unwrap().roles.push(PersonRole::Operator)),
         ("a group", |policy| policy.people.get_mut(WHO).unwrap().groups.push("leads")),
         ("a group's role", |policy| {
@@ -264,7 +267,7 @@ fn a_change_takes_as_many_people_as_the_policy_says() {
 /// What somebody wants counts for a day, and only as long as they may
 #[test]
 fn what_was_wanted_does_not_count_for_ever() {
-    let late: [(&str, fn(&mut House)); 3] = [
+    let late: [(&str, Then); 3] = [
         ("a day later", |house| house.now += 24 * 60 * 60 * 1_000),
         ("stopped", |house| drop(house.stop(Node::User(name(WHO))))),
         ("in time", |_| ()),

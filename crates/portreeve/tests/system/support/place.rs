@@ -223,9 +223,14 @@ impl Serve {
 
     /// The same, with something else about the command
     pub(crate) fn start_as(place: &Place, with: impl FnOnce(&mut Command)) -> Result<Self, Ran> {
+        Self::start_at(place, "127.0.0.1:0", with)
+    }
+
+    /// The same, at this address
+    pub(crate) fn start_at(place: &Place, address: &str, with: impl FnOnce(&mut Command)) -> Result<Self, Ran> {
         let log = place.path().join("serve.log");
         let stderr = fs::File::create(&log).unwrap();
-        let mut command = place.command(PROGRAM, &["serve", "--listen", "127.0.0.1:0"]);
+        let mut command = place.command(PROGRAM, &["serve", "--listen", address]);
         with(&mut command);
         let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
