@@ -49,6 +49,9 @@ impl House {
             data,
             policy,
             listen,
+            address: None,
+            tls: None,
+            workload_api: None,
             keeper,
             log_bytes_max: None,
             hold_wait,
@@ -58,7 +61,7 @@ impl House {
             secrets: Arc::default(),
             core_dumps: true,
         };
-        let pages = |office: Arc<Office>| portreeve_console::router(office).unwrap();
+        let pages = |office: Arc<Office>, https| portreeve_console::router(office, https).unwrap();
         let serving = serve::serve(settings, pages).await.unwrap();
         assert!(serving.findings.is_empty(), "{:?}", serving.findings);
         let mut house = Self { folder, serving, cookie: String::new() };

@@ -24,6 +24,7 @@ use crate::{
     office::Office,
     private,
     settings::Settings,
+    site::Site,
     tasks::{OpenTask, Opener, Opening, Tasks},
     teller::Teller,
     undo::Undos,
@@ -80,7 +81,7 @@ pub struct Admin {
     /// The settings
     pub settings: Settings,
     /// Where agents reach it
-    pub base: String,
+    pub site: Arc<Site>,
 }
 
 type Shared = State<Arc<Admin>>;
@@ -166,7 +167,7 @@ async fn status(State(admin): Shared, who: Who) -> Answer {
     let reflex = admin.office.reflex_seen(who.eyes(&admin).await?).await?;
     if let Some(members) = status.as_object_mut() {
         members.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
-        members.insert("url".to_owned(), json!(admin.base));
+        members.insert("url".to_owned(), json!(admin.site.base));
         members.insert("data".to_owned(), json!(admin.settings.data));
         members.insert("policy".to_owned(), json!(admin.settings.policy));
         members.insert("directory".to_owned(), json!(directory));
@@ -295,7 +296,8 @@ async fn open(State(admin): Shared, who: Who, Json(ask): Json<OpenTask>) -> Resu
             }
         }
     }
-    let (token, endpoints) = admin.tasks.token(opened.task).await.map_err(|reasons| Failure::refused(&reasons))?;
+    let (token, endpoints) =
+        admin.tasks.token(opened.task, &admin.site.base).await.map_err(|reasons| Failure::refused(&reasons))?;
     // Whoever starts a program is not that program: its token is for what runs below.
     if program.is_none()
         && let Some(members) = answer.as_object_mut()
@@ -324,9 +326,10 @@ async fn token(State(admin): Shared, who: Who, Path(task): Path<String>) -> Answ
 
 /// A token for whoever works on a task
 async fn own_token(admin: Arc<Admin>, id: TaskId) -> Answer {
-    let (token, endpoints) = admin.tasks.token(id).await.map_err(|reasons| Failure::refused(&reasons))?;
+    let (token, endpoints) =
+        admin.tasks.token(id, &admin.site.base).await.map_err(|reasons| Failure::refused(&reasons))?;
     Ok(Json(json!({
-        "task": id, "token": token.text, "token_expires": token.expires, "endpoints": endpoints, "base": admin.base,
+        "task": id, "token": token.text, "token_expires": token.expires, "endpoints": endpoints, "base": admin.site.base,
     })))
 }
 

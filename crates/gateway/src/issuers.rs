@@ -3,6 +3,7 @@
 //! A fetch is asked for by whoever has a token to check. However many do, one is under way for each issuer; and however
 //! many unknown keys are shown, one in half a minute is looked for.
 
+use crate::workload::Workload;
 use portreeve_core::{
     names::Name,
     policy::{BundleSource, Issuer, Vouches},
@@ -11,7 +12,7 @@ use portreeve_core::{
 use portreeve_identity::{
     discovery,
     jose::Keys,
-    svid::{Bundle, Bundles, TrustDomain},
+    svid::{Bundle, Bundles, NotAnId, TrustDomain},
 };
 use portreeve_upstream::{
     clock::SteadyClock,
@@ -58,6 +59,7 @@ pub struct Known {
 #[derive(Debug)]
 pub struct Issuers {
     clock: SteadyClock,
+    workload: Arc<Workload>,
     // Held only to look an entry up; what takes time is behind the entry's own lock.
     entries: Mutex<BTreeMap<Name, Arc<Entry>>>,
 }
@@ -90,8 +92,8 @@ pub struct Unreachable {
 impl Issuers {
     /// Nothing is known yet
     #[must_use]
-    pub fn new(clock: SteadyClock) -> Self {
-        Self { clock, entries: Mutex::default() }
+    pub fn new(clock: SteadyClock, workload: Arc<Workload>) -> Self {
+        Self { clock, workload, entries: Mutex::default() }
     }
 
     /// What is known of an issuer; fetched if it is not fresh, or if `unknown` says that a key is missing in that
@@ -99,6 +101,9 @@ impl Issuers {
     /// # Errors
     /// [`Unreachable`]
     pub async fn known(&self, name: &Name, issuer: &Issuer, unknown: Option<&Known>) -> Result<Known, Unreachable> {
+        if let Vouches::TrustDomain { name: domain, bundle: BundleSource::WorkloadApi } = &issuer.vouches {
+            return self.local(name, domain).await;
+        }
         let entry = self.entry(name, issuer);
         let mut tried = entry.known.lock().await;
         let now = self.clock.now();
@@ -122,6 +127,16 @@ impl Issuers {
             let why = tried.last.as_ref().and_then(|(_, why)| why.clone());
             Unreachable { issuer: name.clone(), why: why.unwrap_or_else(|| "nothing was fetched lately".to_owned()) }
         })
+    }
+
+    /// What the Workload API says at this moment, which needs no fetching
+    async fn local(&self, name: &Name, domain: &str) -> Result<Known, Unreachable> {
+        let unreachable = |why: String| Unreachable { issuer: name.clone(), why };
+        let domain: TrustDomain = domain.parse().map_err(|error: NotAnId| unreachable(error.to_string()))?;
+        let bundle = self.workload.bundle(&domain).await.map_err(|why| unreachable(why.to_string()))?;
+        let now = self.clock.now();
+        let trusted = Arc::new(Trusted::Bundle(Bundles::from_iter([bundle])));
+        Ok(Known { trusted, fetched: now, fresh_until: now })
     }
 
     fn entry(&self, name: &Name, issuer: &Issuer) -> Arc<Entry> {

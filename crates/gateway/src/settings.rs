@@ -16,6 +16,12 @@ pub struct Settings {
     pub policy: PathBuf,
     /// Where agents reach it over HTTP; port 0 lets the system choose
     pub listen: SocketAddr,
+    /// How it is reached, and so its name as an issuer: `https://portreeve.example.com`; nothing: as it listens
+    pub address: Option<String>,
+    /// Where it listens for TLS, if it does
+    pub tls: Option<TlsSettings>,
+    /// The Workload API of this machine, as in `unix:///run/spire/agent.sock`
+    pub workload_api: Option<String>,
     /// The program that keeps children: this very binary
     pub keeper: PathBuf,
     /// Bytes that the log may take; none means what the disk holds
@@ -43,6 +49,29 @@ pub enum Account {
     Owner,
     /// As the user of the policy whose account it is, with that user's roles
     Roles,
+}
+
+/// TLS beside plain HTTP
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Where; port 0 lets the system choose
+    pub listen: SocketAddr,
+    /// The certificate that is shown
+    pub own: OwnCertificate,
+}
+
+/// Where our certificate comes from
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnCertificate {
+    /// The X.509-SVID that the Workload API gives us
+    Svid,
+    /// From files in PEM, which are read anew when they change
+    Files {
+        /// The certificate, and those between it and its authority
+        certificate: PathBuf,
+        /// Its key
+        key: PathBuf,
+    },
 }
 
 /// How long a request waits for people unless the configuration says otherwise: less than the minute after which

@@ -39,7 +39,7 @@ pub struct Tasks {
     issuer: Arc<Issuer>,
     catalogue: Arc<Catalogue>,
     clock: SteadyClock,
-    base: String,
+    bases: Vec<String>,
     fence: Arc<Fence>,
     unused: Notify,
     endings: broadcast::Sender<RunId>,
@@ -122,14 +122,14 @@ pub struct Opened {
 }
 
 impl Tasks {
-    /// Tasks whose endpoints are below `base`
+    /// Tasks whose endpoints are below each of `bases`
     #[must_use]
     pub fn new(
         door: Door,
         issuer: Arc<Issuer>,
         catalogue: Arc<Catalogue>,
         clock: SteadyClock,
-        base: String,
+        bases: Vec<String>,
         fence: Arc<Fence>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -137,7 +137,7 @@ impl Tasks {
             issuer,
             catalogue,
             clock,
-            base,
+            bases,
             fence,
             unused: Notify::new(),
             endings: broadcast::channel(ENDINGS_MAX).0,
@@ -206,11 +206,11 @@ impl Tasks {
         }
     }
 
-    /// A token for a task, and the endpoints that it is good for
+    /// A token for a task, and the endpoints below `base` that it is good for; it is good for the same below the others
     ///
     /// # Errors
     /// Why there is none: the task is over.
-    pub async fn token(&self, task: TaskId) -> Result<(Token, BTreeMap<Name, String>), Vec<Reason>> {
+    pub async fn token(&self, task: TaskId, base: &str) -> Result<(Token, BTreeMap<Name, String>), Vec<Reason>> {
         let now = self.clock.now();
         let found = self.door.ask(move |engine| {
             let state = engine.state();
@@ -235,8 +235,11 @@ impl Tasks {
                 _ => true,
             }));
         }
-        let endpoints: BTreeMap<Name, String> =
-            connectors.into_iter().map(|name| (name.clone(), format!("{}/mcp/{name}", self.base))).collect();
+        let endpoint = |base: &str, name: &Name| format!("{base}/mcp/{name}");
+        let audience = self.bases.iter().flat_map(|base| {
+            let each = connectors.iter().map(move |name| endpoint(base, name));
+            each.chain([format!("{base}/mcp")])
+        });
         let subject = Subject {
             run: found.run,
             task,
@@ -244,11 +247,12 @@ impl Tasks {
             agent: found.agent.clone(),
             user: found.user.clone(),
             binding: found.proven.as_ref().and_then(|proven| proven.binding),
-            audience: endpoints.values().cloned().chain([format!("{}/mcp", self.base)]).collect(),
+            until: found.proven.as_ref().map(|proven| proven.until),
+            audience: audience.collect(),
         };
         let jti = draw().map(|id| format!("{id:016x}")).map_err(|_| unknown())?;
         let token = self.issuer.mint(&subject, jti, now).ok_or_else(unknown)?;
-        Ok((token, endpoints))
+        Ok((token, connectors.iter().map(|name| ((*name).clone(), endpoint(base, name))).collect()))
     }
 
     /// Binds a run to a process: what is below it may use the run's task, and its end ends the task

@@ -6,7 +6,7 @@ use crate::{
     given,
 };
 use portreeve_core::event::KeyUse;
-use portreeve_gateway::settings::{Account, HOLD_WAIT, HOLD_WAIT_MAX, Settings};
+use portreeve_gateway::settings::{Account, HOLD_WAIT, HOLD_WAIT_MAX, OwnCertificate, Settings, TlsSettings};
 use portreeve_identity::{key::source::Source, keyring::Sources};
 use serde::Deserialize;
 use std::{
@@ -30,6 +30,9 @@ struct Config {
     policy: Option<PathBuf>,
     /// Where agents reach `serve`
     listen: Option<SocketAddr>,
+    /// How it is reached from elsewhere
+    address: Option<String>,
+    tls: Option<TlsConfig>,
     #[serde(default)]
     log: LogConfig,
     #[serde(default)]
@@ -78,6 +81,45 @@ impl KeysConfig {
             earlier: earlier.iter().map(|(of, text)| read(*of, text)).collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// TLS beside plain HTTP
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsConfig {
+    listen: Option<SocketAddr>,
+    /// In PEM, relative to the data folder
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    /// Whether we show the X.509-SVID that the Workload API gives us
+    #[serde(default)]
+    svid: bool,
+    /// Where the Workload API is
+    workload_api: Option<String>,
+}
+
+impl TlsConfig {
+    fn read(self, data: &Path) -> Result<Option<TlsSettings>, &'static str> {
+        let own = match (self.certificate, self.key, self.svid) {
+            (Some(certificate), Some(key), false) => {
+                OwnCertificate::Files { certificate: data.join(certificate), key: data.join(key) }
+            }
+            (None, None, true) => OwnCertificate::Svid,
+            (None, None, false) if self.listen.is_none() => return Ok(None),
+            _ => return Err("tls: expected `certificate` with `key`, or `svid = true`"),
+        };
+        let listen = self.listen.ok_or("tls: `listen` is missing: where agents reach it over TLS")?;
+        Ok(Some(TlsSettings { listen, own }))
+    }
+}
+
+/// An address by which we are known: a scheme and a host, with a port if it is unusual, and nothing behind them
+fn known_as(text: &str) -> Option<String> {
+    let uri: http::Uri = text.parse().ok()?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    let base = format!("{scheme}://{authority}");
+    (text == base && base == base.to_ascii_lowercase()).then_some(base)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -141,11 +183,35 @@ pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
         Failure::new(exit::FAILURE, "config_broken", format!("{}: {error}", path.display()))
             .fix("See the keys in docs/configuration.md.")
     })?;
+    let broken = |what: String, fix: &str| {
+        Failure::new(exit::FAILURE, "config_broken", format!("{}: {what}", path.display())).fix(fix)
+    };
+    let secure = config.tls.as_ref().is_some_and(|tls| tls.listen.is_some());
+    let address = match &config.address {
+        None => None,
+        Some(text) => Some(known_as(text).filter(|base| !secure || base.starts_with("https://")).ok_or_else(|| {
+            let what = format!("address: {text:?} is no address by which Portreeve could be known");
+            broken(what, "Write it as in `address = \"https://portreeve.example.com\"`: small letters, no path.")
+        })?),
+    };
+    let workload_api = config.tls.as_ref().and_then(|tls| tls.workload_api.clone());
+    let workload_api = workload_api.or_else(|| env::var("SPIFFE_ENDPOINT_SOCKET").ok().filter(|text| !text.is_empty()));
+    let tls = match config.tls {
+        None => None,
+        Some(tls) => tls.read(data).map_err(|what| broken(what.to_owned(), "See TLS in docs/configuration.md."))?,
+    };
+    if workload_api.is_none() && tls.as_ref().is_some_and(|tls| tls.own == OwnCertificate::Svid) {
+        let what = "tls: `svid = true` needs the Workload API".to_owned();
+        return Err(broken(what, "Say where it is: `[tls] workload_api` or SPIFFE_ENDPOINT_SOCKET."));
+    }
     let policy = data.join(config.policy.unwrap_or_else(|| PathBuf::from("policy")));
     Ok(Settings {
         policy: policy.canonicalize().unwrap_or(policy),
         data: data.to_owned(),
         listen: config.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        address,
+        tls,
+        workload_api,
         keeper: PathBuf::from("/proc/self/exe"),
         log_bytes_max: config.log.bytes_max,
         hold_wait,

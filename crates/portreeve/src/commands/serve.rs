@@ -28,7 +28,9 @@ pub(crate) async fn run(cli: &Cli, serve: &Serve) -> Result<u8, Failure> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let serving = client::start(settings).await?;
-    output::line(&format!("serving http://{} from {data}", serving.address));
+    let secure = serving.secure.map(|secure| format!(" and https://{secure}")).unwrap_or_default();
+    let known = serving.known.as_ref().map(|known| format!(" as {known}")).unwrap_or_default();
+    output::line(&format!("serving http://{}{secure}{known} from {data}", serving.address));
     console::greet(&folder).await;
     let failed = tokio::select! {
         _ = interrupted.recv() => false,
