@@ -676,6 +676,13 @@ pub enum Noted {
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         groups: BTreeSet<String>,
     },
+    /// Somebody wants a version of the policy in force, where others have to want it too
+    Proposed {
+        /// Which version
+        bundle: Hash,
+        /// Whose hand it was, `user:NAME` or `account:NAME`
+        hand: String,
+    },
     /// A person's passkey was registered or removed, so that an auditor knows whose signatures count
     Passkey {
         /// Whose

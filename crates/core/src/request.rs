@@ -9,7 +9,7 @@ use crate::{
     offer::Identity,
     outside::Answer,
     pattern::Source,
-    policy::Usage,
+    policy::{Deed, Usage},
     proof::Proven,
     reason::Reason,
     time::Millis,
@@ -17,6 +17,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
 };
 
@@ -66,6 +67,8 @@ pub enum Request {
     Answer(Box<Answering>),
     /// Open a class for a while
     Elevate(Elevate),
+    /// May somebody do what needs a role; what they do follows elsewhere
+    Role(Doing),
     /// Close the review of an emergency
     Review(Review),
     /// Tell a receiver of a question
@@ -316,6 +319,17 @@ pub struct Elevate {
     pub why: String,
 }
 
+/// Something that a person is about to do
+#[derive(Clone, Debug)]
+pub struct Doing {
+    /// Who
+    pub by: Actor,
+    /// What
+    pub deed: Deed,
+    /// About what, as the record says it if it is refused
+    pub about: String,
+}
+
 /// The end of a review
 #[derive(Clone, Debug)]
 pub struct Review {
@@ -403,6 +417,17 @@ pub enum ChangeWhat {
     },
     /// Another key of this data folder signs
     Key(NewKey),
+}
+
+impl fmt::Display for ChangeWhat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bundle { bundle, .. } => write!(f, "apply policy:{}", bundle.digest.short()),
+            Self::Back { bundle } => write!(f, "roll back to policy:{}", bundle.digest.short()),
+            Self::Pins { connector, .. } => write!(f, "accept connector:{connector}"),
+            Self::Key(new) => write!(f, "exchange key:{}", new.of),
+        }
+    }
 }
 
 /// An effect has ended

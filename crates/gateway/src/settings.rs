@@ -35,6 +35,8 @@ pub struct Settings {
     pub given: Arc<Given>,
     /// Whether processes of this machine get identities from a Workload API of our own
     pub spiffe: Option<Spiffe>,
+    /// As whom the account that owns the data folder administers it
+    pub account: Account,
     /// The secrets that we have as a client of issuers
     pub secrets: Arc<Secrets>,
     /// Whether the system may write the memory of this process to a file when it crashes, and others look into it
@@ -56,6 +58,17 @@ pub struct Spiffe {
 
 /// How long what the Workload API issues counts, unless the configuration says otherwise
 pub const SPIFFE_TTL: Duration = Duration::from_secs(60 * 60);
+
+/// As whom the account that owns the data folder administers it
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Account {
+    /// As the owner of everything, whatever the policy says: the way back
+    #[default]
+    Owner,
+    /// As the user of the policy whose account it is, with that user's roles
+    Roles,
+}
 
 /// TLS beside plain HTTP
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -72,6 +72,11 @@ pub(crate) enum Command {
         #[arg(long = "for", value_name = "USER")]
         user: Option<Name>,
     },
+    /// Say who you are here, and what you may do
+    Whoami,
+    /// Say which role lets whom do what
+    #[command(subcommand)]
+    Role(Role),
     /// Add agents, look at them, halt and retire them
     #[command(subcommand)]
     Agent(Agent),
@@ -113,6 +118,12 @@ pub(crate) enum Command {
         /// The upstream to put Portreeve in front of
         upstream: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Role {
+    /// List the roles: who has them, and what each lets somebody do
+    List,
 }
 
 #[derive(Debug, Subcommand)]

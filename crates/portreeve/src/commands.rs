@@ -17,6 +17,7 @@ pub(crate) mod modes;
 mod opening;
 mod policy;
 mod reviews;
+mod role;
 mod serve;
 mod sim;
 mod task;
@@ -56,6 +57,8 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Reviews => reviews::list(&cli).await,
         Command::Review { task, why, by } => reviews::close(&cli, *task, why, by.as_ref()).await,
         Command::Console { user } => console::run(&cli, user.as_ref()).await,
+        Command::Whoami => role::whoami(&cli).await,
+        Command::Role(role) => role::run(&cli, role).await,
         Command::Key(key) => key::run(&cli, key).await,
         Command::Doctor => doctor::run(&cli).await,
         Command::Agent(agent) => agent::run(&cli, agent).await,

@@ -7,7 +7,7 @@ use crate::{
 };
 use portreeve_core::event::KeyUse;
 use portreeve_gateway::settings::{
-    HOLD_WAIT, HOLD_WAIT_MAX, OwnCertificate, SPIFFE_TTL, Settings, Spiffe, TlsSettings,
+    Account, HOLD_WAIT, HOLD_WAIT_MAX, OwnCertificate, SPIFFE_TTL, Settings, Spiffe, TlsSettings,
 };
 use portreeve_identity::{key::source::Source, keyring::Sources, svid::TrustDomain};
 use serde::Deserialize;
@@ -42,9 +42,19 @@ struct Config {
     holds: HoldsConfig,
     #[serde(default)]
     keys: KeysConfig,
+    #[serde(default)]
+    admin: AdminConfig,
     /// Whether a crash may leave the memory of this process in a file
     #[serde(default)]
     core_dumps: bool,
+}
+
+/// As whom the account that owns the data folder administers it
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdminConfig {
+    #[serde(default)]
+    account: Account,
 }
 
 /// Where keys come from
@@ -252,6 +262,7 @@ pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
         keys,
         given: given::without_env(),
         spiffe,
+        account: config.admin.account,
         secrets: given::secrets_without_env(),
         core_dumps: config.core_dumps,
     })

@@ -3,8 +3,8 @@
 use super::{
     Shelf,
     call::Used,
-    hold::{self, Answers, Holding, has_role, text},
-    now,
+    hold::{self, Answers, Holding, text},
+    may, now,
 };
 use crate::{
     event::{Actor, ChosenBy},
@@ -12,7 +12,7 @@ use crate::{
     names::{HoldId, Name},
     node::Node,
     pattern::{Match, Scope},
-    policy::{Bundle, PersonRole, Purpose, Quorum, Users},
+    policy::{Bundle, Deed, Purpose, Quorum, Users},
     proof::{Behalf, How, Proven},
     reason::{Reason, Word},
     request::{Clock, Open},
@@ -80,8 +80,8 @@ pub fn judge_open(state: &State, shelf: &Shelf, open: &Open, clock: Clock) -> Re
     };
     if let Some(undo) = &open.undoes {
         // What takes something back is a person's decision, within what the policy still lets the agent's tools do.
-        let operates = has_role(state, shelf, &open.by, PersonRole::Operator) && open.parent.is_none();
-        if !operates {
+        reasons.extend(may(state, shelf, &open.by, Deed::Undo, undo.of, now));
+        if open.parent.is_some() {
             reasons.insert(Reason::new(Word::NotYours, undo.of));
         }
         if undo.steps.is_empty() || undo.steps.len() > UNDO_STEPS_MAX {

@@ -102,6 +102,7 @@ pub fn subjects(record: &Record) -> Subjects {
             | Noted::Probed { .. }
             | Noted::Copied { .. }
             | Noted::SignedIn { .. }
+            | Noted::Proposed { .. }
             | Noted::Passkey { .. }
             | Noted::Shipped { .. }
             | Noted::Issued { .. },

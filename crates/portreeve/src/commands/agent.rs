@@ -3,6 +3,7 @@
 use crate::{
     cli::{AddAgent, Agent, Cli},
     client::{Client, Hosted},
+    commands::policy,
     failure::{Failure, exit},
     output, place,
 };
@@ -126,14 +127,18 @@ async fn add(cli: &Cli, data: &Path, add: &AddAgent) -> Result<u8, Failure> {
     let hosted = Hosted::join_or_serve(data).await?;
     let applied = hosted.client.ask(Method::POST, "/v1/policy/apply", Some(&json!({}))).await;
     hosted.end().await;
-    if let Err(failure) = applied {
-        // What does not hold is not left behind.
-        let _ = fs::remove_file(&file);
-        return Err(failure);
-    }
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(failure) => {
+            // What does not hold is not left behind.
+            let _ = fs::remove_file(&file);
+            return Err(failure);
+        }
+    };
     if cli.json {
-        output::json(&json!({ "agent": add.name, "file": file }));
+        output::json(&json!({ "agent": add.name, "file": file, "proposed": applied.get("proposed") }));
     } else {
+        policy::wanted(&applied);
         output::line(&format!("wrote {}", file.display()));
         output::tip(&format!("let it work: `agents = [\"{}\"]` in `[open]` of a purpose", add.name));
     }

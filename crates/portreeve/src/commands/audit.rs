@@ -218,6 +218,9 @@ pub(crate) fn in_words(record: &Record) -> String {
         Event::Noted(Noted::SignedIn { user, how: None, .. }) => {
             format!("noted      a link to sign in was made for {user}")
         }
+        Event::Noted(Noted::Proposed { bundle, .. }) => {
+            format!("noted      policy {} is wanted in force", bundle.short())
+        }
         Event::Noted(Noted::Passkey { user, credential, added, .. }) => {
             let what = if *added { "registered" } else { "removed" };
             format!("noted      passkey {credential} of {user} {what}")

@@ -40,6 +40,7 @@ mod orphans;
 mod outside;
 mod profiles;
 mod programs;
+mod roles;
 mod rust_client;
 mod servers;
 mod ship;

@@ -14,7 +14,7 @@ use portreeve_core::{
     pattern::{Operand, Pattern},
     policy::{
         Agent, Alone, Ask, BreakGlass, Bundle, Bytes, Class, Connector, Elevate, Entry, Label, Limits, OnHold, Opening,
-        PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Tier, Usage, User, Users, Variant,
+        PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Roles, Tier, Usage, User, Users, Variant,
     },
     reason::{Reason, Word},
     request::{self, Answering, Call, Change, ChangeWhat, Clock, Fit, Open, Request, Review, Settle, Stop, Undo},
@@ -42,6 +42,8 @@ pub(crate) struct Policy {
     pub(crate) receivers: BTreeMap<&'static str, bool>,
     /// Arguments of which the record keeps a digest
     pub(crate) digested: Vec<&'static str>,
+    /// Roles of groups, and how many have to want a change
+    pub(crate) roles: Roles,
 }
 
 #[derive(Clone, Debug)]
@@ -129,6 +131,7 @@ impl Policy {
             asking: Vec::new(),
             receivers: BTreeMap::new(),
             digested: Vec::new(),
+            roles: Roles::default(),
         }
     }
 
@@ -189,6 +192,7 @@ impl Policy {
             rules: Arc::new(Asks(self.asking.clone())),
             points: Vec::new(),
             receivers: self.receivers.iter().map(receiver).collect(),
+            roles: self.roles.clone(),
             issuers: BTreeMap::new(),
         })
     }

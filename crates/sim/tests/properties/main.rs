@@ -8,6 +8,7 @@ mod holds;
 mod house;
 mod legs;
 mod proofs;
+mod roles;
 
 use door::{Door, Want, bundle, call, entries, history, pattern};
 use portreeve_core::{
