@@ -658,6 +658,7 @@ fn an_agent_works_on_behalf_of_who_gave_it_a_token_for_that() {
     }
 
     // The same as a token exchange: the person is the subject, the agent the actor (RFC 8693, 1.1).
+    let send = exchange;
     let exchange = |subject: &str, actor: &str| {
         let details = json!([{ "type": "portreeve_task", "purpose": "theirs" }]).to_string();
         let jwt = "urn:ietf:params:oauth:token-type:jwt";
@@ -672,7 +673,7 @@ fn an_agent_works_on_behalf_of_who_gave_it_a_token_for_that() {
         let host = house.serve.address.to_string();
         let headers = [("host", host.as_str()), ("content-type", "application/x-www-form-urlencoded")];
         let stream = TcpStream::connect(house.serve.address).unwrap();
-        crate::support::http::exchange(stream, &request("POST", "/v1/token", &headers, form.as_bytes()))
+        send(stream, &request("POST", "/v1/token", &headers, form.as_bytes()))
     };
     let given = exchange(&good, &proof());
     assert_eq!((given.status, given.json()["token_type"].as_str()), (200, Some("Bearer")), "{given:?}");
