@@ -23,7 +23,7 @@ async fn main() {
     // A passkey is bound to a name, and a number is none.
     let base = format!("http://localhost:{}", listener.local_addr().unwrap().port());
     let world = Arc::new(if empty { Sample::empty(&base) } else { Sample::new(&base) });
-    let pages = router(Arc::clone(&world) as _).unwrap();
+    let pages = router(Arc::clone(&world) as _, false).unwrap();
     println!("{}", serde_json::json!({ "base": base }));
     tokio::spawn(async move { axum::serve(listener, pages).await });
     let mut lines = BufReader::new(stdin()).lines();

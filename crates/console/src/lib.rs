@@ -45,14 +45,13 @@ pub enum Reached {
     Https,
 }
 
-/// The pages over a desk
+/// The pages over a desk, for browsers that reach them over https or without it
 ///
 /// `Host` has to be checked before: a name that somebody else resolves to this machine must not get here.
 ///
 /// # Errors
 /// There is no randomness.
-pub fn router(desk: Arc<dyn Desk>) -> Result<Router, NotDrawn> {
-    let https = desk.base().starts_with("https://");
+pub fn router(desk: Arc<dyn Desk>, https: bool) -> Result<Router, NotDrawn> {
     let console = Arc::new(Console {
         desk,
         sessions: Sessions::new()?,

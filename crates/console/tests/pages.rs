@@ -35,7 +35,7 @@ impl Browser {
     /// Somebody at a browser that is not signed in
     fn new(world: Sample) -> Self {
         let world = Arc::new(world);
-        let pages = router(Arc::clone(&world) as _).unwrap();
+        let pages = router(Arc::clone(&world) as _, false).unwrap();
         Self { world, pages, cookie: None }
     }
 

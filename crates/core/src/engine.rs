@@ -179,6 +179,13 @@ pub enum Reply {
     Elevated(Millis),
     /// It is on the record
     Recorded,
+    /// It is on the record that so many want it; so many have to before it is done
+    Proposed {
+        /// So many do
+        have: u8,
+        /// So many have to
+        of: u8,
+    },
     /// The task is open until then
     Opened(Millis),
     /// It may not happen
@@ -299,8 +306,9 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         // The space kept back is for stops and settlements.
         let overdue = if full { Vec::new() } else { self.refusals.overdue(now) };
         for refused in overdue {
+            let by = refused.by.clone();
             let event = self.refused(&mut draft, refused);
-            self.record(&mut draft, Actor::System, now, event);
+            self.record(&mut draft, by, now, event);
         }
         let mut replies: Vec<Reply> = requests
             .iter()
@@ -355,8 +363,9 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         let now = judge::now(&self.state, clock).0;
         let mut draft = Draft::new(seed);
         for refused in self.refusals.overdue(Millis(i64::MAX)) {
+            let by = refused.by.clone();
             let event = self.refused(&mut draft, refused);
-            self.record(&mut draft, Actor::System, now, event);
+            self.record(&mut draft, by, now, event);
         }
         if !draft.records.is_empty() && self.append(&mut draft, Space::Ordinary).is_err() {
             self.in_doubt = true;

@@ -676,6 +676,13 @@ pub enum Noted {
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         groups: BTreeSet<String>,
     },
+    /// Somebody wants a version of the policy in force, where others have to want it too
+    Proposed {
+        /// Which version
+        bundle: Hash,
+        /// Whose hand it was, `user:NAME` or `account:NAME`
+        hand: String,
+    },
     /// A person's passkey was registered or removed, so that an auditor knows whose signatures count
     Passkey {
         /// Whose
@@ -693,6 +700,24 @@ pub enum Noted {
         task: TaskId,
         /// What was shown
         proven: Box<Proven>,
+    },
+    /// A process got an identity from the Workload API of our own
+    Issued {
+        /// The agent that it is
+        agent: Name,
+        /// The SPIFFE ID
+        id: String,
+        /// Whether it is a token; otherwise a certificate
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        token: bool,
+        /// The certificate's serial number, or the token's `jti`
+        serial: String,
+        /// Until when it counts
+        until: Millis,
+        /// The process
+        process: u32,
+        /// Its account
+        account: u32,
     },
     /// The record of another gateway was brought, and taken up to here; or it contradicts what was taken of it before
     Shipped {

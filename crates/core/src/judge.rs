@@ -13,26 +13,27 @@ mod hold;
 mod listed;
 mod open;
 mod poll;
+mod role;
 
 pub use call::{Admission, Held, Judged, Reading, Seen, Starting, Used, judge_call, judge_question, judge_start};
 pub use elevate::{Agreed, Elevating, granted_elevation, judge_elevate};
 pub use grant::{GRANT_MS_MAX, Observed, judge_grant};
 pub use hold::{
-    Again, Asking, Holding, SHOWN_BYTES_MAX, Ticket, WHY_BYTES_MAX, has_role, judge_answer, judge_review, may_answer,
-    may_review,
+    Again, Asking, Holding, SHOWN_BYTES_MAX, Ticket, WHY_BYTES_MAX, judge_answer, judge_review, may_answer, may_review,
 };
 pub use listed::{Listed, listed, visible};
 pub use open::{Opened, Opening, judge_open};
 pub use poll::{Polling, judge_poll};
+pub use role::{Changing, judge_change, judge_sign_in, may};
 
 use crate::{
     event::Actor,
     hash::Hash,
     node::Node,
-    policy::{Bundle, PersonRole},
+    policy::{Bundle, Deed},
     proof::Proven,
     reason::{Reason, Word},
-    request::{Change, Clock, Pause, Prove, Ship, Stop},
+    request::{Clock, Pause, Prove, Ship, Stop},
     state::{OpenWhat, Phase, State},
     time::Millis,
 };
@@ -86,7 +87,7 @@ const CLOCK_BEHIND_MS_MAX: i64 = 5_000;
 
 /// May this node be stopped? Judged by role and life alone, never by rules
 #[must_use]
-pub fn judge_stop(state: &State, shelf: &Shelf, stop: &Stop) -> Vec<Reason> {
+pub fn judge_stop(state: &State, shelf: &Shelf, stop: &Stop, clock: Clock) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if let Actor::Agent(agent) = &stop.by {
         // Whoever proves itself as the agent of a task may end it, and nothing else.
@@ -97,8 +98,8 @@ pub fn judge_stop(state: &State, shelf: &Shelf, stop: &Stop) -> Vec<Reason> {
         if task.is_none_or(|task| task.agent != *agent || task.proven.is_none()) {
             reasons.push(Reason::new(Word::NotYours, &stop.node));
         }
-    } else if !matches!(stop.by, Actor::Run(_)) && !has_role(state, shelf, &stop.by, PersonRole::Operator) {
-        reasons.push(Reason::new(Word::NotYours, &stop.node));
+    } else if !matches!(stop.by, Actor::Run(_)) {
+        reasons.extend(may_stop(state, shelf, &stop.by, &stop.node, now(state, clock).0));
     }
     if let Actor::Run(run) = stop.by {
         let own = match stop.node {
@@ -146,14 +147,30 @@ pub fn judge_stop(state: &State, shelf: &Shelf, stop: &Stop) -> Vec<Reason> {
     reasons
 }
 
+/// Why a person may not stop a node: operators stop everything, and everybody ends what is their own
+#[must_use]
+pub fn may_stop(state: &State, shelf: &Shelf, by: &Actor, node: &Node, now: Millis) -> Option<Reason> {
+    let reason = may(state, shelf, by, Deed::Stop, node, now)?;
+    let task = match node {
+        Node::Task(id) => Some(*id),
+        Node::Run(run) => state.task_of(*run),
+        _ => None,
+    };
+    let is_own = by.user().is_some_and(|user| match node {
+        Node::Grant(id) => state.grants.get(id).is_some_and(|grant| grant.owner == format!("user:{user}")),
+        _ => task.is_some_and(|task| state.is_of(task, user)),
+    });
+    (!is_own || reason.word != Word::RoleMissing).then_some(reason)
+}
+
 /// May this node be halted, or go on? By operators only, and only what stands in the policy
 #[must_use]
-pub fn judge_pause(state: &State, shelf: &Shelf, pause: &Pause) -> Vec<Reason> {
+pub fn judge_pause(state: &State, shelf: &Shelf, pause: &Pause, clock: Clock) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    let person = matches!(pause.by, Actor::Owner { .. } | Actor::Person { .. });
-    if !person || !has_role(state, shelf, &pause.by, PersonRole::Operator) {
+    if pause.by == Actor::System {
         reasons.push(Reason::new(Word::NotYours, &pause.node));
     }
+    reasons.extend(may(state, shelf, &pause.by, Deed::Pause, &pause.node, now(state, clock).0));
     let word = match &pause.node {
         Node::Agent(_) => Word::AgentUnknown,
         Node::User(_) => Word::UserUnknown,
@@ -202,15 +219,4 @@ pub fn judge_ship(state: &State, shelf: &Shelf, ship: &Ship, now: Millis) -> Vec
         reasons.push(Reason::new(Word::NotYours, &node).with("ships", false));
     }
     reasons
-}
-
-/// May the registry be changed so? A run is no principal of it
-#[must_use]
-pub fn judge_change(change: &Change) -> Vec<Reason> {
-    match change.by {
-        Actor::Owner { .. } | Actor::System => Vec::new(),
-        Actor::Person { ref user, .. } => vec![Reason::new(Word::NotYours, Node::User(user.clone()))],
-        Actor::Run(run) => vec![Reason::new(Word::NotYours, run)],
-        Actor::Agent(ref agent) => vec![Reason::new(Word::NotYours, Node::Agent(agent.clone()))],
-    }
 }

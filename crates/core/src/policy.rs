@@ -7,15 +7,17 @@ mod issuer;
 mod person;
 mod profile;
 mod purpose;
+mod role;
 mod trust;
 
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
 pub use issuer::{BundleSource, Client, Issuer, People, Vouches};
-pub use person::{Ask, PersonRole, Quorum, Receiver, SignIn, User};
+pub use person::{Ask, Quorum, Receiver, SignIn, User};
 pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
 pub use purpose::{
     Alone, BreakGlass, Bytes, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter, Purpose, Usage, Users,
 };
+pub use role::{Deed, NoDeed, PersonRole, Roles};
 pub use trust::{IssuerKind, fits_rule, says_who};
 
 use crate::{
@@ -54,6 +56,8 @@ pub struct Bundle {
     pub points: Vec<Arc<Point>>,
     /// Where questions to people are told, by name
     pub receivers: BTreeMap<Name, Receiver>,
+    /// Who has which role, beside what the files of users say
+    pub roles: Roles,
 }
 
 impl Bundle {

@@ -18,6 +18,34 @@ pub struct Proof {
     pub way: Way,
     /// Whether several may hold it at once; otherwise a second holder is refused
     pub replicas: bool,
+    /// Which processes of this machine get the SPIFFE ID from the Workload API of our own
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attest: Option<Attest>,
+}
+
+/// What a process has to be; everything that is said has to fit
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attest {
+    /// Its account
+    pub uid: Option<u32>,
+    /// Where its program lies
+    pub path: Option<String>,
+    /// The digest of its program; of an interpreter, of the script with it
+    pub sha256: Option<Hash>,
+}
+
+impl Attest {
+    /// Whether this account fits
+    #[must_use]
+    pub fn fits_account(&self, uid: u32) -> bool {
+        self.uid.is_none_or(|wanted| wanted == uid)
+    }
+
+    /// Whether a program that lies here fits
+    #[must_use]
+    pub fn fits_path(&self, path: &str) -> bool {
+        self.path.as_deref().is_none_or(|wanted| wanted == path)
+    }
 }
 
 /// What has to be shown
@@ -118,6 +146,25 @@ pub struct Proven {
     pub from: String,
     /// Until when it counts: its own end, and at least as long as the token that is given for it
     pub until: Millis,
+    /// On whose behalf it says that it works, by a token of theirs
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behalf: Option<Box<Behalf>>,
+}
+
+/// A person's token that was meant for us, in the hands of an agent (RFC 8693, 1.1): they have it work for them
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behalf {
+    /// Who issued it: an issuer of the policy at which people sign in
+    pub issuer: Name,
+    /// The person's `sub` there
+    pub subject: String,
+    /// To which client it was issued
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Its `jti`, or its digest
+    pub id: String,
+    /// Until when it counts
+    pub until: Millis,
 }
 
 /// How somebody is known for whom the account that serves vouches, and nothing else
@@ -168,7 +215,7 @@ impl Proof {
             }
             Way::Program { sha256 } => (How::Program, None, String::new(), BTreeMap::new(), Some(*sha256)),
         };
-        Proven { how, issuer, subject, claims, key, id: None, binding: None, from: String::new(), until }
+        Proven { how, issuer, subject, claims, key, id: None, binding: None, from: String::new(), until, behalf: None }
     }
 }
 
@@ -204,6 +251,7 @@ mod tests {
             binding: None,
             from: "127.0.0.1".to_owned(),
             until: Millis(1),
+            behalf: None,
         }
     }
 

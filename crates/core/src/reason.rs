@@ -234,6 +234,14 @@ words! {
         "Only the owner of the data folder may do this."
         "A run asked for something that only a person at the administrator's socket may ask for."
         "Ask the person who runs Portreeve here.";
+    RoleMissing "role_missing" Standing "out_of_authority"
+        "This needs a role that you do not have."
+        "What people do beside working through agents needs a role: approver, operator, auditor, author or owner; none includes another."
+        "Ask somebody who has it, or have it granted in users/NAME.toml or roles.toml: `portreeve role list`.";
+    OwnRights "own_rights" Final "out_of_authority"
+        "Nobody gives themselves more rights."
+        "This version of the policy would give whoever puts it into force another role, group or attribute."
+        "Somebody else who may has to put it into force.";
     AgentUnknown "agent_unknown" Final "credential_invalid"
         "No agent of this name is in the policy."
         "The name is misspelt, or the agent has no file in the policy that is in force."
@@ -381,6 +389,20 @@ words! {
 }
 
 impl Word {
+    /// Whether it says only that there is nothing of a name, or not any more
+    #[must_use]
+    pub fn is_nothing_there(self) -> bool {
+        matches!(
+            self,
+            Self::TaskOver
+                | Self::TaskUnknown
+                | Self::GrantUnknown
+                | Self::HoldOver
+                | Self::HoldUnknown
+                | Self::ReviewUnknown
+        )
+    }
+
     /// Whether it only says that a call is outside of the envelope of its purpose
     ///
     /// This is all that observe mode can lift; a word that is new is not among them until somebody has thought

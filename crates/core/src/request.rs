@@ -9,7 +9,7 @@ use crate::{
     offer::Identity,
     outside::Answer,
     pattern::Source,
-    policy::Usage,
+    policy::{Deed, Usage},
     proof::Proven,
     reason::Reason,
     time::Millis,
@@ -17,6 +17,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::Arc,
 };
 
@@ -66,6 +67,8 @@ pub enum Request {
     Answer(Box<Answering>),
     /// Open a class for a while
     Elevate(Elevate),
+    /// May somebody do what needs a role; what they do follows elsewhere
+    Role(Doing),
     /// Close the review of an emergency
     Review(Review),
     /// Tell a receiver of a question
@@ -80,6 +83,8 @@ pub enum Request {
     Saw(Saw),
     /// A server was asked what it offers, outside of any task
     Probed(Probed),
+    /// A process got an identity from the Workload API of our own
+    Issued(Issued),
     /// Somebody showed a proof that somebody else holds
     Copied(Copied),
     /// A run was told what there is at a connector
@@ -314,6 +319,17 @@ pub struct Elevate {
     pub why: String,
 }
 
+/// Something that a person is about to do
+#[derive(Clone, Debug)]
+pub struct Doing {
+    /// Who
+    pub by: Actor,
+    /// What
+    pub deed: Deed,
+    /// About what, as the record says it if it is refused
+    pub about: String,
+}
+
 /// The end of a review
 #[derive(Clone, Debug)]
 pub struct Review {
@@ -403,6 +419,17 @@ pub enum ChangeWhat {
     Key(NewKey),
 }
 
+impl fmt::Display for ChangeWhat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bundle { bundle, .. } => write!(f, "apply policy:{}", bundle.digest.short()),
+            Self::Back { bundle } => write!(f, "roll back to policy:{}", bundle.digest.short()),
+            Self::Pins { connector, .. } => write!(f, "accept connector:{connector}"),
+            Self::Key(new) => write!(f, "exchange key:{}", new.of),
+        }
+    }
+}
+
 /// An effect has ended
 #[derive(Clone, Debug)]
 pub struct Settle {
@@ -442,6 +469,25 @@ pub struct Probed {
     pub reach: String,
     /// How many tools it offers
     pub tools: usize,
+}
+
+/// A process got an identity from the Workload API of our own
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The agent that it is
+    pub agent: Name,
+    /// The SPIFFE ID
+    pub id: String,
+    /// Whether it is a token; otherwise a certificate
+    pub token: bool,
+    /// The certificate's serial number, or the token's `jti`
+    pub serial: String,
+    /// Until when it counts
+    pub until: Millis,
+    /// The process
+    pub process: u32,
+    /// Its account
+    pub account: u32,
 }
 
 /// Somebody showed a proof that somebody else holds, and was refused

@@ -9,6 +9,7 @@ mod groups;
 mod holds;
 mod keys;
 mod legs;
+mod proposals;
 mod registry;
 mod serial;
 
@@ -19,6 +20,7 @@ pub use holds::{AGAIN_MS, Answered, Counting, Hold, Reader, Reflex};
 pub(crate) use holds::{hand_of, owners};
 pub use keys::{EarlierKey, Keys};
 pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
+pub use proposals::Proposed;
 pub use registry::{Met, Pin, Seen, Standing};
 
 use crate::{
@@ -100,6 +102,9 @@ pub struct State {
     /// Passkeys that were registered by way of a link that somebody else had made, and who that was
     #[serde(with = "serial::pairs")]
     handed: BTreeMap<(Name, String), String>,
+    /// Versions of the policy that people want in force, the oldest first
+    #[serde(default)]
+    proposals: Vec<Proposed>,
     /// What issuers said of those who signed in there last
     #[serde(default)]
     said: BTreeMap<Name, Said>,
@@ -413,6 +418,12 @@ impl State {
         self.effects.iter().filter(|(_, open)| rests(open)).map(|(id, _)| *id).collect()
     }
 
+    /// Whether a task is somebody's own: they opened it, or it runs on their behalf
+    #[must_use]
+    pub fn is_of(&self, id: TaskId, user: &Name) -> bool {
+        self.tasks.get(&id).is_some_and(|task| [&task.user, &task.opener].into_iter().flatten().any(|of| of == user))
+    }
+
     /// A task and those above it, as far as they are there
     fn lineage(&self, id: TaskId) -> impl Iterator<Item = (TaskId, &Task)> {
         let first = self.tasks.get(&id).map(|task| (id, task));
@@ -519,10 +530,14 @@ impl State {
             Event::Noted(Noted::Passkey { user, credential, added, .. }) => {
                 self.passkey(user, credential, (*added, &record.actor));
             }
+            Event::Noted(Noted::Proposed { bundle, hand }) => self.propose(*bundle, &record.actor, hand, record.time),
             Event::Noted(Noted::SignedIn { user, how, groups }) => {
                 self.signed_in(user, how.as_ref(), groups, record.time);
             }
-            Event::Refused(_) | Event::Noted(Noted::Probed { .. } | Noted::Copied { .. } | Noted::Shipped { .. }) => {}
+            Event::Refused(_)
+            | Event::Noted(
+                Noted::Probed { .. } | Noted::Copied { .. } | Noted::Shipped { .. } | Noted::Issued { .. },
+            ) => {}
         }
     }
 
@@ -784,10 +799,14 @@ impl State {
     fn changed(&mut self, changed: &Changed, time: Millis) {
         match changed {
             Changed::Bundle { digest, nodes } => {
+                self.proposals.clear();
                 self.directory = Some(*digest);
                 self.take_bundle(*digest, nodes);
             }
-            Changed::Back { digest, nodes } => self.take_bundle(*digest, nodes),
+            Changed::Back { digest, nodes } => {
+                self.proposals.clear();
+                self.take_bundle(*digest, nodes);
+            }
             Changed::Pins { connector, accepted, identity, .. } => {
                 self.met.insert(connector.clone(), Met { accepted: *identity, seen: *identity });
                 self.pins.retain(|tool, _| tool.connector != *connector);

@@ -7,6 +7,7 @@ mod people;
 mod policy;
 mod programs;
 mod undo;
+mod who;
 
 pub use crate::failure::Failure;
 pub(crate) use policy::accepted;
@@ -19,30 +20,29 @@ use crate::{
     fence::Fence,
     keys::KeyRoom,
     links::{Links, Unready, digest},
-    listen::Caller,
     modes::{observing, observing_task},
-    office::{Eyes, Office},
+    office::Office,
     private,
     settings::Settings,
+    site::Site,
     tasks::{OpenTask, Opener, Opening, Tasks},
     teller::Teller,
     undo::Undos,
 };
 use axum::{
-    Extension, Json, Router,
+    Json, Router,
     extract::{Path, State},
     http::StatusCode,
     routing::{get, post},
 };
 use portreeve_core::{
     engine::Reply,
-    event::Actor,
     hash::Hash,
     log::Log as _,
     names::{Name, TaskId, ToolName},
     node::{Node, Why},
     offer::{self, Identity},
-    policy::Reach,
+    policy::{Deed, Reach},
     reason::Reason,
     request::{Change, ChangeWhat, Request},
     state::Task,
@@ -51,6 +51,7 @@ use portreeve_upstream::{clock::SteadyClock, link::Offer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
+use who::Who;
 
 /// Everything that the administration reaches
 #[derive(Debug)]
@@ -80,7 +81,7 @@ pub struct Admin {
     /// The settings
     pub settings: Settings,
     /// Where agents reach it
-    pub base: String,
+    pub site: Arc<Site>,
 }
 
 type Shared = State<Arc<Admin>>;
@@ -89,6 +90,8 @@ type Shared = State<Arc<Admin>>;
 pub fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/whoami", get(who::whoami))
+        .route("/v1/roles", get(who::roles))
         .route("/v1/tasks", get(tasks).post(open))
         .route("/v1/tasks/{task}", get(task))
         .route("/v1/tasks/{task}/token", post(token))
@@ -123,7 +126,7 @@ pub fn private_router(admin: Arc<Admin>, task: TaskId) -> Router {
     let (of_token, of_task) = (Arc::clone(&admin), admin);
     Router::new()
         .route("/v1/token", post(move || own_token(of_token, task)))
-        .route("/v1/task", get(move || own_task(State(of_task), task)))
+        .route("/v1/task", get(move || own_task(of_task, task)))
 }
 
 type Answer = Result<Json<Value>, Failure>;
@@ -138,11 +141,13 @@ struct Sign {
 }
 
 /// How far the record reaches, signed for whoever it is shipped to
-async fn checkpoint(State(admin): Shared, Json(sign): Json<Sign>) -> Answer {
+async fn checkpoint(State(admin): Shared, who: Who, Json(sign): Json<Sign>) -> Answer {
+    who.may(&admin, Deed::Tasks, "the record").await?;
     Ok(Json(json!(admin.office.checkpoint(sign.to, sign.n).await?)))
 }
 
-async fn status(State(admin): Shared) -> Answer {
+async fn status(State(admin): Shared, who: Who) -> Answer {
+    who.may(&admin, Deed::Inspect, "status").await?;
     let now = admin.clock.now();
     let asked = admin.door.ask(move |engine| {
         let state = engine.state();
@@ -159,10 +164,10 @@ async fn status(State(admin): Shared) -> Answer {
     });
     let mut status = asked.await.ok_or_else(Failure::unavailable)?;
     let directory = policy::directory(&admin).await?;
-    let reflex = admin.office.reflex_seen(Eyes::owner(None)).await?;
+    let reflex = admin.office.reflex_seen(who.eyes(&admin).await?).await?;
     if let Some(members) = status.as_object_mut() {
         members.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
-        members.insert("url".to_owned(), json!(admin.base));
+        members.insert("url".to_owned(), json!(admin.site.base));
         members.insert("data".to_owned(), json!(admin.settings.data));
         members.insert("policy".to_owned(), json!(admin.settings.policy));
         members.insert("directory".to_owned(), json!(directory));
@@ -174,13 +179,18 @@ async fn status(State(admin): Shared) -> Answer {
     Ok(Json(status))
 }
 
-async fn tasks(State(admin): Shared) -> Answer {
+/// Everybody's tasks, or one's own
+async fn tasks(State(admin): Shared, who: Who) -> Answer {
     let now = admin.clock.now();
+    let eyes = who.eyes(&admin).await?;
     let asked = admin.door.ask(move |engine| {
         let state = engine.state();
-        let live = state.tasks().take(TASKS_SHOWN_MAX).map(|(id, task)| shown(id, task, &state.life(id, now)));
+        let bundle = engine.shelf().current(state).map(AsRef::as_ref);
+        let seen = state.tasks().filter(|(id, _)| eyes.sees_task(state, bundle, *id, now)).take(TASKS_SHOWN_MAX);
+        let live = seen.map(|(id, task)| shown(id, task, &state.life(id, now)));
         let ended = state
             .ended()
+            .filter(|_| eyes.sees_everything())
             .map(|(id, over)| json!({ "task": id, "run": over.run, "state": "over", "why": over.why, "at": over.at }));
         live.chain(ended).collect::<Vec<_>>()
     });
@@ -190,8 +200,13 @@ async fn tasks(State(admin): Shared) -> Answer {
 /// Tasks in one list at most
 const TASKS_SHOWN_MAX: usize = 10_000;
 
-async fn task(State(admin): Shared, Path(task): Path<String>) -> Answer {
+async fn task(State(admin): Shared, who: Who, Path(task): Path<String>) -> Answer {
     let id: TaskId = Failure::parsed(&task)?;
+    who.sees(&admin, id).await?;
+    one_task(admin, id).await
+}
+
+async fn one_task(admin: Arc<Admin>, id: TaskId) -> Answer {
     let now = admin.clock.now();
     let asked = admin.door.ask(move |engine| {
         let state = engine.state();
@@ -208,8 +223,8 @@ async fn task(State(admin): Shared, Path(task): Path<String>) -> Answer {
 }
 
 /// A task as its own run is told of it: not that somebody watches instead of refusing
-async fn own_task(admin: Shared, id: TaskId) -> Answer {
-    let Json(mut shown) = task(admin, Path(id.to_string())).await?;
+async fn own_task(admin: Arc<Admin>, id: TaskId) -> Answer {
+    let Json(mut shown) = one_task(admin, id).await?;
     if let Some(members) = shown.as_object_mut() {
         members.remove("observe");
         members.remove("holds");
@@ -242,15 +257,17 @@ fn shown(id: TaskId, task: &Task, reasons: &[Reason]) -> Value {
     })
 }
 
-async fn open(
-    State(admin): Shared,
-    Extension(caller): Extension<Caller>,
-    Json(ask): Json<OpenTask>,
-) -> Result<(StatusCode, Json<Value>), Failure> {
-    let user = user_of(&admin, caller.uid);
-    let process = ask.exec.then_some(caller.process);
+async fn open(State(admin): Shared, who: Who, Json(ask): Json<OpenTask>) -> Result<(StatusCode, Json<Value>), Failure> {
+    // To work through an agent needs no role: `[open]` of the purpose says who may.
+    let here = who.process().ok_or_else(|| Failure::malformed("a task is opened where its agent runs"))?;
+    if ask.on_behalf_of.is_some() {
+        let message = "`on_behalf_of` is for agents that prove themselves; here the account says who";
+        return Err(Failure::malformed(message));
+    }
+    let user = who.user();
+    let process = ask.exec.then_some(here);
     let program = programs::shown(&admin, &ask).await?;
-    let proven = program.as_ref().map(|program| programs::proven(program, caller.process));
+    let proven = program.as_ref().map(|program| programs::proven(program, here));
     let opened = match admin
         .tasks
         .open(Opener::Owner { user: user.clone(), proven }, ask)
@@ -259,7 +276,7 @@ async fn open(
     {
         Opening::Open(opened) => opened,
         Opening::Held(ticket) => {
-            let held = people::shown(&admin, user, &ticket.hold.to_string()).await?;
+            let held = people::shown(&admin, who.eyes(&admin).await?, &ticket.hold.to_string()).await?;
             return Ok((StatusCode::ACCEPTED, Json(json!({ "held": held }))));
         }
     };
@@ -283,7 +300,8 @@ async fn open(
             }
         }
     }
-    let (token, endpoints) = admin.tasks.token(opened.task).await.map_err(|reasons| Failure::refused(&reasons))?;
+    let (token, endpoints) =
+        admin.tasks.token(opened.task, &admin.site.base).await.map_err(|reasons| Failure::refused(&reasons))?;
     // Whoever starts a program is not that program: its token is for what runs below.
     if program.is_none()
         && let Some(members) = answer.as_object_mut()
@@ -300,17 +318,22 @@ async fn open(
     Ok((StatusCode::OK, Json(answer)))
 }
 
-async fn token(State(admin): Shared, Path(task): Path<String>) -> Answer {
+async fn token(State(admin): Shared, who: Who, Path(task): Path<String>) -> Answer {
     let id: TaskId = Failure::parsed(&task)?;
+    // Whoever has it can do what the task can: no role is enough for that.
+    if !who.owns(&admin, id).await? {
+        return Err(who::not_yours(id));
+    }
     programs::own_only(&admin, id).await?;
     own_token(admin, id).await
 }
 
 /// A token for whoever works on a task
 async fn own_token(admin: Arc<Admin>, id: TaskId) -> Answer {
-    let (token, endpoints) = admin.tasks.token(id).await.map_err(|reasons| Failure::refused(&reasons))?;
+    let (token, endpoints) =
+        admin.tasks.token(id, &admin.site.base).await.map_err(|reasons| Failure::refused(&reasons))?;
     Ok(Json(json!({
-        "task": id, "token": token.text, "token_expires": token.expires, "endpoints": endpoints, "base": admin.base,
+        "task": id, "token": token.text, "token_expires": token.expires, "endpoints": endpoints, "base": admin.site.base,
     })))
 }
 
@@ -323,20 +346,20 @@ struct StopNode {
 }
 
 /// Recorded, then settled, then cleared; the answer shows all three, and names what is not
-async fn stop(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<StopNode>) -> Answer {
-    let by = Actor::Owner { user: user_of(&admin, caller.uid) };
+async fn stop(State(admin): Shared, who: Who, Json(ask): Json<StopNode>) -> Answer {
     let why = if ask.ended { Why::Ended } else { Why::Killed };
-    let stopped = admin.office.stop_by(by, ask.node, why).await?;
+    let stopped = admin.office.stop_by(who.by, ask.node, why).await?;
     Ok(Json(json!(stopped)))
 }
 
-async fn change(admin: &Admin, uid: u32, what: ChangeWhat) -> Result<(), Failure> {
-    let by = Actor::Owner { user: user_of(admin, uid) };
-    match admin.door.submit(Request::Change(Change { by, what })).await {
+/// Changes the registry; or says how many people want just that, and how many have to
+async fn change(admin: &Admin, who: &Who, what: ChangeWhat) -> Result<Option<(u8, u8)>, Failure> {
+    match admin.door.submit(Request::Change(Change { by: who.by.clone(), what })).await {
         Reply::Recorded => {
             admin.catalogue.refresh(&admin.door).await;
-            Ok(())
+            Ok(None)
         }
+        Reply::Proposed { have, of } => Ok(Some((have, of))),
         Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
         _ => Err(Failure::unavailable()),
     }
@@ -351,7 +374,8 @@ struct Discover {
     url: Option<String>,
 }
 
-async fn discover(State(admin): Shared, Json(ask): Json<Discover>) -> Answer {
+async fn discover(State(admin): Shared, who: Who, Json(ask): Json<Discover>) -> Answer {
+    who.may(&admin, Deed::Accept, "what a server offers").await?;
     let reach = match (ask.command, ask.url) {
         (Some(command), None) if !command.is_empty() => Reach::Stdio { command, env: ask.env },
         (None, Some(url)) => Reach::Http { url },
@@ -379,7 +403,8 @@ fn described(offer: &Offer) -> Vec<Value> {
 }
 
 /// What was accepted of a connector, and what it offers now
-async fn connector(State(admin): Shared, Path(connector): Path<String>) -> Answer {
+async fn connector(State(admin): Shared, who: Who, Path(connector): Path<String>) -> Answer {
+    who.may(&admin, Deed::Inspect, format!("connector:{connector}")).await?;
     let (name, reach) = reach_of(&admin, &connector)?;
     let offer = offered(&admin, &reach).await;
     if let Ok((offer, identity)) = &offer {
@@ -418,12 +443,8 @@ struct Accept {
 }
 
 /// Accepts an offer: exactly the one that the operator was shown, if the connector still offers just that
-async fn accept(
-    State(admin): Shared,
-    Extension(caller): Extension<Caller>,
-    Path(connector): Path<String>,
-    Json(ask): Json<Accept>,
-) -> Answer {
+async fn accept(State(admin): Shared, who: Who, Path(connector): Path<String>, Json(ask): Json<Accept>) -> Answer {
+    who.may(&admin, Deed::Accept, format!("connector:{connector}")).await?;
     let (name, reach) = reach_of(&admin, &connector)?;
     let (offer, identity) = offered(&admin, &reach).await?;
     let items = usable(&offer);
@@ -438,7 +459,7 @@ async fn accept(
     };
     let definitions: BTreeMap<_, _> = items.into_iter().filter_map(definition).collect();
     let count = definitions.len();
-    change(&admin, caller.uid, ChangeWhat::Pins { connector: name.clone(), definitions, identity }).await?;
+    change(&admin, &who, ChangeWhat::Pins { connector: name.clone(), definitions, identity }).await?;
     admin.links.saw(&name, Some(&offer), identity).await;
     Ok(Json(json!({ "connector": name, "accepted": count })))
 }
@@ -465,14 +486,6 @@ fn user_of(admin: &Admin, uid: u32) -> Option<Name> {
     let view = admin.catalogue.view();
     let users = &view.bundle.as_ref()?.users;
     users.iter().find(|(_, user)| user.accounts.contains(&account)).map(|(name, _)| name.clone())
-}
-
-/// Who speaks, as the record says it: a user of the policy, or an account that is none's
-fn speaker(admin: &Admin, uid: u32) -> String {
-    match user_of(admin, uid) {
-        Some(user) => Node::User(user).to_string(),
-        None => format!("account:{}", account_name(uid).unwrap_or_else(|| uid.to_string())),
-    }
 }
 
 /// The name of an account, from the system's own list

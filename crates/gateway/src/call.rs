@@ -438,7 +438,7 @@ impl Calls {
             Reply::Read(reading) => Happened::Read(reading),
             Reply::Held(ticket) => Happened::Held(ticket),
             Reply::Again(again) => Happened::Again(again),
-            Reply::Recorded | Reply::Opened(_) | Reply::Elevated(_) => {
+            Reply::Proposed { .. } | Reply::Recorded | Reply::Opened(_) | Reply::Elevated(_) => {
                 Happened::Refused(vec![Reason::new(Word::RecordUnavailable, "record")])
             }
         }

@@ -7,10 +7,11 @@ use crate::{
     outlet::{Outlet, Reply, empty, json},
     session::{Session, Sessions},
     settings::{BODY_SECS_MAX, REQUEST_BYTES_MAX},
+    site::Line,
     streams::Streams,
     under_way::UnderWay,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming as Body;
 use portreeve_core::{names::Name, proof::Binding};
@@ -25,7 +26,7 @@ use portreeve_upstream::{
     clock::SteadyClock,
     http::{SESSION, VERSION},
 };
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// The endpoints of one process
 #[derive(Debug)]
@@ -36,7 +37,6 @@ pub struct Endpoints {
     streams: Arc<Streams>,
     issuer: Arc<Issuer>,
     clock: SteadyClock,
-    address: SocketAddr,
     /// Proofs of possession that were shown
     once: Once,
 }
@@ -78,16 +78,15 @@ impl fmt::Display for At {
 }
 
 impl Endpoints {
-    /// Endpoints at this address
+    /// No endpoint was asked for anything yet
     #[must_use]
     pub fn new(
         dispatch: Arc<Dispatch>,
         (under_way, sessions, streams): (Arc<UnderWay>, Arc<Sessions>, Arc<Streams>),
         issuer: Arc<Issuer>,
         clock: SteadyClock,
-        address: SocketAddr,
     ) -> Self {
-        Self { dispatch, under_way, sessions, streams, issuer, clock, address, once: Once::new(PROOFS_MAX) }
+        Self { dispatch, under_way, sessions, streams, issuer, clock, once: Once::new(PROOFS_MAX) }
     }
 
     /// Whether a path is that of an endpoint
@@ -96,16 +95,16 @@ impl Endpoints {
         path == "/mcp" || path.starts_with("/mcp/")
     }
 
-    /// Answers one request
-    pub async fn answer(&self, request: Request<Body>, via: Via) -> Reply {
+    /// Answers one request, which came over this connection
+    pub async fn answer(&self, request: Request<Body>, via: Via, line: &Line) -> Reply {
         let (head, body) = request.into_parts();
         let Some(at) = At::of(head.uri.path()) else { return empty(StatusCode::NOT_FOUND) };
         if via == Via::Tcp
-            && let Err(status) = self.same_origin(&head.headers)
+            && let Err(status) = line.site.same_origin(&head.headers)
         {
             return empty(status);
         }
-        let good = match self.authenticate(&head.method, &head.headers, &head.uri, &at) {
+        let good = match self.authenticate(&head, &at, line) {
             Ok(good) => good,
             Err(refusal) => return *refusal,
         };
@@ -193,7 +192,8 @@ impl Endpoints {
         self.sessions.find(good.run, &at.to_string(), id).map(Some).ok_or(StatusCode::NOT_FOUND)
     }
 
-    fn authenticate(&self, method: &Method, headers: &HeaderMap, uri: &Uri, at: &At) -> Result<Good, Box<Reply>> {
+    fn authenticate(&self, head: &Parts, at: &At, line: &Line) -> Result<Good, Box<Reply>> {
+        let Parts { method, headers, uri, .. } = head;
         // RFC 6750, 2: one way to present a token, and never the query string.
         let mut presented = headers.get_all(header::AUTHORIZATION).iter();
         let header = presented.next();
@@ -210,13 +210,19 @@ impl Endpoints {
             return Err(Box::new(reply));
         };
         let header = header.to_str().map_err(|_| unauthorised(Invalid::Malformed))?;
-        let audience = format!("http://{}{at}", self.address);
+        let audience = format!("{}{at}", line.site.base);
         let now = self.clock.now();
         let Some(token) = possessed(header) else {
             let token = bearer(header).ok_or_else(|| unauthorised(Invalid::Malformed))?;
             let good = self.issuer.check(token, &audience, now).map_err(unauthorised)?;
-            // RFC 9449, 7.2: a bound token that is shown without its key is nobody's.
-            return if good.binding.is_none() { Ok(good) } else { Err(unauthorised(Invalid::Binding)) };
+            let held = match good.binding {
+                None => true,
+                // RFC 8705, 3: the very certificate, on this very connection.
+                Some(Binding::Certificate(digest)) => line.shown.as_ref().is_some_and(|shown| shown.is(digest, now)),
+                // RFC 9449, 7.2: a bound token that is shown without its key is nobody's.
+                Some(Binding::Dpop(_)) => false,
+            };
+            return if held { Ok(good) } else { Err(unauthorised(Invalid::Binding)) };
         };
         let good = self.issuer.check(token, &audience, now).map_err(unauthorised)?;
         let Some(Binding::Dpop(key)) = good.binding else { return Err(unauthorised(Invalid::Binding)) };
@@ -235,33 +241,6 @@ impl Endpoints {
             Some(Err(invalid)) => Err(Box::new(possession(&invalid.to_string()))),
             None => Err(Box::new(possession("expected exactly one proof of possession in `DPoP`"))),
         }
-    }
-
-    /// A page that a browser shows must not reach us, whatever name it gave our address
-    ///
-    /// # Errors
-    /// The status with which it is refused.
-    pub(crate) fn same_origin(&self, headers: &HeaderMap) -> Result<(), StatusCode> {
-        let ours = |authority: &str| {
-            let port = self.address.port();
-            let host = authority.strip_suffix(&format!(":{port}")).unwrap_or(authority);
-            host.eq_ignore_ascii_case("localhost") || host.trim_matches(['[', ']']) == self.address.ip().to_string()
-        };
-        let mut hosts = headers.get_all(header::HOST).iter();
-        let host = hosts.next().and_then(|host| host.to_str().ok()).ok_or(StatusCode::BAD_REQUEST)?;
-        if hosts.next().is_some() {
-            return Err(StatusCode::BAD_REQUEST);
-        }
-        if !ours(host) {
-            return Err(StatusCode::FORBIDDEN);
-        }
-        for origin in headers.get_all(header::ORIGIN) {
-            let authority = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
-            if !authority.is_some_and(ours) {
-                return Err(StatusCode::FORBIDDEN);
-            }
-        }
-        Ok(())
     }
 }
 

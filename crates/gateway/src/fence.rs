@@ -110,6 +110,21 @@ impl Fence {
             && !above.iter().any(is_connector)
     }
 
+    /// The runs that a process is below, or that were opened for it; `None` for what serves a connector or cannot be followed
+    #[must_use]
+    pub fn runs_around(&self, peer: Peer) -> Option<Vec<RunId>> {
+        let line: Vec<Peer> = std::iter::once(peer).chain(above(peer)?).collect();
+        let known = self.known();
+        if line.iter().any(|process| known.connectors.contains(process)) {
+            return None;
+        }
+        let runs = known.roots.iter().filter(|(_, root)| line.contains(root)).map(|(run, _)| *run).collect::<Vec<_>>();
+        // What we have started ourselves is no workload, unless it is an agent.
+        let ours = i32::try_from(std::process::id()).unwrap_or(-1);
+        let is_ours = runs.is_empty() && line.iter().any(|process| process.pid == ours);
+        (!is_ours).then_some(runs)
+    }
+
     /// The agent through which a process belongs to a run: what the keeper of the run has started
     ///
     /// The run's process starts a keeper, the keeper the agent; what else hangs below the keeper has left its agent.

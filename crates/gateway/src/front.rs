@@ -2,8 +2,9 @@
 //!
 //! `POST /v1/tasks` opens one, `POST /v1/tasks/{task}/token` proves it again and gives the next token, `DELETE
 //! /v1/tasks/{task}` ends it, `GET /v1/tasks/{task}` says what came of it; `POST /v1/token` is the first of these as a token
-//! exchange (RFC 8693). A proof is shown as `Authorization: Bearer`, the exchange has it in its form. It names the agent:
-//! what the body says of it only has to agree. Records of other gateways come in by [`ships`].
+//! exchange (RFC 8693), or with client credentials over TLS (RFC 8705). A proof is shown as `Authorization: Bearer`, the
+//! exchange has it in its form; without one, the certificate of the connection is the proof. It names the agent: what the
+//! body says of it only has to agree. Records of other gateways come in by [`ships`].
 
 pub mod ships;
 
@@ -12,7 +13,8 @@ use crate::{
     failure::Failure,
     listen::{SMALL_BYTES_MAX, small_body},
     office::{Office, outcome::Outcome},
-    proving::{NotProven, Proving, Shown},
+    proving::{Evidence, NotProven, Proving, Shown},
+    site::{Line, Sites},
     tasks::{OpenTask, Opened, Opener, Opening, Tasks},
 };
 use axum::{
@@ -38,13 +40,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::Arc,
 };
 use tokio::sync::Semaphore;
 
 /// The grant of a token exchange (RFC 8693, 2.1)
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// The grant of a client that shows only who it is (RFC 6749, 4.4)
+const CREDENTIALS: &str = "client_credentials";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// The kind of authorization details that asks for a task (RFC 9396, 2)
@@ -62,10 +65,6 @@ pub fn bytes_max(path: &str) -> Option<usize> {
     path.starts_with("/v1/ships/").then_some(ships::BYTES_MAX)
 }
 
-/// From where a request comes
-#[derive(Clone, Copy, Debug)]
-pub struct From(pub IpAddr);
-
 #[derive(Debug)]
 struct Front {
     door: Door,
@@ -80,7 +79,7 @@ struct Front {
     taking: tokio::sync::Mutex<()>,
     /// Records that contradict what was taken before, each told once
     forks: tokio::sync::Mutex<BTreeSet<(Name, Hash)>>,
-    base: String,
+    sites: Sites,
 }
 
 /// Agents that read at once what came of their tasks; others wait
@@ -94,12 +93,12 @@ pub(crate) fn router(
     tasks: Arc<Tasks>,
     proving: Arc<Proving>,
     office: Arc<Office>,
-    base: String,
+    sites: Sites,
 ) -> Router {
     let reading = Semaphore::new(READING_MAX);
     let (taking, forks) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
     let shipping = Semaphore::new(SHIPPING_MAX);
-    let front = Arc::new(Front { door, tasks, proving, office, reading, shipping, taking, forks, base });
+    let front = Arc::new(Front { door, tasks, proving, office, reading, shipping, taking, forks, sites });
     Router::new()
         .route("/v1/tasks", post(open))
         .route("/v1/tasks/{task}", delete(end).get(outcome))
@@ -111,13 +110,13 @@ pub(crate) fn router(
 
 type Shared = State<Arc<Front>>;
 
-async fn open(State(front): Shared, Extension(from): Extension<From>, request: Request) -> Result<Response, Failure> {
-    let (agent, proven, body) = front.proven(from, request).await?;
+async fn open(State(front): Shared, Extension(line): Extension<Line>, request: Request) -> Result<Response, Failure> {
+    let (agent, proven, body) = front.proven(&line, request).await?;
     let ask: OpenTask = serde_json::from_slice(&body).map_err(|error| {
         let message = format!("This is no request for a task: {error}.");
         Failure::new(StatusCode::BAD_REQUEST, "malformed", message, "Send {\"purpose\": \"NAME\", \"parameters\": {}}.")
     })?;
-    let (opened, token, endpoints) = match front.open(agent, proven, ask).await? {
+    let (opened, token, endpoints) = match front.open(agent, proven, ask, &line).await? {
         Came::In(opened, token, endpoints) => (opened, token, endpoints),
         Came::Held(held) => return Ok((StatusCode::ACCEPTED, Json(json!({ "held": held }))).into_response()),
     };
@@ -133,25 +132,26 @@ async fn open(State(front): Shared, Extension(from): Extension<From>, request: R
 
 async fn renew(
     State(front): Shared,
-    Extension(from): Extension<From>,
+    Extension(line): Extension<Line>,
     Path(task): Path<String>,
     request: Request,
 ) -> Result<Response, Failure> {
     let task: TaskId = Failure::parsed(&task)?;
-    let (agent, proven, _) = front.proven(from, request).await?;
+    let (agent, proven, _) = front.proven(&line, request).await?;
     front.tasks.prove(task, agent, proven).await.map_err(|reasons| Failure::refused(&reasons))?;
-    let (token, endpoints) = front.tasks.token(task).await.map_err(|reasons| Failure::refused(&reasons))?;
+    let (token, endpoints) =
+        front.tasks.token(task, &line.site.base).await.map_err(|reasons| Failure::refused(&reasons))?;
     Ok(Json(given(&token, &endpoints)).into_response())
 }
 
 async fn end(
     State(front): Shared,
-    Extension(from): Extension<From>,
+    Extension(line): Extension<Line>,
     Path(task): Path<String>,
     request: Request,
 ) -> Result<StatusCode, Failure> {
     let task: TaskId = Failure::parsed(&task)?;
-    let (agent, _, _) = front.proven(from, request).await?;
+    let (agent, _, _) = front.proven(&line, request).await?;
     let own = agent.clone();
     let stop = Stop { node: Node::Task(task), why: Why::Ended, by: Actor::Agent(agent), at: None };
     match front.door.submit(request::Request::Stop(stop)).await {
@@ -174,12 +174,12 @@ async fn end(
 /// What came of a task, while it lives and afterwards; reading proves nothing for the task
 async fn outcome(
     State(front): Shared,
-    Extension(from): Extension<From>,
+    Extension(line): Extension<Line>,
     Path(task): Path<String>,
     request: Request,
 ) -> Result<Json<Outcome>, Failure> {
     let task: TaskId = Failure::parsed(&task)?;
-    let (agent, _, _) = front.proven(from, request).await?;
+    let (agent, _, _) = front.proven(&line, request).await?;
     let _place = front.reading.acquire().await.map_err(|_| Failure::unavailable())?;
     front.office.outcome(&agent, task).await.map(Json)
 }
@@ -192,7 +192,47 @@ struct Exchange {
     requested_token_type: Option<String>,
     authorization_details: Option<String>,
     actor_token: Option<String>,
+    actor_token_type: Option<String>,
     resource: Option<String>,
+    client_id: Option<String>,
+}
+
+impl Exchange {
+    /// What the agent shows, which is a token or the certificate of the connection (RFC 8705, 2.1); and the token of the
+    /// person on whose behalf it does, if it is the actor and not the subject (RFC 8693, 1.1)
+    fn evidence<'a>(&'a self, line: &'a Line) -> Result<(Evidence<'a>, Option<String>), OAuth> {
+        let invalid = |description: &str| (StatusCode::BAD_REQUEST, "invalid_request", description.to_owned());
+        if self.actor_token.is_some() != self.actor_token_type.is_some() {
+            return Err(invalid("actor_token and actor_token_type come together"));
+        }
+        match self.grant_type.as_str() {
+            EXCHANGE if self.subject_token_type.as_deref() != Some(JWT) => {
+                Err(invalid("subject_token_type has to be the one of a JWT"))
+            }
+            EXCHANGE if self.actor_token_type.as_deref().is_some_and(|kind| kind != JWT) => {
+                Err(invalid("actor_token_type has to be the one of a JWT"))
+            }
+            EXCHANGE => {
+                let subject = self.subject_token.as_deref().ok_or_else(|| invalid("subject_token is missing"))?;
+                Ok(match self.actor_token.as_deref() {
+                    Some(actor) => (Evidence::Token(actor), Some(subject.to_owned())),
+                    None => (Evidence::Token(subject), None),
+                })
+            }
+            CREDENTIALS if self.subject_token.is_some() || self.actor_token.is_some() => {
+                Err(invalid("subject_token and actor_token belong to a token exchange"))
+            }
+            CREDENTIALS => {
+                let missing = "the connection shows no certificate; over TLS with an X.509-SVID there is one";
+                let shown = line.shown.as_deref().map(|shown| (Evidence::Certificate(shown), None));
+                shown.ok_or_else(|| (StatusCode::UNAUTHORIZED, "invalid_client", missing.to_owned()))
+            }
+            _ => {
+                let description = format!("only {EXCHANGE} and {CREDENTIALS} are supported");
+                Err((StatusCode::BAD_REQUEST, "unsupported_grant_type", description))
+            }
+        }
+    }
 }
 
 /// What of a task is asked for in authorization details
@@ -207,9 +247,9 @@ struct Details {
 }
 
 /// A token exchange in its simplest form: a workload's token becomes the token of a task
-async fn exchange(State(front): Shared, Extension(From(from)): Extension<From>, request: Request) -> Response {
+async fn exchange(State(front): Shared, Extension(line): Extension<Line>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    match front.exchange(from, &head.headers, body).await {
+    match front.exchange(&line, &head.headers, body).await {
         Ok(answer) => (StatusCode::OK, [no_store()], Json(answer)).into_response(),
         Err((status, error, description)) => {
             let body = json!({ "error": error, "error_description": description });
@@ -242,9 +282,9 @@ impl Front {
     }
 
     /// Who has proven itself with this request, and its body
-    async fn proven(&self, from: From, request: Request) -> Result<(Name, Proven, Vec<u8>), Failure> {
+    async fn proven(&self, line: &Line, request: Request) -> Result<(Name, Proven, Vec<u8>), Failure> {
         let (head, body) = request.into_parts();
-        let (agent, proven) = self.shown(from, &head).await?;
+        let (agent, proven) = self.shown(line, &head).await?;
         let body = small_body(body).await.ok_or_else(|| {
             let message = format!("A request has at most {SMALL_BYTES_MAX} bytes, which arrive within seconds.");
             Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "malformed", message, "Send less, and at once.")
@@ -253,31 +293,49 @@ impl Front {
     }
 
     /// Who has proven itself with the head of this request
-    async fn shown(&self, From(from): From, head: &Parts) -> Result<(Name, Proven), Failure> {
-        let shown = one(&head.headers, header::AUTHORIZATION.as_str()).and_then(bearer).ok_or_else(|| {
-            let message = "An agent shows who it is: one `Authorization: Bearer` with a token of its platform.";
+    async fn shown(&self, line: &Line, head: &Parts) -> Result<(Name, Proven), Failure> {
+        let evidence = match (one(&head.headers, header::AUTHORIZATION.as_str()).and_then(bearer), &line.shown) {
+            (Some(token), _) => Some(Evidence::Token(token)),
+            // What the connection shows counts where nothing else is shown, and never beside something that is no token.
+            (None, Some(shown)) if !head.headers.contains_key(header::AUTHORIZATION) => {
+                Some(Evidence::Certificate(shown))
+            }
+            (None, _) => None,
+        };
+        let evidence = evidence.ok_or_else(|| {
+            let message = "An agent shows who it is: one `Authorization: Bearer` with a token of its platform, or an \
+                 X.509-SVID in the handshake of the connection.";
             let remedy = "`portreeve agent show NAME` says what it has to show; docs/identity.md has every way.";
             Failure::new(StatusCode::UNAUTHORIZED, "proof_missing", message, remedy)
         })?;
         let dpop = possession(&head.headers).map_err(|_| {
             Failure::new(StatusCode::UNAUTHORIZED, "invalid_dpop_proof", "There is more than one `DPoP`.", "Send one.")
         })?;
-        let url = format!("{}{}", self.base, head.uri.path());
+        let url = format!("{}{}", line.site.base, head.uri.path());
         let method: &Method = &head.method;
-        let shown = Shown { token: shown, dpop, request: (method.as_str(), &url), from };
+        let shown = Shown { evidence, dpop, request: (method.as_str(), &url), from: line.from };
         self.prove(shown).await.map_err(|not| refused(&not))
     }
 
     /// Whether this address means us
     fn is_us(&self, url: &str) -> bool {
-        url.trim_end_matches('/') == self.base
+        self.sites.bases().any(|base| url.trim_end_matches('/') == base)
     }
 
-    async fn open(&self, agent: Name, proven: Proven, ask: OpenTask) -> Result<Came, Failure> {
+    async fn open(&self, agent: Name, mut proven: Proven, ask: OpenTask, line: &Line) -> Result<Came, Failure> {
         if ask.exec {
             return Err(Failure::malformed("`exec` is for processes on this machine"));
         }
-        let opened = self.tasks.open(Opener::Agent { agent, proven }, ask).await;
+        let user = match &ask.on_behalf_of {
+            Some(token) => {
+                let theirs = self.proving.behalf(token, (&agent, &proven)).await;
+                let (user, behalf) = theirs.map_err(|not| not_theirs(&not))?;
+                proven.behalf = Some(Box::new(behalf));
+                Some(user)
+            }
+            None => None,
+        };
+        let opened = self.tasks.open(Opener::Agent { agent, proven, user }, ask).await;
         let opened = match opened.map_err(|reasons| Failure::refused(&reasons))? {
             Opening::Open(opened) => opened,
             Opening::Held(ticket) => {
@@ -286,29 +344,19 @@ impl Front {
                 ));
             }
         };
-        let given = self.tasks.token(opened.task).await;
+        let given = self.tasks.token(opened.task, &line.site.base).await;
         let (token, endpoints) = given.map_err(|reasons| Failure::refused(&reasons))?;
         Ok(Came::In(opened, token, endpoints))
     }
 
-    async fn exchange(&self, from: IpAddr, headers: &HeaderMap, body: axum::body::Body) -> Result<Value, OAuth> {
+    async fn exchange(&self, line: &Line, headers: &HeaderMap, body: axum::body::Body) -> Result<Value, OAuth> {
         let invalid = |description: &str| (StatusCode::BAD_REQUEST, "invalid_request", description.to_owned());
         let body = small_body(body).await.ok_or_else(|| invalid("the request is too long, or takes too long"))?;
         let form = form(headers, &body).ok_or_else(|| invalid("expected a form in which no member stands twice"))?;
-        if form.grant_type != EXCHANGE {
-            let description = format!("only {EXCHANGE} is supported");
-            return Err((StatusCode::BAD_REQUEST, "unsupported_grant_type", description));
-        }
-        if form.actor_token.is_some() {
-            return Err(invalid("actor_token is not supported: the subject is the agent itself"));
-        }
         if form.requested_token_type.as_deref().is_some_and(|kind| kind != ACCESS_TOKEN) {
             return Err(invalid("requested_token_type: only access tokens are issued"));
         }
-        if form.subject_token_type.as_deref() != Some(JWT) {
-            return Err(invalid("subject_token_type has to be the one of a JWT"));
-        }
-        let subject = form.subject_token.as_deref().ok_or_else(|| invalid("subject_token is missing"))?;
+        let (evidence, on_behalf_of) = form.evidence(line)?;
         let details = form.authorization_details.as_deref().unwrap_or_default();
         let details: Vec<Details> = serde_json::from_str(details).unwrap_or_default();
         let wanted = || {
@@ -321,14 +369,21 @@ impl Front {
         }
         let dpop = possession(headers)
             .map_err(|_| (StatusCode::BAD_REQUEST, "invalid_dpop_proof", "there is more than one DPoP".to_owned()))?;
-        let url = format!("{}/v1/token", self.base);
-        let shown = Shown { token: subject, dpop, request: ("POST", &url), from };
+        let url = format!("{}/v1/token", line.site.base);
+        let shown = Shown { evidence, dpop, request: ("POST", &url), from: line.from };
         let (agent, proven) = self.prove(shown).await.map_err(|not| oauth(&not))?;
+        if form.client_id.as_ref().is_some_and(|client| *client != proven.subject && client != agent.as_str()) {
+            return Err((StatusCode::UNAUTHORIZED, "invalid_client", "client_id names somebody else".to_owned()));
+        }
         let Details { purpose, parameters, objective, .. } = details;
-        let ask = OpenTask { purpose, agent: None, parameters, objective, exec: false, program: None };
-        let denied =
-            |failure: Failure| (StatusCode::BAD_REQUEST, "invalid_authorization_details", failure.message().to_owned());
-        match self.open(agent, proven, ask).await.map_err(denied)? {
+        let ask = OpenTask { purpose, agent: None, parameters, objective, on_behalf_of, exec: false, program: None };
+        let denied = |failure: Failure| {
+            // RFC 8693, 2.2.2: a token that is not good makes the request invalid.
+            let token = failure.status() == StatusCode::UNAUTHORIZED;
+            let error = if token { "invalid_request" } else { "invalid_authorization_details" };
+            (StatusCode::BAD_REQUEST, error, failure.message().to_owned())
+        };
+        match self.open(agent, proven, ask, line).await.map_err(denied)? {
             Came::Held(_) => {
                 // RFC 6749 has no word for it; CIBA and the device flow do.
                 Err((StatusCode::BAD_REQUEST, "authorization_pending", "people are asked first; ask again".to_owned()))
@@ -399,6 +454,16 @@ fn refused(not: &NotProven) -> Failure {
     let remedy =
         "`portreeve agent show NAME` says what the agent has to show; docs/identity.md says why what is refused.";
     Failure::new(status, not.word(), format!("{not}."), remedy)
+}
+
+/// The token of the person is not good
+fn not_theirs(not: &NotProven) -> Failure {
+    let status = match not {
+        NotProven::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let remedy = "Show a token that the person's issuer made for this Portreeve as its audience; docs/identity.md.";
+    Failure::new(status, not.word(), format!("on_behalf_of: {not}."), remedy)
 }
 
 /// The same as OAuth says it (RFC 6749, 5.2; RFC 8693, 2.2.2; RFC 9449, 5)

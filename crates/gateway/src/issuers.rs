@@ -3,15 +3,17 @@
 //! A fetch is asked for by whoever has a token to check. However many do, one is under way for each issuer; and however
 //! many unknown keys are shown, one in half a minute is looked for.
 
+use crate::workload::Workload;
 use portreeve_core::{
     names::Name,
     policy::{BundleSource, Issuer, Vouches},
     time::Millis,
 };
 use portreeve_identity::{
+    authority::Authority,
     discovery,
     jose::Keys,
-    svid::{Bundle, Bundles, TrustDomain},
+    svid::{Bundle, Bundles, NotAnId, TrustDomain},
 };
 use portreeve_upstream::{
     clock::SteadyClock,
@@ -58,6 +60,9 @@ pub struct Known {
 #[derive(Debug)]
 pub struct Issuers {
     clock: SteadyClock,
+    /// Who signs here for workloads of this machine
+    own: Option<Arc<Authority>>,
+    workload: Arc<Workload>,
     // Held only to look an entry up; what takes time is behind the entry's own lock.
     entries: Mutex<BTreeMap<Name, Arc<Entry>>>,
 }
@@ -88,10 +93,10 @@ pub struct Unreachable {
 }
 
 impl Issuers {
-    /// Nothing is known yet
+    /// Nothing is known yet but what our own authority signs
     #[must_use]
-    pub fn new(clock: SteadyClock) -> Self {
-        Self { clock, entries: Mutex::default() }
+    pub fn new(clock: SteadyClock, workload: Arc<Workload>, own: Option<Arc<Authority>>) -> Self {
+        Self { clock, own, workload, entries: Mutex::default() }
     }
 
     /// What is known of an issuer; fetched if it is not fresh, or if `unknown` says that a key is missing in that
@@ -99,6 +104,13 @@ impl Issuers {
     /// # Errors
     /// [`Unreachable`]
     pub async fn known(&self, name: &Name, issuer: &Issuer, unknown: Option<&Known>) -> Result<Known, Unreachable> {
+        match &issuer.vouches {
+            Vouches::TrustDomain { name: domain, bundle: BundleSource::WorkloadApi } => {
+                return self.local(name, domain).await;
+            }
+            Vouches::TrustDomain { name: domain, bundle: BundleSource::Own } => return self.own(name, domain),
+            _ => {}
+        }
         let entry = self.entry(name, issuer);
         let mut tried = entry.known.lock().await;
         let now = self.clock.now();
@@ -122,6 +134,27 @@ impl Issuers {
             let why = tried.last.as_ref().and_then(|(_, why)| why.clone());
             Unreachable { issuer: name.clone(), why: why.unwrap_or_else(|| "nothing was fetched lately".to_owned()) }
         })
+    }
+
+    /// What is known without asking anybody
+    fn own(&self, name: &Name, domain: &str) -> Result<Known, Unreachable> {
+        let own = self.own.as_ref().filter(|own| own.domain().as_str() == domain);
+        let bundles = own.and_then(|own| own.bundles().ok()).ok_or_else(|| Unreachable {
+            issuer: name.clone(),
+            why: format!("this Portreeve issues nothing for {domain}; serve it with `--spiffe {domain}`"),
+        })?;
+        let now = self.clock.now();
+        Ok(Known { trusted: Arc::new(Trusted::Bundle(bundles)), fetched: now, fresh_until: now })
+    }
+
+    /// What the Workload API says at this moment, which needs no fetching
+    async fn local(&self, name: &Name, domain: &str) -> Result<Known, Unreachable> {
+        let unreachable = |why: String| Unreachable { issuer: name.clone(), why };
+        let domain: TrustDomain = domain.parse().map_err(|error: NotAnId| unreachable(error.to_string()))?;
+        let bundle = self.workload.bundle(&domain).await.map_err(|why| unreachable(why.to_string()))?;
+        let now = self.clock.now();
+        let trusted = Arc::new(Trusted::Bundle(Bundles::from_iter([bundle])));
+        Ok(Known { trusted, fetched: now, fresh_until: now })
     }
 
     fn entry(&self, name: &Name, issuer: &Issuer) -> Arc<Entry> {

@@ -4,10 +4,12 @@ use crate::{
     admin::Guard,
     endpoint::{Endpoints, Via},
     fence::{Far, Fence, Peer},
-    front, hooks, keys,
+    front, hooks, identities, keys,
     outlet::empty,
     people,
     settings::ADMIN_CONNECTIONS_MAX,
+    site::{Line, Site},
+    tls::Tls,
 };
 use axum::{
     Router,
@@ -21,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     fs, io,
+    net::Ipv4Addr,
     os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
     path::Path,
     sync::Arc,
@@ -55,16 +58,27 @@ const SMALL: Duration = Duration::from_secs(10);
 /// How long nothing is accepted after the system could not give a connection
 const BACK_OFF: Duration = Duration::from_millis(20);
 
-/// Serves agents over TCP, and with `pages` and `api` people: every path that is no endpoint
+/// What is served at an address
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The endpoints of agents
+    pub endpoints: Arc<Endpoints>,
+    /// Every other path: what people see, and where agents come in
+    pub pages: Router,
+    /// Where people work from a terminal
+    pub api: Router,
+    /// Who is an agent
+    pub fence: Arc<Fence>,
+    /// Which of our addresses it is
+    pub site: Arc<Site>,
+    /// With TLS, what with
+    pub tls: Option<Tls>,
+}
+
+/// Serves agents over TCP, and people: every path that is no endpoint
 ///
 /// Agents are no people: what is below one, or below a connector, gets no page, whatever cookie it has.
-pub async fn tcp(
-    listener: TcpListener,
-    endpoints: Arc<Endpoints>,
-    (pages, api): (Router, Router),
-    fence: Arc<Fence>,
-    connections_max: usize,
-) {
+pub async fn tcp(listener: TcpListener, served: Served, connections_max: usize) {
     let room = Arc::new(Semaphore::new(connections_max));
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
@@ -73,60 +87,84 @@ pub async fn tcp(
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (endpoints, fence) = (Arc::clone(&endpoints), Arc::clone(&fence));
-        let (pages, api) = (pages.clone(), api.clone());
+        let served = served.clone();
         tokio::spawn(async move {
             let _place = place;
             let far = Far::of(&stream);
-            let answer = |mut request: Request<Incoming>| {
-                let (endpoints, pages, api) = (Arc::clone(&endpoints), pages.clone(), api.clone());
-                let (far, fence) = (Arc::clone(&far), Arc::clone(&fence));
-                async move {
-                    if Endpoints::serves(request.uri().path()) {
-                        return Ok::<_, Infallible>(endpoints.answer(request, Via::Tcp).await.map(Body::new));
-                    }
-                    // What is signed needs no browser's word for where it comes from; a browser never signs.
-                    if !hooks::serves(request.uri().path()) && !keys::serves(request.uri().path()) {
-                        if let Err(status) = endpoints.same_origin(request.headers()) {
-                            return Ok(empty(status).map(Body::new));
-                        }
-                        let (path, headers) = (request.uri().path(), request.headers());
-                        let by_people = people::serves(path, headers);
-                        if by_people || front::serves(path) {
-                            // No browser proves an agent, nor has it the session of a terminal.
-                            if headers.contains_key(header::ORIGIN) {
-                                return Ok(empty(StatusCode::FORBIDDEN).map(Body::new));
-                            }
-                        }
-                        if by_people {
-                            if !far.is_outside(&fence).await {
-                                return Ok(forbidden(Allowed::NotYours));
-                            }
-                            return api.oneshot(request.map(Body::new)).await;
-                        }
-                        if front::serves(path) {
-                            request.extensions_mut().insert(front::From(peer.ip()));
-                        } else if !far.is_outside(&fence).await {
-                            return Ok(fenced());
-                        }
-                    }
-                    let most = front::bytes_max(request.uri().path()).unwrap_or(PAGE_BYTES_MAX);
-                    pages.oneshot(request.map(|body| Body::new(Limited::new(body, most)))).await
+            let mut line = Line { from: peer.ip(), site: Arc::clone(&served.site), shown: None };
+            let Some(tls) = &served.tls else { return served.connection(stream, line, far).await };
+            match tls.accept(stream).await {
+                Ok((stream, shown)) => {
+                    line.shown = shown;
+                    served.connection(stream, line, far).await;
                 }
-            };
-            connection(stream, answer).await;
+                Err(error) => tracing::trace!(%error, "no handshake"),
+            }
         });
     }
 }
 
+impl Served {
+    async fn connection(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        line: Line,
+        far: Arc<Far>,
+    ) {
+        connection(stream, |request| self.answer(request, line.clone(), Arc::clone(&far))).await;
+    }
+
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        line: Line,
+        far: Arc<Far>,
+    ) -> Result<Response<Body>, Infallible> {
+        if Endpoints::serves(request.uri().path()) {
+            return Ok(self.endpoints.answer(request, Via::Tcp, &line).await.map(Body::new));
+        }
+        // What is signed needs no browser's word for where it comes from; a browser never signs.
+        let path = request.uri().path();
+        if !hooks::serves(path) && !keys::serves(path) && !identities::serves(path) {
+            if let Err(status) = line.site.same_origin(request.headers()) {
+                return Ok(empty(status).map(Body::new));
+            }
+            let by_people = people::serves(request.uri().path(), request.headers());
+            let by_agents = front::serves(request.uri().path());
+            // No browser proves an agent, nor has it the session of a terminal.
+            if (by_people || by_agents) && request.headers().contains_key(header::ORIGIN) {
+                return Ok(empty(StatusCode::FORBIDDEN).map(Body::new));
+            }
+            if by_people {
+                if !far.is_outside(&self.fence).await {
+                    return Ok(forbidden(Allowed::NotYours));
+                }
+                return self.api.clone().oneshot(request.map(Body::new)).await;
+            }
+            if by_agents {
+                request.extensions_mut().insert(line);
+            } else if !far.is_outside(&self.fence).await {
+                return Ok(fenced());
+            }
+        }
+        let most = front::bytes_max(request.uri().path()).unwrap_or(PAGE_BYTES_MAX);
+        self.pages.clone().oneshot(request.map(|body| Body::new(Limited::new(body, most)))).await
+    }
+}
+
 /// Serves the administrator: the owner of the data folder, but nothing below an agent or a connector
-pub async fn admin(listener: UnixListener, router: Router, endpoints: Arc<Endpoints>, fence: Arc<Fence>) {
+pub async fn admin(
+    listener: UnixListener,
+    router: Router,
+    (endpoints, site): (Arc<Endpoints>, Arc<Site>),
+    fence: Arc<Fence>,
+) {
     let is_owner = move |caller: Caller| {
         let allowed =
             if caller.uid == ours() && fence.is_owner(caller.process) { Allowed::Yes } else { Allowed::NotYours };
         std::future::ready(allowed)
     };
-    socket(listener, router, endpoints, is_owner, ADMIN_CONNECTIONS_MAX).await;
+    socket(listener, router, (endpoints, site), is_owner, ADMIN_CONNECTIONS_MAX).await;
 }
 
 /// Serves the processes below the one that a run was opened for
@@ -134,7 +172,7 @@ pub(crate) async fn private(
     listener: UnixListener,
     guard: Guard,
     router: Router,
-    endpoints: Arc<Endpoints>,
+    (endpoints, site): (Arc<Endpoints>, Arc<Site>),
     connections_max: usize,
 ) {
     let guard = Arc::new(guard);
@@ -142,7 +180,7 @@ pub(crate) async fn private(
         let guard = Arc::clone(&guard);
         async move { if caller.uid == ours() { guard.allows(caller.process).await } else { Allowed::NotYours } }
     };
-    socket(listener, router, endpoints, is_of_run, connections_max).await;
+    socket(listener, router, (endpoints, site), is_of_run, connections_max).await;
 }
 
 fn ours() -> u32 {
@@ -153,11 +191,12 @@ fn ours() -> u32 {
 async fn socket<F: Future<Output = Allowed> + Send + 'static>(
     listener: UnixListener,
     router: Router,
-    endpoints: Arc<Endpoints>,
+    (endpoints, site): (Arc<Endpoints>, Arc<Site>),
     allows: impl Fn(Caller) -> F + Send + Sync + 'static,
     connections_max: usize,
 ) {
     let (room, allows) = (Arc::new(Semaphore::new(connections_max)), Arc::new(allows));
+    let line = Line { from: Ipv4Addr::LOCALHOST.into(), site, shown: None };
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
@@ -169,12 +208,13 @@ async fn socket<F: Future<Output = Allowed> + Send + 'static>(
             .ok()
             .and_then(|peer| Some(Caller { uid: peer.uid(), process: peer.pid().and_then(Peer::of)? }));
         let (router, endpoints, allows) = (router.clone(), Arc::clone(&endpoints), Arc::clone(&allows));
+        let line = line.clone();
         tokio::spawn(async move {
             let _place = place;
             let answer = |mut request: Request<Incoming>| {
                 // Asked for each request: whoever was let in when it connected may be somebody else now.
                 let allowed = caller.map(|caller| (caller, allows(caller)));
-                let (router, endpoints) = (router.clone(), Arc::clone(&endpoints));
+                let (router, endpoints, line) = (router.clone(), Arc::clone(&endpoints), line.clone());
                 async move {
                     let Some((caller, allowed)) = allowed else {
                         return Ok::<_, Infallible>(forbidden(Allowed::NotYours));
@@ -184,7 +224,7 @@ async fn socket<F: Future<Output = Allowed> + Send + 'static>(
                         refused => return Ok(forbidden(refused)),
                     }
                     if Endpoints::serves(request.uri().path()) {
-                        return Ok(endpoints.answer(request, Via::Socket).await.map(Body::new));
+                        return Ok(endpoints.answer(request, Via::Socket, &line).await.map(Body::new));
                     }
                     request.extensions_mut().insert(caller);
                     router.oneshot(request.map(Body::new)).await

@@ -22,12 +22,12 @@ use portreeve_core::{
     engine::Reply,
     event::{Actor, How, Question, Signed},
     hash::Hash,
-    judge::{has_role, may_answer, may_review},
+    judge::{may_answer, may_review, may_stop},
     names::{GrantId, HoldId, Name, TaskId},
     node::{Node, Why},
-    policy::{Bundle, PersonRole},
+    policy::{Bundle, Deed, PersonRole},
     reason::{Reason, Word},
-    request::{self, Request, Review, Stop},
+    request::{self, Doing, Request, Review, Stop},
     state::{Hold, State},
     time::Millis,
 };
@@ -84,6 +84,12 @@ pub struct Person {
 }
 
 impl Person {
+    /// Whether a role of theirs lets them do something; whether it does when they do it is judged then
+    #[must_use]
+    pub fn may(&self, deed: Deed) -> bool {
+        deed.roles().iter().any(|role| self.roles.contains(role))
+    }
+
     /// Who bears the name, so that nobody is taken for them who had it before
     #[must_use]
     pub fn bearer(&self) -> Bearer {
@@ -131,6 +137,25 @@ impl Eyes {
         Self { user, how: How::Socket, everything: true }
     }
 
+    /// Whether a role, or the account, lets them see what is everybody's
+    pub(crate) fn sees_everything(&self) -> bool {
+        self.everything
+    }
+
+    /// Whether the review of an emergency is theirs to see: all, or one that they are part of
+    fn sees_review(
+        &self,
+        (state, bundle): (&State, Option<&Bundle>),
+        review: &portreeve_core::state::Review,
+        now: Millis,
+    ) -> bool {
+        let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
+        bundle.is_some_and(|bundle| state.member(bundle, user, &review.group, now).is_some())
+            || review.opener.as_ref() == Some(user)
+            || review.user.as_ref() == Some(user)
+            || review.approvers.contains(user)
+    }
+
     /// Whether a question is theirs to see: their own, or one that they are asked
     fn sees(&self, state: &State, bundle: Option<&Bundle>, hold: &Hold, now: Millis) -> bool {
         let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
@@ -160,7 +185,7 @@ impl Eyes {
     }
 
     /// Whether all that a task did is theirs to see; whoever is only asked about a call of it sees it with the question
-    fn sees_task(&self, state: &State, bundle: Option<&Bundle>, id: TaskId, now: Millis) -> bool {
+    pub(crate) fn sees_task(&self, state: &State, bundle: Option<&Bundle>, id: TaskId, now: Millis) -> bool {
         let Some(user) = self.user.as_ref().filter(|_| !self.everything) else { return self.everything };
         let Some(task) = state.task(id) else { return false };
         task.user.as_ref() == Some(user)
@@ -173,9 +198,7 @@ impl Eyes {
 
 impl From<&Person> for Eyes {
     fn from(person: &Person) -> Self {
-        let reads = [PersonRole::Auditor, PersonRole::Operator];
-        let everything = person.how == How::Socket || reads.iter().any(|role| person.roles.contains(role));
-        Self { user: Some(person.user.clone()), how: person.how.clone(), everything }
+        Self { user: Some(person.user.clone()), how: person.how.clone(), everything: person.may(Deed::Tasks) }
     }
 }
 
@@ -341,6 +364,7 @@ impl Office {
     /// # Errors
     /// There is no such user, or they were stopped.
     pub async fn person(&self, user: Name, how: How) -> Result<Person, Failure> {
+        let now = self.now();
         let found = self.door.ask(move |engine| {
             let (state, node) = (engine.state(), Node::User(user.clone()));
             let bundle = engine.shelf().current(state);
@@ -356,7 +380,7 @@ impl Office {
             };
             // Somebody else there is somebody else here.
             let known = known.filter(|known| known.is_known_by(&how));
-            let roles = known.map(|user| user.roles.clone());
+            let roles = known.and_then(|_| Some(state.roles(bundle?, &user, now)));
             let (lives, generation) = (state.stands(&node), state.generation(&node).unwrap_or_default());
             match roles {
                 Some(roles) if lives => Ok(Person { user, generation, how, roles }),
@@ -613,11 +637,11 @@ impl Office {
         let begun = Instant::now();
         // The latch closes before anything is judged, so only whoever may stop gets that far.
         if let Actor::Person { .. } = by {
-            let asked = by.clone();
-            let may =
-                self.door.ask(move |engine| has_role(engine.state(), engine.shelf(), &asked, PersonRole::Operator));
-            if !may.await.ok_or_else(Failure::unavailable)? {
-                return Err(Failure::refused(&[Reason::new(Word::NotYours, &node)]));
+            let (asked, about, now) = (by.clone(), node.clone(), self.now());
+            let may = move |engine: &TheEngine| may_stop(engine.state(), engine.shelf(), &asked, &about, now).is_none();
+            if !self.door.ask(may).await.ok_or_else(Failure::unavailable)? {
+                // Judged once more, so that it is on the record.
+                self.may(by.clone(), Deed::Stop, node.to_string()).await?;
             }
         }
         let (reply, closing) = self.door.stop(Stop { node: node.clone(), why, by, at: None }).await;
@@ -641,7 +665,20 @@ impl Office {
         Ok(StopView { node, why, recorded_us, settled_us, cleared_us, not_settled, not_cleared: left })
     }
 
-    /// Tasks of emergencies that nobody has reviewed yet; everybody who is signed in sees them
+    /// Whether somebody may do what needs a role; who may not is on the record
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) async fn may(&self, by: Actor, deed: Deed, about: String) -> Result<(), Failure> {
+        match self.door.submit(Request::Role(Doing { by, deed, about })).await {
+            Reply::Clear => Ok(()),
+            Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
+            _ => Err(Failure::unavailable()),
+        }
+    }
+
+    /// Tasks of emergencies that nobody has reviewed yet, as far as they are theirs to see: also those that a group of
+    /// theirs reviews
     ///
     /// # Errors
     /// Nothing can be said any more.

@@ -75,8 +75,9 @@ fn serve(admin: &Arc<Admin>, owner: &Owner) -> io::Result<PathBuf> {
     let listener = listen::bind(&path)?;
     admin.tasks.bind(owner.run, owner.process)?;
     let router = admin::private_router(Arc::clone(admin), owner.task);
+    let endpoints = (Arc::clone(&admin.endpoints), Arc::clone(&admin.site));
     let guard = Guard::new(Arc::clone(admin), owner.task, owner.run, owner.program.clone());
-    let served = listen::private(listener, guard, router, Arc::clone(&admin.endpoints), PRIVATE_CONNECTIONS_MAX);
+    let served = listen::private(listener, guard, router, endpoints, PRIVATE_CONNECTIONS_MAX);
     let run = owner.run;
     let (mut ended, socket) = (admin.tasks.endings(), path.clone());
     tokio::spawn(async move {

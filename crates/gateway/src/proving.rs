@@ -3,9 +3,12 @@
 //! Whether that agent may do what it wants is judged at the door, which looks at the proof again: the policy may be another
 //! one by then.
 
+mod behalf;
+
 use crate::{
     catalogue::{Catalogue, View},
     issuers::{Issuers, Known, Trusted, Unreachable},
+    tls::Certificates,
 };
 use portreeve_core::{
     hash::Hash,
@@ -47,14 +50,23 @@ const TYPES: &[&str] = &["JWT", "at+jwt", ""];
 /// What a caller shows
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a> {
-    /// The token of its platform, or one that it signed itself
-    pub token: &'a str,
+    /// What says who it is
+    pub evidence: Evidence<'a>,
     /// A proof of possession (RFC 9449), to which tokens are to be bound
     pub dpop: Option<&'a str>,
     /// The request's method and address
     pub request: (&'a str, &'a str),
     /// From where it comes
     pub from: IpAddr,
+}
+
+/// What says who a caller is
+#[derive(Clone, Copy, Debug)]
+pub enum Evidence<'a> {
+    /// The token of its platform, or one that it signed itself
+    Token(&'a str),
+    /// What its connection has shown in the handshake
+    Certificate(&'a Certificates),
 }
 
 /// Why nobody has proven to be anybody
@@ -72,13 +84,16 @@ pub enum NotProven {
     #[error("{0}")]
     Possession(dpop::Invalid),
     /// Nobody in the policy vouches for it
-    #[error("no issuer of the policy has issued this token, and no agent has signed it")]
+    #[error("no issuer of the policy vouches for it, and no agent has signed it")]
     Issuer,
     /// It is good, and no agent's
-    #[error("the token is good, but no agent's file has a proof that fits it")]
+    #[error("it is good, but no agent's file has a proof that fits it")]
     Nobody,
+    /// It is good, and nobody's
+    #[error("the token is good, but no user's file says that this is who they are (sign_in)")]
+    NoPerson,
     /// It is good, and several agents'
-    #[error("the token fits several agents; each needs claims of its own")]
+    #[error("it fits several agents; each needs claims of its own")]
     Several,
     /// Somebody else has shown it before
     #[error("somebody else has shown the same proof")]
@@ -97,6 +112,7 @@ impl NotProven {
             Self::Possession(invalid) => invalid.word(),
             Self::Issuer => "issuer_unknown",
             Self::Nobody => "agent_unknown",
+            Self::NoPerson => "user_unknown",
             Self::Several => "agent_ambiguous",
             Self::Elsewhere(_) => "proof_elsewhere",
             Self::Unreachable(_) => "issuer_unreachable",
@@ -144,16 +160,9 @@ impl Proving {
     pub async fn prove(&self, shown: Shown<'_>) -> Result<(Name, Proven), NotProven> {
         let view = self.catalogue.view();
         let bundle = view.bundle.clone().ok_or(NotProven::Issuer)?;
-        let mut proven = match svid::claimed(shown.token).map_err(bad)? {
-            // The SPIFFE ID says which trust domain has to vouch for it; what else stands in the token does not.
-            Some(id) => self.workload(shown, &bundle, &id).await?,
-            None => {
-                let claimed = jose::claimed_issuer(shown.token).map_err(bad)?;
-                match issuer_of(&bundle, &claimed) {
-                    Some((name, issuer)) => self.issued(shown, &view, (name, issuer)).await?,
-                    None => self.signed(shown, &bundle, &claimed)?,
-                }
-            }
+        let mut proven = match shown.evidence {
+            Evidence::Certificate(shows) => self.certified(shows, shown.from, &bundle).await?,
+            Evidence::Token(token) => self.token(token, shown.from, &view, &bundle).await?,
         };
         if let Some(proof) = shown.dpop {
             let (method, url) = shown.request;
@@ -162,6 +171,57 @@ impl Proving {
             proven.binding = Some(Binding::Dpop(key.hash()));
         }
         self.agent(&view, &bundle, &proven).map(|agent| (agent, proven))
+    }
+
+    async fn token(&self, token: &str, from: IpAddr, view: &View, bundle: &Bundle) -> Result<Proven, NotProven> {
+        let token = Presented { token, from };
+        // The SPIFFE ID says which trust domain has to vouch for it; what else stands in the token does not.
+        if let Some(id) = svid::claimed(token.token).map_err(bad)? {
+            return self.workload(token, bundle, &id).await;
+        }
+        let claimed = jose::claimed_issuer(token.token).map_err(bad)?;
+        match issuer_of(bundle, &claimed) {
+            Some((name, issuer)) => self.issued(token, view, (name, issuer)).await,
+            None => self.signed(token, bundle, &claimed),
+        }
+    }
+
+    /// An X.509-SVID whose key was used in the handshake (SPIFFE X.509-SVID 1.0)
+    async fn certified(&self, shows: &Certificates, from: IpAddr, bundle: &Bundle) -> Result<Proven, NotProven> {
+        let invalid = |invalid: svid::Invalid| NotProven::Bad { word: invalid.word(), says: invalid.to_string() };
+        let id = svid::named(shows.chain()).map_err(invalid)?;
+        let (name, issuer) = domain_of(bundle, &id).ok_or(NotProven::Issuer)?;
+        let verify = |known: &Known| match known.trusted.as_ref() {
+            Trusted::Bundle(bundles) => svid::x509(shows.chain(), bundles, self.clock.now()),
+            Trusted::Keys(_) => Err(svid::Invalid::Domain),
+        };
+        let known = self.issuers.known(name, issuer, None).await?;
+        let svid = match verify(&known) {
+            // The trust domain may have another authority since.
+            Err(svid::Invalid::Path | svid::Invalid::BundleExpired) => {
+                verify(&self.issuers.known(name, issuer, Some(&known)).await?)
+            }
+            checked => checked,
+        };
+        let svid = svid.map_err(invalid)?;
+        // Certificates count in whole seconds, the last one included; what is given for them ends with its beginning.
+        if svid.until <= self.clock.now() {
+            return Err(invalid(svid::Invalid::Expired));
+        }
+        let digest = svid.thumbprint.hash();
+        Ok(Proven {
+            how: How::X509Svid,
+            issuer: Some(name.clone()),
+            subject: svid.id.to_string(),
+            claims: BTreeMap::new(),
+            key: None,
+            id: Some(digest.to_string()),
+            binding: Some(Binding::Certificate(digest)),
+            from: from.to_string(),
+            // To the moment: whoever has the next one by then has shown it.
+            until: svid.until,
+            behalf: None,
+        })
     }
 
     /// The one agent of which this is a proof, if nobody else holds it
@@ -210,7 +270,7 @@ impl Proving {
 
     async fn issued(
         &self,
-        shown: Shown<'_>,
+        shown: Presented<'_>,
         view: &View,
         (name, issuer): (&Name, &Issuer),
     ) -> Result<Proven, NotProven> {
@@ -226,17 +286,9 @@ impl Proving {
             lifetime_max: LIFETIME_MAX,
             skew: SKEW,
         };
-        let known = self.issuers.known(name, issuer, None).await?;
-        let claims = match self.verify(shown.token, &known, &want) {
-            // The issuer may have begun to use another key since.
-            Err(jose::Invalid::KeyUnknown) => {
-                let known = self.issuers.known(name, issuer, Some(&known)).await?;
-                self.verify(shown.token, &known, &want)
-            }
-            checked => checked,
-        };
+        let claims = self.checked(shown.token, (name, issuer), &want).await?;
         let wanted: Vec<&str> = view.agents.paths(name).collect();
-        let shows = workload::shown(*kind, &claims.map_err(bad)?, &wanted);
+        let shows = workload::shown(*kind, &claims, &wanted);
         let shows = shows.map_err(|refused| NotProven::Bad { word: refused.word(), says: refused.to_string() })?;
         Ok(Proven {
             how: How::Oidc,
@@ -249,7 +301,27 @@ impl Proving {
             binding: None,
             from: shown.from.to_string(),
             until: shows.until.max(self.clock.now().plus(PROOF_MS)),
+            behalf: None,
         })
+    }
+
+    /// What a token says that this issuer has signed
+    async fn checked(
+        &self,
+        token: &str,
+        (name, issuer): (&Name, &Issuer),
+        want: &Want<'_>,
+    ) -> Result<Claims, NotProven> {
+        let known = self.issuers.known(name, issuer, None).await?;
+        let claims = match self.verify(token, &known, want) {
+            // The issuer may have begun to use another key since.
+            Err(jose::Invalid::KeyUnknown) => {
+                let known = self.issuers.known(name, issuer, Some(&known)).await?;
+                self.verify(token, &known, want)
+            }
+            checked => checked,
+        };
+        claims.map_err(bad)
     }
 
     fn verify(&self, token: &str, known: &Known, want: &Want<'_>) -> Result<Claims, jose::Invalid> {
@@ -260,12 +332,8 @@ impl Proving {
     }
 
     /// A JWT-SVID (SPIFFE JWT-SVID 1.0)
-    async fn workload(&self, shown: Shown<'_>, bundle: &Bundle, id: &SpiffeId) -> Result<Proven, NotProven> {
-        let vouches = |issuer: &Issuer| match &issuer.vouches {
-            Vouches::TrustDomain { name, .. } => *name == id.domain().to_string(),
-            Vouches::Oidc { .. } => false,
-        };
-        let (name, issuer) = bundle.issuers.iter().find(|(_, issuer)| vouches(issuer)).ok_or(NotProven::Issuer)?;
+    async fn workload(&self, shown: Presented<'_>, bundle: &Bundle, id: &SpiffeId) -> Result<Proven, NotProven> {
+        let (name, issuer) = domain_of(bundle, id).ok_or(NotProven::Issuer)?;
         let verify = |known: &Known| match known.trusted.as_ref() {
             Trusted::Bundle(bundles) => svid::jwt(shown.token, bundles, Audience::Only(&self.name), self.clock.now()),
             Trusted::Keys(_) => Err(svid::Invalid::Domain),
@@ -289,11 +357,12 @@ impl Proving {
             binding: None,
             from: shown.from.to_string(),
             until: svid.until.max(self.clock.now().plus(PROOF_MS)),
+            behalf: None,
         })
     }
 
     /// A token that an agent signed with a key that its file names (RFC 7523)
-    fn signed(&self, shown: Shown<'_>, bundle: &Bundle, claimed: &str) -> Result<Proven, NotProven> {
+    fn signed(&self, shown: Presented<'_>, bundle: &Bundle, claimed: &str) -> Result<Proven, NotProven> {
         let agent = claimed.parse::<Name>().ok().and_then(|name| bundle.agents.get(&name)).ok_or(NotProven::Issuer)?;
         let keys = agent.proofs.iter().filter_map(|proof| match &proof.way {
             Way::Key { jwk } => Some(jwk),
@@ -316,8 +385,24 @@ impl Proving {
             binding: None,
             from: shown.from.to_string(),
             until: now.plus(PROOF_MS),
+            behalf: None,
         })
     }
+}
+
+/// A token, and from where it was shown
+#[derive(Clone, Copy)]
+struct Presented<'a> {
+    token: &'a str,
+    from: IpAddr,
+}
+
+/// Who vouches for the trust domain of a workload
+fn domain_of<'a>(bundle: &'a Bundle, id: &SpiffeId) -> Option<(&'a Name, &'a Issuer)> {
+    bundle.issuers.iter().find(|(_, issuer)| match &issuer.vouches {
+        Vouches::TrustDomain { name, .. } => *name == id.domain().as_str(),
+        Vouches::Oidc { .. } => false,
+    })
 }
 
 /// The issuer of agents that calls itself exactly so

@@ -14,6 +14,7 @@ use crate::{
     held::Holds,
     history::Directory,
     hooks,
+    identities::{self, Identities},
     issuers::Issuers,
     keys::{self, KeyRoom},
     links::Links,
@@ -29,14 +30,17 @@ use crate::{
     proving::Proving,
     reaper,
     session::Sessions,
-    settings::{CONNECTIONS_MAX, LOG_RESERVE_BYTES, Settings},
+    settings::{Account, CONNECTIONS_MAX, LOG_RESERVE_BYTES, OwnCertificate, Settings, TlsSettings},
     sign_in::SignIns,
+    site::{Site, Sites},
     snapshots,
     streams::Streams,
     tasks::{Tasks, draw},
     teller::Teller,
+    tls::{self, Files, NoCertificate, Tls},
     under_way::UnderWay,
     undo::Undos,
+    workload::Workload,
 };
 use axum::Router;
 use portreeve_core::{
@@ -102,6 +106,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// There is no certificate to show
+    #[error(transparent)]
+    Certificate(#[from] NoCertificate),
     /// The system does not give what is needed
     #[error("{0}")]
     System(String),
@@ -110,8 +117,12 @@ pub enum Error {
 /// A process that serves
 #[derive(Debug)]
 pub struct Serving {
-    /// Where agents reach it
+    /// Where agents reach it without TLS
     pub address: SocketAddr,
+    /// Where they reach it with TLS
+    pub secure: Option<SocketAddr>,
+    /// As what it is known, if the configuration says so
+    pub known: Option<String>,
     /// What is wrong with the policy directory; the policy in force is an earlier one then
     pub findings: Vec<portreeve_rules::Finding>,
     /// The policy in force
@@ -137,11 +148,11 @@ pub fn admin_socket(data: &std::path::Path) -> PathBuf {
     data.join("admin.sock")
 }
 
-/// Takes a data folder and serves it until [`Serving::end`]; `pages` makes what people see over HTTP
+/// Takes a data folder and serves it until [`Serving::end`]; `pages` makes what people see, over TLS or without it
 ///
 /// # Errors
 /// [`Error`]
-pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router) -> Result<Serving, Error> {
+pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Router) -> Result<Serving, Error> {
     let folder = |source| Error::Folder { path: settings.data.clone(), source };
     let clock = SteadyClock::start();
     let options = portreeve_log::Options { bytes_max: settings.log_bytes_max, reserve_bytes: LOG_RESERVE_BYTES };
@@ -152,17 +163,26 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let mut engine =
         Engine::boot(log, Reader, store, boot, env!("CARGO_PKG_VERSION"), clock.read()).map_err(Error::Boot)?;
     let found = keys::find(&mut engine, &settings.data, (&settings.keys, &settings.given), clock)?;
+    let authority = settings.spiffe.as_ref().map(|spiffe| identities::authority(spiffe, &settings.data, clock.now()));
+    let authority = authority.transpose().map_err(keys::Error::from)?;
     let findings = take_policy(&mut engine, &settings, clock)?;
     let directory = Directory::compare(&settings.policy, engine.state().bundle(), engine.state().directory());
     let in_force = engine.state().bundle();
     let observing = observing(engine.state(), clock.now());
 
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|source| Error::Listen { address: settings.listen, source })?;
-    let address = listener.local_addr().map_err(|source| Error::Listen { address: settings.listen, source })?;
-    let base = format!("http://{address}");
-    let issuer = Arc::new(Issuer::new(base.clone(), Arc::clone(&found.token)));
+    let (listener, address) = bind(settings.listen).await?;
+    let workload = Workload::new(settings.workload_api.clone(), clock);
+    let secured = match &settings.tls {
+        Some(tls) => Some((bind(tls.listen).await?, secured(tls, &workload).await?)),
+        None => None,
+    };
+    // What has a name from outside is the socket with TLS, if there is one.
+    let named = settings.address.as_deref();
+    let sites = Sites {
+        plain: Arc::new(Site::plain(address, named.filter(|_| secured.is_none()))),
+        tls: secured.as_ref().map(|((_, address), _)| Arc::new(Site::tls(*address, named))),
+    };
+    let issuer = Arc::new(Issuer::new(sites.name().to_owned(), Arc::clone(&found.token)));
 
     let latches = Arc::new(Latches::default());
     let (notices, noticed) = mpsc::unbounded_channel();
@@ -187,8 +207,11 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     let at_the_door = || (door.clone(), Arc::clone(&latches));
     let asks = Asks::new(at_the_door(), Arc::clone(&catalogue), Arc::clone(&points), Arc::clone(&sealer));
     let under_way = UnderWay::new();
-    let console = console(address);
-    let holds = Holds::new(door.clone(), Arc::clone(&sealer), clock, console, settings.hold_wait);
+    let people = match named {
+        Some(named) => named.to_owned(),
+        None => console(address),
+    };
+    let holds = Holds::new(door.clone(), Arc::clone(&sealer), clock, people, settings.hold_wait);
     let calls = Calls::new(
         at_the_door(),
         Arc::clone(&links),
@@ -199,8 +222,8 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     );
     let own = Own::new(Arc::clone(&calls), Arc::clone(&catalogue), Arc::clone(&under_way));
     let undos = Undos::new(door.clone(), own, clock, settings.data.clone());
-    let tasks =
-        Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, base.clone(), Arc::clone(&fence));
+    let bases = sites.bases().map(str::to_owned).collect();
+    let tasks = Tasks::new(door.clone(), Arc::clone(&issuer), Arc::clone(&catalogue), clock, bases, Arc::clone(&fence));
     let sessions = Arc::new(Sessions::new(Arc::clone(&sealer)));
     let lists = Lists {
         door: door.clone(),
@@ -234,9 +257,13 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         streams: Arc::clone(&streams),
     });
     let kept = (Arc::clone(&under_way), Arc::clone(&sessions), Arc::clone(&streams));
-    let endpoints = Arc::new(Endpoints::new(dispatch, kept, issuer, clock, address));
-    let people = if address.ip().is_loopback() { format!("http://localhost:{}", address.port()) } else { base.clone() };
-    let issuers = Arc::new(Issuers::new(clock));
+    let endpoints = Arc::new(Endpoints::new(dispatch, kept, issuer, clock));
+    let people = match named {
+        Some(named) => named.to_owned(),
+        None if address.ip().is_loopback() => format!("http://localhost:{}", address.port()),
+        None => sites.plain.base.clone(),
+    };
+    let issuers = Arc::new(Issuers::new(clock, workload, authority.clone()));
     let vouching = (Arc::clone(&catalogue), Arc::clone(&issuers));
     let ours = (Arc::clone(&settings.secrets), signing);
     let sign_ins = Arc::new(SignIns::new(vouching, clock, people.clone(), ours));
@@ -252,11 +279,35 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
     .await;
     let office = office.ok_or_else(|| Error::System("the door has ended".to_owned()))?;
     let teller = Teller::new(at_the_door(), clock, Arc::clone(&office), telling);
-    let proving = Arc::new(Proving::new(Arc::clone(&catalogue), issuers, clock, base.clone()));
-    let front = front::router(door.clone(), Arc::clone(&tasks), proving, Arc::clone(&office), base.clone());
-    let pages = pages(Arc::clone(&office)).merge(hooks::router(Arc::clone(&office), Arc::clone(&catalogue)));
+    let proving = Arc::new(Proving::new(Arc::clone(&catalogue), issuers, clock, sites.name().to_owned()));
+    let programs = front::router(door.clone(), Arc::clone(&tasks), proving, Arc::clone(&office), sites.clone())
+        .merge(hooks::router(Arc::clone(&office), Arc::clone(&catalogue)))
+        .merge(keys::router(Arc::clone(&keys)));
+    let programs = match &authority {
+        Some(authority) => programs.merge(identities::router(Arc::clone(authority))),
+        None => programs,
+    };
     let api = people::router(Arc::clone(&office)).map_err(|error| Error::System(error.to_string()))?;
-    let pages = pages.merge(keys::router(Arc::clone(&keys))).merge(front);
+    let served = |site: &Arc<Site>, tls: Option<Tls>| {
+        // Behind something that speaks TLS for us, browsers reach it over TLS, too.
+        let secure = tls.is_some() || site.base.starts_with("https://");
+        let pages = pages(Arc::clone(&office), secure).merge(programs.clone());
+        let (endpoints, fence) = (Arc::clone(&endpoints), Arc::clone(&fence));
+        listen::Served { endpoints, pages, api: api.clone(), fence, site: Arc::clone(site), tls }
+    };
+    let plain = served(&sites.plain, None);
+    let secured =
+        secured.zip(sites.tls.as_ref()).map(|(((listener, _), tls), site)| (listener, served(site, Some(tls))));
+    let identities = match (&settings.spiffe, authority) {
+        (Some(spiffe), Some(authority)) => {
+            let folder = |source| Error::Folder { path: spiffe.socket.clone(), source };
+            let listener = identities::bind(spiffe).map_err(folder)?;
+            let (catalogue, fence) = (Arc::clone(&catalogue), Arc::clone(&fence));
+            let identities = Identities { authority, door: door.clone(), catalogue, fence, clock, ttl: spiffe.ttl };
+            Some((Arc::new(identities), listener))
+        }
+        _ => None,
+    };
     let admin = Arc::new(Admin {
         door: door.clone(),
         catalogue,
@@ -270,24 +321,30 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         fence: Arc::clone(&fence),
         clock,
         settings: settings.clone(),
-        base,
+        site: Arc::clone(&sites.plain),
     });
     // Whatever listens at the path of our socket is not ours: the folder is locked for us.
     let socket = listen::bind(&admin_socket(&settings.data)).map_err(folder)?;
     private::resume(&admin).await;
     let files = raise_open_files();
     let room = CONNECTIONS_MAX.min(usize::try_from(files / 2).unwrap_or(CONNECTIONS_MAX));
+    // Each socket has room of its own, so that nobody at one keeps others out of the other.
+    let room = if secured.is_some() { room / 2 } else { room };
     let working = (Arc::clone(&under_way), Arc::clone(&tasks));
     let reaping = reaper::run(noticed, door.clone(), latches, Arc::clone(&links), working, (streams, sessions));
     tokio::spawn(reaping);
-    let listening = vec![
-        tokio::spawn(listen::tcp(listener, Arc::clone(&endpoints), (pages, api), Arc::clone(&fence), room)),
+    let mut listening = vec![
+        tokio::spawn(listen::tcp(listener, plain, room)),
         tokio::spawn(teller.run(settings.data.clone())),
         tokio::spawn(keys.run()),
-        tokio::spawn(listen::admin(socket, admin::router(admin), endpoints, fence)),
+        tokio::spawn(listen::admin(socket, admin::router(admin), (endpoints, Arc::clone(&sites.plain)), fence)),
     ];
+    listening.extend(identities.map(|(identities, listener)| tokio::spawn(identities.serve(listener))));
+    listening.extend(secured.map(|(listener, served)| tokio::spawn(listen::tcp(listener, served, room))));
     Ok(Serving {
         address,
+        secure: sites.tls.as_ref().map(|site| site.address()),
+        known: settings.address,
         findings,
         in_force,
         directory,
@@ -301,6 +358,31 @@ pub async fn serve(settings: Settings, pages: impl FnOnce(Arc<Office>) -> Router
         listening,
         data: settings.data,
     })
+}
+
+/// A socket that listens, and where
+async fn bind(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address: wanted, source };
+    let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// What connections are accepted with over TLS
+async fn secured(settings: &TlsSettings, workload: &Arc<Workload>) -> Result<Tls, Error> {
+    let (own, files) = match &settings.own {
+        OwnCertificate::Svid => {
+            // What comes later is shown then; until there is something, nobody gets through a handshake.
+            workload.first().await;
+            (workload.own(), None)
+        }
+        OwnCertificate::Files { certificate, key } => {
+            let (own, files) = (Arc::new(tls::Own::default()), Files::new(certificate.clone(), key.clone()));
+            files.load(&own)?;
+            (own, Some(Arc::new(files)))
+        }
+    };
+    Tls::new(own, files).map_err(|error| Error::System(error.to_string()))
 }
 
 /// Where people find the console: by the name by which passkeys know this machine, unless it is reached from others
@@ -349,6 +431,10 @@ fn take_policy(
         Ok(loaded) if engine.state().bundle() == Some(loaded.bundle.digest) => return Ok(loaded.warnings),
         // Somebody went back from just this directory: a start does not undo that.
         Ok(loaded) if engine.state().directory() == Some(loaded.bundle.digest) => return Ok(loaded.warnings),
+        // Where the account is nobody in particular, somebody with the role puts it into force.
+        Ok(loaded) if settings.account == Account::Roles && engine.state().bundle().is_some() => {
+            return Ok(loaded.warnings);
+        }
         Ok(loaded) => {
             let mut failed = loaded.run_cases();
             failed.extend(loaded.warnings.iter().filter(|finding| finding.is_error()).cloned());

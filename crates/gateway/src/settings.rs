@@ -4,6 +4,7 @@ use portreeve_core::json::Limits;
 use portreeve_identity::{
     key::source::{Given, Secrets},
     keyring::Sources,
+    svid::TrustDomain,
 };
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,6 +17,12 @@ pub struct Settings {
     pub policy: PathBuf,
     /// Where agents reach it over HTTP; port 0 lets the system choose
     pub listen: SocketAddr,
+    /// How it is reached, and so its name as an issuer: `https://portreeve.example.com`; nothing: as it listens
+    pub address: Option<String>,
+    /// Where it listens for TLS, if it does
+    pub tls: Option<TlsSettings>,
+    /// The Workload API of this machine, as in `unix:///run/spire/agent.sock`
+    pub workload_api: Option<String>,
     /// The program that keeps children: this very binary
     pub keeper: PathBuf,
     /// Bytes that the log may take; none means what the disk holds
@@ -26,10 +33,64 @@ pub struct Settings {
     pub keys: Sources,
     /// What they are read from, once
     pub given: Arc<Given>,
+    /// Whether processes of this machine get identities from a Workload API of our own
+    pub spiffe: Option<Spiffe>,
+    /// As whom the account that owns the data folder administers it
+    pub account: Account,
     /// The secrets that we have as a client of issuers
     pub secrets: Arc<Secrets>,
     /// Whether the system may write the memory of this process to a file when it crashes, and others look into it
     pub core_dumps: bool,
+}
+
+/// A Workload API of our own
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spiffe {
+    /// Its socket
+    pub socket: PathBuf,
+    /// The trust domain whose identities it issues
+    pub trust_domain: TrustDomain,
+    /// How long what it issues counts
+    pub ttl: Duration,
+    /// Whether other accounts may connect
+    pub shared: bool,
+}
+
+/// How long what the Workload API issues counts, unless the configuration says otherwise
+pub const SPIFFE_TTL: Duration = Duration::from_secs(60 * 60);
+
+/// As whom the account that owns the data folder administers it
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Account {
+    /// As the owner of everything, whatever the policy says: the way back
+    #[default]
+    Owner,
+    /// As the user of the policy whose account it is, with that user's roles
+    Roles,
+}
+
+/// TLS beside plain HTTP
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Where; port 0 lets the system choose
+    pub listen: SocketAddr,
+    /// The certificate that is shown
+    pub own: OwnCertificate,
+}
+
+/// Where our certificate comes from
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnCertificate {
+    /// The X.509-SVID that the Workload API gives us
+    Svid,
+    /// From files in PEM, which are read anew when they change
+    Files {
+        /// The certificate, and those between it and its authority
+        certificate: PathBuf,
+        /// Its key
+        key: PathBuf,
+    },
 }
 
 /// How long a request waits for people unless the configuration says otherwise: less than the minute after which

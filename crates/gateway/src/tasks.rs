@@ -39,7 +39,7 @@ pub struct Tasks {
     issuer: Arc<Issuer>,
     catalogue: Arc<Catalogue>,
     clock: SteadyClock,
-    base: String,
+    bases: Vec<String>,
     fence: Arc<Fence>,
     unused: Notify,
     endings: broadcast::Sender<RunId>,
@@ -61,6 +61,8 @@ pub struct OpenTask {
     pub parameters: BTreeMap<Name, Value>,
     /// What for
     pub objective: Option<String>,
+    /// A token of the person on whose behalf an agent opens it, meant for us
+    pub on_behalf_of: Option<String>,
     /// Whether the task is for the process that asks, and ends with it
     #[serde(default)]
     pub exec: bool,
@@ -96,6 +98,8 @@ pub enum Opener {
         agent: Name,
         /// What it has shown
         proven: Proven,
+        /// Whose token is in that, if the agent works on somebody's behalf
+        user: Option<Name>,
     },
 }
 
@@ -122,14 +126,14 @@ pub struct Opened {
 }
 
 impl Tasks {
-    /// Tasks whose endpoints are below `base`
+    /// Tasks whose endpoints are below each of `bases`
     #[must_use]
     pub fn new(
         door: Door,
         issuer: Arc<Issuer>,
         catalogue: Arc<Catalogue>,
         clock: SteadyClock,
-        base: String,
+        bases: Vec<String>,
         fence: Arc<Fence>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -137,7 +141,7 @@ impl Tasks {
             issuer,
             catalogue,
             clock,
-            base,
+            bases,
             fence,
             unused: Notify::new(),
             endings: broadcast::channel(ENDINGS_MAX).0,
@@ -158,12 +162,12 @@ impl Tasks {
                 let user = if self.runs_without_user(&ask.purpose) { None } else { user };
                 (by, agent, user, proven)
             }
-            // An agent opens tasks for itself only; on whose behalf, a person has to say.
-            Opener::Agent { agent, proven } => {
+            // An agent opens tasks for itself only; on whose behalf, a token of theirs says.
+            Opener::Agent { agent, proven, user } => {
                 if let Some(other) = ask.agent.filter(|other| *other != agent) {
                     return Err(vec![Reason::new(Word::ProofWrong, Node::Agent(other)).with("shown", &agent)]);
                 }
-                (Actor::Agent(agent.clone()), agent, None, Some(proven))
+                (Actor::Agent(agent.clone()), agent, user, Some(proven))
             }
         };
         let (task, run) = (TaskId(draw().map_err(unavailable)?), RunId(draw().map_err(unavailable)?));
@@ -206,11 +210,11 @@ impl Tasks {
         }
     }
 
-    /// A token for a task, and the endpoints that it is good for
+    /// A token for a task, and the endpoints below `base` that it is good for; it is good for the same below the others
     ///
     /// # Errors
     /// Why there is none: the task is over.
-    pub async fn token(&self, task: TaskId) -> Result<(Token, BTreeMap<Name, String>), Vec<Reason>> {
+    pub async fn token(&self, task: TaskId, base: &str) -> Result<(Token, BTreeMap<Name, String>), Vec<Reason>> {
         let now = self.clock.now();
         let found = self.door.ask(move |engine| {
             let state = engine.state();
@@ -235,8 +239,11 @@ impl Tasks {
                 _ => true,
             }));
         }
-        let endpoints: BTreeMap<Name, String> =
-            connectors.into_iter().map(|name| (name.clone(), format!("{}/mcp/{name}", self.base))).collect();
+        let endpoint = |base: &str, name: &Name| format!("{base}/mcp/{name}");
+        let audience = self.bases.iter().flat_map(|base| {
+            let each = connectors.iter().map(move |name| endpoint(base, name));
+            each.chain([format!("{base}/mcp")])
+        });
         let subject = Subject {
             run: found.run,
             task,
@@ -244,11 +251,12 @@ impl Tasks {
             agent: found.agent.clone(),
             user: found.user.clone(),
             binding: found.proven.as_ref().and_then(|proven| proven.binding),
-            audience: endpoints.values().cloned().chain([format!("{}/mcp", self.base)]).collect(),
+            until: found.proven.as_ref().map(|proven| proven.until),
+            audience: audience.collect(),
         };
         let jti = draw().map(|id| format!("{id:016x}")).map_err(|_| unknown())?;
         let token = self.issuer.mint(&subject, jti, now).ok_or_else(unknown)?;
-        Ok((token, endpoints))
+        Ok((token, connectors.iter().map(|name| ((*name).clone(), endpoint(base, name))).collect()))
     }
 
     /// Binds a run to a process: what is below it may use the run's task, and its end ends the task

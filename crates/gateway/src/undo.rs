@@ -17,12 +17,11 @@ use portreeve_core::{
     engine::Reply,
     event::{Actor, Began, Event},
     hash::Hash,
-    judge::has_role,
     names::{EffectId, MemoryId, Name, RunId, TaskId},
     node::{Node, Why},
-    policy::PersonRole,
+    policy::Deed,
     reason::{Reason, Word},
-    request::{Open, Request, Stop, Undo},
+    request::{Doing, Open, Request, Stop, Undo},
     time::Millis,
     undo::{Plan, Taking, takings},
     value::Value,
@@ -216,12 +215,11 @@ impl Undos {
     }
 
     async fn may(&self, by: &Actor, of: TaskId) -> Result<(), Refusal> {
-        let by = by.clone();
-        let may = self.door.ask(move |engine| has_role(engine.state(), engine.shelf(), &by, PersonRole::Operator));
-        match may.await {
-            Some(true) => Ok(()),
-            Some(false) => Err(Refusal::Reasons(vec![Reason::new(Word::NotYours, of)])),
-            None => Err(Refusal::Ending),
+        let doing = Doing { by: by.clone(), deed: Deed::Undo, about: of.to_string() };
+        match self.door.submit(Request::Role(doing)).await {
+            Reply::Clear => Ok(()),
+            Reply::Refused(reasons) => Err(Refusal::Reasons(reasons)),
+            _ => Err(Refusal::Ending),
         }
     }
 

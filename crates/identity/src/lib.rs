@@ -21,6 +21,7 @@
 pub mod answer;
 pub mod assertion;
 pub mod attest;
+pub mod authority;
 mod base64url;
 pub mod browser;
 pub mod discovery;

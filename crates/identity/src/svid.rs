@@ -12,7 +12,7 @@ mod x509;
 pub use bundle::{Bundle, Bundles, NotABundle};
 pub use id::{NotAnId, SpiffeId, TrustDomain};
 pub use jwt::{claimed, jwt};
-pub use x509::x509;
+pub use x509::{named, until, x509};
 
 use crate::jose::{Claims, Invalid as NotGood, Thumbprint};
 use portreeve_core::time::Millis;

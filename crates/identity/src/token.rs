@@ -91,6 +91,8 @@ pub struct Subject {
     pub audience: BTreeSet<String>,
     /// What its holder has to hold besides
     pub binding: Option<Binding>,
+    /// When what it was given for is over, if that is known
+    pub until: Option<Millis>,
 }
 
 /// A minted token and when it ends
@@ -136,7 +138,7 @@ pub enum Invalid {
     #[error("the token is not meant for this endpoint")]
     Audience,
     /// Its holder does not show the key that it is bound to
-    #[error("the token is bound to a key that was not shown")]
+    #[error("the token is bound to a key or certificate that was not shown")]
     Binding,
     /// Its time is over, or has not come
     #[error("the token's time is over or has not come")]
@@ -187,7 +189,7 @@ impl Issuer {
     /// A token for `subject`; `None` if it could not be signed
     #[must_use]
     pub fn mint(&self, subject: &Subject, jti: String, now: Millis) -> Option<Token> {
-        let expires = now.plus(LIFETIME_MS);
+        let expires = subject.until.unwrap_or(Millis(i64::MAX)).min(now.plus(LIFETIME_MS));
         let agent = subject.agent.to_string();
         let claims = Claims {
             iss: self.name.clone(),

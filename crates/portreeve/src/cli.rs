@@ -7,6 +7,7 @@ use portreeve_core::{
     names::{EffectId, GrantId, Name, TaskId},
     node::Node,
 };
+use portreeve_identity::svid::TrustDomain;
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 /// Zero trust for AI agents that use tools over MCP: authorises the next action, not the session
@@ -82,8 +83,11 @@ pub(crate) enum Command {
     },
     /// Sign out of a server (--server)
     Logout,
-    /// Say who you are at a server (--server), and what you may do there
+    /// Say who you are, here or at a server (--server), and what you may do
     Whoami,
+    /// Say which role lets whom do what
+    #[command(subcommand)]
+    Role(Role),
     /// Add agents, look at them, halt and retire them
     #[command(subcommand)]
     Agent(Agent),
@@ -125,6 +129,12 @@ pub(crate) enum Command {
         /// The upstream to put Portreeve in front of
         upstream: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Role {
+    /// List the roles: who has them, and what each lets somebody do
+    List,
 }
 
 #[derive(Debug, Subcommand)]
@@ -221,6 +231,9 @@ pub(crate) struct Serve {
     /// The policy directory [default: the `policy` in portreeve.toml]
     #[arg(long, value_name = "DIR")]
     pub(crate) policy: Option<PathBuf>,
+    /// Give processes of this machine identities of this trust domain, at a SPIFFE Workload API of our own
+    #[arg(long, value_name = "TRUST_DOMAIN")]
+    pub(crate) spiffe: Option<TrustDomain>,
 }
 
 /// What a task is opened with

@@ -233,7 +233,7 @@ pub(crate) async fn start(settings: portreeve_gateway::settings::Settings) -> Re
     }
     let variables: Vec<String> = settings.keys.variables().into_iter().map(str::to_owned).collect();
     // Without randomness for its sessions there is no console; everything else has failed by then, too.
-    let pages = |office: Arc<Office>| portreeve_console::router(office).unwrap_or_default();
+    let pages = |office: Arc<Office>, https| portreeve_console::router(office, https).unwrap_or_default();
     let serving = serve::serve(settings, pages).await.map_err(|error| match error {
         serve::Error::Policy { path, findings } => Failure::new(
             exit::FAILURE,
@@ -244,7 +244,9 @@ pub(crate) async fn start(settings: portreeve_gateway::settings::Settings) -> Re
         .fix("Mend them, and see `portreeve policy check`."),
         serve::Error::Log(open) => Failure::new(exit::FAILURE, "log_unusable", chain(&open)),
         serve::Error::Listen { .. } => Failure::new(exit::FAILURE, "cannot_listen", chain(&error))
-            .fix("Choose another address with --listen, or 127.0.0.1:0 for any free port."),
+            .fix("Choose another address with --listen or `[tls] listen`, or 127.0.0.1:0 for any free port."),
+        serve::Error::Certificate(_) => Failure::new(exit::FAILURE, "certificate_unusable", chain(&error))
+            .fix("Mend the file, or name others in `[tls]`; see docs/configuration.md."),
         serve::Error::Key(_) => {
             let variables = variables.join(", ");
             let fix = if variables.is_empty() {

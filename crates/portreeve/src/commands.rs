@@ -18,6 +18,7 @@ pub(crate) mod modes;
 mod opening;
 mod policy;
 mod reviews;
+mod role;
 mod serve;
 mod sim;
 mod task;
@@ -61,8 +62,10 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Review { task, why, by } => reviews::close(&cli, *task, why, by.as_ref()).await,
         Command::Login { issuer } => login::login(&cli, issuer.as_ref()).await,
         Command::Logout => login::logout(&cli).await,
-        Command::Whoami => login::whoami(&cli).await,
+        Command::Whoami if cli.server.is_some() => login::whoami(&cli).await,
         Command::Console { user } => console::run(&cli, user.as_ref()).await,
+        Command::Whoami => role::whoami(&cli).await,
+        Command::Role(role) => role::run(&cli, role).await,
         Command::Key(key) => key::run(&cli, key).await,
         Command::Doctor => doctor::run(&cli).await,
         Command::Agent(agent) => agent::run(&cli, agent).await,

@@ -6,8 +6,10 @@ use crate::{
     given,
 };
 use portreeve_core::event::KeyUse;
-use portreeve_gateway::settings::{HOLD_WAIT, HOLD_WAIT_MAX, Settings};
-use portreeve_identity::{key::source::Source, keyring::Sources};
+use portreeve_gateway::settings::{
+    Account, HOLD_WAIT, HOLD_WAIT_MAX, OwnCertificate, SPIFFE_TTL, Settings, Spiffe, TlsSettings,
+};
+use portreeve_identity::{key::source::Source, keyring::Sources, svid::TrustDomain};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -30,15 +32,29 @@ struct Config {
     policy: Option<PathBuf>,
     /// Where agents reach `serve`
     listen: Option<SocketAddr>,
+    spiffe: Option<SpiffeConfig>,
+    /// How it is reached from elsewhere
+    address: Option<String>,
+    tls: Option<TlsConfig>,
     #[serde(default)]
     log: LogConfig,
     #[serde(default)]
     holds: HoldsConfig,
     #[serde(default)]
     keys: KeysConfig,
+    #[serde(default)]
+    admin: AdminConfig,
     /// Whether a crash may leave the memory of this process in a file
     #[serde(default)]
     core_dumps: bool,
+}
+
+/// As whom the account that owns the data folder administers it
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdminConfig {
+    #[serde(default)]
+    account: Account,
 }
 
 /// Where keys come from
@@ -68,6 +84,82 @@ impl KeysConfig {
             earlier: earlier.iter().map(|(of, text)| read(*of, text)).collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// A Workload API of our own
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpiffeConfig {
+    trust_domain: String,
+    /// Relative to the data folder
+    socket: Option<PathBuf>,
+    /// How long what is issued counts, as in `"1h"`
+    ttl: Option<String>,
+    /// Whether other accounts may connect
+    #[serde(default)]
+    shared: bool,
+}
+
+impl SpiffeConfig {
+    fn read(self, data: &Path) -> Result<Spiffe, String> {
+        let trust_domain = self.trust_domain.parse().map_err(|error| format!("spiffe.trust_domain: {error}"))?;
+        let ttl = match self.ttl {
+            None => SPIFFE_TTL,
+            Some(text) => portreeve_rules::duration_ms(&text)
+                .map(|ms| Duration::from_millis(ms.unsigned_abs()))
+                .filter(|ttl| (Duration::from_secs(2)..=Duration::from_secs(24 * 60 * 60)).contains(ttl))
+                .ok_or_else(|| format!("spiffe.ttl: {text:?} is no time from 2s to 24h"))?,
+        };
+        let socket = data.join(self.socket.unwrap_or_else(|| PathBuf::from(SPIFFE_SOCKET)));
+        Ok(Spiffe { socket, trust_domain, ttl, shared: self.shared })
+    }
+}
+
+/// The Workload API for a trust domain, with everything as it is by default
+pub(crate) fn spiffe(data: &Path, trust_domain: TrustDomain) -> Spiffe {
+    Spiffe { socket: data.join(SPIFFE_SOCKET), trust_domain, ttl: SPIFFE_TTL, shared: false }
+}
+
+/// The socket of the Workload API in a data folder
+const SPIFFE_SOCKET: &str = "spiffe.sock";
+
+/// TLS beside plain HTTP
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsConfig {
+    listen: Option<SocketAddr>,
+    /// In PEM, relative to the data folder
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    /// Whether we show the X.509-SVID that the Workload API gives us
+    #[serde(default)]
+    svid: bool,
+    /// Where the Workload API is
+    workload_api: Option<String>,
+}
+
+impl TlsConfig {
+    fn read(self, data: &Path) -> Result<Option<TlsSettings>, &'static str> {
+        let own = match (self.certificate, self.key, self.svid) {
+            (Some(certificate), Some(key), false) => {
+                OwnCertificate::Files { certificate: data.join(certificate), key: data.join(key) }
+            }
+            (None, None, true) => OwnCertificate::Svid,
+            (None, None, false) if self.listen.is_none() => return Ok(None),
+            _ => return Err("tls: expected `certificate` with `key`, or `svid = true`"),
+        };
+        let listen = self.listen.ok_or("tls: `listen` is missing: where agents reach it over TLS")?;
+        Ok(Some(TlsSettings { listen, own }))
+    }
+}
+
+/// An address by which we are known: a scheme and a host, with a port if it is unusual, and nothing behind them
+fn known_as(text: &str) -> Option<String> {
+    let uri: http::Uri = text.parse().ok()?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    let base = format!("{scheme}://{authority}");
+    (text == base && base == base.to_ascii_lowercase()).then_some(base)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -131,16 +223,46 @@ pub(crate) fn settings(data: &Path) -> Result<Settings, Failure> {
         Failure::new(exit::FAILURE, "config_broken", format!("{}: {error}", path.display()))
             .fix("See the keys in docs/configuration.md.")
     })?;
+    let spiffe = config.spiffe.map(|spiffe| spiffe.read(data)).transpose().map_err(|error| {
+        Failure::new(exit::FAILURE, "config_broken", format!("{}: {error}", path.display()))
+            .fix("See [spiffe] in docs/configuration.md.")
+    })?;
+    let broken = |what: String, fix: &str| {
+        Failure::new(exit::FAILURE, "config_broken", format!("{}: {what}", path.display())).fix(fix)
+    };
+    let secure = config.tls.as_ref().is_some_and(|tls| tls.listen.is_some());
+    let address = match &config.address {
+        None => None,
+        Some(text) => Some(known_as(text).filter(|base| !secure || base.starts_with("https://")).ok_or_else(|| {
+            let what = format!("address: {text:?} is no address by which Portreeve could be known");
+            broken(what, "Write it as in `address = \"https://portreeve.example.com\"`: small letters, no path.")
+        })?),
+    };
+    let workload_api = config.tls.as_ref().and_then(|tls| tls.workload_api.clone());
+    let workload_api = workload_api.or_else(|| env::var("SPIFFE_ENDPOINT_SOCKET").ok().filter(|text| !text.is_empty()));
+    let tls = match config.tls {
+        None => None,
+        Some(tls) => tls.read(data).map_err(|what| broken(what.to_owned(), "See TLS in docs/configuration.md."))?,
+    };
+    if workload_api.is_none() && tls.as_ref().is_some_and(|tls| tls.own == OwnCertificate::Svid) {
+        let what = "tls: `svid = true` needs the Workload API".to_owned();
+        return Err(broken(what, "Say where it is: `[tls] workload_api` or SPIFFE_ENDPOINT_SOCKET."));
+    }
     let policy = data.join(config.policy.unwrap_or_else(|| PathBuf::from("policy")));
     Ok(Settings {
         policy: policy.canonicalize().unwrap_or(policy),
         data: data.to_owned(),
         listen: config.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        address,
+        tls,
+        workload_api,
         keeper: PathBuf::from("/proc/self/exe"),
         log_bytes_max: config.log.bytes_max,
         hold_wait,
         keys,
         given: given::without_env(),
+        spiffe,
+        account: config.admin.account,
         secrets: given::secrets_without_env(),
         core_dumps: config.core_dumps,
     })

@@ -18,6 +18,7 @@ use crate::{
     profile::{self, Shared},
     proof, purpose, receiver,
     review::reviews,
+    roles,
     words::suggest,
 };
 use portreeve_core::{
@@ -196,7 +197,7 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
         findings.extend(lookalike::findings(&known));
     }
     sort(&mut findings);
-    let Facts { agents, users, issuers, connectors, pins, .. } = facts;
+    let Facts { agents, users, issuers, connectors, pins, roles, .. } = facts;
     let complete = (|| {
         let digest = files.digest();
         let Extra { points, inside } = extra;
@@ -210,6 +211,7 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
             rules: extra::beside(rules.ok()?, inside, digest),
             points,
             receivers,
+            roles,
         };
         let pins = whole(pins)?;
         findings.iter().all(|finding| !finding.is_error()).then_some((bundle, pins))
@@ -257,10 +259,20 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
             | Folder::Purposes
             | Folder::Rules
             | Folder::Receivers
+            | Folder::Roles
             | Folder::Extra
             | Folder::ExtraFiles => {}
         }
     }
+    for file in files.iter().filter(|file| file.folder == Folder::Roles) {
+        let granted = document(file, findings, |d, t| roles::granted(d, t, &facts)).unwrap_or_default();
+        facts.roles = granted.give(&mut facts.users);
+        roles::changeable(&facts.roles, &facts.users, findings);
+    }
+    // What is left of a policy without those who are in it, so that one can tell whether only they differ.
+    let rest = files.iter().filter(|file| !roles::is_who(file));
+    let rest = rest.map(|file| (file.path.to_owned(), file.text.to_owned())).collect::<Files>();
+    facts.roles.rest = Some(rest.digest());
     let mut used = BTreeSet::new();
     let ground = Ground { profiles: &profiles, pins: &facts.pins };
     for file in files.iter().filter(|file| file.folder == Folder::Connectors) {

@@ -7,12 +7,13 @@ use crate::{
     pins::Pins,
     proof,
     purpose::end_of_day,
+    roles::ROLES,
     usage::USES_MAX,
 };
 use portreeve_core::{
     hash::Hash,
     names::Name,
-    policy::{Agent, Class, Connector, Issuer, PersonRole, Tier, User},
+    policy::{Agent, Class, Connector, Issuer, PersonRole, Roles, Tier, User},
 };
 use std::{
     cell,
@@ -30,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) connectors: BTreeMap<Name, Option<Connector>>,
     /// The accepted definitions, for connectors that have a file of them
     pub(crate) pins: BTreeMap<Name, Option<Pins>>,
+    /// The roles of groups, which everybody in them has already
+    pub(crate) roles: Roles,
     /// Tools that toolsets may still come to
     pub(crate) room: cell::Cell<usize>,
 }
@@ -45,6 +48,7 @@ impl Default for Facts {
             issuers: BTreeMap::new(),
             connectors: BTreeMap::new(),
             pins: BTreeMap::new(),
+            roles: Roles::default(),
             room: cell::Cell::new(USES_MAX),
         }
     }
@@ -165,13 +169,6 @@ pub(crate) fn user<'t>(
     let (groups, passkeys) = (groups?.into_iter().collect(), passkeys?.into_iter().collect());
     Some(User { accounts, groups, passkeys, roles: roles?, attributes: attributes?, sign_in: sign_in? })
 }
-
-const ROLES: [(&str, PersonRole); 4] = [
-    ("approver", PersonRole::Approver),
-    ("operator", PersonRole::Operator),
-    ("auditor", PersonRole::Auditor),
-    ("author", PersonRole::Author),
-];
 
 /// How much can go wrong at a connector
 pub(crate) const TIERS: [(&str, Tier); 3] = [("low", Tier::Low), ("standard", Tier::Standard), ("high", Tier::High)];

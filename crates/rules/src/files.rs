@@ -117,6 +117,8 @@ pub(crate) enum Folder {
     Purposes,
     Rules,
     Receivers,
+    /// The roles of groups and people
+    Roles,
     /// What an outside decision point is
     Extra,
     /// What it holds
@@ -142,6 +144,9 @@ impl Folder {
         (EXTRA, ".toml", Self::Extra),
     ];
 
+    /// The one file beside the folders
+    pub(crate) const ROLES: &'static str = "roles.toml";
+
     fn named(name: &str) -> Option<(&'static str, Self)> {
         Self::ALL.iter().find(|(known, ..)| *known == name).map(|(_, ending, folder)| (*ending, *folder))
     }
@@ -153,8 +158,12 @@ impl Folder {
 
     /// The folder of a path and the name that it gives
     fn of(path: &str) -> Result<(Self, Name), (String, String)> {
+        if path == Self::ROLES {
+            let name = "roles".parse().map_err(|error| (format!("{error}"), String::new()))?;
+            return Ok((Self::Roles, name));
+        }
         let layout = "a policy has agents/, users/, issuers/, connectors/, profiles/, purposes/, receivers/, extra/ with \
-             *.toml, pins/ with *.json, and rules/ with *.cedar";
+             *.toml, pins/ with *.json, rules/ with *.cedar, and roles.toml";
         let (folder, file) = path.split_once('/').unwrap_or((path, ""));
         if let (EXTRA, Some((name, inner))) = (folder, file.split_once('/')) {
             if inner.contains('/')

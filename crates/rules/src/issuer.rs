@@ -90,10 +90,8 @@ fn trust_domain<'t>(doc: &Document<'t>, table: &mut Table<'_, 't>, cell: &Cell<'
         doc.error(&cell.span(), message, "for example: trust_domain = \"example.org\"");
     }
     let bundle = table.need("bundle", BUNDLE).and_then(|cell| match doc.text(cell, BUNDLE)? {
-        "workload-api" => {
-            doc.later(&cell.span(), "bundles from the Workload API");
-            None
-        }
+        "workload-api" => Some(BundleSource::WorkloadApi),
+        "own" => Some(BundleSource::Own),
         _ => address(doc, cell, "bundle", BUNDLE).map(BundleSource::Web),
     });
     Some(Vouches::TrustDomain { name: good.then(|| text.to_owned())?, bundle: bundle? })

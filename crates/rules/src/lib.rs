@@ -41,6 +41,7 @@ mod purpose;
 mod receiver;
 mod replay;
 mod review;
+mod roles;
 mod rule;
 mod schema;
 mod stage;

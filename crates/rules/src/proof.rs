@@ -8,8 +8,8 @@ use crate::{
 };
 use portreeve_core::{
     names::Name,
-    policy::{IssuerKind, Vouches, fits_rule, says_who},
-    proof::{Proof, Way},
+    policy::{BundleSource, IssuerKind, Vouches, fits_rule, says_who},
+    proof::{Attest, Proof, Way},
     value::Value,
 };
 use std::collections::BTreeMap;
@@ -30,13 +30,20 @@ pub(crate) fn proofs<'t>(doc: &Document<'t>, cell: &Cell<'t>, agent: &Name, issu
             let mut table = doc.table(item, "[[proof]]", PROOF)?;
             let replicas = table.take("replicas").map_or(Some(false), |cell| doc.truth(cell, "replicas = true"));
             let span = table.span().clone();
+            let attest = table.take("attest").map_or(Some(None), |cell| attest(doc, cell).map(Some));
             let way = way(doc, &mut table, agent, issuers);
             table.finish();
             if matches!(way, Some(Way::Program { .. })) && replicas == Some(true) {
                 let message = "a program runs as often as its owner starts it; nobody holds it";
                 doc.error(&span, message, "take `replicas` out");
             }
-            Some(Proof { way: way?, replicas: replicas? })
+            let (way, attest) = (way?, attest?);
+            if attest.is_some() && !is_issued_here(&way, issuers) {
+                let message = "only identities that this Portreeve issues are given to processes here";
+                let remedy = "write it beside `spiffe`, of a trust domain with `bundle = \"own\"`";
+                doc.error(&span, message, remedy);
+            }
+            Some(Proof { way, replicas: replicas?, attest })
         })
         .collect();
     proofs.into_iter().collect()
@@ -171,6 +178,41 @@ fn key(doc: &Document<'_>, cell: &Cell<'_>, agent: &Name) -> Option<Way> {
     }
     let jwk = needed.iter().filter_map(|name| Some(((*name).to_owned(), members.get(name)?.clone()))).collect();
     whole.then(|| Way::Key { jwk: Value::canonical_object(&jwk) })
+}
+
+/// Whether a trust domain is our own
+fn is_issued_here(way: &Way, issuers: &Issuers) -> bool {
+    let Way::Spiffe(id) = way else { return false };
+    let own = |vouches: &Vouches| match vouches {
+        Vouches::TrustDomain { name, bundle: BundleSource::Own } => id.starts_with(&format!("spiffe://{name}/")),
+        _ => false,
+    };
+    // What is wrong with a broken file of an issuer is said there.
+    issuers.values().any(|issuer| issuer.as_ref().is_none_or(|issuer| own(&issuer.vouches)))
+}
+
+/// What a process has to be; an account alone says nothing of what it is
+fn attest<'t>(doc: &Document<'t>, cell: &Cell<'t>) -> Option<Attest> {
+    const ATTEST: &str = "attest = { uid = 1000, path = \"/usr/bin/bot\" }";
+    let mut table = doc.table(cell, "attest", ATTEST)?;
+    let uid = table.take("uid").map_or(Some(None), |cell| doc.count(cell, "uid = 1000").map(Some));
+    let path = table.take("path").map_or(Some(None), |cell| {
+        let path = doc.line(cell, "path = \"/usr/bin/bot\"")?;
+        if !path.starts_with('/') {
+            doc.error(&cell.span(), "expected a path from the root, as the kernel says it", ATTEST);
+            return None;
+        }
+        Some(Some(path))
+    });
+    let sha256 = table.take("sha256").map_or(Some(None), |cell| doc.parsed(cell, "sha256 = \"9f86d0…\"").map(Some));
+    let span = table.span().clone();
+    table.finish();
+    let (uid, path, sha256) = (uid?, path?, sha256?);
+    if path.is_none() && sha256.is_none() {
+        doc.error(&span, "every process of an account would be this agent", "add `path` or `sha256`");
+        return None;
+    }
+    Some(Attest { uid, path, sha256 })
 }
 
 /// The digest of the file that is run, as sha256sum(1) prints it behind the name of the algorithm

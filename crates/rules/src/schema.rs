@@ -3,7 +3,7 @@
 //! They say which keys there are and of which form; what a file means is said by `check` alone.
 
 /// Every kind of file and its schema, as text
-pub const SCHEMAS: [(&str, &str); 8] = [
+pub const SCHEMAS: [(&str, &str); 9] = [
     ("agent", include_str!("../../../schemas/agent.schema.json")),
     ("user", include_str!("../../../schemas/user.schema.json")),
     ("issuer", include_str!("../../../schemas/issuer.schema.json")),
@@ -11,6 +11,7 @@ pub const SCHEMAS: [(&str, &str); 8] = [
     ("profile", include_str!("../../../schemas/profile.schema.json")),
     ("purpose", include_str!("../../../schemas/purpose.schema.json")),
     ("receiver", include_str!("../../../schemas/receiver.schema.json")),
+    ("roles", include_str!("../../../schemas/roles.schema.json")),
     ("point", include_str!("../../../schemas/point.schema.json")),
 ];
 

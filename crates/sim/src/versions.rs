@@ -13,7 +13,7 @@ use portreeve_core::{
     pattern::{Operand, Pattern},
     policy::{
         Agent, Alone, Ask, Bundle, Bytes, Class, Connector, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter,
-        PersonRole, Profile, Purpose, Quorum, Reach, Tier, Usage, User, Users,
+        PersonRole, Profile, Purpose, Quorum, Reach, Roles, Tier, Usage, User, Users,
     },
     reason::{Reason, Word},
     rules::{Question, Rules},
@@ -150,6 +150,7 @@ impl Version {
             )
         };
         Some(Bundle {
+            roles: Roles::default(),
             receivers: BTreeMap::new(),
             issuers: BTreeMap::new(),
             digest,

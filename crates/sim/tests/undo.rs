@@ -404,8 +404,8 @@ fn only_an_operator_takes_something_back() {
     };
     assert_eq!(ask(Actor::Run(run), None, steps.clone()), Some(Word::NotYours), "never the run that did it");
     assert_eq!(ask(Actor::Run(run), Some(task), steps.clone()), Some(Word::NotYours), "nor below it");
-    assert_eq!(ask(person("ann"), None, steps.clone()), Some(Word::NotYours), "an approver is no operator");
-    assert_eq!(ask(person("nobody"), None, steps.clone()), Some(Word::NotYours));
+    assert_eq!(ask(person("ann"), None, steps.clone()), Some(Word::RoleMissing), "an approver is no operator");
+    assert_eq!(ask(person("nobody"), None, steps.clone()), Some(Word::UserUnknown));
     assert_eq!(ask(OWNER, None, Vec::new()), Some(Word::UndoImpossible));
     assert_eq!(ask(person("olga"), None, steps), None);
 }

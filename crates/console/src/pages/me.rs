@@ -13,7 +13,7 @@ use axum::{
     extract::{RawQuery, State},
     response::{IntoResponse as _, Redirect, Response},
 };
-use portreeve_core::event::How;
+use portreeve_core::{event::How, policy::Deed};
 use portreeve_identity::passkey::{Assertion, Passkey, Purpose, Registration};
 use serde_json::json;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use std::sync::Arc;
 struct Me {
     frame: Frame,
     visitor: Visitor,
+    /// What their roles let them do
+    deeds: Vec<Deed>,
     passkeys: Vec<Passkey>,
     /// Whether they may be changed now
     open: bool,
@@ -40,7 +42,8 @@ pub(crate) async fn page(
     frame.said = said(query.as_deref());
     let passkeys = console.desk.passkeys().of(&visitor.person.bearer());
     let (open, possible) = (passkeys.is_empty() || visitor.fresh, console.desk.party().is_some());
-    Ok(html(&Me { frame, visitor, passkeys, open, possible }))
+    let deeds = Deed::ALL.iter().copied().filter(|deed| visitor.person.may(*deed)).collect();
+    Ok(html(&Me { frame, visitor, deeds, passkeys, open, possible }))
 }
 
 /// Whoever has a passkey has to use it before others come or go: a session alone is worth no more than its cookie

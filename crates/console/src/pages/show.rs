@@ -7,7 +7,7 @@ use crate::{
     when::{Exact, Span, When},
 };
 use askama::filters::HtmlSafe;
-use portreeve_core::{policy::PersonRole as Role, time::Millis};
+use portreeve_core::time::Millis;
 use portreeve_gateway::office::view::{Reader, StepView};
 use std::fmt;
 
@@ -91,15 +91,6 @@ pub(crate) fn diff_word(mark: &char) -> &'static str {
         '-' => "removed:",
         '+' => "added:",
         _ => "unchanged:",
-    }
-}
-
-pub(crate) fn role_says(role: &Role) -> &'static str {
-    match role {
-        Role::Approver => "answers questions put to a group of theirs",
-        Role::Operator => "stops what lives, opens classes for a while, undoes tasks",
-        Role::Auditor => "reads everything, and closes reviews",
-        Role::Author => "changes the policy",
     }
 }
 

@@ -12,7 +12,7 @@ use axum::{
     extract::{Path, RawQuery, State},
     response::{IntoResponse as _, Redirect, Response},
 };
-use portreeve_core::{names::TaskId, policy::PersonRole as Role};
+use portreeve_core::{names::TaskId, policy::Deed};
 use portreeve_gateway::office::view::{ReviewView, TaskRow, TaskView};
 use std::sync::Arc;
 
@@ -59,8 +59,13 @@ pub(crate) async fn page(
     let reviews = console.desk.reviews(&visitor.person).await.map_err(visitor.refuse())?;
     let review = reviews.into_iter().find(|review| review.task == id);
     // Only whether a button is there; whether somebody may is judged when it is pressed.
-    let may_stop = task.over.is_none() && task.row.is_some() && visitor.person.roles.contains(&Role::Operator);
+    let may_stop = task.over.is_none() && task.row.as_ref().is_some_and(|row| may_stop(&visitor, row));
     Ok(html(&Task { frame, task, review, may_stop }))
+}
+
+/// Operators stop everything, and everybody ends what runs for them
+fn may_stop(visitor: &Visitor, row: &TaskRow) -> bool {
+    visitor.person.may(Deed::Stop) || row.user.as_ref() == Some(&visitor.person.user)
 }
 
 #[derive(Template)]

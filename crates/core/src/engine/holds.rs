@@ -105,7 +105,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         let Some(user) = answer.by.user().filter(|_| reasons.is_empty()).cloned() else {
             // Who tries to answer what is not theirs to answer is on the record.
             let who = answer.by.user().map_or_else(|| "somebody".to_owned(), ToString::to_string);
-            return self.refuse(None, format!("{} answered by {who}", answer.hold), reasons, clock, draft);
+            return self.refuse(&answer.by, format!("{} answered by {who}", answer.hold), reasons, clock, draft);
         };
         let now = judge::now(&self.state, clock).0;
         let why = Committed::new(&Value::String(answer.why.trim().to_owned()), draft.salts.draw());
@@ -190,13 +190,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 self.record(draft, elevate.by.clone(), asking.now, Event::Held(Box::new(held)));
                 Reply::Held(holding.ticket)
             }
-            Err(reasons) => {
-                let run = match elevate.by {
-                    Actor::Run(run) => Some(run),
-                    _ => None,
-                };
-                self.refuse(run, "elevation".to_owned(), reasons, clock, draft)
-            }
+            Err(reasons) => self.refuse(&elevate.by, "elevation".to_owned(), reasons, clock, draft),
         }
     }
 

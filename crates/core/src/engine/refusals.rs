@@ -1,7 +1,8 @@
 //! Refusals that are alike become one event, so that no agent fills the record with them.
 
 use crate::{
-    names::{RunId, TaskId},
+    event::Actor,
+    names::TaskId,
     reason::{Reason, Word},
     time::Millis,
 };
@@ -13,10 +14,10 @@ pub(super) struct Refusals {
     kinds: BTreeMap<Kind, Pending>,
 }
 
-/// Refusals of one run, of one thing, for the same words
+/// Refusals of one run or person, of one thing, for the same words
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
-    run: Option<RunId>,
+    by: Actor,
     what: String,
     words: BTreeSet<Word>,
 }
@@ -32,6 +33,7 @@ struct Pending {
 /// Refusals to be recorded as one event
 #[derive(Debug)]
 pub(super) struct Counted {
+    pub(super) by: Actor,
     pub(super) task: Option<TaskId>,
     pub(super) what: String,
     pub(super) count: u64,
@@ -40,8 +42,8 @@ pub(super) struct Counted {
 
 /// How long refusals that are alike are gathered
 const GATHER_MS: i64 = 10_000;
-/// Kinds of one run that are told apart; what is beyond is one kind
-const KINDS_PER_RUN_MAX: usize = 32;
+/// Kinds of one run or person that are told apart; what is beyond is one kind
+const KINDS_OF_ONE_MAX: usize = 32;
 /// Kinds in all
 const KINDS_MAX: usize = 4_096;
 
@@ -49,19 +51,19 @@ impl Refusals {
     /// Counts a refusal; the first of its kind is to be recorded at once
     pub(super) fn count(
         &mut self,
-        run: Option<RunId>,
+        by: &Actor,
         task: Option<TaskId>,
         what: String,
         reasons: &[Reason],
         now: Millis,
     ) -> Option<Counted> {
         let words: BTreeSet<Word> = reasons.iter().map(|reason| reason.word).collect();
-        let mut kind = Kind { run, what, words };
+        let mut kind = Kind { by: by.clone(), what, words };
         if !self.kinds.contains_key(&kind) {
-            let first = Kind { run, what: String::new(), words: BTreeSet::new() };
-            let of_run = self.kinds.range(first..).take_while(|(known, _)| known.run == run).take(KINDS_PER_RUN_MAX);
-            if of_run.count() >= KINDS_PER_RUN_MAX || self.kinds.len() >= KINDS_MAX {
-                kind = Kind { run, what: "(others)".to_owned(), words: BTreeSet::new() };
+            let first = Kind { by: by.clone(), what: String::new(), words: BTreeSet::new() };
+            let of_one = self.kinds.range(first..).take_while(|(known, _)| known.by == *by).take(KINDS_OF_ONE_MAX);
+            if of_one.count() >= KINDS_OF_ONE_MAX || self.kinds.len() >= KINDS_MAX {
+                kind = Kind { by: by.clone(), what: "(others)".to_owned(), words: BTreeSet::new() };
             }
         }
         if let Some(pending) = self.kinds.get_mut(&kind) {
@@ -71,7 +73,7 @@ impl Refusals {
             }
             return None;
         }
-        let counted = Counted { task, what: kind.what.clone(), count: 1, reasons: reasons.to_vec() };
+        let counted = Counted { by: by.clone(), task, what: kind.what.clone(), count: 1, reasons: reasons.to_vec() };
         self.kinds.insert(kind, Pending { task, since: now, count: 0, reasons: Vec::new() });
         Some(counted)
     }
@@ -82,6 +84,7 @@ impl Refusals {
         let counted = self.kinds.iter_mut().filter(|(_, pending)| due(pending) && pending.count > 0);
         let counted = counted
             .map(|(kind, pending)| Counted {
+                by: kind.by.clone(),
                 task: pending.task,
                 what: kind.what.clone(),
                 count: std::mem::take(&mut pending.count),

@@ -9,7 +9,7 @@ use crate::{
         call_key,
     },
     hash::Hash,
-    judge::{self, Admission, Judged, Observed, Opening},
+    judge::{self, Admission, Changing, Judged, Observed, Opening},
     log::Log,
     names::{EffectId, GrantId, Name, RunId, TaskId, Tool, ToolName},
     node::{Node, Why},
@@ -17,7 +17,10 @@ use crate::{
     outside::{Answer, Asking, Sends},
     pattern::Source,
     reason::Reason,
-    request::{self, Call, ChangeWhat, Clock, Copied, Looked, Open, PasskeyChange, Poll, Request, Settle, Ship},
+    request::{
+        self, Call, Change, ChangeWhat, Clock, Copied, Issued, Looked, Open, PasskeyChange, Poll, Request, Settle, Ship,
+    },
+    time::Millis,
     value::Value,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -31,7 +34,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Ok(Judged::Read(reading)) => Reply::Read(reading),
                 Ok(Judged::Hold(held)) => self.hold_call(call, *held, draft),
                 Ok(Judged::Again(again)) => Reply::Again(again),
-                Err(reasons) => self.refuse(Some(call.run), call.tool.to_string(), reasons, clock, draft),
+                Err(reasons) => self.refuse(&Actor::Run(call.run), call.tool.to_string(), reasons, clock, draft),
             },
             Request::Ask(call) => match judge::judge_question(&self.state, &self.shelf, call, clock) {
                 Ok(Judged::Admit(_)) => Reply::Clear,
@@ -39,18 +42,12 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Ok(Judged::Read(reading)) => Reply::Read(reading),
                 Ok(Judged::Hold(held)) => self.hold_call(call, *held, draft),
                 Ok(Judged::Again(again)) => Reply::Again(again),
-                Err(reasons) => self.refuse(Some(call.run), call.tool.to_string(), reasons, clock, draft),
+                Err(reasons) => self.refuse(&Actor::Run(call.run), call.tool.to_string(), reasons, clock, draft),
             },
             Request::Open(open) => match judge::judge_open(&self.state, &self.shelf, open, clock) {
                 Ok(Opening::Open(opened)) => self.open(open, opened, draft),
                 Ok(Opening::Hold { holding, key, opened }) => self.hold_opening(open, holding, (key, opened), draft),
-                Err(reasons) => {
-                    let run = match open.by {
-                        Actor::Run(run) => Some(run),
-                        Actor::Owner { .. } | Actor::Person { .. } | Actor::System | Actor::Agent(_) => None,
-                    };
-                    self.refuse(run, format!("purpose:{}", open.purpose), reasons, clock, draft)
-                }
+                Err(reasons) => self.refuse(&open.by, format!("purpose:{}", open.purpose), reasons, clock, draft),
             },
             Request::Start(start) => match judge::judge_start(&self.state, &self.shelf, start, clock) {
                 Ok(judge::Starting { task, now, observed }) => {
@@ -65,7 +62,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                     Reply::Permit(permit.under(observed.as_ref()))
                 }
                 Err(reasons) => {
-                    self.refuse(Some(start.run), format!("connector:{}", start.connector), reasons, clock, draft)
+                    self.refuse(&Actor::Run(start.run), format!("connector:{}", start.connector), reasons, clock, draft)
                 }
             },
             Request::Poll(poll) => match judge::judge_poll(&self.state, &self.shelf, poll, clock) {
@@ -75,13 +72,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                     let task = self.state.task_of(poll.run).and_then(|task| self.state.task(task));
                     let tool = task.and_then(|task| task.pending(poll.of)).map(|pending| pending.tool.to_string());
                     let what = tool.unwrap_or_else(|| poll.method.clone());
-                    self.refuse(Some(poll.run), what, reasons, clock, draft)
+                    self.refuse(&Actor::Run(poll.run), what, reasons, clock, draft)
                 }
             },
             Request::Stop(stop) => {
-                let reasons = judge::judge_stop(&self.state, &self.shelf, stop);
+                let reasons = judge::judge_stop(&self.state, &self.shelf, stop, clock);
                 if !reasons.is_empty() {
-                    return Reply::Refused(reasons);
+                    return self.refuse_person(&stop.by, format!("stop {}", stop.node), reasons, clock, draft);
                 }
                 let now = judge::now(&self.state, clock).0;
                 let stopped = Stopped { node: stop.node.clone(), why: stop.why, at: stop.at.unwrap_or(now) };
@@ -89,9 +86,10 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Reply::Recorded
             }
             Request::Pause(pause) => {
-                let reasons = judge::judge_pause(&self.state, &self.shelf, pause);
+                let reasons = judge::judge_pause(&self.state, &self.shelf, pause, clock);
                 if !reasons.is_empty() {
-                    return Reply::Refused(reasons);
+                    let what = format!("{} {}", if pause.halts { "pause" } else { "resume" }, pause.node);
+                    return self.refuse_person(&pause.by, what, reasons, clock, draft);
                 }
                 if self.state.paused(&pause.node).is_some() == pause.halts {
                     return Reply::Recorded;
@@ -108,7 +106,8 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 if !reasons.is_empty() {
                     let what = format!("agent:{}", prove.agent);
                     let run = self.state.task(prove.task).map(|task| task.run);
-                    return self.refuse(run, what, reasons, clock, draft);
+                    let by = run.map_or_else(|| Actor::Agent(prove.agent.clone()), Actor::Run);
+                    return self.refuse(&by, what, reasons, clock, draft);
                 }
                 let now = judge::now(&self.state, clock).0;
                 let noted = Noted::Proven { task: prove.task, proven: Box::new(prove.proven.clone()) };
@@ -119,7 +118,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 let now = judge::now(&self.state, clock).0;
                 let reasons = self.may_ship(ship, now);
                 if !reasons.is_empty() {
-                    return self.refuse(None, format!("agent:{}", ship.agent), reasons, clock, draft);
+                    return self.refuse(
+                        &Actor::Agent(ship.agent.clone()),
+                        format!("agent:{}", ship.agent),
+                        reasons,
+                        clock,
+                        draft,
+                    );
                 }
                 let Ship { agent, proven, log, head, forked } = ship.clone();
                 let proven = Box::new(proven);
@@ -128,19 +133,24 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Reply::Recorded
             }
             Request::Change(change) => {
-                let reasons = judge::judge_change(change);
-                if !reasons.is_empty() {
-                    return Reply::Refused(reasons);
-                }
                 let now = judge::now(&self.state, clock).0;
-                let event = self.change(&change.what, draft);
-                self.record(draft, change.by.clone(), now, Event::Changed(event));
-                Reply::Recorded
+                match judge::judge_change(&self.state, &self.shelf, change, clock) {
+                    Err(reasons) => {
+                        let what = change.what.to_string();
+                        self.refuse_person(&change.by, what, reasons, clock, draft)
+                    }
+                    Ok(Changing::Proposed { have, of }) => self.propose(change, (have, of), now, draft),
+                    Ok(Changing::Done) => {
+                        let event = self.change(&change.what, draft);
+                        self.record(draft, change.by.clone(), now, Event::Changed(event));
+                        Reply::Recorded
+                    }
+                }
             }
             Request::Grant(grant) => {
-                let reasons = judge::judge_grant(&self.state, grant, clock);
+                let reasons = judge::judge_grant(&self.state, &self.shelf, grant, clock);
                 if !reasons.is_empty() {
-                    return Reply::Refused(reasons);
+                    return self.refuse_person(&grant.by, "observe".to_owned(), reasons, clock, draft);
                 }
                 let now = judge::now(&self.state, clock).0;
                 let granted = Granted {
@@ -160,13 +170,23 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             Request::Review(review) => {
                 let reasons = judge::judge_review(&self.state, &self.shelf, review, clock);
                 let Some(by) = review.by.user().filter(|_| reasons.is_empty()).cloned() else {
-                    return Reply::Refused(reasons);
+                    return self.refuse_person(&review.by, format!("review {}", review.task), reasons, clock, draft);
                 };
                 let now = judge::now(&self.state, clock).0;
                 let why = Committed::new(&Value::String(review.why.clone()), draft.salts.draw());
                 let reviewed = Noted::Reviewed { task: review.task, by, why };
                 self.record(draft, review.by.clone(), now, Event::Noted(reviewed));
                 Reply::Recorded
+            }
+            Request::Role(doing) => {
+                let now = judge::now(&self.state, clock).0;
+                match judge::may(&self.state, &self.shelf, &doing.by, doing.deed, &doing.about, now) {
+                    None => Reply::Clear,
+                    Some(reason) => {
+                        let what = format!("{} {}", doing.deed, doing.about);
+                        self.refuse_person(&doing.by, what, vec![reason], clock, draft)
+                    }
+                }
             }
             Request::Notify(notify) => self.notify(notify, clock, draft),
             Request::Passkey(change) => {
@@ -177,6 +197,10 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Reply::Recorded
             }
             Request::SignedIn(signed) => {
+                if let Some(reason) = judge::judge_sign_in(&self.state, &self.shelf, signed, clock) {
+                    let what = format!("invite user:{}", signed.user);
+                    return self.refuse_person(&signed.by, what, vec![reason], clock, draft);
+                }
                 let now = judge::now(&self.state, clock).0;
                 let request::SignedIn { by, user, how, groups } = signed.clone();
                 let noted = Noted::SignedIn { user, how, groups };
@@ -207,6 +231,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 self.record(draft, Actor::System, now, Event::Noted(noted));
                 Reply::Recorded
             }
+            Request::Issued(issued) => {
+                let now = judge::now(&self.state, clock).0;
+                let Issued { agent, id, token, serial, until, process, account } = issued.clone();
+                let noted = Noted::Issued { agent, id, token, serial, until, process, account };
+                self.record(draft, Actor::System, now, Event::Noted(noted));
+                Reply::Recorded
+            }
             Request::Copied(copied) => {
                 let now = judge::now(&self.state, clock).0;
                 let Copied { agent, proven, holder } = copied.clone();
@@ -230,7 +261,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Reply::Recorded
             }
             Request::Refused(refusal) => {
-                self.refuse(Some(refusal.run), refusal.what.clone(), vec![refusal.reason.clone()], clock, draft)
+                self.refuse(&Actor::Run(refusal.run), refusal.what.clone(), vec![refusal.reason.clone()], clock, draft)
             }
         }
     }
@@ -450,19 +481,52 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
 
     pub(super) fn refuse(
         &mut self,
-        run: Option<RunId>,
+        by: &Actor,
         what: String,
         reasons: Vec<Reason>,
         clock: Clock,
         draft: &mut Draft,
     ) -> Reply {
         let now = judge::now(&self.state, clock).0;
-        let task = run.and_then(|run| self.state.task_of(run));
-        if let Some(refused) = self.refusals.count(run, task, what, &reasons, now) {
+        let task = match by {
+            Actor::Run(run) => self.state.task_of(*run),
+            _ => None,
+        };
+        if let Some(refused) = self.refusals.count(by, task, what, &reasons, now) {
             let event = self.refused(draft, refused);
-            self.record(draft, run.map_or(Actor::System, Actor::Run), now, event);
+            self.record(draft, by.clone(), now, event);
         }
         Reply::Refused(reasons)
+    }
+
+    /// Who may not is on the record; that there is nothing of that name any more is not worth a line
+    fn refuse_person(
+        &mut self,
+        by: &Actor,
+        what: String,
+        reasons: Vec<Reason>,
+        clock: Clock,
+        draft: &mut Draft,
+    ) -> Reply {
+        let is_person = matches!(by, Actor::Owner { .. } | Actor::Person { .. });
+        if !is_person || reasons.iter().all(|reason| reason.word.is_nothing_there()) {
+            return Reply::Refused(reasons);
+        }
+        self.refuse(by, what, reasons, clock, draft)
+    }
+
+    /// Somebody wants a change, and others have to want it too
+    fn propose(&mut self, change: &Change, (have, of): (u8, u8), now: Millis, draft: &mut Draft) -> Reply {
+        let digest = match &change.what {
+            ChangeWhat::Bundle { bundle, .. } | ChangeWhat::Back { bundle } => bundle.digest,
+            ChangeWhat::Pins { .. } | ChangeWhat::Key(_) => return Reply::Proposed { have, of },
+        };
+        let hand = match (&change.by, self.shelf.current(&self.state)) {
+            (Actor::Person { user, how }, Some(bundle)) => crate::state::hand_of(bundle, user, how),
+            (by, _) => by.user().map_or_else(String::new, |user| Node::User(user.clone()).to_string()),
+        };
+        self.record(draft, change.by.clone(), now, Event::Noted(Noted::Proposed { bundle: digest, hand }));
+        Reply::Proposed { have, of }
     }
 
     #[expect(clippy::unused_self, reason = "reads as one of the door's events")]

@@ -4,14 +4,14 @@ use super::{
     Shelf,
     call::{chain, live_pin, versions},
     envelope::asked,
-    hold::{Answers, Holding, answers, ask, has_role, own, questions, text, texts, waits},
-    now,
+    hold::{Answers, Holding, answers, ask, own, questions, text, texts, waits},
+    may, now,
 };
 use crate::{
     event::{Actor, Elevation, HeldWhat},
     names::{HoldId, Name, TaskId},
     node::Node,
-    policy::{Bundle, Class, PersonRole, Purpose, Quorum, Tier, Usage},
+    policy::{Bundle, Class, Deed, Purpose, Quorum, Tier, Usage},
     reason::{Reason, Word},
     request::{Clock, Elevate},
     state::{Hold, Phase, State, Task},
@@ -65,13 +65,10 @@ const TEXT_BYTES_MAX: usize = 4 << 10;
 pub fn judge_elevate(state: &State, shelf: &Shelf, elevate: &Elevate, clock: Clock) -> Result<Elevating, Vec<Reason>> {
     let (now, clock_reason) = now(state, clock);
     let mut reasons = BTreeSet::from_iter(clock_reason);
-    let by_run = match &elevate.by {
-        Actor::Run(run) => state.task_of(*run) == Some(elevate.task),
-        by => has_role(state, shelf, by, PersonRole::Operator),
-    };
-    if !by_run {
-        reasons.insert(Reason::new(Word::NotYours, elevate.task));
-    }
+    reasons.extend(match &elevate.by {
+        Actor::Run(run) if state.task_of(*run) == Some(elevate.task) => None,
+        by => may(state, shelf, by, Deed::Elevate, elevate.task, now),
+    });
     let terms = match terms(state, shelf, elevate, now) {
         Ok(terms) if reasons.is_empty() => terms,
         Ok(_) => return Err(reasons.into_iter().collect()),

@@ -1,11 +1,11 @@
 //! May this grant be given, and which one lets a call through that is outside of the envelope?
 
-use super::now;
+use super::{Shelf, may, now};
 use crate::{
     event::{Actor, To},
     names::{GrantId, Name},
     node::Node,
-    policy::Class,
+    policy::{Class, Deed},
     reason::{Reason, Word},
     request::{Clock, Grant},
     state::{State, Task},
@@ -24,16 +24,17 @@ const WHY_BYTES_MAX: usize = 1_000;
 ///
 /// A run is no principal of it: a grant never comes through the run that it serves.
 #[must_use]
-pub fn judge_grant(state: &State, grant: &Grant, clock: Clock) -> Vec<Reason> {
+pub fn judge_grant(state: &State, shelf: &Shelf, grant: &Grant, clock: Clock) -> Vec<Reason> {
     let (now, clock_reason) = now(state, clock);
     let mut reasons = BTreeSet::from_iter(clock_reason);
     // Only observe mode is given so; what answers a question or opens a class has ways of its own.
     let To::Observe { on } = &grant.to else {
         return vec![Reason::new(Word::NotYours, Node::Grant(grant.grant))];
     };
-    if !matches!(grant.by, Actor::Owner { .. }) {
+    if grant.by == Actor::System {
         reasons.insert(Reason::new(Word::NotYours, Node::Grant(grant.grant)));
     }
+    reasons.extend(may(state, shelf, &grant.by, Deed::Observe, on, now));
     let standing = |node: &Node| state.registry.get(node).map(|standing| standing.over.map(|why| why.to_string()));
     let mut lives = |word, node: &Node| {
         if let Some(why) = standing(node).unwrap_or_else(|| Some("not in the policy".to_owned())) {

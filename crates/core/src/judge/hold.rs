@@ -263,7 +263,7 @@ pub fn may_answer(
     reasons.extend(stopped(state, name));
     let asked =
         || hold.held.questions.iter().filter(|question| state.is_approver(bundle, name, &question.quorum.who, now));
-    if asked().next().is_none() || !user.roles.contains(&PersonRole::Approver) {
+    if asked().next().is_none() {
         let groups: BTreeSet<&str> = hold.held.questions.iter().map(|question| question.quorum.who.as_str()).collect();
         let groups: Vec<_> = groups.into_iter().collect();
         reasons.push(Reason::new(Word::NotApprover, id).with("asked", groups.join(", ")));
@@ -345,7 +345,8 @@ pub fn may_review(
     let Some((name, person)) = person else { return vec![Reason::new(Word::NotApprover, task)] };
     let mut reasons = Vec::from_iter(stopped(state, name));
     let asked = bundle.is_some_and(|bundle| state.member(bundle, name, &open.group, now).is_some());
-    if !asked || !person.is_known_by(how) || !person.roles.contains(&PersonRole::Auditor) {
+    let audits = bundle.is_some_and(|bundle| state.has_role(bundle, name, PersonRole::Auditor, now).is_some());
+    if !asked || !person.is_known_by(how) || !audits {
         reasons.push(Reason::new(Word::NotApprover, task).with("asked", &open.group));
     }
     let own = || open.opener.iter().chain(&open.user).chain(&open.approvers);
@@ -357,19 +358,6 @@ pub fn may_review(
         reasons.push(Reason::new(Word::OwnCall, task));
     }
     reasons
-}
-
-/// Whether a person of the policy in force has a role; the owner of the data folder administers it
-#[must_use]
-pub fn has_role(state: &State, shelf: &Shelf, by: &Actor, role: PersonRole) -> bool {
-    match by {
-        Actor::Owner { .. } | Actor::System => true,
-        Actor::Person { user, .. } => {
-            let person = shelf.current(state).and_then(|bundle| bundle.users.get(user));
-            stopped(state, user).is_none() && person.is_some_and(|person| person.roles.contains(&role))
-        }
-        Actor::Run(_) | Actor::Agent(_) => false,
-    }
 }
 
 /// A question that has to be put, with the digest of what is shown

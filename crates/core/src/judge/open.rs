@@ -3,8 +3,8 @@
 use super::{
     Shelf,
     call::Used,
-    hold::{self, Answers, Holding, has_role, text},
-    now,
+    hold::{self, Answers, Holding, text},
+    may, now,
 };
 use crate::{
     event::{Actor, ChosenBy},
@@ -12,8 +12,8 @@ use crate::{
     names::{HoldId, Name},
     node::Node,
     pattern::{Match, Scope},
-    policy::{Bundle, PersonRole, Purpose, Quorum, Users},
-    proof::{How, Proven},
+    policy::{Bundle, Deed, Purpose, Quorum, Users},
+    proof::{Behalf, How, Proven},
     reason::{Reason, Word},
     request::{Clock, Open},
     state::{Hold, State, Task, owners},
@@ -80,8 +80,8 @@ pub fn judge_open(state: &State, shelf: &Shelf, open: &Open, clock: Clock) -> Re
     };
     if let Some(undo) = &open.undoes {
         // What takes something back is a person's decision, within what the policy still lets the agent's tools do.
-        let operates = has_role(state, shelf, &open.by, PersonRole::Operator) && open.parent.is_none();
-        if !operates {
+        reasons.extend(may(state, shelf, &open.by, Deed::Undo, undo.of, now));
+        if open.parent.is_some() {
             reasons.insert(Reason::new(Word::NotYours, undo.of));
         }
         if undo.steps.is_empty() || undo.steps.len() > UNDO_STEPS_MAX {
@@ -240,6 +240,16 @@ fn is_own(proven: &Proven) -> bool {
     proven.how != How::Program
 }
 
+/// Whether an agent holds a token of this person
+fn speaks_for(bundle: &Bundle, user: &Name, proven: Option<&Proven>, now: Millis) -> bool {
+    let behalf = proven.and_then(|proven| proven.behalf.as_deref()).filter(|behalf| now < behalf.until);
+    let is_theirs = |behalf: &Behalf| {
+        let sign_in = bundle.users.get(user).and_then(|user| user.sign_in.as_ref());
+        sign_in.is_some_and(|of| of.issuer == behalf.issuer && of.sub == behalf.subject)
+    };
+    behalf.is_some_and(is_theirs)
+}
+
 fn principals(state: &State, bundle: &Bundle, open: &Open, now: Millis) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let mut stands = |word, node: Node| reasons.extend(standing(state, word, &node));
@@ -257,6 +267,12 @@ fn principals(state: &State, bundle: &Bundle, open: &Open, now: Millis) -> Vec<R
     }
     if let Some(user) = open.user.as_ref().filter(|user| !bundle.users.contains_key(*user)) {
         reasons.push(Reason::new(Word::UserUnknown, Node::User(user.clone())));
+    }
+    if matches!(open.by, Actor::Agent(_))
+        && let Some(user) = open.user.as_ref().filter(|user| !speaks_for(bundle, user, open.proven.as_ref(), now))
+    {
+        // That somebody has it work for them, no agent says by itself.
+        reasons.push(Reason::new(Word::ProofWrong, Node::User(user.clone())).with("shown", "nothing of theirs"));
     }
     reasons
 }

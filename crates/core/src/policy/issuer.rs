@@ -95,4 +95,6 @@ pub enum BundleSource {
     },
     /// The Workload API of the machine on which Portreeve runs
     WorkloadApi,
+    /// This Portreeve itself, whose Workload API issues the identities of the trust domain
+    Own,
 }

@@ -1,5 +1,6 @@
 //! People: who they are, what they may do, and how they are asked.
 
+use super::PersonRole;
 use crate::{event::How, hash::Hash, names::Name, node::Node, pattern::Conditions, value::Value};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -61,42 +62,6 @@ impl User {
             }
             how => how.hand(name),
         }
-    }
-}
-
-/// What a person may do; the four are kept apart
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PersonRole {
-    /// Answers questions put to a group of theirs
-    Approver,
-    /// Stops what lives, opens classes for a while, undoes tasks
-    Operator,
-    /// Reads everything, and closes reviews
-    Auditor,
-    /// Changes the policy
-    Author,
-}
-
-impl PersonRole {
-    /// Every role
-    pub const ALL: [Self; 4] = [Self::Approver, Self::Operator, Self::Auditor, Self::Author];
-
-    /// As policy files write it
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Approver => "approver",
-            Self::Operator => "operator",
-            Self::Auditor => "auditor",
-            Self::Author => "author",
-        }
-    }
-}
-
-impl fmt::Display for PersonRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

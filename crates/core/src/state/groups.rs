@@ -75,11 +75,28 @@ impl State {
         self.provided(bundle, user, now).find(|(of, _)| *of == group).map(|(_, until)| until)
     }
 
+    /// What somebody may do at `now`: by their own file, and by the groups that they are in
+    #[must_use]
+    pub fn roles(&self, bundle: &Bundle, user: &Name, now: Millis) -> BTreeSet<PersonRole> {
+        PersonRole::ALL.into_iter().filter(|role| self.has_role(bundle, user, *role, now).is_some()).collect()
+    }
+
+    /// Until when somebody has a role; nothing if they do not
+    #[must_use]
+    pub fn has_role(&self, bundle: &Bundle, user: &Name, role: PersonRole, now: Millis) -> Option<Millis> {
+        let person = bundle.users.get(user)?;
+        let gives = |group: &Name| bundle.roles.groups.get(group).is_some_and(|roles| roles.contains(&role));
+        if person.roles.contains(&role) || person.groups.iter().any(gives) {
+            return Some(Millis(i64::MAX));
+        }
+        self.provided(bundle, user, now).filter(|(group, _)| gives(group)).map(|(_, until)| until).max()
+    }
+
     /// Until when a person of the policy may answer for a group; nothing if they may not
     #[must_use]
     pub fn approver(&self, bundle: &Bundle, user: &Name, group: &Name, now: Millis) -> Option<Millis> {
-        let may = bundle.users.get(user)?.roles.contains(&PersonRole::Approver);
-        self.member(bundle, user, group, now).filter(|_| may)
+        let may = self.has_role(bundle, user, PersonRole::Approver, now)?;
+        Some(self.member(bundle, user, group, now)?.min(may))
     }
 
     /// Whether a person of the policy may answer for a group

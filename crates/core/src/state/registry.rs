@@ -119,7 +119,7 @@ impl State {
         Some(Reason::new(Word::ConnectorStopped, node).with("why", why))
     }
 
-    pub(super) fn gone(&self, node: &Node, generation: u64) -> Option<String> {
+    pub(crate) fn gone(&self, node: &Node, generation: u64) -> Option<String> {
         match self.registry.get(node) {
             Some(standing) if standing.generation == generation => standing.over.map(|why| why.to_string()),
             _ => Some("taken out of the policy".to_owned()),

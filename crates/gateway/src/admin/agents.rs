@@ -1,18 +1,16 @@
 //! Agents as the policy describes them and as they have been seen; halting what stands in the policy, and letting it go on.
 
-use super::{Admin, Answer, Failure, Shared, user_of};
-use crate::listen::Caller;
+use super::{Admin, Answer, Failure, Shared, Who};
 use axum::{
-    Extension, Json,
+    Json,
     extract::{Path, State},
     http::StatusCode,
 };
 use portreeve_core::{
     engine::Reply,
-    event::Actor,
     names::Name,
     node::Node,
-    policy::Agent,
+    policy::{Agent, Deed},
     proof::{Proof, Way},
     request::{Pause, Request},
 };
@@ -21,13 +19,15 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// All agents of the policy in force
-pub(super) async fn list(State(admin): Shared) -> Answer {
+pub(super) async fn list(State(admin): Shared, who: Who) -> Answer {
+    who.may(&admin, Deed::Inspect, "agents").await?;
     Ok(Json(json!({ "agents": shown(&admin, None).await? })))
 }
 
 /// One of them
-pub(super) async fn show(State(admin): Shared, Path(name): Path<String>) -> Answer {
+pub(super) async fn show(State(admin): Shared, who: Who, Path(name): Path<String>) -> Answer {
     let name: Name = Failure::parsed(&name)?;
+    who.may(&admin, Deed::Inspect, format!("agent:{name}")).await?;
     let mut found = shown(&admin, Some(&name)).await?;
     found.pop().map(Json).ok_or_else(|| {
         let message = format!("No agent {name} is in the policy.");
@@ -91,7 +91,7 @@ fn proof(proof: &Proof) -> Value {
         Way::Key { .. } => "key",
         Way::Program { .. } => "program",
     };
-    json!({ "kind": kind, "shows": proof.way.to_string(), "replicas": proof.replicas })
+    json!({ "kind": kind, "shows": proof.way.to_string(), "replicas": proof.replicas, "attest": proof.attest })
 }
 
 #[derive(Deserialize)]
@@ -106,12 +106,8 @@ pub(super) struct PauseNode {
 }
 
 /// Halts a node, or lets it go on
-pub(super) async fn pause(
-    State(admin): Shared,
-    Extension(caller): Extension<Caller>,
-    Json(ask): Json<PauseNode>,
-) -> Answer {
-    let by = Actor::Owner { user: user_of(&admin, caller.uid) };
+pub(super) async fn pause(State(admin): Shared, who: Who, Json(ask): Json<PauseNode>) -> Answer {
+    let by = who.by;
     let (node, halts) = (ask.node.clone(), ask.halts);
     match admin.door.submit(Request::Pause(Pause { node: ask.node, halts, by, why: ask.why })).await {
         Reply::Recorded => Ok(Json(json!({ "node": node, "paused": halts }))),

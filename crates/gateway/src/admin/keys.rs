@@ -1,18 +1,18 @@
 //! The keys of this data folder at the socket.
 
-use super::{Admin, Answer, Failure, Shared, user_of};
-use crate::listen::Caller;
+use super::{Admin, Answer, Failure, Shared, Who};
 use axum::{
-    Extension, Json,
+    Json,
     extract::{Path, State},
 };
-use portreeve_core::event::{Actor, KeyUse};
+use portreeve_core::{event::KeyUse, policy::Deed};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 
 /// Every key that is of use
-pub(super) async fn list(State(admin): Shared) -> Answer {
+pub(super) async fn list(State(admin): Shared, who: Who) -> Answer {
+    who.may(&admin, Deed::Inspect, "keys").await?;
     told(&admin).await
 }
 
@@ -31,11 +31,13 @@ pub(super) struct Rotate {
 /// Another key signs from now on; then the keys as they stand
 pub(super) async fn rotate(
     State(admin): Shared,
-    Extension(caller): Extension<Caller>,
+    who: Who,
     Path(name): Path<String>,
     Json(ask): Json<Rotate>,
 ) -> Answer {
     let of: KeyUse = Failure::parsed(&name)?;
-    Arc::clone(&admin.keys).rotate(of, ask.now, Actor::Owner { user: user_of(&admin, caller.uid) }).await?;
+    // A key is made before the door is asked.
+    who.may(&admin, Deed::Keys, format!("key:{of}")).await?;
+    Arc::clone(&admin.keys).rotate(of, ask.now, who.by).await?;
     told(&admin).await
 }

@@ -1,13 +1,14 @@
 //! Giving grants of observe mode, and listing them. They end as everything does: by a stop.
 
-use super::{Answer, Failure, Shared, speaker, user_of};
-use crate::{listen::Caller, modes::observing, tasks::draw};
-use axum::{Extension, Json, extract::State, http::StatusCode};
+use super::{Answer, Failure, Shared, Who};
+use crate::{modes::observing, tasks::draw};
+use axum::{Json, extract::State, http::StatusCode};
 use portreeve_core::{
     engine::Reply,
-    event::{Actor, To},
+    event::To,
     names::GrantId,
     node::Node,
+    policy::Deed,
     request::{Grant, Request},
 };
 use serde::Deserialize;
@@ -25,14 +26,14 @@ pub(super) struct Give {
 }
 
 /// Lets calls outside of the envelope through for a while
-pub(super) async fn give(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<Give>) -> Answer {
+pub(super) async fn give(State(admin): Shared, who: Who, Json(ask): Json<Give>) -> Answer {
     let no_id = |why| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why, "Try again.");
     let grant = GrantId(draw().map_err(no_id)?);
     // What is too long is refused at the door; here it only must not overflow.
     let until = admin.clock.now().plus(ask.for_ms.clamp(-FAR_MS, FAR_MS));
-    let by = Actor::Owner { user: user_of(&admin, caller.uid) };
-    let owner = speaker(&admin, caller.uid);
-    let given = Grant { grant, by, owner: owner.clone(), to: To::Observe { on: ask.on.clone() }, why: ask.why, until };
+    let owner = who.label();
+    let given =
+        Grant { grant, by: who.by, owner: owner.clone(), to: To::Observe { on: ask.on.clone() }, why: ask.why, until };
     match admin.door.submit(Request::Grant(given)).await {
         Reply::Recorded => Ok(Json(json!({ "grant": grant, "on": ask.on, "owner": owner, "until": until }))),
         Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
@@ -44,7 +45,8 @@ pub(super) async fn give(State(admin): Shared, Extension(caller): Extension<Call
 const FAR_MS: i64 = 1 << 50;
 
 /// The live grants
-pub(super) async fn list(State(admin): Shared) -> Answer {
+pub(super) async fn list(State(admin): Shared, who: Who) -> Answer {
+    who.may(&admin, Deed::Inspect, "modes").await?;
     let now = admin.clock.now();
     let live = admin.door.ask(move |engine| observing(engine.state(), now)).await.ok_or_else(Failure::unavailable)?;
     Ok(Json(json!({ "observe": live })))

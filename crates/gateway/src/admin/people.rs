@@ -1,20 +1,18 @@
 //! What people do at the socket: questions, answers, classes opened for a while, reviews, links to sign in.
 
-use super::{Admin, Answer, Failure, Shared, account_name, speaker, user_of};
+use super::{Admin, Answer, Failure, Shared, Who};
 use crate::{
     door::TheEngine,
-    listen::Caller,
-    office::{Answering, Eyes, Person, view::HoldState},
+    office::{Answering, Eyes, view::HoldState},
     tasks::draw,
 };
 use axum::{
-    Extension, Json,
+    Json,
     extract::{Path, Query, State},
     http::StatusCode,
 };
 use portreeve_core::{
     engine::Reply,
-    event::{Actor, How},
     hash::Hash,
     names::{GrantId, Name, TaskId},
     policy::Usage,
@@ -36,13 +34,9 @@ pub(super) struct Listed {
 }
 
 /// Questions: open ones, and with `?all` those that are remembered
-pub(super) async fn holds(
-    State(admin): Shared,
-    Extension(caller): Extension<Caller>,
-    Query(listed): Query<Listed>,
-) -> Answer {
+pub(super) async fn holds(State(admin): Shared, who: Who, Query(listed): Query<Listed>) -> Answer {
     let all = listed.all.is_some_and(|all| all != "false");
-    let eyes = Eyes::owner(user_of(&admin, caller.uid));
+    let eyes = who.eyes(&admin).await?;
     Ok(Json(json!({ "holds": admin.office.holds_seen(eyes, all).await? })))
 }
 
@@ -55,20 +49,16 @@ pub(super) struct Seen {
 /// One question, as whoever asks may answer it
 pub(super) async fn hold(
     State(admin): Shared,
-    Extension(caller): Extension<Caller>,
+    who: Who,
     Path(named): Path<String>,
     Query(seen): Query<Seen>,
 ) -> Answer {
-    let user = match seen.by {
-        Some(user) => Some(own(&admin, caller, user)?),
-        None => user_of(&admin, caller.uid),
-    };
-    shown(&admin, user, &named).await.map(Json)
+    shown(&admin, who.eyes_as(&admin, seen.by).await?, &named).await.map(Json)
 }
 
 /// A question with the address of its page
-pub(super) async fn shown(admin: &Admin, user: Option<Name>, named: &str) -> Result<serde_json::Value, Failure> {
-    let view = admin.office.hold_seen(Eyes::owner(user), named).await?;
+pub(super) async fn shown(admin: &Admin, eyes: Eyes, named: &str) -> Result<serde_json::Value, Failure> {
+    let view = admin.office.hold_seen(eyes, named).await?;
     let mut shown = json!(view);
     if let Some(members) = shown.as_object_mut() {
         members.insert("link".to_owned(), json!(admin.office.link_of(view.hold)));
@@ -92,12 +82,13 @@ pub(super) struct Said {
 /// A yes or a no of whoever speaks, as a user of the policy
 pub(super) async fn answer(
     State(admin): Shared,
-    Extension(caller): Extension<Caller>,
+    who: Who,
     Path(named): Path<String>,
     Json(said): Json<Said>,
 ) -> Answer {
-    let person = person(&admin, caller, said.by).await?;
-    let hold = admin.office.hold(&person, &named).await?.hold;
+    let eyes = who.eyes_as(&admin, said.by.clone()).await?;
+    let person = who.person(&admin, said.by).await?;
+    let hold = admin.office.hold_seen(eyes, &named).await?.hold;
     let Said { yes, why, binding, read_ms, .. } = said;
     let answer = Answering { hold, binding, yes, why, read_ms, passkey: None };
     Ok(Json(json!(admin.office.answer(&person, answer).await?)))
@@ -111,11 +102,11 @@ pub(super) struct Wait {
 /// Where a question stands; if it is open, only once it is not, or the time has passed
 pub(super) async fn wait(
     State(admin): Shared,
-    Extension(caller): Extension<Caller>,
+    who: Who,
     Path(named): Path<String>,
     Query(wait): Query<Wait>,
 ) -> Answer {
-    let eyes = Eyes::owner(user_of(&admin, caller.uid));
+    let eyes = who.eyes(&admin).await?;
     let hold = admin.office.hold_seen(eyes.clone(), &named).await?.hold;
     let within = Duration::from_secs(wait.seconds.unwrap_or(WAIT_SECS_MAX).min(WAIT_SECS_MAX));
     let state = admin.office.wait(hold, within).await.unwrap_or(HoldState::Over);
@@ -139,18 +130,18 @@ pub(super) struct Opens {
 /// Opens a class for a while, or puts the question
 pub(super) async fn elevate(
     State(admin): Shared,
-    Extension(caller): Extension<Caller>,
+    who: Who,
     Path(task): Path<String>,
     Json(ask): Json<Opens>,
 ) -> Result<(StatusCode, Json<serde_json::Value>), Failure> {
     let task: TaskId = Failure::parsed(&task)?;
     let uses: Result<Vec<Usage>, _> = ask.tools.iter().map(|text| text.parse()).collect();
-    let user = user_of(&admin, caller.uid);
+    let user = who.user();
     let no_id = |why| Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why, "Try again.");
     let grant = GrantId(draw().map_err(no_id)?);
     let elevate = Elevate {
         grant,
-        by: Actor::Owner { user: user.clone() },
+        by: who.by.clone(),
         task,
         uses: uses.map_err(|error| Failure::malformed(error.to_string()))?,
         values: ask.values,
@@ -163,11 +154,10 @@ pub(super) async fn elevate(
         Reply::Elevated(until) => Ok((StatusCode::OK, Json(json!({ "grant": grant, "until": until })))),
         Reply::Held(ticket) => {
             let named = ticket.hold.to_string();
-            let eyes = Eyes::owner(user.clone());
-            let held = admin.office.hold_seen(eyes, &named).await?;
+            let held = admin.office.hold_seen(who.eyes(&admin).await?, &named).await?;
             // Whoever asks for it and may say yes to it says so: signed, and bound to exactly this.
             if let Some(user) = user.clone().filter(|_| held.not_by_you.is_empty()) {
-                let who = admin.office.person(user, How::Socket).await?;
+                let who = who.person(&admin, Some(user)).await?;
                 let (hold, binding) = (held.hold, held.binding);
                 let answer = Answering { hold, binding, yes: true, why, read_ms: None, passkey: None };
                 admin.office.answer(&who, answer).await?;
@@ -177,7 +167,7 @@ pub(super) async fn elevate(
                 let mut open = engine.state().elevations(task, now);
                 open.find(|(id, _)| *id == grant).map(|(_, open)| open.until)
             });
-            let held = shown(&admin, user, &named).await?;
+            let held = shown(&admin, who.eyes(&admin).await?, &named).await?;
             match until.await.flatten() {
                 Some(until) => Ok((StatusCode::OK, Json(json!({ "grant": grant, "until": until, "held": held })))),
                 None => Ok((StatusCode::ACCEPTED, Json(json!({ "held": held })))),
@@ -189,8 +179,8 @@ pub(super) async fn elevate(
 }
 
 /// Reviews that are open
-pub(super) async fn reviews(State(admin): Shared, Extension(caller): Extension<Caller>) -> Answer {
-    let eyes = Eyes::owner(user_of(&admin, caller.uid));
+pub(super) async fn reviews(State(admin): Shared, who: Who) -> Answer {
+    let eyes = who.eyes(&admin).await?;
     Ok(Json(json!({ "reviews": admin.office.reviews_seen(eyes).await? })))
 }
 
@@ -205,12 +195,12 @@ pub(super) struct Reviewing {
 /// Closes a review
 pub(super) async fn review(
     State(admin): Shared,
-    Extension(caller): Extension<Caller>,
+    who: Who,
     Path(task): Path<String>,
     Json(said): Json<Reviewing>,
 ) -> Answer {
     let task: TaskId = Failure::parsed(&task)?;
-    let person = person(&admin, caller, said.by).await?;
+    let person = who.person(&admin, said.by).await?;
     admin.office.review(&person, task, said.why).await?;
     Ok(Json(json!({ "task": task, "reviewed_by": person.user })))
 }
@@ -227,15 +217,17 @@ pub(super) struct Link {
 }
 
 /// A one-time link that signs somebody in on the console
-pub(super) async fn link(State(admin): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<Link>) -> Answer {
-    let speaks = user_of(&admin, caller.uid);
-    let user = ask.user.or_else(|| speaks.clone()).ok_or_else(|| no_user(caller))?;
-    let hand = match own(&admin, caller, user.clone()) {
+pub(super) async fn link(State(admin): Shared, who: Who, Json(ask): Json<Link>) -> Answer {
+    let user = match ask.user {
+        Some(user) => user,
+        None => who.person(&admin, None).await?.user,
+    };
+    let hand = match who.named(&admin, user.clone()) {
         Ok(_) => None,
         // Whoever hands somebody a link could use it themselves: that stands beside what is done with it.
-        Err(_) => Some(speaker(&admin, caller.uid)),
+        Err(_) => Some(who.label()),
     };
-    let link = admin.office.link(Actor::Owner { user: speaks }, user.clone(), hand).await?;
+    let link = admin.office.link(who.by, user.clone(), hand).await?;
     Ok(Json(json!({ "user": user, "link": link, "console": admin.office.base() })))
 }
 
@@ -261,33 +253,4 @@ pub(super) fn of_task(engine: &TheEngine, id: TaskId, now: Millis) -> Map<String
     members.insert("emergency".to_owned(), json!(task.emergency));
     members.insert("undoes".to_owned(), json!(task.undoes.as_ref().map(|undoes| undoes.of)));
     members
-}
-
-/// Who speaks, as a user of the policy
-async fn person(admin: &Admin, caller: Caller, by: Option<Name>) -> Result<Person, Failure> {
-    let user = match by {
-        Some(user) => own(admin, caller, user)?,
-        None => user_of(admin, caller.uid).ok_or_else(|| no_user(caller))?,
-    };
-    admin.office.person(user, How::Socket).await
-}
-
-/// A user whose account this is: nobody speaks for another one here
-pub(super) fn own(admin: &Admin, caller: Caller, user: Name) -> Result<Name, Failure> {
-    let account = account_name(caller.uid);
-    let view = admin.catalogue.view();
-    let known = view.bundle.as_ref().and_then(|bundle| bundle.users.get(&user));
-    if account.is_some_and(|account| known.is_some_and(|known| known.accounts.contains(&account))) {
-        return Ok(user);
-    }
-    let message = format!("This account is not one of the user {user}.");
-    let remedy = "Answer from an account of theirs, on the console, or add it to `accounts` in users/*.toml.";
-    Err(Failure::new(StatusCode::FORBIDDEN, "not_yours", message, remedy))
-}
-
-fn no_user(caller: Caller) -> Failure {
-    let account = account_name(caller.uid).unwrap_or_else(|| caller.uid.to_string());
-    let message = format!("The account {account} belongs to no user of the policy.");
-    let remedy = "Add it to `accounts` of a user in users/*.toml, and `portreeve policy apply`.";
-    Failure::new(StatusCode::FORBIDDEN, "user_unknown", message, remedy)
 }

@@ -1,17 +1,17 @@
 //! Putting policy into force: the directory once it is green, or an earlier version from the record.
 
-use super::{Admin, Answer, Failure, Shared, change};
+use super::{Admin, Answer, Failure, Shared, Who, change};
 use crate::{
     door::TheEngine,
     history::{Directory, history},
-    listen::Caller,
 };
-use axum::{Extension, Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use portreeve_core::{
     engine::Bundles as _,
     hash::Hash,
     log::Log as _,
     names::{Name, ToolName},
+    policy::Deed,
     request::ChangeWhat,
 };
 use portreeve_rules::{Finding, Reader};
@@ -23,7 +23,9 @@ use std::{
 };
 
 /// Puts the directory into force, if it is without errors and every case in it is borne out
-pub(super) async fn apply(State(admin): Shared, Extension(caller): Extension<Caller>) -> Answer {
+pub(super) async fn apply(State(admin): Shared, who: Who) -> Answer {
+    // Which of the two roles it takes depends on what differs; that is judged when it is known.
+    who.may(&admin, Deed::Register, "policy").await?;
     let policy = admin.settings.policy.clone();
     let loading = tokio::task::spawn_blocking(move || {
         let loaded = portreeve_rules::load(&policy)?;
@@ -55,9 +57,16 @@ pub(super) async fn apply(State(admin): Shared, Extension(caller): Extension<Cal
     let (digest, cases) = (loaded.bundle.digest, loaded.cases());
     let warnings = [loaded.warnings, drift].concat();
     let what = ChangeWhat::Bundle { bundle: Arc::clone(&loaded.bundle), blob: loaded.blob };
-    change(&admin, caller.uid, what).await?;
+    let proposed = change(&admin, &who, what).await?.map(proposed);
     let shown: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    Ok(Json(json!({ "bundle": digest, "before": before, "cases": cases, "warnings": warnings, "shown": shown })))
+    Ok(Json(json!({
+        "bundle": digest, "before": before, "cases": cases, "warnings": warnings, "shown": shown, "proposed": proposed,
+    })))
+}
+
+/// How many people want it in force, and how many have to
+fn proposed((have, of): (u8, u8)) -> serde_json::Value {
+    json!({ "have": have, "of": of })
 }
 
 /// The digests that were accepted of the connectors that are in force, by tool
@@ -91,14 +100,12 @@ const DIGITS_MIN: usize = 8;
 
 /// Puts a version into force again that was in force before, out of the record
 ///
-/// The owner of the folder can always do this: neither the directory nor its cases are asked.
-pub(super) async fn rollback(
-    State(admin): Shared,
-    Extension(caller): Extension<Caller>,
-    Json(ask): Json<Rollback>,
-) -> Answer {
+/// Neither the directory nor its cases are asked.
+pub(super) async fn rollback(State(admin): Shared, who: Who, Json(ask): Json<Rollback>) -> Answer {
+    who.may(&admin, Deed::Register, "policy").await?;
     let digest = named(&admin, ask.digest).await?;
     let before = in_force(&admin).await?;
+    let mut wanted = None;
     if before != Some(digest) {
         let blob = admin.door.ask(move |engine| engine.log().blob(digest).ok().flatten()).await;
         let blob = blob.ok_or_else(Failure::unavailable)?;
@@ -111,10 +118,10 @@ pub(super) async fn rollback(
             let remedy = "Choose another one of `portreeve policy history`; the policy in force stays.";
             Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "bundle_unreadable", message, remedy)
         })?;
-        change(&admin, caller.uid, ChangeWhat::Back { bundle }).await?;
+        wanted = change(&admin, &who, ChangeWhat::Back { bundle }).await?.map(proposed);
     }
     let directory = directory(&admin).await?;
-    Ok(Json(json!({ "bundle": digest, "before": before, "directory": directory })))
+    Ok(Json(json!({ "bundle": digest, "before": before, "directory": directory, "proposed": wanted })))
 }
 
 /// The version that was in force before and whose digest begins so

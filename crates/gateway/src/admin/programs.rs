@@ -58,6 +58,7 @@ fn evidence(sha256: Option<Hash>, subject: String, process: Peer) -> Proven {
         binding: None,
         from: format!("process:{}", process.pid),
         until: WITH_THE_PROCESS,
+        behalf: None,
     }
 }
 

@@ -1,9 +1,9 @@
 //! `/v1/tasks/{task}/undo`: what would take back what a task did, doing it, and how far that has come.
 
-use super::{Answer, Failure, Shared, people::own, user_of};
-use crate::{listen::Caller, undo::Refusal};
+use super::{Answer, Failure, Shared, Who};
+use crate::undo::Refusal;
 use axum::{
-    Extension, Json,
+    Json,
     extract::{Path, Query, State},
     http::StatusCode,
 };
@@ -32,20 +32,16 @@ pub(super) struct Ask {
     r#as: Option<Name>,
 }
 
-pub(super) async fn begin(
-    State(admin): Shared,
-    Extension(caller): Extension<Caller>,
-    Path(task): Path<String>,
-    Json(ask): Json<Ask>,
-) -> Answer {
+pub(super) async fn begin(State(admin): Shared, who: Who, Path(task): Path<String>, Json(ask): Json<Ask>) -> Answer {
     let of: TaskId = Failure::parsed(&task)?;
     if ask.plan_only {
+        who.sees(&admin, of).await?;
         let plan = admin.undos.plan(of, &ask.skip).await.map_err(|refusal| failure(of, refusal))?;
         return Ok(Json(json!(plan)));
     }
     let by = match ask.r#as {
-        Some(user) => Actor::Person { user: own(&admin, caller, user)?, how: How::Socket },
-        None => Actor::Owner { user: user_of(&admin, caller.uid) },
+        Some(user) => Actor::Person { user: who.named(&admin, user)?, how: How::Socket },
+        None => who.by,
     };
     let begun = admin.undos.begin(by, of, (&ask.skip, ask.digest)).await.map_err(|refusal| failure(of, refusal))?;
     Ok(Json(json!(begun)))
@@ -58,8 +54,14 @@ pub(super) struct Since {
     version: Option<u64>,
 }
 
-pub(super) async fn stands(State(admin): Shared, Path(task): Path<String>, Query(since): Query<Since>) -> Answer {
+pub(super) async fn stands(
+    State(admin): Shared,
+    who: Who,
+    Path(task): Path<String>,
+    Query(since): Query<Since>,
+) -> Answer {
     let task: TaskId = Failure::parsed(&task)?;
+    who.sees(&admin, task).await?;
     let view = admin.undos.stands(task, since.version).await.map_err(|refusal| failure(task, refusal))?;
     Ok(Json(json!(view)))
 }

@@ -4,8 +4,8 @@
 //! first and then the groups that lead up to it. Whoever brings it has proven to be an agent whose file says `ships = true`;
 //! whose record it is, its own key says. What is taken is on our own record before the receipt is signed.
 
-use super::{From, Front, Shared};
-use crate::failure::Failure;
+use super::{Front, Shared};
+use crate::{failure::Failure, site};
 use axum::{
     Json,
     body::to_bytes,
@@ -71,13 +71,13 @@ struct Line {
 /// How far a log was taken
 pub(super) async fn look(
     State(front): Shared,
-    Extension(from): Extension<From>,
+    Extension(line): Extension<site::Line>,
     Path(log): Path<String>,
     request: Request,
 ) -> Result<Json<Value>, Failure> {
     let log: Hash = Failure::parsed(&log)?;
     let (head, _) = request.into_parts();
-    let (agent, proven) = front.shown(from, &head).await?;
+    let (agent, proven) = front.shown(&line, &head).await?;
     may(&front, &agent, &proven).await?;
     let place = Place::of(front.office.data(), &agent, log);
     let have = tokio::task::spawn_blocking(move || place.head()).await.map_err(|_| Failure::unavailable())?;
@@ -88,13 +88,13 @@ pub(super) async fn look(
 /// Takes more of a log; the receipt
 pub(super) async fn take(
     State(front): Shared,
-    Extension(from): Extension<From>,
+    Extension(line): Extension<site::Line>,
     Path(log): Path<String>,
     request: Request,
 ) -> Result<Json<Value>, Failure> {
     let log: Hash = Failure::parsed(&log)?;
     let (head, body) = request.into_parts();
-    let (agent, proven) = front.shown(from, &head).await?;
+    let (agent, proven) = front.shown(&line, &head).await?;
     may(&front, &agent, &proven).await?;
     // Each is read whole.
     let _place = front.shipping.acquire().await.map_err(|_| Failure::unavailable())?;
@@ -187,7 +187,7 @@ async fn receipt(
         n: end.n,
         hash: end.hash,
         shipper: agent.clone(),
-        by: front.base.clone(),
+        by: front.sites.name().to_owned(),
         recorded: format!("{}:{}", recorded.n, recorded.hash),
         at: front.office.now(),
     };

@@ -105,7 +105,10 @@ fn is_end(node: &Node, task: TaskId, story: &Story) -> bool {
 
 /// Reviews that are open
 pub(super) fn reviews(engine: &TheEngine, eyes: &Eyes, now: Millis) -> Vec<ReviewView> {
-    engine.state().reviews().map(|(task, review)| review_view(engine, (task, review), eyes, now)).collect()
+    let state = engine.state();
+    let bundle = engine.shelf().current(state).map(AsRef::as_ref);
+    let seen = state.reviews().filter(|(_, review)| eyes.sees_review((state, bundle), review, now));
+    seen.map(|(task, review)| review_view(engine, (task, review), eyes, now)).collect()
 }
 
 /// The open review of the emergency that began with a question
@@ -337,6 +340,7 @@ fn noted_line(noted: &Noted) -> Line {
             line(format!("{method} of {connector}: {shown} shown, {hidden} hidden"))
         }
         Noted::Probed { reach, tools } => line(format!("{reach} offers {tools} tools")),
+        Noted::Proposed { bundle, .. } => line(format!("the policy {} is wanted in force", bundle.short())),
         Noted::Copied { agent, proven, holder } => {
             let title = format!("{} shows from {} what {agent} holds at {holder}", proven.how, proven.from);
             Line::new("noted", title, "bad")
@@ -346,6 +350,7 @@ fn noted_line(noted: &Noted) -> Line {
         Noted::Passkey { user, added: true, .. } => line(format!("{user} registers a passkey")),
         Noted::Passkey { user, added: false, .. } => line(format!("{user} removes a passkey")),
         Noted::Proven { proven, .. } => line(format!("The agent proves itself again by {}", proven.how)),
+        Noted::Issued { agent, id, .. } => line(format!("{agent} gets the identity {id}")),
         Noted::Shipped { shipper, n, forked: false, .. } => line(format!("{shipper} ships a record, up to group {n}")),
         Noted::Shipped { shipper, n, forked: true, .. } => {
             Line::new("noted", format!("{shipper} ships another history of a record, up to group {n}"), "bad")

@@ -92,6 +92,23 @@ impl Folder {
         Ok(key)
     }
 
+    /// What stands in a file, made anew if there is none; for keys of other kinds than ours
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn secret(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        if let Some(kept) = self.read(name, Check::Ours)? {
+            return Ok(kept);
+        }
+        let made = make().ok_or(Error::Make)?;
+        self.write(name, &made)?;
+        Ok(made)
+    }
+
     /// What stands in a file
     pub(super) fn read(&self, name: &str, check: Check) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let path = self.path.join(name);

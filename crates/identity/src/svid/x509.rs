@@ -30,6 +30,21 @@ const SIGNATURES: &[&dyn SignatureVerificationAlgorithm] = &[
     algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
 ];
 
+/// The workload that a certificate says it is of; believed by nobody, for choosing a bundle
+///
+/// # Errors
+/// [`Invalid`]: it is none that a workload could have.
+pub fn named<C: AsRef<[u8]>>(chain: &[C]) -> Result<SpiffeId, Invalid> {
+    let own = chain.first().ok_or(Invalid::ChainEmpty)?;
+    leaf(&der::read(own.as_ref()).ok_or(Invalid::Certificate)?)
+}
+
+/// Until when a certificate is good, this moment included; nothing if it is none
+#[must_use]
+pub fn until(der: &[u8]) -> Option<Millis> {
+    der::read(der).map(|facts| facts.until)
+}
+
 /// What an X.509-SVID shows: `chain` is the certificates in DER that somebody showed, their own first
 ///
 /// That they have the key of it, too, is for the handshake to show.

@@ -19,6 +19,7 @@ fn subject() -> Subject {
         user: None,
         audience: [HERE.to_owned()].into(),
         binding: None,
+        until: None,
     }
 }
 
@@ -59,6 +60,15 @@ fn a_token_says_what_it_is_bound_to_as_the_standards_do() {
         assert_eq!(claims["cnf"], serde_json::json!({ name: written }));
         assert_eq!(issuer.check(&token.text, HERE, NOW).map(|good| good.binding), Ok(Some(binding)));
     }
+}
+
+#[test]
+fn a_token_ends_with_what_it_was_given_for() {
+    let issuer = issuer("us", &SigningKey::make().unwrap());
+    let until = NOW.plus(20_000);
+    let token = issuer.mint(&Subject { until: Some(until), ..subject() }, "j1".into(), NOW).unwrap();
+    assert_eq!((token.expires, token.lasts_s), (until, 20));
+    assert_eq!(issuer.check(&token.text, HERE, until), Err(Invalid::Time));
 }
 
 #[test]

@@ -102,8 +102,10 @@ pub fn subjects(record: &Record) -> Subjects {
             | Noted::Probed { .. }
             | Noted::Copied { .. }
             | Noted::SignedIn { .. }
+            | Noted::Proposed { .. }
             | Noted::Passkey { .. }
-            | Noted::Shipped { .. },
+            | Noted::Shipped { .. }
+            | Noted::Issued { .. },
         ) => Subjects::default(),
     };
     found.about.extend(found.born.iter().copied());

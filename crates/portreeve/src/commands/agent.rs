@@ -3,6 +3,7 @@
 use crate::{
     cli::{AddAgent, Agent, Cli},
     client::{Client, Hosted},
+    commands::policy,
     failure::{Failure, exit},
     output, place,
 };
@@ -82,6 +83,13 @@ async fn show(client: &Client, name: &Name, as_json: bool) -> Result<u8, Failure
         let replicas = proof.get("replicas").and_then(Value::as_bool).unwrap_or_default();
         let note = if replicas { " (several holders)" } else { "" };
         line("proof", format!("{}: {}{note}", text(proof, "kind"), output::plain(text(proof, "shows"))));
+        if let Some(attest) = proof.get("attest").filter(|attest| !attest.is_null()) {
+            let said = ["uid", "path", "sha256"].into_iter().filter_map(|name| {
+                let value = attest.get(name).filter(|value| !value.is_null())?;
+                Some(format!("{name} {}", value.as_str().map_or_else(|| value.to_string(), output::plain)))
+            });
+            line("issued to", said.collect::<Vec<_>>().join(", "));
+        }
     }
     Ok(0)
 }
@@ -119,14 +127,18 @@ async fn add(cli: &Cli, data: &Path, add: &AddAgent) -> Result<u8, Failure> {
     let hosted = Hosted::join_or_serve(data).await?;
     let applied = hosted.client.ask(Method::POST, "/v1/policy/apply", Some(&json!({}))).await;
     hosted.end().await;
-    if let Err(failure) = applied {
-        // What does not hold is not left behind.
-        let _ = fs::remove_file(&file);
-        return Err(failure);
-    }
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(failure) => {
+            // What does not hold is not left behind.
+            let _ = fs::remove_file(&file);
+            return Err(failure);
+        }
+    };
     if cli.json {
-        output::json(&json!({ "agent": add.name, "file": file }));
+        output::json(&json!({ "agent": add.name, "file": file, "proposed": applied.get("proposed") }));
     } else {
+        policy::wanted(&applied);
         output::line(&format!("wrote {}", file.display()));
         output::tip(&format!("let it work: `agents = [\"{}\"]` in `[open]` of a purpose", add.name));
     }

@@ -218,11 +218,19 @@ pub(crate) fn in_words(record: &Record) -> String {
         Event::Noted(Noted::SignedIn { user, how: None, .. }) => {
             format!("noted      a link to sign in was made for {user}")
         }
+        Event::Noted(Noted::Proposed { bundle, .. }) => {
+            format!("noted      policy {} is wanted in force", bundle.short())
+        }
         Event::Noted(Noted::Passkey { user, credential, added, .. }) => {
             let what = if *added { "registered" } else { "removed" };
             format!("noted      passkey {credential} of {user} {what}")
         }
         Event::Noted(Noted::Proven { task, proven }) => format!("noted      {task} goes on{}", shown(proven)),
+        Event::Noted(Noted::Issued { agent, id, token, serial, until, process, .. }) => {
+            let what = if *token { "token" } else { "certificate" };
+            let until = output::time(*until);
+            format!("noted      {agent} got {id} as process {process}: {what} {serial} until {until}")
+        }
         Event::Noted(Noted::Shipped { shipper, log, n, forked, proven, .. }) => {
             let what = if *forked { "FORKED: another history" } else { "taken" };
             let log = log.short();

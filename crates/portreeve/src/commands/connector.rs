@@ -6,6 +6,7 @@ mod shown;
 use crate::{
     cli::{Cli, Connector},
     client::{Client, Hosted},
+    commands::policy,
     failure::{Failure, exit},
     output, place,
 };
@@ -312,7 +313,7 @@ fn proposed_class(profile: &str, tool: &str) -> Option<String> {
 }
 
 async fn apply_and_accept(client: &Client, name: &Name, digest: &Hash) -> Result<u64, Failure> {
-    client.ask(Method::POST, "/v1/policy/apply", None).await?;
+    policy::wanted(&client.ask(Method::POST, "/v1/policy/apply", None).await?);
     accept(client, name, digest).await
 }
 
@@ -401,7 +402,7 @@ async fn accept_again(
         }
     };
     if !unapplied {
-        client.ask(Method::POST, "/v1/policy/apply", None).await?;
+        policy::wanted(&client.ask(Method::POST, "/v1/policy/apply", None).await?);
     }
     if as_json {
         let files = [file.display().to_string()];

@@ -44,16 +44,34 @@ async fn apply(client: &Client, as_json: bool) -> Result<u8, Failure> {
     let applied = client.ask(Method::POST, "/v1/policy/apply", None).await?;
     if as_json {
         output::json(&applied);
-        return Ok(0);
+        return Ok(if is_wanted(&applied) { exit::WAITS } else { 0 });
     }
     for warning in applied.get("shown").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
         output::problem(warning);
     }
     let digest = |name: &str| applied.get(name).and_then(Value::as_str).unwrap_or_default();
+    if wanted(&applied) {
+        return Ok(exit::WAITS);
+    }
     let cases = applied.get("cases").and_then(Value::as_u64).unwrap_or_default();
     output::line(&format!("in force: {} ({cases} cases passed)", digest("bundle")));
     go_back_tip(digest("before"), digest("bundle"));
     Ok(0)
+}
+
+/// Whether a version is not in force yet, because others have to want it too
+fn is_wanted(answer: &Value) -> bool {
+    answer.get("proposed").is_some_and(|proposed| !proposed.is_null())
+}
+
+/// The same, and says so
+pub(crate) fn wanted(answer: &Value) -> bool {
+    let Some(proposed) = answer.get("proposed").filter(|proposed| !proposed.is_null()) else { return false };
+    let count = |name: &str| proposed.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let digest: String = answer.get("bundle").and_then(Value::as_str).unwrap_or_default().chars().take(12).collect();
+    output::problem(&format!("not in force yet: {} of {} people want {digest}", count("have"), count("of")));
+    output::tip("others with the role put the very same version into force, within a day: see `portreeve role list`");
+    true
 }
 
 /// Puts an earlier version into force again
@@ -62,7 +80,10 @@ async fn rollback(client: &Client, digest: &str, as_json: bool) -> Result<u8, Fa
     let back = client.ask(Method::POST, "/v1/policy/rollback", Some(&ask)).await?;
     if as_json {
         output::json(&back);
-        return Ok(0);
+        return Ok(if is_wanted(&back) { exit::WAITS } else { 0 });
+    }
+    if wanted(&back) {
+        return Ok(exit::WAITS);
     }
     let digest = |name: &str| back.get(name).and_then(Value::as_str).unwrap_or_default();
     output::line(&format!("in force: {}", digest("bundle")));

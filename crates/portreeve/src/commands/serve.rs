@@ -22,13 +22,26 @@ pub(crate) async fn run(cli: &Cli, serve: &Serve) -> Result<u8, Failure> {
     if let Some(policy) = &serve.policy {
         settings.policy = place::absolute(policy)?;
     }
+    if let Some(domain) = &serve.spiffe {
+        match &mut settings.spiffe {
+            Some(spiffe) => spiffe.trust_domain = domain.clone(),
+            None => settings.spiffe = Some(place::spiffe(&settings.data, domain.clone())),
+        }
+    }
+    let workloads = settings.spiffe.clone();
     let folder = settings.data.clone();
     let data = folder.display().to_string();
     // Taken before anything is served, so that an early signal is not lost.
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let serving = client::start(settings).await?;
-    output::line(&format!("serving http://{} from {data}", serving.address));
+    let secure = serving.secure.map(|secure| format!(" and https://{secure}")).unwrap_or_default();
+    let known = serving.known.as_ref().map(|known| format!(" as {known}")).unwrap_or_default();
+    output::line(&format!("serving http://{}{secure}{known} from {data}", serving.address));
+    if let Some(spiffe) = workloads {
+        let (domain, socket) = (spiffe.trust_domain.as_str(), spiffe.socket.display());
+        output::tip(&format!("identities of spiffe://{domain}: SPIFFE_ENDPOINT_SOCKET=unix://{socket}"));
+    }
     console::greet(&folder).await;
     let failed = tokio::select! {
         _ = interrupted.recv() => false,

@@ -600,3 +600,86 @@ fn an_agent_is_told_what_came_of_its_own_tasks_and_of_no_others() {
     let later = house.send("GET", &format!("/v1/tasks/{}", task.id), &[("authorization", &bearer)], &Value::Null);
     assert_eq!(later.json(), over);
 }
+
+#[test]
+fn an_agent_works_on_behalf_of_who_gave_it_a_token_for_that() {
+    let (key, company, stranger) = (Signer::new("k"), Signer::new("c"), Signer::new("s"));
+    let issuer = Issuer::with(&[&company]);
+    let people = format!("issuer = \"{}\"\nprivate = true\n[people]\nclient_id = \"portreeve\"\n", issuer.name);
+    let purpose = PURPOSE.replace("\"none\"", "[\"ana\"]").replace("about", "name = \"theirs\"\nabout");
+    let house = House::of(
+        &key_of(&key),
+        &[
+            ("policy/issuers/company.toml", people),
+            ("policy/users/ana.toml", "sign_in = { issuer = \"company\", sub = \"a1\" }\n".to_owned()),
+            ("policy/purposes/theirs.toml", purpose),
+        ],
+    );
+    let count = std::cell::Cell::new(0);
+    let proof = || {
+        count.set(count.get() + 1);
+        key.token("JWT", &assertion(&house, &format!("b{}", count.get())))
+    };
+    let theirs = |signer: &Signer, typ: &str, more: &Value| {
+        let mut claims = json!({ "iss": issuer.name, "sub": "a1", "aud": house.base(), "iat": now(), "exp": now() + 300,
+            "jti": "u1", "client_id": "notes" });
+        for (name, value) in more.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        signer.token(typ, &claims)
+    };
+    let open = |token: &str| {
+        let bearer = format!("Bearer {}", proof());
+        let ask = json!({ "purpose": "theirs", "on_behalf_of": token });
+        house.send("POST", "/v1/tasks", &[("authorization", &bearer)], &ask)
+    };
+    let good = theirs(&company, "at+jwt", &json!({}));
+    assert_eq!(house.task(&open(&good)).word("shop", "act", "x"), "ok");
+    let named = theirs(&company, "JWT", &json!({ "may_act": { "sub": "bot" } }));
+    house.task(&open(&named));
+
+    let wrong = [
+        ("signature_wrong", theirs(&Signer::new("c"), "JWT", &json!({}))),
+        ("key_unknown", theirs(&stranger, "JWT", &json!({}))),
+        ("aud_wrong", theirs(&company, "JWT", &json!({ "aud": "portreeve" }))),
+        ("exp_past", theirs(&company, "JWT", &json!({ "iat": now() - 600, "exp": now() - 60 }))),
+        ("lifetime", theirs(&company, "JWT", &json!({ "exp": now() + 24 * 3600 }))),
+        ("user_unknown", theirs(&company, "JWT", &json!({ "sub": "a2" }))),
+        ("may_act_wrong", theirs(&company, "JWT", &json!({ "may_act": { "sub": "other" } }))),
+        (
+            "may_act_wrong",
+            theirs(&company, "JWT", &json!({ "may_act": { "sub": "bot", "iss": "https://else.example" } })),
+        ),
+        ("issuer_unknown", proof()),
+    ];
+    for (word, token) in wrong {
+        let answer = open(&token);
+        assert_eq!((answer.status, answer.json()["error"]["word"].as_str()), (401, Some(word)), "{answer:?}");
+    }
+
+    // The same as a token exchange: the person is the subject, the agent the actor (RFC 8693, 1.1).
+    let send = exchange;
+    let exchange = |subject: &str, actor: &str| {
+        let details = json!([{ "type": "portreeve_task", "purpose": "theirs" }]).to_string();
+        let jwt = "urn:ietf:params:oauth:token-type:jwt";
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange")
+            .append_pair("subject_token", subject)
+            .append_pair("subject_token_type", jwt)
+            .append_pair("actor_token", actor)
+            .append_pair("actor_token_type", jwt)
+            .append_pair("authorization_details", &details)
+            .finish();
+        let host = house.serve.address.to_string();
+        let headers = [("host", host.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+        let stream = TcpStream::connect(house.serve.address).unwrap();
+        send(stream, &request("POST", "/v1/token", &headers, form.as_bytes()))
+    };
+    let given = exchange(&good, &proof());
+    assert_eq!((given.status, given.json()["token_type"].as_str()), (200, Some("Bearer")), "{given:?}");
+    assert_eq!(exchange(&proof(), &good).json()["error"], "invalid_request", "an agent is nobody's subject");
+
+    let record = house.place.run(&["--json", "audit", "tail", "-n", "200"]).good().out;
+    assert!(record.contains("\"client\":\"notes\"") && record.contains("\"subject\":\"a1\""), "{record}");
+    assert!(!record.contains(&good), "no token is on the record");
+}

@@ -7,6 +7,8 @@ pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod reader;
 pub(crate) mod record;
+pub(crate) mod spire;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 
 use std::{

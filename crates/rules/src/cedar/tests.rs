@@ -209,7 +209,7 @@ fn the_context() {
 fn a_rule_may_demand_that_tokens_are_bound() {
     let demands = rules("forbid (principal, action, resource) when { context.proof.bound == \"none\" };");
     let of = |proven: &Option<Proven>| Asked { proven: proven.clone(), ..Asked::default() }.words(&demands);
-    let bearer = Proof { way: Way::Spiffe("spiffe://example.org/bot".to_owned()), replicas: false };
+    let bearer = Proof { way: Way::Spiffe("spiffe://example.org/bot".to_owned()), replicas: false, attest: None };
     let bearer = bearer.imagined(Millis(i64::MAX));
     let bound = Proven { binding: Some(Binding::Dpop(Hash::of(b"key"))), ..bearer.clone() };
     assert_eq!(of(&None), [Word::RuleForbids]);

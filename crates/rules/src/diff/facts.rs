@@ -36,13 +36,15 @@ pub(super) fn compare(old: &Loaded, new: &Loaded, changes: &mut Changes) {
     for (name, before, after) in sides(&old.receivers, &new.receivers) {
         people::receiver(&format!("receiver {name}"), before, after, changes);
     }
+    people::roles(&old.roles, &new.roles, changes);
     for (name, before, after) in sides(&old.users, &new.users) {
         let place = format!("user {name}");
         match (before, after) {
             (Some(_), None) => changes.push(&place, Verdict::Narrower, "they are gone"),
             (None, Some(user)) => {
-                let groups = list(user.groups.iter());
-                changes.push(&place, Verdict::Wider, format!("they are new, in the groups: {groups}"));
+                let (groups, roles) = (list(user.groups.iter()), list(user.roles.iter()));
+                let what = format!("they are new, in the groups: {groups}; with the roles: {roles}");
+                changes.push(&place, Verdict::Wider, what);
             }
             (Some(before), Some(after)) => user(&place, before, after, has_rules, changes),
             (None, None) => {}

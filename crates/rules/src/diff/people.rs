@@ -1,7 +1,7 @@
 //! Who is asked, what can be opened for a while, and where questions are told.
 
 use super::{Changes, Verdict, facts::list, purpose::at_most, sides};
-use portreeve_core::policy::{Elevate, Purpose, Quorum, Receiver, Undo, Usage};
+use portreeve_core::policy::{Elevate, Purpose, Quorum, Receiver, Roles, Undo, Usage};
 use std::collections::BTreeSet;
 
 /// Two versions of who has to agree to the same thing: more people, or harder to say yes, lets less through
@@ -100,6 +100,29 @@ pub(super) fn undo(place: &str, old: Option<&Undo>, new: Option<&Undo>, changes:
         }
         (Some(old), Some(new)) => changes.push(place, Verdict::Unclear, format!("{new} takes it back, did {old}")),
         (None, None) => {}
+    }
+}
+
+/// The roles of groups, and how many have to want a change
+pub(super) fn roles(old: &Roles, new: &Roles, changes: &mut Changes) {
+    let none = BTreeSet::new();
+    for (group, before, after) in sides(&old.groups, &new.groups) {
+        let (place, before, after) = (format!("group {group}"), before.unwrap_or(&none), after.unwrap_or(&none));
+        for role in after.difference(before) {
+            changes.push(&place, Verdict::Wider, format!("whoever is in it is {role} now"));
+        }
+        for role in before.difference(after) {
+            changes.push(&place, Verdict::Narrower, format!("whoever is in it is no longer {role}"));
+        }
+    }
+    let (before, after) = (old.people.max(1), new.people.max(1));
+    if before != after {
+        let verdict = if after > before { Verdict::Narrower } else { Verdict::Wider };
+        changes.push(
+            "roles.toml",
+            verdict,
+            format!("{after} people have to want a change of the policy, were {before}"),
+        );
     }
 }
 

@@ -22,6 +22,7 @@ fn kind(path: &str) -> Option<&'static str> {
         "profiles" => "profile",
         "purposes" => "purpose",
         "receivers" => "receiver",
+        "roles.toml" => "roles",
         _ => return None,
     })
 }

@@ -146,5 +146,6 @@ fn in_words(reply: &Reply) -> String {
         Reply::Elevated(until) => format!("elevated until {until}"),
         Reply::Recorded => "recorded".to_owned(),
         Reply::Opened(until) => format!("opened until {until}"),
+        Reply::Proposed { have, of } => format!("proposed by {have} of {of}"),
     }
 }

@@ -101,6 +101,7 @@ fn bundle(files: &Bundle, people: u8) -> Arc<Bundle> {
         rules: Arc::clone(&files.rules),
         points: files.points.clone(),
         receivers: files.receivers.clone(),
+        roles: files.roles.clone(),
         issuers: files.issuers.clone(),
     };
     for (name, purpose) in &files.purposes {

@@ -140,7 +140,7 @@ fn an_elevation_is_bounded_by_the_purpose() {
     // A run asks for its own task only.
     house.open(5, |_| {});
     refused(&house.elevate(|elevate| elevate.by = Actor::Run(RunId(5))), Word::NotYours);
-    refused(&house.elevate(|elevate| elevate.by = person("cid")), Word::NotYours);
+    refused(&house.elevate(|elevate| elevate.by = person("cid")), Word::RoleMissing);
     let mut none = House::new(reads().work(|work| work.elevate = None));
     refused(&none.elevate(|_| {}), Word::ElevationRefused);
     let mut many = House::new(reads().work(|work| {
@@ -240,7 +240,7 @@ fn a_person_who_asks_for_a_class_says_yes_to_it_too() {
     // Pia operates too, and the task is hers: she may ask. Ana and Cid do not operate.
     ticket(&house.elevate(by("pia")));
     for user in ["ana", "cid", "eve"] {
-        refused(&house.elevate(by(user)), Word::NotYours);
+        refused(&house.elevate(by(user)), Word::RoleMissing);
     }
     // The owner of the folder is nobody in particular.
     ticket(&house.elevate(|elevate| (elevate.by, elevate.times) = (owner(), 5)));
@@ -524,11 +524,13 @@ fn a_task_that_takes_back_makes_those_calls_in_their_order() {
         work.standing = vec![Class::Read];
     }));
     let (one, two) = (&[("id", "1")][..], &[("id", "2")][..]);
+    let word = |by: &Actor| if matches!(by, Actor::Run(_)) { Word::NotYours } else { Word::RoleMissing };
     for by in [Actor::Run(RunId(1)), person("cid"), person("ana")] {
+        let word = word(&by);
         let steps = vec![(EffectId(1), "shop.refund".parse().unwrap(), BTreeMap::new())];
         let undo = request::Undo { of: TaskId(1), steps };
         let reply = house.open(9, |open| (open.by, open.undoes) = (by, Some(undo)));
-        refused(&reply, Word::NotYours);
+        refused(&reply, word);
     }
     refused(&house.undo(&[]), Word::UndoImpossible);
     assert!(matches!(house.undo(&[("refund", one), ("send", two), ("refund", one)]), Reply::Opened(_)));

@@ -11,7 +11,7 @@ use portreeve_core::{
     pattern::{Operand, Pattern},
     policy::{
         Agent, Bundle, Bytes, Class, Connector, Entry, Kind, Limits, OnHold, Opening, Parameter, Profile, Purpose,
-        Reach, Tier, Usage, Users,
+        Reach, Roles, Tier, Usage, Users,
     },
     reason::{Reason, Word},
     request::{Call, Change, ChangeWhat, Clock, Fit, Grant, Open, Poll, Request, Settle, Stop},
@@ -301,6 +301,7 @@ fn limited(entries: &[Entry], rules: &[usize], calls: Option<u32>, bytes: Bytes)
         rules: Arc::new(Forbids(rules.to_vec())),
         points: Vec::new(),
         receivers: BTreeMap::new(),
+        roles: Roles::default(),
         issuers: BTreeMap::new(),
     })
 }

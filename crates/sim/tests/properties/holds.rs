@@ -681,8 +681,11 @@ fn a_stopped_question_is_over_and_only_operators_stop_it() {
     let stop = |by| Request::Stop(Stop { node: Node::Hold(hold), why: Why::Killed, by, at: None });
     let person = |user: &str| Actor::Person { user: name(user), how: How::Link };
     house.open(5, |_| {});
-    for by in [Actor::Run(RunId(5)), Actor::Run(RunId(77)), person("cid"), person("ana")] {
+    for by in [Actor::Run(RunId(5)), Actor::Run(RunId(77))] {
         refused(&house.turn(stop(by)), Word::NotYours);
+    }
+    for by in [person("cid"), person("ana")] {
+        refused(&house.turn(stop(by)), Word::RoleMissing);
     }
     assert!(matches!(house.turn(stop(person("bob"))), Reply::Recorded));
     refused(&house.answer(hold, "cid", true), Word::HoldOver);

@@ -14,8 +14,8 @@ use portreeve_core::{
     pattern::{Operand, Pattern},
     policy::{
         Agent, Alone, Ask, BreakGlass, Bundle, Bytes, Class, Client, Connector, Elevate, Entry, Issuer, IssuerKind,
-        Label, Limits, OnHold, Opening, People, PersonRole, Profile, Purpose, Quorum, Reach, Receiver, SignIn, Tier,
-        Usage, User, Users, Variant, Vouches,
+        Label, Limits, OnHold, Opening, People, PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Roles, SignIn,
+        Tier, Usage, User, Users, Variant, Vouches,
     },
     reason::{Reason, Word},
     request::{self, Answering, Call, Change, ChangeWhat, Clock, Fit, Open, Request, Review, Settle, Stop, Undo},
@@ -45,6 +45,8 @@ pub(crate) struct Policy {
     pub(crate) digested: Vec<&'static str>,
     /// What groups of the issuer `company` mean, which count for a minute
     pub(crate) said: BTreeMap<&'static str, &'static str>,
+    /// Roles of groups, and how many have to want a change
+    pub(crate) roles: Roles,
 }
 
 #[derive(Clone, Debug)]
@@ -136,6 +138,7 @@ impl Policy {
             receivers: BTreeMap::new(),
             digested: Vec::new(),
             said: [("idp-leads", "leads"), ("idp-others", "others")].into(),
+            roles: Roles::default(),
         }
     }
 
@@ -215,6 +218,7 @@ impl Policy {
             rules: Arc::new(Asks(self.asking.clone())),
             points: Vec::new(),
             receivers: self.receivers.iter().map(receiver).collect(),
+            roles: self.roles.clone(),
             issuers: [(name("company"), company)].into(),
         })
     }

@@ -9,6 +9,7 @@ mod house;
 mod legs;
 mod people;
 mod proofs;
+mod roles;
 
 use door::{Door, Want, bundle, call, entries, history, pattern};
 use portreeve_core::{

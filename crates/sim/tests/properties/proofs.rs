@@ -7,8 +7,8 @@ use portreeve_core::{
     hash::Hash,
     names::{EffectId, MemoryId, Name, RunId, TaskId},
     node::{Node, Why},
-    policy::{Agent, Bundle},
-    proof::{Binding, How, Proof, Proven, Way},
+    policy::{Agent, Bundle, SignIn, User, Users},
+    proof::{Behalf, Binding, How, Proof, Proven, Way},
     reason::Word,
     request::{Open, Pause, Prove, Request, Stop},
     time::Millis,
@@ -26,7 +26,7 @@ fn proving(review_by: Option<Millis>) -> Arc<Bundle> {
     let bundle = Arc::into_inner(unbounded(&[entry(0)])).unwrap();
     let program = Way::Program { sha256: Hash::of(PROGRAM) };
     let ways = [Way::Spiffe(ID.to_owned()), Way::Key { jwk: KEY.to_owned() }, program];
-    let proofs = ways.map(|way| Proof { way, replicas: false }).to_vec();
+    let proofs = ways.map(|way| Proof { way, replicas: false, attest: None }).to_vec();
     let agent = Agent { review_by, proofs, ..Agent::of("test".to_owned()) };
     Arc::new(Bundle { agents: [(bot(), agent)].into(), ..bundle })
 }
@@ -59,6 +59,7 @@ fn proven(what: u8, until: i64) -> Proven {
         binding: Some(Binding::Dpop(Hash::of(b"held"))),
         from: "127.0.0.1".to_owned(),
         until: Millis(until),
+        behalf: None,
     }
 }
 
@@ -230,4 +231,44 @@ fn after_its_review_day_an_agent_gets_nothing_and_what_it_had_ends_with_the_day(
     };
     assert_eq!(door_of(day), (Vec::new(), Some(Millis(day))));
     assert_eq!(door_of(day - 5_000), (vec![Word::AgentOverdue], None));
+}
+
+#[test]
+fn an_agent_works_for_somebody_by_a_token_of_theirs_only() {
+    let mut bundle = Arc::into_inner(proving(None)).unwrap();
+    let (ana, ben): (Name, Name) = ("ana".parse().unwrap(), "ben".parse().unwrap());
+    let sign_in = |sub: &str| SignIn { issuer: "company".parse().unwrap(), sub: sub.to_owned() };
+    let user = |sub: &str| User { sign_in: Some(sign_in(sub)), ..User::default() };
+    bundle.users = [(ana.clone(), user("a1")), (ben.clone(), user("b1"))].into();
+    for purpose in bundle.purposes.values_mut() {
+        purpose.open.users = Users::Named([ana.clone(), ben.clone()].into());
+    }
+    let mut door = Door::new(Arc::new(bundle));
+    let now = door.now;
+    let behalf = |issuer: &str, sub: &str, until: i64| {
+        let issuer = issuer.parse().unwrap();
+        Some(Box::new(Behalf {
+            issuer,
+            subject: sub.to_owned(),
+            client: None,
+            id: "1".to_owned(),
+            until: Millis(until),
+        }))
+    };
+    let mut task = 20;
+    let mut opens = |user: Option<&Name>, behalf: Option<Box<Behalf>>| {
+        task += 1;
+        let shown = Proven { behalf, ..proven(0, now + 10_000) };
+        let Request::Open(open) = open(task, Actor::Agent(bot()), Some(shown)) else { panic!("no opening") };
+        words(&door.turn(Request::Open(Open { user: user.cloned(), ..open })).unwrap())
+    };
+    assert_eq!(opens(Some(&ana), behalf("company", "a1", now + 5_000)), []);
+    // Not without one, not with somebody else's, not with one of another issuer, not with one that is over.
+    for not in
+        [None, behalf("company", "b1", now + 5_000), behalf("other", "a1", now + 5_000), behalf("company", "a1", now)]
+    {
+        assert_eq!(opens(Some(&ana), not.clone()), [Word::ProofWrong], "{not:?}");
+    }
+    assert_eq!(opens(Some(&ben), behalf("company", "b1", now + 5_000)), []);
+    assert_eq!(opens(None, None), [Word::PurposeNotOpen], "a purpose for somebody is none for nobody");
 }

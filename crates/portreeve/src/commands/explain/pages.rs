@@ -47,6 +47,8 @@ pages! {
     argument_not_shown
     elevation_refused
     not_yours
+    role_missing
+    own_rights
     agent_unknown
     agent_overdue
     proof_wrong

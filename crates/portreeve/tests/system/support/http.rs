@@ -111,7 +111,8 @@ pub(crate) fn try_exchange(mut stream: impl Bounded, bytes: &[u8]) -> Option<Res
     read(&answer)
 }
 
-fn read(answer: &[u8]) -> Option<Response> {
+/// An answer, if it is whole
+pub(crate) fn read(answer: &[u8]) -> Option<Response> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let mut lines = head.split("\r\n");

@@ -212,6 +212,8 @@ pub(crate) struct Serve {
     child: Option<Child>,
     /// Where agents reach it
     pub(crate) address: SocketAddr,
+    /// Where they reach it over TLS
+    pub(crate) secure: Option<SocketAddr>,
     data: PathBuf,
 }
 
@@ -235,10 +237,13 @@ impl Serve {
         let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let said = Lines::of(stdout);
-        let mut serve = Self { child: Some(child), address: ([0, 0, 0, 0], 0).into(), data: place.data() };
+        let mut serve =
+            Self { child: Some(child), address: ([0, 0, 0, 0], 0).into(), secure: None, data: place.data() };
         match said.next() {
             Some(line) => {
                 let address = line.strip_prefix("serving http://").and_then(|rest| rest.split(' ').next());
+                let secure = line.split(' ').find_map(|word| word.strip_prefix("https://"));
+                serve.secure = secure.and_then(|text| text.parse().ok());
                 serve.address = address.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
                 Ok(serve)
             }
