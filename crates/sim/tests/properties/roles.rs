@@ -22,8 +22,12 @@ const WHO: &str = "rob";
 fn with(roles: &[PersonRole]) -> Policy {
     Policy::new()
         .with(|policy| {
-            let person =
-                crate::house::Person { groups: vec!["others", "audit"], roles: roles.to_vec(), passkeys: Vec::new() };
+            let person = crate::house::Person {
+                groups: vec!["others", "audit"],
+                roles: roles.to_vec(),
+                passkeys: Vec::new(),
+                sub: None,
+            };
             policy.people.insert(WHO, person);
         })
         .work(|work| {
