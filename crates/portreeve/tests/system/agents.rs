@@ -642,7 +642,7 @@ fn an_agent_works_on_behalf_of_who_gave_it_a_token_for_that() {
         ("signature_wrong", theirs(&Signer::new("c"), "JWT", &json!({}))),
         ("key_unknown", theirs(&stranger, "JWT", &json!({}))),
         ("aud_wrong", theirs(&company, "JWT", &json!({ "aud": "portreeve" }))),
-        ("exp_past", theirs(&company, "JWT", &json!({ "iat": now() - 600, "exp": now() - 60 }))),
+        ("expired", theirs(&company, "JWT", &json!({ "iat": now() - 600, "exp": now() - 60 }))),
         ("lifetime", theirs(&company, "JWT", &json!({ "exp": now() + 24 * 3600 }))),
         ("user_unknown", theirs(&company, "JWT", &json!({ "sub": "a2" }))),
         ("may_act_wrong", theirs(&company, "JWT", &json!({ "may_act": { "sub": "other" } }))),
