@@ -119,7 +119,7 @@ pub(crate) enum Command {
     #[command(name = "__demo-server", hide = true)]
     DemoServer {
         /// Which
-        server: crate::demo::Server,
+        which: crate::demo::Server,
         /// Where the shop keeps its refunds
         #[arg(long)]
         books: Option<PathBuf>,

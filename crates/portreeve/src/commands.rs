@@ -86,7 +86,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
                 }
             }
         }
-        Command::DemoServer { server, books } => Ok(demo::serve(*server, books.clone()).await.map(|()| 0)?),
+        Command::DemoServer { which, books } => Ok(demo::serve(*which, books.clone()).await.map(|()| 0)?),
         Command::BenchSubject { upstream } => bench_subject::run(upstream).await,
     }
 }
