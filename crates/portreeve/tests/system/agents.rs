@@ -677,7 +677,7 @@ fn an_agent_works_on_behalf_of_who_gave_it_a_token_for_that() {
     };
     let given = exchange(&good, &proof());
     assert_eq!((given.status, given.json()["token_type"].as_str()), (200, Some("Bearer")), "{given:?}");
-    assert_eq!(exchange(&proof(), &good).json()["error"], "invalid_request", "an agent is nobody's subject");
+    assert_eq!(exchange(&proof(), &good).json()["error"], "unauthorized_client", "a person is no agent");
 
     let record = house.place.run(&["--json", "audit", "tail", "-n", "200"]).good().out;
     assert!(record.contains("\"client\":\"notes\"") && record.contains("\"subject\":\"a1\""), "{record}");
