@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["test"] => test::run(),
         ["conformance"] => test::conform(),
+        ["interop"] => test::interop(),
         ["setup"] => setup::run().map(|setup| setup.missing.is_empty()),
         ["bench", options @ ..] => bench::run(options).map(|()| true),
         [] | ["help" | "--help" | "-h"] => {
@@ -47,6 +48,7 @@ cargo xtask TASK
   test             install what is missing, check the code, run all tests; the last line is
                    `N passed, N failed, N skipped`
   conformance      run the official conformance suite, and write its table into docs/protocol.md
+  interop          run only what is tried against real counterparts: clients, servers, SPIRE, an identity provider
   setup            only install what the tests need
   bench [OPTIONS]  build for release, compare Portreeve with its yardsticks, measure what must not
                    grow and what the protocol costs; OPTIONS go to `portreeve-bench compare`

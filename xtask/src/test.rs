@@ -67,6 +67,35 @@ pub(crate) fn conform() -> anyhow::Result<bool> {
     Ok(tally.failed == 0 && result.is_ok())
 }
 
+/// Runs what is tried against programs of others, and nothing else
+pub(crate) fn interop() -> anyhow::Result<bool> {
+    let setup = setup::run()?;
+    let mut tally = Tally::default();
+    forget_skips(&setup.interop)?;
+    let arguments = [&["--test", "system", "--"], COUNTERPARTS].concat();
+    let result = cargo_test(&setup.interop, &arguments, &[], &mut tally);
+    tell_skips(&setup.interop, &mut tally)?;
+    if let Err(error) = &result {
+        println!("FAILED interop: {error:#}");
+    }
+    println!("{tally}");
+    Ok(tally.failed == 0 && result.is_ok())
+}
+
+/// The tests against programs of others
+const COUNTERPARTS: &[&str] = &[
+    "interop::",
+    "clients::",
+    "servers::",
+    "conformance::",
+    "outside::",
+    "keys::",
+    "spire::",
+    "spiffe::",
+    "people::",
+    "ci::",
+];
+
 /// The tests that run the conformance suite
 const CONFORMANCE: &str = "conformance::";
 
