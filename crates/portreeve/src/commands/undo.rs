@@ -45,7 +45,24 @@ pub(crate) async fn run(client: &Client, undo: &Undo, as_json: bool) -> Result<u
     }
     let digest = if goes_on { None } else { Some(plan.digest) };
     let ask = json!({ "skip": undo.skip, "digest": digest, "as": undo.user });
-    let mut view: UndoView = read(&client.ask(Method::POST, &path, Some(&ask)).await?)?;
+    let mut view: UndoView = match client.ask(Method::POST, &path, Some(&ask)).await {
+        Ok(begun) => read(&begun)?,
+        Err(failure) => {
+            // Another undo may have come first, and be done already: then nothing is left that anybody would want.
+            let ask = json!({ "plan_only": true, "skip": undo.skip });
+            let answer = client.ask(Method::POST, &path, Some(&ask)).await?;
+            let plan: PlanView = read(&answer)?;
+            if plan.calls > 0 || plan.under_way.is_some() || !plan.is_settled() {
+                return Err(failure);
+            }
+            if as_json {
+                output::json(&answer);
+            } else {
+                output::tip("Another undo was quicker: nothing is left to undo.");
+            }
+            return Ok(0);
+        }
+    };
     if !as_json {
         output::tip(&format!("{} takes back what {} did", view.task, view.of));
     }
