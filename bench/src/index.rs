@@ -158,6 +158,7 @@ fn admitted(call: u64, task: TaskId, salts: &mut Salts) -> anyhow::Result<Event>
             arguments,
             charges: vec![Charge { task, entries, sent: 60, held: None, paid: None, elevated: BTreeSet::new() }],
             continues: None,
+            lease: None,
             before: None,
         }),
         inputs: Inputs::default(),

@@ -24,6 +24,7 @@ const RULES: &str = "portreeve-rules";
 const LOG: &str = "portreeve-log";
 const MCP: &str = "portreeve-mcp";
 const IDENTITY: &str = "portreeve-identity";
+const CREDENTIALS: &str = "portreeve-credentials";
 const UPSTREAM: &str = "portreeve-upstream";
 const GATEWAY: &str = "portreeve-gateway";
 const CONSOLE: &str = "portreeve-console";
@@ -56,10 +57,11 @@ const ROOMS: &[Room] = &[
     Room { name: LOG, uses: &[CORE], tests_use: &[], never: &["tokio", "hyper", "cedar-policy"] },
     Room { name: MCP, uses: &[CORE], tests_use: &[], never: &["tokio", "hyper", "rusqlite", "cedar-policy"] },
     Room { name: IDENTITY, uses: &[CORE], tests_use: &[], never: &["rusqlite", "cedar-policy"] },
+    Room { name: CREDENTIALS, uses: &[CORE, IDENTITY], tests_use: &[], never: &["rusqlite", "cedar-policy", "hyper"] },
     Room { name: UPSTREAM, uses: &[CORE, MCP], tests_use: &[], never: &["rusqlite", "cedar-policy"] },
     Room {
         name: GATEWAY,
-        uses: &[CORE, RULES, LOG, MCP, IDENTITY, UPSTREAM],
+        uses: &[CORE, RULES, LOG, MCP, IDENTITY, CREDENTIALS, UPSTREAM],
         tests_use: &[SIM],
         // The official SDK's model of a message loses what it does not know.
         never: &["rmcp"],
@@ -69,7 +71,7 @@ const ROOMS: &[Room] = &[
     Room { name: SIM, uses: &[CORE, RULES], tests_use: &[LOG, IDENTITY], never: &["tokio", "hyper"] },
     Room {
         name: "portreeve",
-        uses: &[CORE, RULES, LOG, MCP, IDENTITY, UPSTREAM, GATEWAY, CONSOLE, SIM],
+        uses: &[CORE, RULES, LOG, MCP, IDENTITY, CREDENTIALS, UPSTREAM, GATEWAY, CONSOLE, SIM],
         tests_use: &[],
         never: &[],
     },

@@ -3,11 +3,11 @@
 //! Recovery after a crash, the end of a task, a kill, an expiry and a retry are the same loop over this list.
 
 use crate::{
-    event::{Actor, End, Process},
+    event::{Actor, End, Evidence, LeaseEnd, Process},
     names::EffectId,
     node::{Node, Why},
     request::{Request, Settle, Stop},
-    state::{OpenWhat, State},
+    state::{Leased, OpenWhat, State},
     time::Millis,
 };
 
@@ -19,6 +19,13 @@ pub enum Owed {
     Record(Request),
     /// A call under way whose task or connector is over: stop waiting for it
     Cancel(EffectId),
+    /// A credential whose task is over, whose time has passed, or that an earlier life of ours left behind: take it back
+    Withdraw {
+        /// The effect that it is
+        effect: EffectId,
+        /// Why it has to go
+        why: Why,
+    },
     /// A child process whose task or connector is over, or that an earlier life of ours left behind
     Reap {
         /// The effect that started it
@@ -50,6 +57,20 @@ pub fn due(state: &State, now: Millis) -> Vec<Owed> {
     let holds = holds.map(|(until, id)| stop(Node::Hold(*id), Why::Expired, Some(*until)));
     let orphans = state.orphans.iter().map(|id| stop(Node::Task(*id), Why::Ended, None));
     let effects = state.effects.iter().filter_map(|(id, open)| {
+        if let OpenWhat::Lease(lease) = &open.what {
+            if lease.over.is_none() && !lease.left && now >= lease.until {
+                return Some(stop(Node::Lease(*id), Why::Expired, Some(lease.until)));
+            }
+            return match state.leased(open, lease, now) {
+                Leased::Live | Leased::Coming | Leased::Closing => None,
+                Leased::Owed(why) => Some(Owed::Withdraw { effect: *id, why }),
+                Leased::Left(until) if now >= until => {
+                    let end = End::Lease(LeaseEnd::Withdrawn { evidence: Evidence::Expired });
+                    Some(Owed::Record(Request::Settle(Settle::new(*id, end))))
+                }
+                Leased::Left(_) => None,
+            };
+        }
         let stale = open.boot != state.boot;
         if !stale && state.effect_lives(open, now) {
             return None;
@@ -60,6 +81,7 @@ pub fn due(state: &State, now: Millis) -> Vec<Owed> {
                 Owed::Record(Request::Settle(Settle::new(*id, end)))
             }
             OpenWhat::Call(_) | OpenWhat::Notice { .. } => Owed::Cancel(*id),
+            OpenWhat::Lease(_) => return None,
             OpenWhat::Child(process) => {
                 let why = if stale { Why::Restarted } else { Why::Ended };
                 Owed::Reap { effect: *id, process: process.clone(), why }
@@ -75,6 +97,7 @@ pub fn wake(state: &State) -> Option<Millis> {
     let tasks = state.deadlines.first().map(|(deadline, _)| *deadline);
     let elevations = state.elevation_deadlines.first().map(|(until, _)| *until);
     let holds = state.hold_deadlines.first().map(|(until, _)| *until);
-    let passing = [tasks, elevations, holds].into_iter().flatten();
+    let leases = state.lease_deadlines.first().map(|(until, _)| *until);
+    let passing = [tasks, elevations, holds, leases].into_iter().flatten();
     passing.chain(state.grants.values().map(|grant| grant.until)).min()
 }

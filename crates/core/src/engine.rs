@@ -13,13 +13,13 @@ use crate::{
     due::{Owed, due, wake},
     event::{Actor, Booted, End, Event, Record, decode, encode},
     hash::Hash,
-    judge::{self, Again, Reading, Shelf, Ticket},
+    judge::{self, Again, Leasing, Reading, Shelf, Ticket},
     log::{Append, Log, Read, Space},
     names::{BootId, EffectId, HoldId, Name, RunId, TaskId, Tool},
     node::Node,
     outside::Asking,
     pattern::Source,
-    policy::Bundle,
+    policy::{Bundle, Class},
     reason::{Reason, Word},
     request::{Clock, Request, Settle, Ship},
     state::State,
@@ -84,6 +84,8 @@ pub struct Permit {
     wanted: Vec<Source>,
     /// The question to people that is used up by it
     hold: Option<HoldId>,
+    /// The lease that it goes with
+    lease: Option<EffectId>,
 }
 
 impl Permit {
@@ -109,6 +111,21 @@ impl Permit {
     #[must_use]
     pub fn rests_on(&self) -> &[Node] {
         &self.rests_on
+    }
+
+    /// The lease that it goes with: it leaves on a connection that was made with this one, and on no other
+    #[must_use]
+    pub fn lease(&self) -> Option<EffectId> {
+        self.lease
+    }
+
+    /// The same leave, which also rests on a lease
+    fn on(&mut self, lease: Option<EffectId>, state: &State) {
+        let Some(id) = lease else { return };
+        let until = state.open_lease(id).map_or(Millis(i64::MIN), |(_, lease)| lease.until);
+        self.lease = lease;
+        self.rests_on.push(Node::Lease(id));
+        self.deadline = self.deadline.min(until);
     }
 
     /// The same leave, which rests on the grant without which it would have been refused, and ends with it
@@ -167,6 +184,10 @@ pub enum Reply {
     Permit(Permit),
     /// It would be permitted
     Clear,
+    /// It would be permitted, on a connection that is made for this class
+    Prepare(Class),
+    /// The credential may be issued, as this
+    Leased(Permit, Box<Leasing>),
     /// Nothing is against it so far; these outside decision points have to be asked first
     Consult(Vec<Asking>),
     /// Nothing is against it so far; this has to be read first, so that it can be put back

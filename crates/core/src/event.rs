@@ -4,11 +4,13 @@
 //! [`Committed`]; everything else is plain.
 
 mod hold;
+mod lease;
 
 pub use hold::{
     Assertion, Declined, Elevation, Held, HeldCall, HeldOpening, HeldWhat, How, Outcome, Question, Signed, UndoStep,
     Undoing, WasBefore, call_key,
 };
+pub use lease::{Evidence, LeaseEnd, LeaseFacts};
 
 use crate::{
     commit::{Committed, OpeningLine},
@@ -328,7 +330,12 @@ pub enum What {
     Child {
         /// Of which connector
         connector: Name,
+        /// The lease that it is given
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease: Option<EffectId>,
     },
+    /// A credential for the task, issued by a back end
+    Lease(Box<LeaseFacts>),
     /// A look at how a call stands that goes on at its connector, or a word to it
     Poll(PollFacts),
     /// A message to a receiver about a question
@@ -373,6 +380,11 @@ pub struct PollFacts {
     pub tool: Tool,
     /// What is held for its answer in this task and every ancestor; the call itself was charged before
     pub charges: Vec<Charge>,
+    /// Of which class the call is
+    pub class: Class,
+    /// The lease that it goes with
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<EffectId>,
 }
 
 /// The facts of an admitted call
@@ -403,6 +415,9 @@ pub struct CallFacts {
     /// What was read before it, so that it can be put back
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<WasBefore>,
+    /// The lease that it goes with
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<EffectId>,
 }
 
 /// What a call uses up in one task
@@ -482,6 +497,8 @@ pub enum End {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<Committed>,
     },
+    /// What became of a credential, which neither succeeds nor fails
+    Lease(LeaseEnd),
     /// Nobody can know: spent, and never repeated by us
     Unknown {
         /// What kept the answer
@@ -665,6 +682,26 @@ pub enum Noted {
         /// From where it was shown first
         holder: String,
     },
+    /// A credential could not be taken back yet; told the first time, and then ever more rarely
+    Resisted {
+        /// The lease
+        lease: EffectId,
+        /// How often it was tried
+        tries: u32,
+        /// What the back end said, or that it said nothing
+        why: String,
+        /// Until when it may still be usable, if it has an end
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Millis>,
+    },
+    /// A secret was put into the vault, exchanged or taken out; nothing of it is recorded
+    Secret {
+        /// Its name
+        name: Name,
+        /// How often it was exchanged, from 1; nothing if it is not there any more
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u32>,
+    },
     /// A person signed in, or a link to sign in was made for them
     SignedIn {
         /// Who
@@ -765,10 +802,12 @@ impl Record {
             }
             Event::Admitted(admitted) => {
                 let Admitted { what, inputs, because, .. } = &mut **admitted;
-                let (given, before) = match what {
-                    What::Call(call) => (Some(&mut call.arguments), call.before.as_mut()),
-                    What::Child { .. } | What::Poll(_) | What::Notice { .. } => (None, None),
+                let (given, before, scope) = match what {
+                    What::Call(call) => (Some(&mut call.arguments), call.before.as_mut(), None),
+                    What::Lease(lease) => (None, None, Some(&mut lease.scope)),
+                    What::Child { .. } | What::Poll(_) | What::Notice { .. } => (None, None, None),
                 };
+                let scope = scope.into_iter().flatten().map(|(name, value)| (format!("scope.{name}"), value));
                 let given = given.into_iter().flat_map(arguments);
                 let before = before.into_iter().flat_map(|before| &mut before.values);
                 let before = before.map(|(name, value)| (format!("before.{name}"), value));
@@ -776,7 +815,7 @@ impl Record {
                 let outside = outside.map(|(index, heard)| (format!("outside.{index}"), &mut heard.question));
                 let because = because.iter_mut().enumerate();
                 let because = because.map(|(index, because)| (format!("because.{index}"), &mut because.reasons));
-                given.chain(before).chain(outside).chain(because).collect()
+                given.chain(before).chain(scope).chain(outside).chain(because).collect()
             }
             Event::Noted(Noted::Consulted { points, .. }) => {
                 let points = points.iter_mut().enumerate();

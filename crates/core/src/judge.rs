@@ -10,6 +10,7 @@ mod envelope;
 mod facts;
 mod grant;
 mod hold;
+mod lease;
 mod listed;
 mod open;
 mod poll;
@@ -21,6 +22,7 @@ pub use grant::{GRANT_MS_MAX, Observed, judge_grant};
 pub use hold::{
     Again, Asking, Holding, SHOWN_BYTES_MAX, Ticket, WHY_BYTES_MAX, judge_answer, judge_review, may_answer, may_review,
 };
+pub use lease::{LEASES_MAX, Leasing, judge_lease};
 pub use listed::{Listed, listed, visible};
 pub use open::{Opened, Opening, judge_open};
 pub use poll::{Polling, judge_poll};
@@ -124,6 +126,7 @@ pub fn judge_stop(state: &State, shelf: &Shelf, stop: &Stop, clock: Clock) -> Ve
         Node::Task(id) => state.tasks.contains_key(id),
         Node::Run(run) => state.task_of(*run).is_some_and(|task| state.tasks.contains_key(&task)),
         Node::Child(id) => state.effects.get(id).is_some_and(|open| matches!(open.what, OpenWhat::Child(_))),
+        Node::Lease(id) => state.open_lease(*id).is_some(),
         Node::Grant(id) => state.grants.contains_key(id) || state.is_elevation(*id),
         Node::Hold(id) => state.hold(*id).is_some_and(|hold| hold.phase == Phase::Open),
         node => state.registry.contains_key(node),
@@ -154,6 +157,7 @@ pub fn may_stop(state: &State, shelf: &Shelf, by: &Actor, node: &Node, now: Mill
     let task = match node {
         Node::Task(id) => Some(*id),
         Node::Run(run) => state.task_of(*run),
+        Node::Lease(id) => state.open_lease(*id).and_then(|(open, _)| open.task),
         _ => None,
     };
     let is_own = by.user().is_some_and(|user| match node {

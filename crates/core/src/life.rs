@@ -10,6 +10,7 @@ use crate::{
     judge::{Again, Reading, Ticket},
     names::EffectId,
     outside::{self, Answer as Answered, Asking},
+    policy::Class,
     pattern::Source,
     reason::{Reason, Word},
     request::{Call, Read, Settle},
@@ -26,6 +27,8 @@ pub struct Life {
     ticket: Option<Ticket>,
     /// How often outside decision points were asked
     rounds: u8,
+    /// How often what must exist first was made
+    made: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +59,8 @@ pub enum Do {
     Ask(Call),
     /// Ask outside decision points, all at once, none for longer than its time
     Consult(Vec<Asking>),
-    /// Make what must exist first: a session, a child process
-    Prepare,
+    /// Make what must exist first for a call of this class: a lease, a session, a child process
+    Prepare(Class),
     /// Have the call admitted
     Admit(Call),
     /// Send what was judged, if the latch lets it through
@@ -75,8 +78,8 @@ pub enum Do {
 /// What happened
 #[derive(Debug)]
 pub enum Happened {
-    /// The door would permit the call
-    Clear,
+    /// The door would permit the call, on a connection that is made for this class
+    Clear(Class),
     /// Nothing is against it so far; these points have to be asked first
     Consult(Vec<Asking>),
     /// They have answered, or not
@@ -93,8 +96,8 @@ pub enum Happened {
     Waited,
     /// People agreed to it, and it was used already
     Again(Again),
-    /// Everything that must exist first exists
-    Prepared,
+    /// Everything that must exist first exists, and was made with this lease
+    Prepared(Option<EffectId>),
     /// It could not be made
     NotPrepared(String),
     /// The call is admitted, durably
@@ -148,7 +151,7 @@ impl Life {
     pub fn start(call: Call, prepared: bool) -> (Self, Do) {
         let (phase, step) =
             if prepared { (Phase::Admitting, Do::Admit(call.clone())) } else { (Phase::Asking, Do::Ask(call.clone())) };
-        (Self { call, phase, rounds: 0, ticket: None }, step)
+        (Self { call, phase, rounds: 0, made: 0, ticket: None }, step)
     }
 
     /// The effect that the call will be
@@ -161,7 +164,7 @@ impl Life {
     pub fn next(&mut self, happened: Happened) -> Vec<Do> {
         let refusal = |reasons| vec![Do::Reply(Answer::Refusal(reasons))];
         let (phase, steps) = match (self.phase, happened) {
-            (Phase::Asking, Happened::Clear) => (Phase::Preparing, vec![Do::Prepare]),
+            (Phase::Asking | Phase::Admitting, Happened::Clear(class)) => self.prepare(class),
             (Phase::Asking, Happened::Consult(askings)) => self.consult(askings, Towards::Asking),
             (Phase::Admitting, Happened::Consult(askings)) => self.consult(askings, Towards::Admitting),
             (Phase::Consulting(towards), Happened::Heard(answers)) => {
@@ -193,7 +196,10 @@ impl Life {
             (Phase::Asking | Phase::Admitting, Happened::Again(again)) => {
                 (Phase::Over, vec![Do::Reply(Answer::Again(again))])
             }
-            (Phase::Preparing, Happened::Prepared) => (Phase::Admitting, vec![Do::Admit(self.call.clone())]),
+            (Phase::Preparing, Happened::Prepared(lease)) => {
+                self.call.lease = lease;
+                self.towards(Towards::Admitting)
+            }
             (Phase::Preparing | Phase::Consulting(_) | Phase::Reading(_), Happened::NotPrepared(why)) => {
                 (Phase::Over, vec![Do::Reply(Answer::Unreachable(why))])
             }
@@ -236,6 +242,16 @@ impl Life {
         }
     }
 
+    /// What was made may be over, or be for another class by now; but a call does not go round for ever
+    fn prepare(&mut self, class: Class) -> (Phase, Vec<Do>) {
+        self.made += 1;
+        if self.made <= ROUNDS_MAX {
+            return (Phase::Preparing, vec![Do::Prepare(class)]);
+        }
+        let reason = Reason::new(Word::CredentialUnavailable, &self.call.tool);
+        (Phase::Over, vec![Do::Reply(Answer::Refusal(vec![reason.with("because", "it was over before it could be used")]))])
+    }
+
     /// Answers may have grown too old, or the policy may have changed, while something else was prepared; but a call
     /// does not go round for ever
     fn consult(&mut self, askings: Vec<Asking>, towards: Towards) -> (Phase, Vec<Do>) {
@@ -262,5 +278,5 @@ impl Life {
     }
 }
 
-/// How often the outside decision points of one call are asked
+/// How often the outside decision points of one call are asked, and how often what it needs is made
 const ROUNDS_MAX: u8 = 3;

@@ -25,6 +25,8 @@ pub enum Node {
     Task(TaskId),
     /// A child process that was started for a task
     Child(EffectId),
+    /// A credential that was issued for a task
+    Lease(EffectId),
     /// A recorded yes of a person
     Grant(GrantId),
     /// A question that waits for people
@@ -42,6 +44,7 @@ impl fmt::Display for Node {
             Self::Run(id) => id.fmt(f),
             Self::Task(id) => id.fmt(f),
             Self::Child(id) => write!(f, "child:{id}"),
+            Self::Lease(id) => write!(f, "lease:{id}"),
             Self::Grant(id) => id.fmt(f),
             Self::Hold(id) => id.fmt(f),
         }
@@ -63,6 +66,7 @@ impl FromStr for Node {
             Some(("connector", name)) => name.parse().map(Self::Connector),
             Some(("purpose", name)) => name.parse().map(Self::Purpose),
             Some(("child", id)) => id.parse().map(Self::Child),
+            Some(("lease", id)) => id.parse().map(Self::Lease),
             // No id has a colon, so this says what was expected.
             Some(_) => text.parse().map(Self::Task),
         }

@@ -3,6 +3,7 @@
 //! Plain data without behaviour beyond looking things up; reading files is the business of the room `rules`.
 
 mod connector;
+mod credential;
 mod issuer;
 mod person;
 mod profile;
@@ -11,6 +12,7 @@ mod role;
 mod trust;
 
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
+pub use credential::{BackEnd, CommandBackEnd, CredentialSource, Credentials, Postgres, Revocation, StaticSecret, Template};
 pub use issuer::{BundleSource, Client, Issuer, People, Vouches};
 pub use person::{Ask, Quorum, Receiver, SignIn, User};
 pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
@@ -48,6 +50,8 @@ pub struct Bundle {
     pub issuers: BTreeMap<Name, Issuer>,
     /// Connectors by name
     pub connectors: BTreeMap<Name, Connector>,
+    /// Where credentials for connectors come from, by name
+    pub sources: BTreeMap<Name, CredentialSource>,
     /// Purposes by name
     pub purposes: BTreeMap<Name, Purpose>,
     /// What refuses or asks

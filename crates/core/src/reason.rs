@@ -198,6 +198,14 @@ words! {
         "Tools of this class are not open in this task."
         "Reading, writing, executing and escalating are four separate paths, and the purpose opens only some."
         "Ask for it with the tool request_elevation if it is listed; otherwise the purpose has to let it stand.";
+    CredentialClass "credential_class" Final "resource_policy"
+        "This server has no credentials for tools of this class."
+        "The source in `credentials/` from which this connector gets its credentials issues none of this class."
+        "Use a tool of another class; the source's owner can add a grant for this one.";
+    CredentialScope "credential_scope" Final "parameter_violation"
+        "The task has no value by which its credentials would be narrowed."
+        "The source in `credentials/` narrows what it issues by a parameter that the purpose of this task does not have, or that is no plain text or number."
+        "Open a task under a purpose that has this parameter.";
     OutOfOrder "out_of_order" Standing "out_of_authority"
         "Another step of the purpose has to succeed first."
         "The entry of the purpose says `after`, and that step has not succeeded in this task yet."
@@ -366,6 +374,14 @@ words! {
         "The answer of an outside decision point cannot be understood."
         "A decision point of `extra/` answered with something that is neither yes nor no."
         "Its owner has to mend it; then try again.";
+    TooManyLeases "too_many_leases" Later "quota_exceeded"
+        "Too many credentials of this task are not taken back yet."
+        "A task may have 32 credentials that are live or could not be taken back; a back end that does not answer adds up."
+        "Wait until some are taken back: `portreeve lease list`.";
+    CredentialUnavailable "credential_unavailable" Later "stale_state"
+        "No credential for this could be had now."
+        "The back end that issues credentials for this connector refused or did not answer; nothing was called."
+        "Try again; if it stays, `portreeve lease sources` tells what the back end says.";
     Paused "paused" Later "mission_inactive"
         "This is halted for now."
         "Somebody halted this agent, user, connector or purpose; what rests on it is refused until it goes on."

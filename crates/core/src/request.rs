@@ -49,6 +49,12 @@ pub enum Request {
     Open(Open),
     /// May this connector's child process be started
     Start(Start),
+    /// May a credential be issued for a task
+    Lease(Box<Lease>),
+    /// A credential could not be taken back yet
+    Resisted(Resisted),
+    /// A secret of the vault is another one
+    Secret(SecretChange),
     /// May it be asked how a call stands that goes on at its connector
     Poll(Poll),
     /// Stop a node
@@ -113,6 +119,8 @@ pub struct Call {
     pub continues: Option<EffectId>,
     /// What was read before it, so that it can be put back
     pub before: Option<Read>,
+    /// The lease that the connection was made with on which it would leave
+    pub lease: Option<EffectId>,
 }
 
 /// What was read before a call
@@ -180,6 +188,54 @@ pub struct Start {
     pub run: RunId,
     /// Of which connector
     pub connector: Name,
+    /// The lease that it is given
+    pub lease: Option<EffectId>,
+}
+
+/// A credential for a task
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// The id that the effect will have
+    pub effect: EffectId,
+    /// For which connector
+    pub connector: Name,
+    /// What needs it
+    pub needs: Needs,
+}
+
+/// What needs a credential
+#[derive(Clone, Debug)]
+pub enum Needs {
+    /// This call
+    Call(Box<Call>),
+    /// This look at how a call stands
+    Poll(Poll),
+    /// A run that looks at what there is
+    Look(RunId),
+    /// A person who looks at what a server offers, outside of any task
+    Probe(Actor),
+}
+
+/// A secret was put into the vault, exchanged or taken out
+#[derive(Clone, Debug)]
+pub struct SecretChange {
+    /// Who did it
+    pub by: Actor,
+    /// Which
+    pub name: Name,
+    /// Its version; nothing if it is not there any more
+    pub version: Option<u32>,
+}
+
+/// A credential could not be taken back yet
+#[derive(Clone, Debug)]
+pub struct Resisted {
+    /// Which
+    pub lease: EffectId,
+    /// How often it was tried
+    pub tries: u32,
+    /// What the back end said, or that it said nothing
+    pub why: String,
 }
 
 /// A look at how a call stands that goes on at its connector, or a word to it
@@ -193,6 +249,8 @@ pub struct Poll {
     pub of: EffectId,
     /// The method that asks for it
     pub method: String,
+    /// The lease that the connection was made with on which it would leave
+    pub lease: Option<EffectId>,
 }
 
 /// A run was told what there is at a connector

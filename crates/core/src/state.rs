@@ -8,6 +8,7 @@ mod grants;
 mod groups;
 mod holds;
 mod keys;
+mod leases;
 mod legs;
 mod proposals;
 mod registry;
@@ -19,6 +20,7 @@ pub use groups::Said;
 pub use holds::{AGAIN_MS, Answered, Counting, Hold, Reader, Reflex};
 pub(crate) use holds::{hand_of, owners};
 pub use keys::{EarlierKey, Keys};
+pub use leases::{Leased, OpenLease};
 pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
 pub use proposals::Proposed;
 pub use registry::{Met, Pin, Seen, Standing};
@@ -96,6 +98,9 @@ pub struct State {
     #[serde(with = "serial::pairs")]
     elevated: BTreeMap<GrantId, TaskId>,
     pub(crate) elevation_deadlines: BTreeSet<(Millis, GrantId)>,
+    /// When the time of each lease passes
+    #[serde(default)]
+    pub(crate) lease_deadlines: BTreeSet<(Millis, EffectId)>,
     #[serde(with = "serial::pairs")]
     reviews: BTreeMap<TaskId, Review>,
     keys: BTreeMap<KeyUse, Keys>,
@@ -228,6 +233,12 @@ pub struct Task {
     pub emergency: bool,
     /// What it takes back, if that is all it does
     pub undoes: Option<Undoes>,
+    /// Its latest lease for each connector and class
+    #[serde(with = "serial::pairs", default)]
+    pub leases: BTreeMap<(Name, Class), EffectId>,
+    /// Leases of it that are not known to be of no use
+    #[serde(default)]
+    pub leased: u32,
     /// How its agent has proven itself last
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<Proven>,
@@ -294,6 +305,9 @@ pub struct Open {
     pub elevated: BTreeSet<GrantId>,
     /// Somebody ended one of them
     pub cut: bool,
+    /// The lease that it goes with
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<EffectId>,
     /// What it is
     pub what: OpenWhat,
 }
@@ -306,6 +320,8 @@ pub enum OpenWhat {
     Call(OpenCall),
     /// A child process; known once its start is settled
     Child(Option<Process>),
+    /// A credential; known once its issue is settled
+    Lease(Box<OpenLease>),
     /// A message to a receiver that a question waits
     Notice {
         /// The question
@@ -369,7 +385,11 @@ impl State {
     /// The digests of every version of the policy that something rests on
     #[must_use]
     pub fn bundles_in_use(&self) -> BTreeSet<Hash> {
-        self.tasks.values().map(|task| task.bundle).chain(self.bundle).collect()
+        let leases = self.effects.values().filter_map(|open| match &open.what {
+            OpenWhat::Lease(lease) => Some(lease.bundle),
+            _ => None,
+        });
+        self.tasks.values().map(|task| task.bundle).chain(self.bundle).chain(leases).collect()
     }
 
     /// A live task; it may still be over by what it rests on, see [`State::life`]
@@ -397,10 +417,11 @@ impl State {
     /// Effects that are not over and rest on `node`
     #[must_use]
     pub fn resting_on(&self, node: &Node) -> Vec<EffectId> {
-        let rests = |open: &Open| match node {
+        let rests = |id: EffectId, open: &Open| match node {
             Node::Tenant => true,
             Node::Connector(name) => open.connector.as_ref() == Some(name),
             Node::Child(_) => false,
+            Node::Lease(of) => *of == id || open.lease == Some(*of),
             Node::Grant(id) => open.grant == Some(*id) || open.elevated.contains(id),
             Node::Hold(id) => matches!(&open.what, OpenWhat::Notice { hold, .. } if hold == id),
             // The task itself may have left memory already.
@@ -415,7 +436,7 @@ impl State {
                 _ => false,
             }),
         };
-        self.effects.iter().filter(|(_, open)| rests(open)).map(|(id, _)| *id).collect()
+        self.effects.iter().filter(|(id, open)| rests(**id, open)).map(|(id, _)| *id).collect()
     }
 
     /// Whether a task is somebody's own: they opened it, or it runs on their behalf
@@ -482,6 +503,14 @@ impl State {
     /// Whether everything that an effect rests on is live
     #[must_use]
     pub fn effect_lives(&self, open: &Open, now: Millis) -> bool {
+        match &open.what {
+            OpenWhat::Lease(lease) => !matches!(self.leased(open, lease, now), Leased::Owed(_) | Leased::Left(_)),
+            what => self.stands_on(open, now) && self.goes_with(open.lease, matches!(what, OpenWhat::Call(_)), now),
+        }
+    }
+
+    /// The same, but for leases
+    fn stands_on(&self, open: &Open, now: Millis) -> bool {
         let connector = open.connector.clone().map(Node::Connector);
         !open.cut
             && open.task.is_none_or(|task| self.life(task, now).is_empty())
@@ -536,7 +565,12 @@ impl State {
             }
             Event::Refused(_)
             | Event::Noted(
-                Noted::Probed { .. } | Noted::Copied { .. } | Noted::Shipped { .. } | Noted::Issued { .. },
+                Noted::Probed { .. }
+                | Noted::Copied { .. }
+                | Noted::Shipped { .. }
+                | Noted::Issued { .. }
+                | Noted::Resisted { .. }
+                | Noted::Secret { .. },
             ) => {}
         }
     }
@@ -625,6 +659,8 @@ impl State {
                 steps: steps.iter().map(|step| step.key).collect(),
                 connectors: steps.iter().map(|step| step.tool.connector.clone()).collect(),
             }),
+            leases: BTreeMap::new(),
+            leased: 0,
             proven: began.proven.clone(),
             children: BTreeSet::new(),
             generations: nodes.map(|node| (node.clone(), generation(&node))).collect(),
@@ -652,6 +688,7 @@ impl State {
                     self.effects.remove(id);
                 }
             }
+            Node::Lease(id) => self.end_lease(*id, stopped.why),
             Node::Grant(id) => {
                 if self.lower(*id) {
                     // What its time takes away was begun in time; what a person takes away ends.
@@ -720,6 +757,7 @@ impl State {
                 for charge in &call.charges {
                     self.charge(charge);
                 }
+                self.under_lease(call.lease, true);
                 let leg = match (call.continues, admitted.task) {
                     (Some(of), Some(task)) => self.continued(task, of),
                     _ => Leg::First,
@@ -728,18 +766,20 @@ impl State {
                 if let Some(hold) = hold {
                     self.use_hold(hold, Some(admitted.effect), time);
                 }
-                let open = OpenCall { tool, charges, leg, hold };
+                let open = OpenCall { tool, charges, leg, hold, class: call.class };
                 (Some(call.tool.connector.clone()), OpenWhat::Call(open), 1)
             }
             What::Poll(poll) => {
                 for charge in &poll.charges {
                     self.charge(charge);
                 }
+                self.under_lease(poll.lease, true);
                 let (tool, charges, leg) = (poll.tool.clone(), poll.charges.clone(), Leg::Poll { of: poll.of });
-                (Some(poll.tool.connector.clone()), OpenWhat::Call(OpenCall { tool, charges, leg, hold: None }), 1)
+                (Some(poll.tool.connector.clone()), OpenWhat::Call(OpenCall { tool, charges, leg, hold: None, class: poll.class }), 1)
             }
             // A child that only waits keeps no task busy.
-            What::Child { connector } => (Some(connector.clone()), OpenWhat::Child(None), 0),
+            What::Child { connector, .. } => (Some(connector.clone()), OpenWhat::Child(None), 0),
+            What::Lease(facts) => (Some(facts.connector.clone()), self.leasing(admitted, facts), 0),
             What::Notice { hold, receiver, .. } => {
                 (None, OpenWhat::Notice { hold: *hold, receiver: receiver.clone() }, 0)
             }
@@ -753,12 +793,24 @@ impl State {
         let grants = || admitted.because.iter().map(|because| because.grant);
         let grant = grants().find(|grant| self.grants.contains_key(grant));
         let elevated = grants().filter(|grant| self.elevated.contains_key(grant)).collect();
+        let lease = match &admitted.what {
+            What::Call(call) => call.lease,
+            What::Poll(poll) => poll.lease,
+            What::Child { lease, .. } => *lease,
+            What::Lease(_) | What::Notice { .. } => None,
+        };
         let open =
-            Open { task: admitted.task, connector, generation, boot: self.boot, grant, elevated, cut: false, what };
+            Open { task: admitted.task, connector, generation, boot: self.boot, grant, elevated, cut: false, lease, what };
         self.effects.insert(admitted.effect, open);
     }
 
     fn settled(&mut self, settled: &Settled, time: Millis) {
+        if self.open_lease(settled.effect).is_some() {
+            if self.lease_settled(settled.effect, &settled.end) {
+                self.effects.remove(&settled.effect);
+            }
+            return;
+        }
         let Some(open) = self.effects.get_mut(&settled.effect) else { return };
         let task = open.task;
         match (&mut open.what, &settled.end) {
@@ -772,6 +824,9 @@ impl State {
             _ => {}
         }
         let Some(open) = self.effects.remove(&settled.effect) else { return };
+        if matches!(open.what, OpenWhat::Call(_)) {
+            self.under_lease(open.lease, false);
+        }
         if let (OpenWhat::Call(call), Some(task)) = (open.what, task) {
             for charge in &call.charges {
                 match &settled.end {
@@ -783,6 +838,8 @@ impl State {
                         }
                     }
                     End::Pending { bytes, .. } => self.receive(charge, *bytes),
+                    // No call ends so.
+                    End::Lease(_) => {}
                     // What was held for its answer stays spent: the answer may have left the connector.
                     End::Unknown { .. } => self.receive(charge, charge.held.unwrap_or_default()),
                 }

@@ -289,7 +289,7 @@ impl<'r> Done<'r> {
                 Some(Part::Leg(admitted.effect))
             }
             What::Poll(poll) => Some(Part::Look(first(poll.of))),
-            What::Child { .. } | What::Notice { .. } => None,
+            What::Child { .. } | What::Lease(_) | What::Notice { .. } => None,
         }
     }
 
@@ -343,7 +343,7 @@ impl<'r> Call<'r> {
             _ if self.open > 0 => Some(Not::Open),
             Some(End::Done { ok: true, .. }) => None,
             Some(End::Done { ok: false, .. } | End::NotSent { .. }) => Some(Not::Failed),
-            Some(End::Pending { .. }) | None => Some(Not::Unfinished),
+            Some(End::Pending { .. } | End::Lease(_)) | None => Some(Not::Unfinished),
             Some(End::Unknown { .. }) => Some(Not::Unknown),
         }
     }

@@ -5,6 +5,7 @@ mod keys;
 mod modes;
 mod people;
 mod policy;
+mod secrets;
 mod programs;
 mod undo;
 mod who;
@@ -19,6 +20,7 @@ use crate::{
     endpoint::Endpoints,
     fence::Fence,
     keys::KeyRoom,
+    leases::Leases,
     links::{Links, Unready, digest},
     modes::{observing, observing_task},
     office::Office,
@@ -33,7 +35,7 @@ use axum::{
     Json, Router,
     extract::{Path, State},
     http::StatusCode,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use portreeve_core::{
     engine::Reply,
@@ -42,6 +44,7 @@ use portreeve_core::{
     names::{Name, TaskId, ToolName},
     node::{Node, Why},
     offer::{self, Identity},
+    event::Actor,
     policy::{Deed, Reach},
     reason::Reason,
     request::{Change, ChangeWhat, Request},
@@ -62,6 +65,8 @@ pub struct Admin {
     pub catalogue: Arc<Catalogue>,
     /// The links
     pub links: Arc<Links>,
+    /// Credentials, and the vault
+    pub leases: Arc<Leases>,
     /// The tasks
     pub tasks: Arc<Tasks>,
     /// What takes back what tasks did
@@ -106,6 +111,10 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/reflex", get(people::reflex))
         .route("/v1/links", post(people::link))
         .route("/v1/checkpoint", post(checkpoint))
+        .route("/v1/secrets", get(secrets::list))
+        .route("/v1/secrets/{name}", put(secrets::set).delete(secrets::remove))
+        .route("/v1/leases", get(secrets::leases))
+        .route("/v1/leases/sources", get(secrets::sources))
         .route("/v1/keys", get(keys::list))
         .route("/v1/keys/{name}/rotate", post(keys::rotate))
         .route("/v1/stop", post(stop))
@@ -381,7 +390,7 @@ async fn discover(State(admin): Shared, who: Who, Json(ask): Json<Discover>) -> 
         (None, Some(url)) => Reach::Http { url },
         _ => return Err(Failure::malformed("a connector has a command or a url")),
     };
-    let (offer, identity) = offered(&admin, &reach).await?;
+    let (offer, identity) = offered(&admin, &reach, None).await?;
     let digest = offer::digest(&usable(&offer), identity);
     Ok(Json(json!({ "tools": described(&offer), "identity": identity, "digest": digest })))
 }
@@ -391,8 +400,8 @@ fn usable(offer: &Offer) -> BTreeMap<ToolName, Hash> {
     offer.items.iter().filter_map(|(name, raw)| Some((name.parse().ok()?, digest(raw)?))).collect()
 }
 
-async fn offered(admin: &Admin, reach: &Reach) -> Result<(Offer, Identity), Failure> {
-    admin.links.discover(reach).await.map_err(|unready| match unready {
+async fn offered(admin: &Admin, reach: &Reach, known: Option<(Name, Actor)>) -> Result<(Offer, Identity), Failure> {
+    admin.links.discover(reach, known).await.map_err(|unready| match unready {
         Unready::Unreachable(why) => Failure::unreachable(why),
         Unready::Refused(reasons) => Failure::refused(&reasons),
     })
@@ -406,7 +415,7 @@ fn described(offer: &Offer) -> Vec<Value> {
 async fn connector(State(admin): Shared, who: Who, Path(connector): Path<String>) -> Answer {
     who.may(&admin, Deed::Inspect, format!("connector:{connector}")).await?;
     let (name, reach) = reach_of(&admin, &connector)?;
-    let offer = offered(&admin, &reach).await;
+    let offer = offered(&admin, &reach, Some((name.clone(), who.by.clone()))).await;
     if let Ok((offer, identity)) = &offer {
         admin.links.saw(&name, Some(offer), *identity).await;
     }
@@ -446,7 +455,7 @@ struct Accept {
 async fn accept(State(admin): Shared, who: Who, Path(connector): Path<String>, Json(ask): Json<Accept>) -> Answer {
     who.may(&admin, Deed::Accept, format!("connector:{connector}")).await?;
     let (name, reach) = reach_of(&admin, &connector)?;
-    let (offer, identity) = offered(&admin, &reach).await?;
+    let (offer, identity) = offered(&admin, &reach, Some((name.clone(), who.by.clone()))).await?;
     let items = usable(&offer);
     if offer::digest(&items, identity) != ask.digest {
         let message = format!("{name} is not, or does not offer, what was shown any more.");

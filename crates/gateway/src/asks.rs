@@ -273,7 +273,7 @@ impl Asks {
     pub async fn may(&self, run: RunId, connector: &Name, method: Method, params: &str) -> Result<(), Vec<Reason>> {
         let mut call = self.call(run, connector, method, params, None)?;
         match self.judged(&mut call, Request::Ask).await? {
-            Reply::Clear => Ok(()),
+            Reply::Prepare(_) => Ok(()),
             _ => Err(silent(&call)),
         }
     }
@@ -290,7 +290,26 @@ impl Asks {
         params: &str,
         answer: Option<&str>,
     ) -> Result<(Permit, Leaving), Vec<Reason>> {
-        let mut call = self.call(run, connector, method, params, answer)?;
+        let call = self.call(run, connector, method, params, answer)?;
+        self.begun(call).await
+    }
+
+    /// Leave for something that the client began with a message of another kind, on a connection made with this lease
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub async fn begin(
+        &self,
+        run: RunId,
+        connector: &Name,
+        (method, params): (Method, &str),
+        lease: Option<EffectId>,
+    ) -> Result<(Permit, Leaving), Vec<Reason>> {
+        let call = self.call(run, connector, method, params, None)?;
+        self.begun(Call { lease, ..call }).await
+    }
+
+    async fn begun(&self, mut call: Call) -> Result<(Permit, Leaving), Vec<Reason>> {
         match self.judged(&mut call, Request::Call).await? {
             Reply::Permit(permit) => Ok((permit, Leaving { effect: call.effect })),
             _ => Err(silent(&call)),
@@ -457,7 +476,7 @@ impl Asks {
         }
         let fit = self.catalogue.view().fit(&tool, &Value::Object(arguments.clone()));
         let effect = EffectId(draw().map_err(unavailable)?);
-        Ok(Call { effect, run, tool, arguments, fit, answers: Vec::new(), continues: None, before: None })
+        Ok(Call { effect, run, tool, arguments, fit, answers: Vec::new(), continues: None, before: None, lease: None })
     }
 
     fn refused(&self, of: &Bound, method: Method, reasons: &[Reason]) {

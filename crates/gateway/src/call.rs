@@ -15,7 +15,7 @@ use crate::{
     door::Door,
     fate::Fate,
     held::Holds,
-    links::{Links, Unready},
+    links::{Linked, Links, Unready},
     outcomes::Keeping,
     outlet::{Flow, Last, Message as Body},
     points::Points,
@@ -38,8 +38,9 @@ use portreeve_core::{
     names::EffectId,
     outside::Asking,
     pattern::Source,
+    policy::Class,
     reason::{Reason, Word},
-    request::{Call, Read, Request},
+    request::{Call, Needs, Read, Request},
 };
 use portreeve_identity::seal::Sealer;
 use portreeve_mcp::{
@@ -57,7 +58,7 @@ use portreeve_upstream::{
     event::Event,
     http::Failure,
     latch::Latches,
-    link::{Called, Flowing, Link, STREAM_BYTES_MAX, Sending, Whole},
+    link::{Called, Flowing, STREAM_BYTES_MAX, Sending, Whole},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -307,10 +308,13 @@ impl Calls {
         entered: &mut Entered,
         walk: &mut Walk,
     ) -> Legged {
-        let Leg { call, state, answers } = leg;
+        let Leg { mut call, state, answers } = leg;
         entered.goes_on(call.effect);
         let (tool, method, era) = (call.tool.clone(), using.method, client.era());
-        let mut link = self.links.ready(call.run, &tool.connector, client.can);
+        // Which class it is, the door says; where that is another one, a link is made for it.
+        let class = self.catalogue.view().class(&tool);
+        let mut link = self.links.ready(call.run, &tool.connector, client.can, class);
+        call.lease = link.as_ref().and_then(|linked| linked.lease);
         let (mut life, first) = Life::start(call, link.is_some());
         let mut steps = VecDeque::from([first]);
         let (mut legged, mut withheld, mut riding) = (None, None, Vec::new());
@@ -344,8 +348,8 @@ impl Calls {
                         happened = self.holds.waiting.wait(ticket.hold, &mut walk.patience, client) => happened,
                     }
                 }
-                Do::Prepare => {
-                    let (ready, happened) = self.prepare(life.call(), client, entered).await;
+                Do::Prepare(class) => {
+                    let (ready, happened) = self.prepare((life.call(), class), client, entered).await;
                     link = ready;
                     happened
                 }
@@ -423,7 +427,7 @@ impl Calls {
         for leaving in riding {
             let end = match end {
                 End::NotSent { .. } | End::Unknown { .. } => end.clone(),
-                End::Done { .. } | End::Pending { .. } => done(true),
+                End::Done { .. } | End::Pending { .. } | End::Lease(_) => done(true),
             };
             self.asks.settle(leaving, end);
         }
@@ -432,13 +436,18 @@ impl Calls {
     async fn asked(&self, request: Request) -> Happened {
         match self.door.submit(request).await {
             Reply::Permit(permit) => Happened::Admitted(permit),
-            Reply::Clear => Happened::Clear,
+            Reply::Prepare(class) => Happened::Clear(class),
             Reply::Consult(askings) => Happened::Consult(askings),
             Reply::Refused(reasons) => Happened::Refused(reasons),
             Reply::Read(reading) => Happened::Read(reading),
             Reply::Held(ticket) => Happened::Held(ticket),
             Reply::Again(again) => Happened::Again(again),
-            Reply::Proposed { .. } | Reply::Recorded | Reply::Opened(_) | Reply::Elevated(_) => {
+            Reply::Clear
+            | Reply::Leased(..)
+            | Reply::Proposed { .. }
+            | Reply::Recorded
+            | Reply::Opened(_)
+            | Reply::Elevated(_) => {
                 Happened::Refused(vec![Reason::new(Word::RecordUnavailable, "record")])
             }
         }
@@ -459,15 +468,24 @@ impl Calls {
     }
 
     /// Has the link made ready, and waits for it no longer than the client does and the call would be permitted
-    async fn prepare(&self, call: &Call, client: &Client, entered: &mut Entered) -> (Option<Arc<Link>>, Happened) {
+    async fn prepare(
+        &self,
+        (call, class): (&Call, Class),
+        client: &Client,
+        entered: &mut Entered,
+    ) -> (Option<Linked>, Happened) {
         let (links, run, of, can) = (Arc::clone(&self.links), call.run, call.tool.connector.clone(), client.can);
+        let needs = Needs::Call(Box::new(call.clone()));
         let mut stops = self.under_way.stops();
         // In a task of its own: what has begun to be made is finished, or reaped, whoever waits for it.
-        let mut preparing = tokio::spawn(async move { links.prepare(run, &of, can).await });
+        let mut preparing = tokio::spawn(async move { links.prepare(run, (&of, can), (class, needs)).await });
         loop {
             tokio::select! {
                 prepared = &mut preparing => return match prepared {
-                    Ok(Ok(link)) => (Some(link), Happened::Prepared),
+                    Ok(Ok(linked)) => {
+                        let lease = linked.lease;
+                        (Some(linked), Happened::Prepared(lease))
+                    }
                     Ok(Err(Unready::Refused(reasons))) => (None, Happened::Refused(reasons)),
                     // Perhaps its child was ended because the call is permitted no longer: then that is the answer.
                     Ok(Err(Unready::Unreachable(why))) => match self.asked(Request::Ask(call.clone())).await {
@@ -489,13 +507,14 @@ impl Calls {
     async fn forward(
         self: &Arc<Self>,
         going: Going<'_>,
-        link: Option<Arc<Link>>,
+        link: Option<Linked>,
         using: &Using<'_>,
         client: &Arc<Client>,
         entered: &mut Entered,
     ) -> Sent {
         let none = |happened| Sent { happened, legged: None };
-        let Some(link) = link else {
+        // What was admitted with one credential leaves with no other one.
+        let Some(Linked { link, .. }) = link.filter(|linked| linked.lease == going.permit.lease()) else {
             return none(Happened::NotSent("the connection to the server was lost; try again".to_owned()));
         };
         // Cancelled while it was being admitted: then it is not sent at all.

@@ -7,7 +7,7 @@ use portreeve_core::{
     log::Log as _,
     names::{Name, Tool, ToolName},
     operation::{INSTRUCTIONS, Operation},
-    policy::Bundle,
+    policy::{Bundle, Class},
     proof::Index,
     request::Fit,
     state::Pin,
@@ -210,6 +210,13 @@ impl View {
     pub fn timeout_ms(&self, connector: &Name) -> i64 {
         let connector = self.bundle.as_ref().and_then(|bundle| bundle.connectors.get(connector));
         connector.map_or(60_000, |connector| connector.timeout_ms)
+    }
+
+    /// Of which class a tool is, where no variant of it says otherwise
+    #[must_use]
+    pub fn class(&self, tool: &Tool) -> Class {
+        let profile = self.bundle.as_ref().and_then(|bundle| bundle.profile(tool));
+        profile.map_or(Class::Escalate, |profile| profile.class)
     }
 
     /// The definitions of these tools, each exactly as its connector wrote it

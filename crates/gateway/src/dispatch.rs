@@ -285,8 +285,8 @@ impl Dispatch {
         }
         session.set_level(level);
         // A connector of the era without sessions is told with each request.
-        let link = self.lists.links.prepare(client.run, connector, client.can).await;
-        link.is_ok_and(|link| link.version().era() == Era::Modern)
+        let linked = self.lists.links.look(client.run, connector, client.can).await;
+        linked.is_ok_and(|linked| linked.link.version().era() == Era::Modern)
     }
 
     async fn initialize(&self, arrived: &Arrived, message: &Message<'_>, id: &Id<'_>) -> Last {

@@ -61,6 +61,11 @@ pub enum Notice {
         /// Why
         why: Why,
     },
+    /// A credential has to be taken back
+    Withdraw {
+        /// The effect that it is
+        effect: EffectId,
+    },
     /// Something that is neither a task nor a run was stopped
     Stopped(Node),
     /// A run's task is over
@@ -444,7 +449,7 @@ impl Keeper {
         match stop.node {
             Node::Task(id) => self.engine.state().task(id).map(|task| Notice::Ended(Some(id), task.run)),
             Node::Run(run) => Some(Notice::Ended(self.engine.state().task_of(run), run)),
-            Node::Child(_) => None,
+            Node::Child(_) | Node::Lease(_) => None,
             ref node => Some(Notice::Stopped(node.clone())),
         }
     }
@@ -457,6 +462,9 @@ impl Keeper {
                 Owed::Record(request) => requests.push(request),
                 Owed::Cancel(effect) => {
                     let _ = self.notices.send(Notice::Cancel(effect));
+                }
+                Owed::Withdraw { effect, .. } => {
+                    let _ = self.notices.send(Notice::Withdraw { effect });
                 }
                 Owed::Reap { effect, process, why } => {
                     let _ = self.notices.send(Notice::Reap { effect, process, why });
@@ -480,7 +488,7 @@ fn is_unrecorded(answer: &Reply) -> bool {
 
 /// Whether a request stops something on which questions may depend that are not about it
 fn stops_more(request: &Request) -> bool {
-    matches!(request, Request::Stop(stop) if !matches!(stop.node, Node::Hold(_) | Node::Child(_)))
+    matches!(request, Request::Stop(stop) if !matches!(stop.node, Node::Hold(_) | Node::Child(_) | Node::Lease(_)))
 }
 
 /// Whether something may be owed because of a request

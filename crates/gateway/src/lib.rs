@@ -26,6 +26,7 @@ pub mod hooks;
 mod identities;
 pub mod issuers;
 pub mod keys;
+pub mod leases;
 pub mod links;
 pub mod listen;
 pub mod lists;

@@ -7,6 +7,7 @@ use crate::{
     catalogue::Catalogue,
     door::Door,
     fence::{Fence, Peer},
+    leases::{Credential, Leases},
     settings::Settings,
 };
 use portreeve_core::{
@@ -17,15 +18,15 @@ use portreeve_core::{
     node::{Node, Why},
     offer::Identity,
     operation::Operation,
-    policy::{Connector, Reach},
+    policy::{Class, Connector, Credentials, Reach},
     reason::Reason,
-    request::{Probed, Request, Saw, Settle, Start, Stop},
+    request::{Needs, Probed, Request, Saw, Settle, Start, Stop},
     time::Millis,
 };
 use portreeve_mcp::can::Can;
 use portreeve_rules::Definition;
 use portreeve_upstream::{
-    child::{Child, Launch},
+    child::{Child, Given, Launch},
     clock::SteadyClock,
     http::Http,
     latch::Latches,
@@ -46,14 +47,29 @@ pub struct Links {
     clock: SteadyClock,
     catalogue: Arc<Catalogue>,
     fence: Arc<Fence>,
+    leases: Arc<Leases>,
     /// The program that keeps children, and the folder in which they run
     launch: (PathBuf, PathBuf),
     // Each held only for a look-up, never across an await.
-    slots: Mutex<HashMap<(RunId, Name, Can), Arc<Slot>>>,
+    slots: Mutex<HashMap<Key, Arc<Slot>>>,
+    // One at a time asks for a credential; held across awaits on purpose.
+    leasing: Mutex<HashMap<(RunId, Name, Class), Arc<tokio::sync::Mutex<()>>>>,
     children: Mutex<HashMap<EffectId, Arc<Child>>>,
     endpoints: Mutex<HashMap<String, Arc<Http>>>,
     /// How many links were made
     made: watch::Sender<u64>,
+}
+
+/// Whose link it is; where a connector wants credentials, each class has its own
+type Key = (RunId, Name, Can, Option<Class>);
+
+/// A link that is ready, and the credential that it was made with
+#[derive(Clone, Debug)]
+pub struct Linked {
+    /// The link
+    pub link: Arc<Link>,
+    /// The lease
+    pub lease: Option<EffectId>,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +86,29 @@ struct Ready {
     reach: Reach,
     /// The effect that started its child, if it has one
     child: Option<EffectId>,
+    /// The credential that it was made with, and how that was put in
+    with: Option<(Arc<Credential>, Credentials)>,
     listed: Millis,
+}
+
+impl Ready {
+    fn lease(&self) -> Option<EffectId> {
+        self.with.as_ref().map(|(with, _)| with.lease)
+    }
+
+    /// Whether it still is a link to just this connector
+    fn is_of(&self, connector: &Connector) -> bool {
+        let same = match (&self.with, &connector.credentials) {
+            (None, None) => true,
+            (Some((_, with)), Some(credentials)) => with == credentials,
+            _ => false,
+        };
+        same && self.reach == connector.reach && !self.link.is_over()
+    }
+
+    fn linked(&self) -> Linked {
+        Linked { link: Arc::clone(&self.link), lease: self.lease() }
+    }
 }
 
 /// Why a link could not be made
@@ -97,7 +135,7 @@ impl Links {
         latches: Arc<Latches>,
         clock: SteadyClock,
         catalogue: Arc<Catalogue>,
-        fence: Arc<Fence>,
+        (fence, leases): (Arc<Fence>, Arc<Leases>),
         settings: &Settings,
     ) -> Self {
         let folder = settings.policy.parent().unwrap_or(&settings.data).to_owned();
@@ -107,6 +145,8 @@ impl Links {
             clock,
             catalogue,
             fence,
+            leases,
+            leasing: Mutex::default(),
             launch: (settings.keeper.clone(), folder),
             slots: Mutex::default(),
             children: Mutex::default(),
@@ -117,33 +157,43 @@ impl Links {
 
     /// The link of a run to a connector, if it is ready to be called
     #[must_use]
-    pub fn ready(&self, run: RunId, connector: &Name, can: Can) -> Option<Arc<Link>> {
-        let slot = Arc::clone(self.slots().get(&(run, connector.clone(), can))?);
+    pub fn ready(&self, run: RunId, connector: &Name, can: Can, class: Class) -> Option<Linked> {
         let view = self.catalogue.view();
-        let reach = &view.bundle.as_ref()?.connectors.get(connector)?.reach;
-        slot.ready(reach, self.clock.now())
+        let connector_now = view.bundle.as_ref()?.connectors.get(connector)?;
+        let class = connector_now.credentials.as_ref().map(|_| class);
+        let slot = Arc::clone(self.slots().get(&(run, connector.clone(), can, class))?);
+        slot.ready(connector_now, self.clock.now())
     }
 
     /// Whether a run has had a link to a connector, and is not over
     #[must_use]
     pub fn has(&self, run: RunId, connector: &Name, can: Can) -> bool {
-        self.slots().contains_key(&(run, connector.clone(), can))
+        self.slots().keys().any(|(of, name, kind, _)| (of, name, kind) == (&run, connector, &can))
     }
 
     /// Makes the link ready: a child, a session, and a look at what the connector offers now
     ///
     /// # Errors
     /// [`Unready`]
-    pub async fn prepare(self: &Arc<Self>, run: RunId, name: &Name, can: Can) -> Result<Arc<Link>, Unready> {
-        let reach = self.connector(name)?.reach;
-        let slot = self.slot(run, name, can)?;
+    pub async fn prepare(
+        self: &Arc<Self>,
+        run: RunId,
+        (name, can): (&Name, Can),
+        (class, needs): (Class, Needs),
+    ) -> Result<Linked, Unready> {
+        let connector = self.connector(name)?;
+        let slot = self.slot((run, name.clone(), can, connector.credentials.as_ref().map(|_| class)))?;
         let mut made = slot.making.lock().await;
-        if let Some(link) = slot.ready(&reach, self.clock.now()) {
-            return Ok(link);
+        if let Some(linked) = slot.ready(&connector, self.clock.now()) {
+            return Ok(linked);
         }
+        let with = match connector.credentials.clone() {
+            Some(credentials) => Some((self.credential(run, (name, class), needs).await?, credentials)),
+            None => None,
+        };
         let relisted = match slot.take() {
             // Still there and still the same, only the listing is old.
-            Some(ready) if !ready.link.is_over() && ready.reach == reach => match ready.link.offer().await {
+            Some(ready) if ready.is_of(&connector) && ready.lease() == with.as_ref().map(|(with, _)| with.lease) => match ready.link.offer().await {
                 Ok(offer) => Some((ready, offer)),
                 Err(_) => {
                     self.leave(ready).await;
@@ -165,15 +215,48 @@ impl Links {
                     return Err(Unready::Unreachable("it keeps ending; wait a minute".to_owned()));
                 }
                 made.push_back(now);
-                self.make((run, can), name, reach).await?
+                self.make((run, can), name, connector.reach, with).await?
             }
         };
         self.saw(name, Some(&offer), ready.link.identity()).await;
-        let link = Arc::clone(&ready.link);
+        let linked = ready.linked();
         let ready = Ready { listed: self.clock.now(), ..ready };
         *slot.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
         self.made.send_modify(|made| *made += 1);
-        Ok(link)
+        Ok(linked)
+    }
+
+    /// The same for who only looks at what there is
+    ///
+    /// # Errors
+    /// [`Unready`]
+    pub async fn look(self: &Arc<Self>, run: RunId, name: &Name, can: Can) -> Result<Linked, Unready> {
+        self.prepare(run, (name, can), (Class::Read, Needs::Look(run))).await
+    }
+
+    /// The credential of a run for a class, which several links may be made with
+    async fn credential(
+        &self,
+        run: RunId,
+        (name, class): (&Name, Class),
+        needs: Needs,
+    ) -> Result<Arc<Credential>, Unready> {
+        let one = Arc::clone(self.leasing().entry((run, name.clone(), class)).or_default());
+        let _one = one.lock().await;
+        self.leases.get((Some(run), name, class), needs).await
+    }
+
+    /// Lets go of the links that were made with a credential that goes
+    pub fn unleash(&self, lease: EffectId) {
+        let slots: Vec<Arc<Slot>> = self.slots().values().map(Arc::clone).collect();
+        for slot in slots {
+            let mut ready = slot.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            if ready.as_ref().is_some_and(|ready| ready.lease() == Some(lease) && ready.child.is_none())
+                && let Some(ready) = ready.take()
+            {
+                tokio::spawn(async move { ready.link.end().await });
+            }
+        }
     }
 
     /// Told whenever a link was made ready, for whichever run
@@ -190,12 +273,10 @@ impl Links {
         }
     }
 
-    fn slot(&self, run: RunId, name: &Name, can: Can) -> Result<Arc<Slot>, Unready> {
+    fn slot(&self, key: Key) -> Result<Arc<Slot>, Unready> {
         let mut slots = self.slots();
-        let key = (run, name.clone(), can);
-        if !slots.contains_key(&key)
-            && slots.keys().filter(|(of, connector, _)| (*of, connector) == (run, name)).count() >= KINDS_MAX
-        {
+        let alike = |other: &&Key| (other.0, &other.1, other.3) == (key.0, &key.1, key.3);
+        if !slots.contains_key(&key) && slots.keys().filter(alike).count() >= KINDS_MAX {
             return Err(Unready::Unreachable("too many kinds of clients of this task use it".to_owned()));
         }
         Ok(Arc::clone(slots.entry(key).or_default()))
@@ -223,37 +304,44 @@ impl Links {
         (run, can): (RunId, Can),
         name: &Name,
         reach: Reach,
+        with: Option<(Arc<Credential>, Credentials)>,
     ) -> Result<(Ready, Offer), Unready> {
         let can = self.told(run, name, can).await;
+        let unfit = Unready::Unreachable;
         let (link, child, offer) = match &reach {
             Reach::Http { url } => {
                 let http = self.endpoint(url)?;
+                let http = match &with {
+                    Some((with, credentials)) => Arc::new(http.with(with.put(credentials).map_err(unfit)?)),
+                    None => http,
+                };
                 let (link, offer) =
                     Link::over_http(http, can).await.map_err(|unready| Unready::Unreachable(unready.to_string()))?;
                 (link, None, offer)
             }
             Reach::Stdio { command, env } => {
-                let (link, child, offer) = self.start((run, can), name, command, env).await?;
+                let given = with.as_ref().map(|(with, credentials)| with.given(credentials)).transpose().map_err(unfit)?;
+                let launch = self.launch(command, env, given.unwrap_or_default());
+                let lease = with.as_ref().map(|(with, _)| with.lease);
+                let (link, child, offer) = self.start((run, can), (name, lease), launch).await?;
                 (link, Some(child), offer)
             }
         };
-        Ok((Ready { link: Arc::new(link), reach, child, listed: self.clock.now() }, offer))
+        Ok((Ready { link: Arc::new(link), reach, child, with, listed: self.clock.now() }, offer))
     }
 
     /// Starts a child: an effect, admitted before and settled after
     async fn start(
         self: &Arc<Self>,
         (run, can): (RunId, Can),
-        connector: &Name,
-        command: &[String],
-        env: &BTreeMap<String, String>,
+        (connector, lease): (&Name, Option<EffectId>),
+        launch: Launch,
     ) -> Result<(Link, EffectId, Offer), Unready> {
         let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
-        let launch = self.launch(command, env);
         let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
         // A program that is not the accepted one is refused before it is started.
         self.saw(connector, None, identity).await;
-        let start = Start { effect, run, connector: connector.clone() };
+        let start = Start { effect, run, connector: connector.clone(), lease };
         let permit = match self.door.submit(Request::Start(start)).await {
             Reply::Permit(permit) => permit,
             Reply::Refused(reasons) => return Err(Unready::Refused(reasons)),
@@ -303,21 +391,48 @@ impl Links {
     ///
     /// # Errors
     /// [`Unready`]
-    pub async fn discover(self: &Arc<Self>, reach: &Reach) -> Result<(Offer, Identity), Unready> {
+    pub async fn discover(
+        self: &Arc<Self>,
+        reach: &Reach,
+        known: Option<(Name, Actor)>,
+    ) -> Result<(Offer, Identity), Unready> {
         let (links, reach) = (Arc::clone(self), reach.clone());
-        let probe = tokio::spawn(async move { links.probe(&reach).await });
+        let probe = tokio::spawn(async move { links.probe_with(&reach, known).await });
         probe.await.unwrap_or_else(|_| Err(Unready::Unreachable("the probe failed".to_owned())))
     }
 
-    async fn probe(&self, reach: &Reach) -> Result<(Offer, Identity), Unready> {
+    /// Probes with a credential of its own, where the connector wants one
+    async fn probe_with(&self, reach: &Reach, known: Option<(Name, Actor)>) -> Result<(Offer, Identity), Unready> {
+        let wanted = known.and_then(|(name, by)| Some((self.leases.wanted(&name)?, name, by)));
+        let Some((credentials, name, by)) = wanted else { return self.probe(reach, None).await };
+        let credential = self.leases.get((None, &name, Class::Read), Needs::Probe(by)).await?;
+        let probed = self.probe(reach, Some((&credential, &credentials))).await;
+        let stop = Stop { node: Node::Lease(credential.lease), why: Why::Killed, by: Actor::System, at: None };
+        self.door.stop(stop).await;
+        probed
+    }
+
+    async fn probe(
+        &self,
+        reach: &Reach,
+        with: Option<(&Credential, &Credentials)>,
+    ) -> Result<(Offer, Identity), Unready> {
         let unreachable = |unready: link::Unready| Unready::Unreachable(unready.to_string());
         let (offer, identity) = match reach {
             Reach::Http { url } => {
-                let (link, offer) = Link::over_http(self.endpoint(url)?, Can::NONE).await.map_err(unreachable)?;
+                let http = self.endpoint(url)?;
+                let put = with.map(|(with, credentials)| with.put(credentials)).transpose();
+                let http = match put.map_err(Unready::Unreachable)? {
+                    Some(put) => Arc::new(http.with(put)),
+                    None => http,
+                };
+                let (link, offer) = Link::over_http(http, Can::NONE).await.map_err(unreachable)?;
                 (offer, link.identity())
             }
             Reach::Stdio { command, env } => {
-                let launch = self.launch(command, env);
+                let given = with.map(|(with, credentials)| with.given(credentials)).transpose();
+                let given = given.map_err(Unready::Unreachable)?.unwrap_or_default();
+                let launch = self.launch(command, env, given);
                 let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
                 let child = Child::start(&launch, identity, self.clock)
                     .map_err(|error| Unready::Unreachable(error.to_string()))?;
@@ -364,6 +479,7 @@ impl Links {
     pub fn forget(&self, run: RunId) {
         let gone: Vec<Arc<Slot>> = {
             let mut slots = self.slots();
+            self.leasing().retain(|(of, ..), _| *of != run);
             let gone = slots.iter().filter(|((of, ..), _)| *of == run).map(|(_, slot)| Arc::clone(slot)).collect();
             slots.retain(|(of, ..), _| *of != run);
             gone
@@ -400,13 +516,17 @@ impl Links {
         Ok(http)
     }
 
-    fn launch(&self, command: &[String], env: &BTreeMap<String, String>) -> Launch {
+    fn launch(&self, command: &[String], env: &BTreeMap<String, String>, given: Given) -> Launch {
         let (keeper, folder) = self.launch.clone();
-        Launch { keeper, command: command.to_vec(), env: env.clone(), folder, expected: None }
+        Launch { keeper, command: command.to_vec(), env: env.clone(), folder, expected: None, given }
     }
 
-    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<(RunId, Name, Can), Arc<Slot>>> {
+    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leasing(&self) -> std::sync::MutexGuard<'_, HashMap<(RunId, Name, Class), Arc<tokio::sync::Mutex<()>>>> {
+        self.leasing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn children(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, Arc<Child>>> {
@@ -421,14 +541,15 @@ pub fn digest(raw: &str) -> Option<Hash> {
 }
 
 impl Slot {
-    fn ready(&self, reach: &Reach, now: Millis) -> Option<Arc<Link>> {
+    fn ready(&self, connector: &Connector, now: Millis) -> Option<Linked> {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         let current = ready.as_mut()?;
         if current.link.take_changed() {
             current.listed = Millis(i64::MIN);
         }
-        let good = current.reach == *reach && !current.link.is_over() && now.since(current.listed) < LISTED_MS_MAX;
-        good.then(|| Arc::clone(&current.link))
+        let lives = current.with.as_ref().is_none_or(|(with, _)| with.is_good(now));
+        let good = current.is_of(connector) && lives && now.since(current.listed) < LISTED_MS_MAX;
+        good.then(|| current.linked())
     }
 
     fn take(&self) -> Option<Ready> {

@@ -334,8 +334,8 @@ impl Lists {
             let era = client.era();
             Box::new(move |id| Last::ok(Fate::Unreachable(why).told(id, method, era)))
         };
-        let link = match self.links.prepare(client.run, connector, client.can).await {
-            Ok(link) => link,
+        let link = match self.links.look(client.run, connector, client.can).await {
+            Ok(linked) => linked.link,
             Err(Unready::Refused(reasons)) => return Err(Box::new(move |id| Last::ok(reply::refused(id, &reasons)))),
             Err(Unready::Unreachable(why)) => return Err(unreachable(why)),
         };

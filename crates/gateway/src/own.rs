@@ -88,7 +88,7 @@ impl Own {
             fit,
             answers: Vec::new(),
             continues: None,
-            before: None,
+            before: None, lease: None,
         };
         let using = Using {
             method: Method::CallTool,

@@ -9,7 +9,7 @@ use crate::{
     door::Door,
     endpoint::At,
     fate::Fate,
-    links::{Links, Unready},
+    links::{Linked, Links, Unready},
     outlet::Last,
     settings::{TTL_MS_MAX, answer_limits},
     under_way::{UnderWay, unless},
@@ -20,7 +20,8 @@ use portreeve_core::{
     json::Json,
     names::EffectId,
     reason::{Reason, Word},
-    request::{Poll, Request, Settle},
+    policy::Class,
+    request::{Needs, Poll, Request, Settle},
 };
 use portreeve_identity::seal::Sealer;
 use portreeve_mcp::{
@@ -111,10 +112,15 @@ impl Polls {
     ///
     /// # Errors
     /// Why not.
-    pub async fn admit(&self, of: &Bound, method: Method) -> Result<portreeve_core::engine::Permit, Vec<Reason>> {
+    pub async fn admit(
+        &self,
+        of: &Bound,
+        method: Method,
+        lease: Option<EffectId>,
+    ) -> Result<portreeve_core::engine::Permit, Vec<Reason>> {
         let unavailable = |why: String| vec![Reason::new(Word::RecordUnavailable, "randomness").with("why", why)];
         let effect = EffectId(crate::tasks::draw().map_err(unavailable)?);
-        let poll = Poll { effect, run: of.run, of: of.effect, method: method.as_str().to_owned() };
+        let poll = Poll { effect, run: of.run, of: of.effect, method: method.as_str().to_owned(), lease };
         match self.door.submit(Request::Poll(poll)).await {
             Reply::Permit(permit) => Ok(permit),
             Reply::Refused(reasons) => Err(reasons),
@@ -158,8 +164,22 @@ impl Polls {
             // Answers that nobody asked for are left out, and nothing is left to send; who asked is heard by polls.
             return Ok(Last::ok(reply::result(id, era, &json!({}))));
         }
-        let link = match self.links.prepare(of.run, &of.connector, client.can).await {
-            Ok(link) => link,
+        let (run, pending) = (of.run, of.effect);
+        let class = self.door.ask(move |engine| {
+            let state = engine.state();
+            Some(state.task(state.task_of(run)?)?.pending(pending)?.class)
+        });
+        let class = class.await.flatten().unwrap_or(Class::Read);
+        let needs = Needs::Poll(Poll {
+            effect: of.effect,
+            run,
+            of: of.effect,
+            method: method.as_str().to_owned(),
+            lease: None,
+        });
+        let prepared = self.links.prepare(run, (&of.connector, client.can), (class, needs)).await;
+        let Linked { link, lease } = match prepared {
+            Ok(linked) => linked,
             Err(Unready::Refused(reasons)) => return Err(refused(reasons)),
             Err(Unready::Unreachable(why)) => return Err(fate(Fate::Unreachable(why))),
         };
@@ -180,7 +200,7 @@ impl Polls {
             return Err(fate(Fate::Rejected("it is too long".to_owned())));
         };
         let put: Vec<(Put, String)> = answers.into_iter().map(|(_, put, answer)| (put, answer)).collect();
-        let permit = self.admit(&of, method).await.map_err(refused)?;
+        let permit = self.admit(&of, method, lease).await.map_err(refused)?;
         let (permits, leaving) = match self.asks.admit_all(of.run, &of.connector, &put).await {
             Ok(admitted) => admitted,
             Err(reasons) => {

@@ -2,6 +2,7 @@
 
 use crate::{
     door::{Door, Notice},
+    leases::Leases,
     links::Links,
     session::Sessions,
     streams::Streams,
@@ -27,7 +28,7 @@ pub async fn run(
     mut notices: mpsc::UnboundedReceiver<Notice>,
     door: Door,
     latches: Arc<Latches>,
-    links: Arc<Links>,
+    (links, leases): (Arc<Links>, Arc<Leases>),
     (under_way, tasks): (Arc<UnderWay>, Arc<Tasks>),
     (streams, sessions): (Arc<Streams>, Arc<Sessions>),
 ) {
@@ -61,6 +62,24 @@ pub async fn run(
                     tokio::time::sleep(VOID).await;
                     task.into_iter().for_each(|task| latches.forget(&Node::Task(task)));
                     latches.forget(&Node::Run(run));
+                });
+            }
+            Notice::Withdraw { effect } => {
+                // The same is owed until it is recorded as done, and taken back by one at a time.
+                if !reaping.lock().unwrap_or_else(PoisonError::into_inner).insert(effect) {
+                    continue;
+                }
+                links.unleash(effect);
+                let (door, leases, reaping) = (door.clone(), Arc::clone(&leases), Arc::clone(&reaping));
+                tokio::spawn(async move {
+                    let again = leases.withdraw(effect).await;
+                    if let Some(wait) = again {
+                        tokio::time::sleep(wait).await;
+                    }
+                    reaping.lock().unwrap_or_else(PoisonError::into_inner).remove(&effect);
+                    if again.is_some() {
+                        door.look_again();
+                    }
                 });
             }
             Notice::Reap { effect, process, why } => {

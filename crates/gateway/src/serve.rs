@@ -17,6 +17,7 @@ use crate::{
     identities::{self, Identities},
     issuers::Issuers,
     keys::{self, KeyRoom},
+    leases::Leases,
     links::Links,
     listen,
     lists::Lists,
@@ -51,6 +52,7 @@ use portreeve_core::{
     node::Node,
     request::{Change, ChangeWhat, Request},
 };
+use portreeve_credentials::vault::Vault;
 use portreeve_identity::{
     passkey::{self, Passkeys},
     token::Issuer,
@@ -167,7 +169,7 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     let authority = authority.transpose().map_err(keys::Error::from)?;
     let findings = take_policy(&mut engine, &settings, clock)?;
     let directory = Directory::compare(&settings.policy, engine.state().bundle(), engine.state().directory());
-    let in_force = engine.state().bundle();
+    let (in_force, origin) = (engine.state().bundle(), engine.state().origin());
     let observing = observing(engine.state(), clock.now());
 
     let (listener, address) = bind(settings.listen).await?;
@@ -192,12 +194,16 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     let catalogue = Arc::new(Catalogue::default());
     catalogue.refresh(&door).await;
     let fence = Arc::new(Fence::default());
+    let vault = Vault::open(&settings.data.join("vault"), origin.to_string(), Arc::clone(&found.sealer));
+    let vault = Arc::new(vault.map_err(|error| Error::System(error.to_string()))?);
+    let kept = (door.clone(), Arc::clone(&latches));
+    let leases = Leases::new(kept, clock, Arc::clone(&catalogue), Arc::clone(&vault), origin);
     let links = Arc::new(Links::new(
         door.clone(),
         Arc::clone(&latches),
         clock,
         Arc::clone(&catalogue),
-        Arc::clone(&fence),
+        (Arc::clone(&fence), Arc::clone(&leases)),
         &settings,
     ));
     let sealer = Arc::clone(&found.sealer);
@@ -315,6 +321,7 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         teller: Arc::clone(&teller),
         keys: Arc::clone(&keys),
         links: Arc::clone(&links),
+        leases: Arc::clone(&leases),
         tasks: Arc::clone(&tasks),
         undos,
         endpoints: Arc::clone(&endpoints),
@@ -331,8 +338,10 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     // Each socket has room of its own, so that nobody at one keeps others out of the other.
     let room = if secured.is_some() { room / 2 } else { room };
     let working = (Arc::clone(&under_way), Arc::clone(&tasks));
-    let reaping = reaper::run(noticed, door.clone(), latches, Arc::clone(&links), working, (streams, sessions));
+    let reaping = reaper::run(noticed, door.clone(), latches, (Arc::clone(&links), Arc::clone(&leases)), working, (streams, sessions));
     tokio::spawn(reaping);
+    let sweeping = Arc::clone(&leases);
+    tokio::spawn(async move { sweeping.sweep().await });
     let mut listening = vec![
         tokio::spawn(listen::tcp(listener, plain, room)),
         tokio::spawn(teller.run(settings.data.clone())),

@@ -9,7 +9,7 @@ use crate::{
     door::Door,
     endpoint::At,
     fate::Fate,
-    links::{Links, Unready},
+    links::{Linked, Links, Unready},
     lists::Lists,
     outlet::{Last, Outlet, Reply, empty},
     session::Session,
@@ -22,6 +22,7 @@ use http::StatusCode;
 use portreeve_core::{
     names::{Name, RunId},
     operation::Operation,
+    policy::Class,
     reason::{Reason, Word},
     time::Millis,
 };
@@ -38,7 +39,7 @@ use portreeve_upstream::{
     clock::SteadyClock,
     event::News,
     latch::Latches,
-    link::{Link, Listening},
+    link::Listening,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -371,7 +372,7 @@ impl Streams {
         if lists {
             let names = self.lists.names(client.run, at).await;
             for connector in &names {
-                let _ = self.links.prepare(client.run, connector, client.can).await;
+                let _ = self.links.look(client.run, connector, client.can).await;
             }
             self.hear(client.run, &names, client.can, news, &mut heard).await;
         }
@@ -392,8 +393,8 @@ impl Streams {
             if heard.contains_key(connector) {
                 continue;
             }
-            let Some(link) = self.links.ready(run, connector, can) else { continue };
-            if let Ok(listening) = link.listen(filter.clone(), None, news.clone()).await {
+            let Some(linked) = self.links.ready(run, connector, can, Class::Read) else { continue };
+            if let Ok(listening) = linked.link.listen(filter.clone(), None, news.clone()).await {
                 heard.insert(connector.clone(), listening);
             }
         }
@@ -405,7 +406,7 @@ impl Streams {
             for connector in connectors {
                 // Those that did not change are as ready as before; nothing is begun for a run that is over.
                 if self.links.has(run, connector, can) {
-                    let _ = self.links.prepare(run, connector, can).await;
+                    let _ = self.links.look(run, connector, can).await;
                 }
             }
         }
@@ -428,12 +429,12 @@ impl Streams {
             return Err(Unfollowed::Refused(vec![Reason::new(Word::ToolOutsidePurpose, at)]));
         };
         self.may(run, &connector, uri).await.map_err(Unfollowed::Refused)?;
-        let link: Arc<Link> = match self.links.prepare(run, &connector, client.can).await {
-            Ok(link) => link,
+        let Linked { link, lease } = match self.links.look(run, &connector, client.can).await {
+            Ok(linked) => linked,
             Err(Unready::Refused(reasons)) => return Err(Unfollowed::Refused(reasons)),
             Err(Unready::Unreachable(why)) => return Err(Unfollowed::Failed(Fate::Unreachable(why))),
         };
-        let admitted = self.asks.admit(run, &connector, Method::Subscribe, &of(uri), None).await;
+        let admitted = self.asks.begin(run, &connector, (Method::Subscribe, &of(uri)), lease).await;
         let (permit, leaving) = admitted.map_err(Unfollowed::Refused)?;
         let effect = leaving.effect();
         let filter = ListenFilter { uris: vec![uri.to_owned()], ..ListenFilter::default() };

@@ -139,7 +139,7 @@ impl<'m> Using<'m> {
             method,
             bytes,
             message,
-            call: Call { effect, run, tool, arguments, fit, answers: Vec::new(), continues, before: None },
+            call: Call { effect, run, tool, arguments, fit, answers: Vec::new(), continues, before: None, lease: None },
             at: reading.at.to_string(),
             key: (run, session, id.raw().to_owned()),
             renamed: own.then_some(called.1.clone()),

@@ -98,7 +98,7 @@ impl House {
             fit,
             answers: Vec::new(),
             continues: None,
-            before: None,
+            before: None, lease: None,
         };
         match self.turn(Request::Call(call)) {
             Reply::Permit(permit) => permit,

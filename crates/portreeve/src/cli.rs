@@ -100,6 +100,12 @@ pub(crate) enum Command {
     /// Read and verify the record
     #[command(subcommand)]
     Audit(Audit),
+    /// Put into the vault what back ends of credentials need, list it, take it out
+    #[command(subcommand)]
+    Secret(Secret),
+    /// List the credentials that tasks have, and where they come from
+    #[command(subcommand)]
+    Lease(Lease),
     /// List and exchange the keys of this data folder
     #[command(subcommand)]
     Key(Key),
@@ -549,6 +555,39 @@ pub(crate) struct Ship {
     /// Leave out what the record only commits to: parameters, arguments, reasons, and the texts of policies
     #[arg(long)]
     pub(crate) bare: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// List the secrets by name, and what uses each; none is ever shown
+    List,
+    /// Put a secret into the vault, or another one in its place: from standard input, typed unseen, or from a file
+    Set {
+        /// What it is called, as `credentials/*.toml` names it
+        name: Name,
+        /// Read it from this file
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// How long the one before is still tried, such as 10m
+        #[arg(long)]
+        overlap: Option<String>,
+        /// Take it although the same secret is there under another name; both are flagged
+        #[arg(long)]
+        legacy: bool,
+    },
+    /// Take a secret out of the vault
+    Remove {
+        /// Which
+        name: Name,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Lease {
+    /// List every credential that is not known to be of no use
+    List,
+    /// List where credentials come from, and try to reach each; exit 1 if one cannot be
+    Sources,
 }
 
 #[derive(Debug, Subcommand)]

@@ -19,6 +19,7 @@ mod opening;
 mod policy;
 mod reviews;
 mod role;
+mod secret;
 mod serve;
 mod sim;
 mod task;
@@ -66,6 +67,8 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Console { user } => console::run(&cli, user.as_ref()).await,
         Command::Whoami => role::whoami(&cli).await,
         Command::Role(role) => role::run(&cli, role).await,
+        Command::Secret(secret) => secret::run(&cli, secret).await,
+        Command::Lease(lease) => secret::leases(&cli, lease).await,
         Command::Key(key) => key::run(&cli, key).await,
         Command::Doctor => doctor::run(&cli).await,
         Command::Agent(agent) => agent::run(&cli, agent).await,

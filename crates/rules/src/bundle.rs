@@ -4,6 +4,7 @@ use crate::{
     case::{Case, Tried},
     cedar::{CedarRules, Exported, export, model::Model, schema},
     connector::{self, Ground},
+    credential,
     coverage::{Coverage, Tested},
     definition::Definition,
     document::{Document, Table},
@@ -197,7 +198,7 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
         findings.extend(lookalike::findings(&known));
     }
     sort(&mut findings);
-    let Facts { agents, users, issuers, connectors, pins, roles, .. } = facts;
+    let Facts { agents, users, issuers, connectors, sources, pins, roles, .. } = facts;
     let complete = (|| {
         let digest = files.digest();
         let Extra { points, inside } = extra;
@@ -207,6 +208,7 @@ fn compiled(files: &Files, validates: bool) -> Result<Loaded, Vec<Finding>> {
             users: whole(users)?,
             issuers: whole(issuers)?,
             connectors: whole(connectors)?,
+            sources: whole(sources)?,
             purposes,
             rules: extra::beside(rules.ok()?, inside, digest),
             points,
@@ -250,6 +252,10 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
                 let user = document(file, findings, |d, t| facts::user(d, t, file, &facts.issuers));
                 facts.users.insert(name, user);
             }
+            Folder::Credentials => {
+                let source = document(file, findings, |d, t| credential::source(d, t, file));
+                facts.sources.insert(name, source);
+            }
             Folder::Profiles => {
                 drop(profiles.insert(name, document(file, findings, |d, t| profile::shared(d, t, file))));
             }
@@ -274,7 +280,7 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
     let rest = rest.map(|file| (file.path.to_owned(), file.text.to_owned())).collect::<Files>();
     facts.roles.rest = Some(rest.digest());
     let mut used = BTreeSet::new();
-    let ground = Ground { profiles: &profiles, pins: &facts.pins };
+    let ground = Ground { profiles: &profiles, pins: &facts.pins, sources: &facts.sources };
     for file in files.iter().filter(|file| file.folder == Folder::Connectors) {
         let read =
             |doc: &Document<'_>, table: Table<'_, '_>| connector::connector(doc, table, file, &ground, &mut used);

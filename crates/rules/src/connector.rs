@@ -1,6 +1,7 @@
 //! Connectors: how to reach a server, and what its tools are there.
 
 use crate::{
+    credential,
     document::{Cell, Document, Table},
     facts::same_name,
     files::File,
@@ -23,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Ground<'a> {
     pub(crate) profiles: &'a BTreeMap<Name, Option<Shared<'a>>>,
     pub(crate) pins: &'a BTreeMap<Name, Option<Pins>>,
+    pub(crate) sources: &'a credential::Sources,
 }
 
 /// Reads a file of `connectors/`
@@ -47,7 +49,10 @@ pub(crate) fn connector(
         .take("tools")
         .map_or(Some(BTreeMap::new()), |cell| profile::sketches(doc, cell, &file.name, named.is_none()));
     let tier = table.take("tier").map_or(Some(None), |cell| profile::tier(doc, cell).map(Some));
-    table.later(&["identity", "credentials", "isolation", "results", "digest"]);
+    let credentials = table
+        .take("credentials")
+        .map_or(Some(None), |cell| credential::credentials(doc, cell, reach.as_ref(), ground.sources).map(Some));
+    table.later(&["identity", "isolation", "results", "digest"]);
     table.finish();
     let (shared, own, tier) = (shared?, own?, tier?);
     let tier = self::tier(doc, shared, tier.as_ref());
@@ -72,6 +77,7 @@ pub(crate) fn connector(
         toolsets: toolsets?,
         environment: environment?.map(|name| name.to_string()),
         tier,
+        credentials: credentials?,
     })
 }
 

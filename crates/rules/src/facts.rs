@@ -1,6 +1,7 @@
 //! Agents and users, and everything else that purposes and rules may name.
 
 use crate::{
+    credential::Sources,
     document::{Cell, Document, Table},
     files::File,
     people,
@@ -29,6 +30,7 @@ pub(crate) struct Facts {
     pub(crate) users: BTreeMap<Name, Option<User>>,
     pub(crate) issuers: BTreeMap<Name, Option<Issuer>>,
     pub(crate) connectors: BTreeMap<Name, Option<Connector>>,
+    pub(crate) sources: Sources,
     /// The accepted definitions, for connectors that have a file of them
     pub(crate) pins: BTreeMap<Name, Option<Pins>>,
     /// The roles of groups, which everybody in them has already
@@ -47,6 +49,7 @@ impl Default for Facts {
             users: BTreeMap::new(),
             issuers: BTreeMap::new(),
             connectors: BTreeMap::new(),
+            sources: Sources::new(),
             pins: BTreeMap::new(),
             roles: Roles::default(),
             room: cell::Cell::new(USES_MAX),

@@ -112,6 +112,8 @@ pub(crate) enum Folder {
     Users,
     Issuers,
     Connectors,
+    /// Where credentials come from
+    Credentials,
     Profiles,
     Pins,
     Purposes,
@@ -131,11 +133,12 @@ const EXTRA: &str = "extra";
 const EXTRA_ENDINGS: [&str; 4] = [".cedar", ".cedarschema", ".json", ".rego"];
 
 impl Folder {
-    const ALL: [(&'static str, &'static str, Self); 10] = [
+    const ALL: [(&'static str, &'static str, Self); 11] = [
         ("agents", ".toml", Self::Agents),
         ("users", ".toml", Self::Users),
         ("issuers", ".toml", Self::Issuers),
         ("connectors", ".toml", Self::Connectors),
+        ("credentials", ".toml", Self::Credentials),
         ("profiles", ".toml", Self::Profiles),
         ("pins", ".json", Self::Pins),
         ("purposes", ".toml", Self::Purposes),
@@ -162,8 +165,8 @@ impl Folder {
             let name = "roles".parse().map_err(|error| (format!("{error}"), String::new()))?;
             return Ok((Self::Roles, name));
         }
-        let layout = "a policy has agents/, users/, issuers/, connectors/, profiles/, purposes/, receivers/, extra/ with \
-             *.toml, pins/ with *.json, rules/ with *.cedar, and roles.toml";
+        let layout = "a policy has agents/, users/, issuers/, connectors/, credentials/, profiles/, purposes/, receivers/, extra/ \
+             with *.toml, pins/ with *.json, rules/ with *.cedar, and roles.toml";
         let (folder, file) = path.split_once('/').unwrap_or((path, ""));
         if let (EXTRA, Some((name, inner))) = (folder, file.split_once('/')) {
             if inner.contains('/')

@@ -17,6 +17,7 @@ mod case;
 mod cedar;
 pub mod changes;
 mod connector;
+mod credential;
 mod coverage;
 mod definition;
 mod diff;

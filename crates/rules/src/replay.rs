@@ -158,7 +158,7 @@ impl Replay {
                         self.calls.insert(admitted.effect, place);
                     }
                 }
-                What::Child { .. } | What::Notice { .. } => {}
+                What::Child { .. } | What::Lease(_) | What::Notice { .. } => {}
             },
             Event::Settled(settled) => {
                 if let (Some((task, index)), End::Done { ok, bytes, returned, .. }) =
@@ -386,6 +386,7 @@ pub fn rebuild(record: &Record, admitted: &Admitted, facts: &CallFacts) -> Resul
         answers,
         continues: facts.continues,
         before: facts.before.as_ref().map(|before| Read { effect: Some(before.effect), values: BTreeMap::new() }),
+        lease: facts.lease,
     })
 }
 

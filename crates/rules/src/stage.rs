@@ -86,6 +86,11 @@ impl Judgement {
         let at = judge::now(state, clock).0;
         for _ in 0..ROUNDS_MAX {
             match judge_call(state, shelf, &call, clock) {
+                Ok(Judged::Prepare(admission)) => {
+                    // A credential would be issued for it, and a connection made with that.
+                    let unasked = unasked.into_iter().collect();
+                    return Self { reasons: Vec::new(), admission: Some(*admission), unasked, held: None };
+                }
                 Ok(Judged::Admit(admission)) => {
                     let unasked = unasked.into_iter().collect();
                     return Self { reasons: Vec::new(), admission: Some(admission), unasked, held: None };
@@ -291,7 +296,7 @@ impl<'p> Stage<'p> {
             fit: Fit { pin, error },
             answers: Vec::new(),
             continues: None,
-            before: None,
+            before: None, lease: None,
         }
     }
 
@@ -360,7 +365,7 @@ impl<'p> Stage<'p> {
             arguments: arguments.iter().map(given).collect(),
             charges,
             continues: None,
-            before: None,
+            before: None, lease: None,
         };
         self.effects += 1;
         let effect = EffectId(self.effects);

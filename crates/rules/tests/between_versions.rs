@@ -135,7 +135,7 @@ impl World {
             fit: Fit { pin: PIN, error: None },
             answers: Vec::new(),
             continues: None,
-            before: None,
+            before: None, lease: None,
         }
     }
 
@@ -210,7 +210,7 @@ impl World {
             arguments: BTreeMap::new(),
             charges: admission.charges.clone(),
             continues: None,
-            before: None,
+            before: None, lease: None,
         });
         self.apply(Event::Admitted(Box::new(Admitted {
             effect: call.effect,

@@ -306,6 +306,8 @@ impl Gateway {
                 self.happened(answer.flight, Happened::Lost("cancelled".to_owned()));
                 true
             }
+            // No connector of this world wants credentials.
+            Owed::Withdraw { .. } => false,
             Owed::Reap { effect, process, why } => {
                 if env.sabotage(Sabotage::NoReap) {
                     return false;

@@ -103,7 +103,7 @@ impl World {
                     && let (What::Poll(facts), Actor::Run(run)) = (&admitted.what, &record.actor)
                 {
                     let method = facts.method.clone();
-                    let poll = Poll { effect: admitted.effect, run: *run, of: facts.of, method };
+                    let poll = Poll { effect: admitted.effect, run: *run, of: facts.of, method, lease: facts.lease };
                     let judged = judge_poll(&state, &shelf, &poll, Clock::at(admitted.now.0));
                     if !judged.as_ref().is_ok_and(|judged| judged.charges == facts.charges && judged.tool == facts.tool)
                     {
@@ -150,6 +150,7 @@ fn rebuild(record: &Record, admitted: &Admitted, facts: &CallFacts) -> Option<Ca
         answers,
         continues: facts.continues,
         before: None,
+        lease: facts.lease,
     })
 }
 
@@ -187,6 +188,7 @@ fn is_recorded(judged: &Admission, admitted: &Admitted, facts: &CallFacts) -> bo
         observed: judged.observed.clone(),
         used: judged.used.clone(),
         hold: admitted.hold,
+        lease: facts.lease,
         moot: judged.moot,
         seen: judged.seen.clone(),
     };

@@ -146,6 +146,7 @@ impl Version {
                     toolsets: BTreeMap::new(),
                     environment: None,
                     tier: Tier::default(),
+                    credentials: None,
                 },
             )
         };
@@ -153,6 +154,7 @@ impl Version {
             roles: Roles::default(),
             receivers: BTreeMap::new(),
             issuers: BTreeMap::new(),
+            sources: BTreeMap::new(),
             digest,
             agents: names(&self.agents).into_iter().map(agent).collect(),
             users: names(&self.users).into_iter().map(user).collect(),

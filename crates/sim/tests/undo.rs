@@ -228,7 +228,7 @@ impl World {
         let (effect, tool) = (EffectId(self.id()), tool(called));
         let fit = Fit { pin: pin(&tool.name), error: None };
         let (arguments, answers) = (arguments.clone(), Vec::new());
-        let call = Call { effect, run, tool, arguments, fit, answers, continues: None, before: None };
+        let call = Call { effect, run, tool, arguments, fit, answers, continues: None, before: None, lease: None };
         let reply = self.turn(Request::Call(call));
         (effect, reply)
     }
@@ -449,7 +449,7 @@ fn an_undo_may_start_the_servers_that_it_needs_and_no_other() {
     let (task, run) = world.open();
     world.call(run, "shop.tag", TAG, ok(&[]));
     let start = |world: &mut World, run: RunId, connector: &str| {
-        let start = Start { effect: EffectId(world.id()), run, connector: name(connector) };
+        let start = Start { effect: EffectId(world.id()), run, connector: name(connector), lease: None };
         match world.turn(Request::Start(start)) {
             Reply::Permit(_) => None,
             Reply::Refused(reasons) => Some(reasons[0].word),
@@ -494,7 +494,7 @@ fn a_call_of_several_legs_is_one() {
         let (effect, tool) = (EffectId(world.id()), tool("shop.refund"));
         let (arguments, answers) = (object(REFUND), Vec::new());
         let fit = Fit { pin: pin(&tool.name), error: None };
-        let call = Call { effect, run, tool, arguments, fit, answers, continues: Some(of), before: None };
+        let call = Call { effect, run, tool, arguments, fit, answers, continues: Some(of), before: None, lease: None };
         let reply = world.turn(Request::Call(call));
         assert!(matches!(reply, Reply::Permit(_)), "{reply:?}");
         effect
@@ -512,7 +512,7 @@ fn a_call_of_several_legs_is_one() {
     let fourth = leg(&mut world, third);
     world.turn(Request::Settle(Settle { effect: fourth, ..not_sent() }));
     assert_eq!(world.not(task)[0], (third, Some(Not::Unfinished)));
-    let poll = Poll { effect: EffectId(world.id()), run, of: third, method: "tasks/get".to_owned() };
+    let poll = Poll { effect: EffectId(world.id()), run, of: third, method: "tasks/get".to_owned(), lease: None };
     let look = poll.effect;
     assert!(matches!(world.turn(Request::Poll(poll)), Reply::Permit(_)));
     world.turn(Request::Settle(Settle { effect: look, ..unknown() }));
@@ -537,7 +537,7 @@ fn what_was_there_before_is_put_back() {
     };
     let call = |effect, before| {
         let (tool, arguments, fit) = (tool.clone(), object(REFUND), fit.clone());
-        Call { effect, run, tool, arguments, fit, answers: Vec::new(), continues: None, before }
+        Call { effect, run, tool, arguments, fit, answers: Vec::new(), continues: None, before, lease: None }
     };
     assert!(matches!(world.turn(Request::Call(call(effect, None))), Reply::Read(_)));
     assert!(matches!(world.turn(Request::Call(call(effect, read(&[("state.name", "blue")])))), Reply::Permit(_)));

@@ -17,13 +17,27 @@ use crate::{
 use bytes::Bytes;
 use portreeve_core::{event::Process, hash::Hash};
 use portreeve_mcp::{can::Can, version::Version};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use std::{collections::BTreeMap, io, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use command_fds::{CommandFdExt as _, FdMapping};
+use rustix::{
+    fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
+    process::{Pid, Signal, kill_process, kill_process_group},
+};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Seek as _, Write as _},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{ChildStdin, Command},
     sync::{mpsc, oneshot, watch},
 };
+use zeroize::Zeroizing;
 
 /// How to start a child
 #[derive(Clone, Debug)]
@@ -38,6 +52,23 @@ pub struct Launch {
     pub folder: PathBuf,
     /// The digest that the program must have, if it was accepted with one
     pub expected: Option<Hash>,
+    /// What it is given and nobody else is to read
+    pub given: Given,
+}
+
+/// A credential for a child
+#[derive(Clone, Default)]
+pub struct Given {
+    /// Variables of its environment
+    pub env: BTreeMap<String, Zeroizing<String>>,
+    /// Files in memory that only it can read, by the variable that holds their path
+    pub files: BTreeMap<String, Zeroizing<String>>,
+}
+
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Given(..)")
+    }
 }
 
 /// Why a program cannot be started
@@ -89,6 +120,17 @@ impl Out {
     }
 }
 
+/// A file that exists in memory only, under no name
+fn in_memory(text: &str) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create("credential", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    Ok(file.into())
+}
+
+/// The number of the first such file in the child: the three before it are its streams
+const FIRST_FILE: i32 = 3;
 /// Messages that may wait for a child to read
 const OUT_MAX: usize = 64;
 /// Bytes that are read from a child at once
@@ -109,18 +151,29 @@ impl Child {
     /// It cannot be started.
     pub fn start(launch: &Launch, identity: Identity, clock: SteadyClock) -> io::Result<Arc<Self>> {
         let ours = ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
-        let mut keeper = Command::new(&launch.keeper)
+        let files = launch.given.files.iter().map(|(name, text)| Ok((name, in_memory(text)?)));
+        let files = files.collect::<io::Result<Vec<_>>>()?;
+        let mut keeper = Command::new(&launch.keeper);
+        keeper
             .args(["__keeper", "--parent", &std::process::id().to_string(), "--"])
             .args(&launch.command)
             .env_clear()
             .envs(ours)
             .envs(&launch.env)
+            .envs(launch.given.env.iter().map(|(name, value)| (name, value.as_str())))
             .current_dir(&launch.folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
+            .process_group(0);
+        let mut mapped = Vec::new();
+        for (at, (name, file)) in files.into_iter().enumerate() {
+            let child_fd = FIRST_FILE + i32::try_from(at).unwrap_or_default();
+            keeper.env(name, format!("/proc/self/fd/{child_fd}"));
+            mapped.push(FdMapping { parent_fd: file, child_fd });
+        }
+        keeper.fd_mappings(mapped).map_err(io::Error::other)?;
+        let mut keeper = keeper.spawn()?;
         let gone = || io::Error::other("the child was gone at once");
         let pid = keeper.id().ok_or_else(gone)?;
         let start = i32::try_from(pid).ok().and_then(Stat::read).ok_or_else(gone)?.start;

@@ -45,10 +45,56 @@ pub struct Http {
     clock: SteadyClock,
     expected: Option<Identity>,
     tls: Option<Arc<ClientConfig>>,
+    put: Put,
     // Each held only for a look-up.
     idle: Mutex<Vec<Idle>>,
     seen: Mutex<Option<Identity>>,
     known: Mutex<Option<Version>>,
+}
+
+/// What goes along with every request and nobody is to read: a credential
+#[derive(Clone, Default)]
+pub struct Put {
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// Members of the query, encoded
+    query: String,
+}
+
+impl Put {
+    /// These headers and members of the query; nothing if one of them can be no part of a request
+    #[must_use]
+    pub fn new<'p>(
+        headers: impl IntoIterator<Item = (&'p str, &'p str)>,
+        query: impl IntoIterator<Item = (&'p str, &'p str)>,
+    ) -> Option<Self> {
+        let header = |(name, value): (&str, &str)| {
+            let mut value = HeaderValue::from_str(value).ok()?;
+            value.set_sensitive(true);
+            Some((name.parse::<HeaderName>().ok()?, value))
+        };
+        let headers = headers.into_iter().map(header).collect::<Option<Vec<_>>>()?;
+        let members = query.into_iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
+        Some(Self { headers, query: members.collect::<Vec<_>>().join("&") })
+    }
+}
+
+impl fmt::Debug for Put {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Put(..)")
+    }
+}
+
+/// A text in a query (RFC 3986, 2.1)
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
 }
 
 /// Why there is no answer
@@ -136,13 +182,23 @@ impl Http {
         }
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| form())?;
         let (idle, seen, known) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Self { uri, host, clock, expected: None, tls: None, idle, seen, known })
+        let put = Put::default();
+        Ok(Self { uri, host, clock, expected: None, tls: None, put, idle, seen, known })
     }
 
     /// The same, where only a server that holds this key is spoken to: SHA-256 of its `SubjectPublicKeyInfo`
     #[must_use]
     pub fn pinned(self, key: Hash) -> Self {
         Self { expected: Some(Identity::Tls(key)), ..self }
+    }
+
+    /// The same endpoint for one credential, with connections of its own: what was authenticated once is nobody else's
+    #[must_use]
+    pub fn with(&self, put: Put) -> Self {
+        let known = self.known();
+        let (idle, seen, known) = (Mutex::default(), Mutex::new(self.identity()), Mutex::new(known));
+        let (uri, host, tls) = (self.uri.clone(), self.host.clone(), self.tls.clone());
+        Self { uri, host, clock: self.clock, expected: self.expected, tls, put, idle, seen, known }
     }
 
     /// The same with other authorities
@@ -199,7 +255,11 @@ impl Http {
         body: Vec<u8>,
         gate: &Arc<Gate>,
     ) -> Result<Request<Gated>, http::Error> {
-        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut path = self.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        if !self.put.query.is_empty() {
+            path.push(if path.contains('?') { '&' } else { '?' });
+            path.push_str(&self.put.query);
+        }
         let accept = if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
         let posted = method == Method::POST;
         let mut request =
@@ -207,7 +267,7 @@ impl Http {
         if posted {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        for (name, value) in headers {
+        for (name, value) in headers.into_iter().chain(self.put.headers.iter().cloned()) {
             request = request.header(name, value);
         }
         request.body(Gated::new(body, gate))

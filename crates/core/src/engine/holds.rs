@@ -227,6 +227,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             answer_max: None,
             wanted: Vec::new(),
             hold: None,
+            lease: None,
         };
         let admitted = Admitted {
             effect: notify.effect,

@@ -5,7 +5,7 @@ use crate::{
     commit::Committed,
     event::{
         Accepted, Actor, Admitted, Because, Began, CallFacts, Changed, ChosenBy, End, Event, Given, Granted, Heard,
-        Inputs, Noted, Paused, PollFacts, Refused, Settled, Stopped, Told, UndoStep, Undoing, WasBefore, What,
+        Inputs, LeaseFacts, Noted, Paused, PollFacts, Refused, Settled, Stopped, Told, UndoStep, Undoing, WasBefore, What,
         call_key,
     },
     hash::Hash,
@@ -16,14 +16,18 @@ use crate::{
     offer,
     outside::{Answer, Asking, Sends},
     pattern::Source,
-    reason::Reason,
+    policy::Deed,
+    reason::{Reason, Word},
     request::{
-        self, Call, Change, ChangeWhat, Clock, Copied, Issued, Looked, Open, PasskeyChange, Poll, Request, Settle, Ship,
+        self, Call, Needs, Change, ChangeWhat, Clock, Copied, Issued, Looked, Open, PasskeyChange, Poll, Request, Resisted, Settle, Ship,
     },
     time::Millis,
     value::Value,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     pub(super) fn judge(&mut self, request: &Request, clock: Clock, draft: &mut Draft) -> Reply {
@@ -32,12 +36,14 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Ok(Judged::Admit(admission)) => Reply::Permit(self.admit(call, admission, clock, draft)),
                 Ok(Judged::Consult(askings)) => self.consult(call, askings, clock, draft),
                 Ok(Judged::Read(reading)) => Reply::Read(reading),
+                Ok(Judged::Prepare(admission)) => Reply::Prepare(admission.class),
                 Ok(Judged::Hold(held)) => self.hold_call(call, *held, draft),
                 Ok(Judged::Again(again)) => Reply::Again(again),
                 Err(reasons) => self.refuse(&Actor::Run(call.run), call.tool.to_string(), reasons, clock, draft),
             },
             Request::Ask(call) => match judge::judge_question(&self.state, &self.shelf, call, clock) {
-                Ok(Judged::Admit(_)) => Reply::Clear,
+                Ok(Judged::Admit(admission)) => Reply::Prepare(admission.class),
+                Ok(Judged::Prepare(admission)) => Reply::Prepare(admission.class),
                 Ok(Judged::Consult(askings)) => self.consult(call, askings, clock, draft),
                 Ok(Judged::Read(reading)) => Reply::Read(reading),
                 Ok(Judged::Hold(held)) => self.hold_call(call, *held, draft),
@@ -51,21 +57,51 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             },
             Request::Start(start) => match judge::judge_start(&self.state, &self.shelf, start, clock) {
                 Ok(judge::Starting { task, now, observed }) => {
-                    let what = What::Child { connector: start.connector.clone() };
+                    let what = What::Child { connector: start.connector.clone(), lease: start.lease };
                     let bundle = self.state.bundle.unwrap_or_default();
                     let because = observed.as_ref().map(|observed| because(observed, draft)).into_iter().collect();
                     let (effect, inputs) = (start.effect, Inputs::default());
                     let admitted =
                         Admitted { effect, task: Some(task), bundle, now, what, inputs, because, hold: None };
                     self.record(draft, Actor::Run(start.run), now, Event::Admitted(Box::new(admitted)));
-                    let permit = self.permit(start.effect, task, start.run, &start.connector, clock);
+                    let mut permit = self.permit(start.effect, task, start.run, &start.connector, clock);
+                    permit.on(start.lease, &self.state);
                     Reply::Permit(permit.under(observed.as_ref()))
                 }
                 Err(reasons) => {
                     self.refuse(&Actor::Run(start.run), format!("connector:{}", start.connector), reasons, clock, draft)
                 }
             },
+            Request::Lease(lease) => match judge::judge_lease(&self.state, &self.shelf, lease, clock) {
+                Ok(leasing) => self.lease(lease, leasing, clock, draft),
+                Err(reasons) => {
+                    let what = format!("connector:{}", lease.connector);
+                    match &lease.needs {
+                        Needs::Probe(by) => self.refuse_person(by, what, reasons, clock, draft),
+                        needs => self.refuse(&by(needs), what, reasons, clock, draft),
+                    }
+                }
+            },
+            Request::Resisted(resisted) => {
+                if let Some((_, lease)) = self.state.open_lease(resisted.lease) {
+                    let until = lease.usable_until;
+                    let now = judge::now(&self.state, clock).0;
+                    let Resisted { lease, tries, why } = resisted.clone();
+                    self.record(draft, Actor::System, now, Event::Noted(Noted::Resisted { lease, tries, why, until }));
+                }
+                Reply::Recorded
+            }
+            Request::Secret(change) => {
+                let now = judge::now(&self.state, clock).0;
+                let request::SecretChange { by, name, version } = change.clone();
+                if let Some(reason) = judge::may(&self.state, &self.shelf, &by, Deed::Secrets, &name, now) {
+                    return self.refuse_person(&by, format!("secret {name}"), vec![reason], clock, draft);
+                }
+                self.record(draft, by, now, Event::Noted(Noted::Secret { name, version }));
+                Reply::Recorded
+            }
             Request::Poll(poll) => match judge::judge_poll(&self.state, &self.shelf, poll, clock) {
+                Ok(judge::Polling { class, lease: Err(()), .. }) => Reply::Prepare(class),
                 Ok(polling) => Reply::Permit(self.poll(poll, polling, clock, draft)),
                 Err(reasons) => {
                     // What the agent wrote is not what is counted by: a made-up call is like any other.
@@ -275,6 +311,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         let mut permit =
             self.permit(call.effect, admission.task, call.run, &call.tool.connector, clock).under(observed);
         permit.with(&admission.used);
+        permit.on(admission.lease, &self.state);
         permit.answer_max = admission.answer_max();
         permit.wanted = admission.wanted.iter().cloned().collect();
         permit.hold = admission.hold;
@@ -298,6 +335,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             charges: admission.charges,
             continues: call.continues,
             before,
+            lease: admission.lease,
         };
         let heard = |answer: &Answer| Heard {
             point: answer.point.clone(),
@@ -324,11 +362,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         let observed = polling.observed.as_ref();
         let connector = &polling.tool.connector;
         let mut permit = self.permit(poll.effect, polling.task, poll.run, connector, clock).under(observed);
+        let lease = polling.lease.ok().flatten();
+        permit.on(lease, &self.state);
         permit.answer_max = polling.charges.iter().filter_map(|charge| charge.held).min();
         permit.wanted = polling.wanted.iter().cloned().collect();
         let because = becauses(observed, &[], draft);
         let facts =
-            PollFacts { of: poll.of, method: poll.method.clone(), tool: polling.tool, charges: polling.charges };
+            PollFacts { of: poll.of, method: poll.method.clone(), tool: polling.tool, charges: polling.charges, class: polling.class, lease };
         let admitted = Admitted {
             effect: poll.effect,
             task: Some(polling.task),
@@ -341,6 +381,49 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         };
         self.record(draft, Actor::Run(poll.run), polling.now, Event::Admitted(Box::new(admitted)));
         permit
+    }
+
+    /// Lets a credential be issued
+    fn lease(&mut self, lease: &request::Lease, leasing: judge::Leasing, clock: Clock, draft: &mut Draft) -> Reply {
+        let commit = |(name, value): (&Name, &String)| {
+            (name.clone(), Committed::new(&Value::String(value.clone()), draft.salts.draw()))
+        };
+        let facts = LeaseFacts {
+            connector: lease.connector.clone(),
+            class: leasing.class,
+            source: leasing.source.clone(),
+            kind: leasing.from.back_end.kind().to_owned(),
+            config: leasing.config,
+            revocation: leasing.from.revocation(),
+            until: leasing.until,
+            scope: leasing.scope.iter().map(commit).collect(),
+        };
+        let because = leasing.elevated.iter().map(|grant| Because {
+            grant: *grant,
+            words: BTreeSet::from([Word::ClassNotOpen]),
+            reasons: Committed::new(&Value::Array(Vec::new()), draft.salts.draw()),
+        });
+        let admitted = Admitted {
+            effect: lease.effect,
+            task: leasing.task,
+            bundle: self.state.bundle.unwrap_or_default(),
+            now: leasing.now,
+            because: because.collect(),
+            what: What::Lease(Box::new(facts)),
+            inputs: Inputs::default(),
+            hold: None,
+        };
+        let by = by(&lease.needs);
+        let run = if let Actor::Run(run) = by { run } else { RunId::default() };
+        self.record(draft, by, leasing.now, Event::Admitted(Box::new(admitted)));
+        let mut permit = self.permit(lease.effect, leasing.task.unwrap_or_default(), run, &lease.connector, clock);
+        if leasing.task.is_none() {
+            permit.deadline = clock.steady.plus(PERMIT_MS);
+        }
+        permit.rests_on.push(Node::Lease(lease.effect));
+        permit.rests_on.extend(leasing.elevated.iter().copied().map(Node::Grant));
+        permit.deadline = permit.deadline.min(leasing.until);
+        Reply::Leased(permit, Box::new(leasing))
     }
 
     /// Lets points be asked; what tells them whole arguments is on the record before it leaves, as this reply does
@@ -384,6 +467,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             answer_max: None,
             wanted: Vec::new(),
             hold: None,
+            lease: None,
         }
     }
 
@@ -538,6 +622,16 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             count: refused.count,
             reasons: Committed::new(&texts(&refused.reasons), draft.salts.draw()),
         })
+    }
+}
+
+/// Who asks for a credential
+fn by(needs: &Needs) -> Actor {
+    match needs {
+        Needs::Call(call) => Actor::Run(call.run),
+        Needs::Poll(poll) => Actor::Run(poll.run),
+        Needs::Look(run) => Actor::Run(*run),
+        Needs::Probe(by) => by.clone(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     facts::{Facts, Unread, said},
     grant::{Observed, lift},
     hold::{self, Again, Answers, Holding, SHOWN_BYTES_MAX, text, texts},
-    now,
+    lease, now,
 };
 use crate::{
     event::{Charge, ChosenBy, HeldWhat, Outcome, call_key},
@@ -59,6 +59,8 @@ pub struct Admission {
     pub used: Vec<Used>,
     /// The question to people that it uses up
     pub hold: Option<HoldId>,
+    /// The lease that it goes with
+    pub lease: Option<EffectId>,
     /// A question about it that waits and is not asked any more: it is over once the call happens
     pub moot: Option<HoldId>,
     /// What it is, as far as people would be shown
@@ -135,6 +137,8 @@ pub enum Judged {
     Consult(Vec<Asking>),
     /// This has to be read, so that it can be put back, and then it is judged again
     Read(Reading),
+    /// It needs a connection made with a lease of its class, and then it is judged again
+    Prepare(Box<Admission>),
     /// People are asked, or have not all answered
     Hold(Box<Held>),
     /// People agreed to it, and it was done: never a second time
@@ -155,7 +159,26 @@ pub struct Held {
 /// # Errors
 /// The reasons, sorted so that the most useful one comes first.
 pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Result<Judged, Vec<Reason>> {
-    judge_leg(state, shelf, (call, false), clock)
+    Ok(match judge_leg(state, shelf, (call, false), clock)? {
+        // An answer to a question of a server leaves as part of what is answered.
+        Judged::Admit(admission) if !call.tool.operation().is_some_and(Operation::is_question) => {
+            goes(state, shelf, call, admission)
+        }
+        judged => judged,
+    })
+}
+
+/// What may be admitted needs the connection that its class wants
+fn goes(state: &State, shelf: &Shelf, call: &Call, mut admission: Admission) -> Judged {
+    let Some(current) = shelf.current(state) else { return Judged::Prepare(Box::new(admission)) };
+    let of = (admission.task, &call.tool.connector, admission.class);
+    match lease::goes_with(state, current, of, call.lease, admission.now) {
+        Ok(lease) => {
+            admission.lease = lease;
+            Judged::Admit(admission)
+        }
+        Err(()) => Judged::Prepare(Box::new(admission)),
+    }
 }
 
 /// As [`judge_call`], before anything is admitted: a question of the server may have no answer yet, and what is said of
@@ -342,6 +365,7 @@ fn judge_leg(
         digested,
         used,
         hold: None,
+        lease: None,
         moot: None,
         seen: Seen { target, label, undo, key: Hash::default(), earlier: Vec::new() },
     };

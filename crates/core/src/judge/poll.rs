@@ -5,11 +5,11 @@ use super::{
     call::{OPEN_MAX, chain, live_pin, versions},
     envelope::{Share, limits},
     grant::{Observed, lift},
-    now,
+    lease, now,
 };
 use crate::{
     event::Charge,
-    names::{TaskId, Tool},
+    names::{EffectId, TaskId, Tool},
     node::Node,
     pattern::Source,
     policy::Class,
@@ -31,6 +31,10 @@ pub struct Polling {
     pub charges: Vec<Charge>,
     /// Fields of the result that later steps need
     pub wanted: BTreeSet<Source>,
+    /// Of which class the call is
+    pub class: Class,
+    /// The lease that it goes with; otherwise a connection has to be made with one of its class
+    pub lease: Result<Option<EffectId>, ()>,
     /// The time that was judged with
     pub now: Millis,
     /// What would have refused it, if a grant lets it through
@@ -108,5 +112,7 @@ pub fn judge_poll(state: &State, shelf: &Shelf, poll: &Poll, clock: Clock) -> Re
     if !reasons.is_empty() {
         return Err(reasons.into_iter().collect());
     }
-    Ok(Polling { task: task_id, tool: tool.clone(), charges, wanted, now, observed })
+    let class = pending.class;
+    let lease = lease::goes_with(state, current, (task_id, &tool.connector, class), poll.lease, now);
+    Ok(Polling { task: task_id, tool: tool.clone(), charges, wanted, class, lease, now, observed })
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     names::{Invalid, Name, ToolName},
-    policy::Profile,
+    policy::{Credentials, Profile},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -26,6 +26,8 @@ pub struct Connector {
     pub environment: Option<String>,
     /// How much can go wrong there
     pub tier: Tier,
+    /// What it wants to be shown, if it does
+    pub credentials: Option<Credentials>,
 }
 
 /// How much can go wrong at a connector, which picks how strict the chain is
@@ -130,7 +132,7 @@ impl fmt::Display for Reach {
 }
 
 /// The four separate paths; no grant, lease or token of one opens another
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Looks

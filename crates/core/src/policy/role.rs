@@ -110,6 +110,7 @@ deeds! {
     Accept "accept" [Author] "Look at what a server offers, and accept its definitions";
     Observe "observe" [Owner] "Let calls outside of the envelope through for a while";
     Keys "keys" [Owner] "Exchange a key";
+    Secrets "secrets" [Owner] "Put secrets into the vault, exchange them and take them out";
     Invite "invite" [Owner] "Have a link made with which somebody else signs in";
 }
 

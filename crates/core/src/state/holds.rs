@@ -415,7 +415,7 @@ impl State {
                 }
             }
             // A later leg did not leave: see `went_back`.
-            End::NotSent { .. } | End::Pending { .. } => {}
+            End::NotSent { .. } | End::Pending { .. } | End::Lease(_) => {}
             End::Done { ok, .. } => hold.phase = Phase::Done { effect, ok: *ok, at: time },
             End::Unknown { .. } => hold.phase = Phase::Unknown { effect, at: time },
         }

@@ -5,6 +5,7 @@ use crate::time::Millis;
 use crate::{
     event::{Charge, End, Settled},
     names::{EffectId, GrantId, HoldId, Name, TaskId, Tool},
+    policy::Class,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,8 @@ pub struct OpenCall {
     pub leg: Leg,
     /// The question to people that its call uses up
     pub hold: Option<HoldId>,
+    /// Of which class it is
+    pub class: Class,
 }
 
 /// Which leg of a call an effect is
@@ -56,6 +59,8 @@ pub struct Pending {
     /// The question to people that it uses up
     #[serde(default)]
     pub hold: Option<HoldId>,
+    /// Of which class it is
+    pub class: Class,
 }
 
 /// Calls of one task that may be answered and not finished; beyond that the oldest is forgotten, and cannot go on
@@ -103,6 +108,7 @@ impl State {
                     elevated,
                     over: false,
                     hold: call.hold,
+                    class: call.class,
                 };
                 self.put_pending(task, pending);
             }

@@ -72,7 +72,7 @@ pub fn takings<'r>(records: impl IntoIterator<Item = &'r Record>) -> Vec<Taking>
                     End::Done { ok: true, .. } => Stood::Done,
                     End::Done { ok: false, .. } => Stood::Failed,
                     // Nobody is there who could answer what it asks, or wait for what it began.
-                    End::Pending { .. } | End::Unknown { .. } => Stood::Unknown,
+                    End::Pending { .. } | End::Lease(_) | End::Unknown { .. } => Stood::Unknown,
                 };
             }
             Event::Stopped(stopped) => {

@@ -450,7 +450,7 @@ impl Away {
                 fit,
                 answers: Vec::new(),
                 continues: None,
-                before: None,
+                before: None, lease: None,
             },
             at: at.to_string(),
             renamed: None,

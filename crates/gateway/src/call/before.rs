@@ -49,7 +49,7 @@ impl Calls {
             fit,
             answers: Vec::new(),
             continues: None,
-            before: None,
+            before: None, lease: None,
         };
         let using = Using {
             method: Method::CallTool,

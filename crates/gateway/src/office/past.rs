@@ -2,7 +2,7 @@
 
 use super::view::StepView;
 use portreeve_core::{
-    event::{Admitted, Began, CallFacts, End, Event, Record, What, call_key, decode},
+    event::{Admitted, Began, CallFacts, End, Event, LeaseEnd, Record, What, call_key, decode},
     hash::Hash,
     log::Read,
     names::{EffectId, TaskId, Tool},
@@ -127,7 +127,7 @@ impl Story {
                             legs.insert(admitted.effect, at);
                         }
                     }
-                    What::Child { .. } | What::Notice { .. } => {}
+                    What::Child { .. } | What::Lease(_) | What::Notice { .. } => {}
                 },
                 Event::Settled(settled) => {
                     if let Some(made) = legs.get(&settled.effect).and_then(|at| calls.get_mut(*at)) {
@@ -148,6 +148,9 @@ pub(super) fn end(end: &End) -> &'static str {
         End::Done { ok: true, .. } => "ok",
         End::Done { ok: false, .. } => "failed",
         End::Pending { .. } => "pending",
+        End::Lease(LeaseEnd::Issued { .. }) => "issued",
+        End::Lease(LeaseEnd::Withdrawn { .. }) => "withdrawn",
+        End::Lease(LeaseEnd::Left { .. }) => "left",
         End::Unknown { .. } => "unknown",
     }
 }

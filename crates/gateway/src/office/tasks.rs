@@ -9,7 +9,7 @@ use super::{
 use crate::{door::TheEngine, modes::observing_task};
 use portreeve_core::{
     commit::Committed,
-    event::{Actor, Admitted, ChosenBy, End, Event, Granted, HeldWhat, Noted, To, What},
+    event::{Actor, Admitted, ChosenBy, End, Event, Granted, HeldWhat, LeaseEnd, Noted, To, What},
     judge::may_review,
     names::{EffectId, HoldId, TaskId},
     node::{Node, Why},
@@ -230,6 +230,9 @@ impl Told {
                     End::Done { ok: false, .. } => ("failed", "bad"),
                     End::NotSent { .. } => ("was not sent", "plain"),
                     End::Pending { .. } => ("is answered and goes on", "waits"),
+                    End::Lease(LeaseEnd::Issued { .. }) => ("is issued", "plain"),
+                    End::Lease(LeaseEnd::Withdrawn { .. }) => ("is taken back", "good"),
+                    End::Lease(LeaseEnd::Left { .. }) => ("cannot be taken back", "bad"),
                     End::Unknown { .. } => ("may have happened: nobody can know", "bad"),
                 };
                 let mut line =
@@ -239,6 +242,11 @@ impl Told {
                         line = line.detail("bytes", bytes.to_string());
                     }
                     End::NotSent { why } | End::Unknown { why } => line = line.detail("why", why),
+                    End::Lease(LeaseEnd::Issued { until, .. }) => {
+                        line = line.detail("usable_until", until.map_or_else(String::new, |until| until.to_string()));
+                    }
+                    End::Lease(LeaseEnd::Withdrawn { evidence }) => line = line.detail("evidence", evidence.to_string()),
+                    End::Lease(LeaseEnd::Left { until }) => line = line.detail("usable_until", until.to_string()),
                 }
                 (line.effect, line.class) = (Some(settled.effect), class);
                 line
@@ -304,7 +312,10 @@ impl Told {
     fn admitted(&mut self, admitted: &Admitted) -> Line {
         let (what, class) = match &admitted.what {
             What::Call(call) => (call.tool.to_string(), Some(call.class)),
-            What::Child { connector } => (format!("starting {connector}"), None),
+            What::Child { connector, .. } => (format!("starting {connector}"), None),
+            What::Lease(lease) => {
+                (format!("a credential of {} for {}", lease.source, lease.connector), Some(lease.class))
+            }
             What::Poll(poll) => (format!("asking how {} stands", poll.tool), None),
             What::Notice { hold, receiver, .. } => (format!("telling {receiver} of {}", hold.code()), None),
         };
@@ -336,6 +347,13 @@ fn noted_line(noted: &Noted) -> Line {
             let points: Vec<String> = points.iter().map(|told| told.point.to_string()).collect();
             line(format!("{} are asked about {tool}", points.join(", ")))
         }
+        Noted::Resisted { tries, why, until, .. } => {
+            let line = Line::new("noted", "a credential could not be taken back yet".to_owned(), "bad");
+            let until = until.map_or_else(|| "nobody knows".to_owned(), |until| until.to_string());
+            line.detail("why", why).detail("tries", tries.to_string()).detail("usable_until", until)
+        }
+        Noted::Secret { name, version: Some(version) } => line(format!("the secret {name} is version {version}")),
+        Noted::Secret { name, version: None } => line(format!("the secret {name} is not there any more")),
         Noted::Looked { connector, method, shown, hidden, .. } => {
             line(format!("{method} of {connector}: {shown} shown, {hidden} hidden"))
         }

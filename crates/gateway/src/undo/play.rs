@@ -163,6 +163,8 @@ fn ended(end: &End, said: Said) -> Ended {
             let says = "the server asked something, or goes on by itself; nobody is there for that".to_owned();
             Ended::Not(StepState::Unknown, Some(why("unfinished", says)))
         }
+        // No call ends so.
+        End::Lease(_) => Ended::Not(StepState::Unknown, None),
         End::Unknown { why: what } => Ended::Not(StepState::Unknown, Some(why("outcome_unknown", what.clone()))),
     }
 }

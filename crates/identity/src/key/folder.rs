@@ -109,8 +109,28 @@ impl Folder {
         Ok(made)
     }
 
+    /// What stands in a file of something else that is kept like keys, of at most `bytes_max` bytes
+    ///
+    /// # Errors
+    /// [`Error`]: what others can read is refused.
+    pub fn take(&self, name: &str, bytes_max: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        self.up_to(name, Check::Ours, bytes_max)
+    }
+
+    /// Puts something into a file, whole and durable, whatever was there
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn put(&self, name: &str, kept: &[u8]) -> Result<(), Error> {
+        self.write(name, kept)
+    }
+
     /// What stands in a file
     pub(super) fn read(&self, name: &str, check: Check) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        self.up_to(name, check, BYTES_MAX)
+    }
+
+    fn up_to(&self, name: &str, check: Check, bytes_max: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let path = self.path.join(name);
         // A pipe does not keep us waiting.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -126,7 +146,7 @@ impl Folder {
         }
         check.holds(&path, &found)?;
         // One buffer that never moves, so that nothing of the key stays behind.
-        let mut kept = Zeroizing::new(vec![0; BYTES_MAX]);
+        let mut kept = Zeroizing::new(vec![0; bytes_max]);
         let mut length = 0;
         let mut opened = File::from(opened);
         while let Some(rest) = kept.get_mut(length..).filter(|rest| !rest.is_empty()) {

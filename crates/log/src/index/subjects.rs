@@ -71,11 +71,12 @@ pub fn subjects(record: &Record) -> Subjects {
             let before = match &admitted.what {
                 What::Call(call) => call.continues,
                 What::Poll(poll) => Some(poll.of),
-                What::Child { .. } | What::Notice { .. } => None,
+                What::Child { lease, .. } => *lease,
+                What::Lease(_) | What::Notice { .. } => None,
             };
             let told = match &admitted.what {
                 What::Notice { hold, .. } => Some(*hold),
-                What::Call(_) | What::Poll(_) | What::Child { .. } => None,
+                What::Call(_) | What::Poll(_) | What::Child { .. } | What::Lease(_) => None,
             };
             let reused = admitted.inputs.outside.iter().filter_map(|heard| heard.reused);
             Subjects {
@@ -86,6 +87,9 @@ pub fn subjects(record: &Record) -> Subjects {
             .with(admitted.hold.or(told).map(Subject::Hold))
         }
         Event::Settled(settled) => Subjects { about: vec![Subject::Effect(settled.effect)], ..Subjects::default() },
+        Event::Noted(Noted::Resisted { lease, .. }) => {
+            Subjects { about: vec![Subject::Effect(*lease)], ..Subjects::default() }
+        }
         Event::Noted(Noted::Consulted { effect, task, .. }) => {
             Subjects { task: Some(*task), born: vec![Subject::Effect(*effect)], ..Subjects::default() }
         }
@@ -105,7 +109,8 @@ pub fn subjects(record: &Record) -> Subjects {
             | Noted::Proposed { .. }
             | Noted::Passkey { .. }
             | Noted::Shipped { .. }
-            | Noted::Issued { .. },
+            | Noted::Issued { .. }
+            | Noted::Secret { .. },
         ) => Subjects::default(),
     };
     found.about.extend(found.born.iter().copied());
@@ -119,13 +124,13 @@ pub fn subjects(record: &Record) -> Subjects {
 }
 
 /// Of [`subjects`], and of how its answers are kept; an index of another version is made anew
-pub(super) const VERSION: i32 = 4;
+pub(super) const VERSION: i32 = 5;
 
 fn node(node: &Node) -> Option<Subject> {
     match node {
         Node::Task(task) => Some(Subject::Task(*task)),
         Node::Run(run) => Some(Subject::Run(*run)),
-        Node::Child(effect) => Some(Subject::Effect(*effect)),
+        Node::Child(effect) | Node::Lease(effect) => Some(Subject::Effect(*effect)),
         Node::Grant(grant) => Some(Subject::Grant(*grant)),
         Node::Hold(hold) => Some(Subject::Hold(*hold)),
         Node::Tenant | Node::Agent(_) | Node::User(_) | Node::Connector(_) | Node::Purpose(_) => None,

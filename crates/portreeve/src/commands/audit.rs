@@ -9,7 +9,7 @@ use crate::{
 };
 use portreeve_core::{
     commit::Committed,
-    event::{Actor, Admitted, Changed, Elevation, End, Event, Held, HeldWhat, News, Noted, Record, To, What, decode},
+    event::{Actor, Admitted, Changed, Elevation, End, LeaseEnd, Event, Held, HeldWhat, News, Noted, Record, To, What, decode},
     hash::Hash,
     log::{Head, Read},
     proof::Proven,
@@ -179,6 +179,10 @@ pub(crate) fn in_words(record: &Record) -> String {
                 End::Done { .. } => "done, failed".to_owned(),
                 End::Pending { bytes, .. } => format!("answered and not finished, {bytes} bytes"),
                 End::Unknown { why } => format!("unknown: {why}"),
+                End::Lease(LeaseEnd::Issued { until: Some(until), .. }) => format!("issued, usable until {until}"),
+                End::Lease(LeaseEnd::Issued { .. }) => "issued".to_owned(),
+                End::Lease(LeaseEnd::Withdrawn { evidence }) => format!("taken back; {evidence}"),
+                End::Lease(LeaseEnd::Left { until }) => format!("cannot be taken back, usable until {until}"),
             };
             format!("settled    {} {end}", settled.effect)
         }
@@ -236,6 +240,14 @@ pub(crate) fn in_words(record: &Record) -> String {
             let log = log.short();
             format!("noted      record {log} of {shipper}: {what}, up to group {n}{}", shown(proven))
         }
+        Event::Noted(Noted::Resisted { lease, tries, why, until }) => {
+            let until = until.map_or_else(String::new, |until| format!(", usable until {until}"));
+            format!("resisted   {lease} is not taken back yet (tried {tries}x): {why}{until}")
+        }
+        Event::Noted(Noted::Secret { name, version: Some(version) }) => {
+            format!("noted      secret {name} is version {version}")
+        }
+        Event::Noted(Noted::Secret { name, version: None }) => format!("noted      secret {name} is taken out"),
         Event::Noted(Noted::Reviewed { task, by, why }) => format!("noted      {task} reviewed by {by}: {}", said(why)),
         Event::Noted(Noted::Probed { reach, tools }) => format!("noted      asked: {reach} offers {tools} tools"),
     };
@@ -307,7 +319,11 @@ fn admitted_in_words(admitted: &Admitted) -> String {
             };
             format!("admitted   {} {receiver} is told that {hold} {news}", admitted.effect)
         }
-        What::Child { connector } => format!("admitted   {} start of {connector}", admitted.effect),
+        What::Child { connector, .. } => format!("admitted   {} start of {connector}", admitted.effect),
+        What::Lease(lease) => format!(
+            "admitted   {} credential of {} for {} to {}, until {}, taken back: {}",
+            admitted.effect, lease.source, lease.connector, lease.class, lease.until, lease.revocation
+        ),
     };
     format!("{what}{because}")
 }

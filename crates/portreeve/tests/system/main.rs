@@ -31,6 +31,7 @@ mod first_steps;
 mod holds;
 mod interop;
 mod keys;
+mod leases;
 mod language;
 mod lossless;
 mod methods;

@@ -5,7 +5,7 @@ use crate::bundle::Loaded;
 use portreeve_core::{
     names::{Name, ToolName},
     path::FieldPath,
-    policy::{Agent, Bundle, Class, Connector, Elevate, Issuer, Profile, Purpose, Tier, User},
+    policy::{Agent, Bundle, Class, Connector, CredentialSource, Elevate, Issuer, Profile, Purpose, Tier, User},
 };
 use std::collections::BTreeSet;
 
@@ -50,6 +50,15 @@ pub(super) fn compare(old: &Loaded, new: &Loaded, changes: &mut Changes) {
             (None, None) => {}
         }
     }
+    for (name, before, after) in sides(&old.sources, &new.sources) {
+        let place = format!("credentials {name}");
+        match (before, after) {
+            (Some(_), None) => changes.push(&place, Verdict::Narrower, "they are gone"),
+            (None, Some(_)) => changes.push(&place, Verdict::Same, "they are new; only connectors that name them get any"),
+            (Some(before), Some(after)) => source(&place, before, after, changes),
+            (None, None) => {}
+        }
+    }
     for (name, before, after) in sides(&old.connectors, &new.connectors) {
         let place = format!("connector {name}");
         match (before, after) {
@@ -58,6 +67,27 @@ pub(super) fn compare(old: &Loaded, new: &Loaded, changes: &mut Changes) {
             (Some(before), Some(after)) => connector((name, before, after), (old, new), has_rules, changes),
             (None, None) => {}
         }
+    }
+}
+
+fn source(place: &str, before: &CredentialSource, after: &CredentialSource, changes: &mut Changes) {
+    let (old, new) = (before.classes(), after.classes());
+    for class in new.difference(&old) {
+        changes.push(place, Verdict::Wider, format!("they are issued for {class} as well"));
+    }
+    for class in old.difference(&new) {
+        changes.push(place, Verdict::Narrower, format!("they are not issued for {class} any more"));
+    }
+    let whole = |ttl: Option<i64>| ttl.unwrap_or(i64::MAX);
+    if before.ttl_ms != after.ttl_ms {
+        let verdict = if whole(after.ttl_ms) > whole(before.ttl_ms) { Verdict::Wider } else { Verdict::Narrower };
+        changes.push(place, verdict, "they live for another time");
+    }
+    if before.owner != after.owner {
+        changes.push(place, Verdict::Same, format!("{} answers for them, did {}", after.owner, before.owner));
+    }
+    if (&before.back_end, &before.scope) != (&after.back_end, &after.scope) {
+        changes.push(place, Verdict::Unclear, "what issues them, what they are granted or what narrows it is another thing");
     }
 }
 

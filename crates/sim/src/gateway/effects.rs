@@ -34,17 +34,17 @@ impl Gateway {
                 let answers = askings.iter().map(|asking| env.consult(effect, asking)).collect();
                 self.happened(id, Happened::Heard(answers));
             }
-            Todo::Step(Do::Prepare) => {
+            Todo::Step(Do::Prepare(_)) => {
                 let task = self.engine.state().task_of(run);
                 let ready = task.is_some_and(|task| self.children.contains_key(&(task, tool.connector.clone())));
                 if is_stdio(&tool.connector) && !ready {
                     let connector = tool.connector.clone();
-                    let start = Start { effect: EffectId(env.id()), run, connector: connector.clone() };
+                    let start = Start { effect: EffectId(env.id()), run, connector: connector.clone(), lease: None };
                     self.queue.push_back(Item { who: Who::Start(id, connector), request: Request::Start(start) });
                 } else if env.fails(10) {
                     self.happened(id, Happened::NotPrepared("no connection".to_owned()));
                 } else {
-                    self.happened(id, Happened::Prepared);
+                    self.happened(id, Happened::Prepared(None));
                 }
             }
             Todo::Step(Do::Read(_)) => self.happened(id, Happened::WasRead(Read::default())),
@@ -173,7 +173,7 @@ impl Gateway {
             returned: BTreeMap::new(),
             process: Some(process),
         }));
-        self.happened(id, Happened::Prepared);
+        self.happened(id, Happened::Prepared(None));
     }
 }
 
@@ -185,7 +185,7 @@ fn in_words(todo: &Todo) -> String {
             let names: Vec<&str> = askings.iter().map(|asking| asking.point.name.as_str()).collect();
             format!("consult {}", names.join(" "))
         }
-        Todo::Step(Do::Prepare) => "prepare".to_owned(),
+        Todo::Step(Do::Prepare(class)) => format!("prepare for {class}"),
         Todo::Step(Do::Read(reading)) => format!("read {}", reading.tool),
         Todo::Step(Do::Wait(ticket)) => format!("wait for {}", ticket.hold),
         Todo::Step(Do::Forward(permit)) => format!("forward by {}", permit.deadline()),

@@ -4,7 +4,7 @@ use super::{Asked, Opening, Saw, Stage, TakenBack, World};
 use crate::disk::Disk;
 use portreeve_core::{
     engine::{Boot, Bundles, Engine, Reply, Snapshots},
-    event::{Actor, ChosenBy, Event, How, Record, Signed, decode},
+    event::{Actor, ChosenBy, End, Event, How, LeaseEnd, Record, Signed, decode},
     hash::Hash,
     life::{Answer, Do, Happened, Life},
     log::{Head, Log as _},
@@ -14,7 +14,7 @@ use portreeve_core::{
     pattern::Source,
     policy::Bundle,
     reason::{Reason, Word},
-    request::{Answering, Call, Change, ChangeWhat, Clock, Fit, Open, Refusal, Request, Stop, Undo},
+    request::{Answering, Call, Change, ChangeWhat, Clock, Fit, Lease, Needs, Open, Refusal, Request, Settle, Stop, Undo},
     state::State,
     time::Millis,
     undo::{Back, Deed, Plan},
@@ -86,7 +86,7 @@ impl Pure {
                 Do::Consult(_) => return Saw::Unsupported,
                 Do::Read(_) => return Saw::Unsupported,
                 Do::Wait(_) => Happened::Waited,
-                Do::Prepare => Happened::Prepared,
+                Do::Prepare(_) => self.prepare(life.call()),
                 Do::Forward(permit) => {
                     let answer = (self.world.answers)(&tool, &arguments);
                     let ok = answer.is_some();
@@ -124,6 +124,26 @@ impl Pure {
         }
     }
 
+    /// Makes what a call needs first: a credential, where its connector wants one
+    fn prepare(&mut self, call: &Call) -> Happened {
+        let connector = call.tool.connector.clone();
+        let current = self.engine.shelf().current(self.engine.state());
+        if current.and_then(|bundle| bundle.connectors.get(&connector)?.credentials.as_ref()).is_none() {
+            return Happened::Prepared(None);
+        }
+        let effect = EffectId(self.id());
+        let lease = Lease { effect, connector, needs: Needs::Call(Box::new(call.clone())) };
+        match self.turn(Request::Lease(Box::new(lease))) {
+            Reply::Leased(..) => {
+                let end = End::Lease(LeaseEnd::Issued { until: None, handle: None });
+                self.turn(Request::Settle(Settle::new(effect, end)));
+                Happened::Prepared(Some(effect))
+            }
+            Reply::Refused(reasons) => Happened::Refused(reasons),
+            _ => Happened::NotPrepared("no credential".to_owned()),
+        }
+    }
+
     fn records(&self) -> Vec<Record> {
         let mut head = Head::default();
         let mut records = Vec::new();
@@ -141,7 +161,8 @@ impl Pure {
             Reply::Consult(askings) => Happened::Consult(askings),
             Reply::Held(ticket) => Happened::Held(ticket),
             Reply::Again(again) => Happened::Again(again),
-            _ => Happened::Clear,
+            Reply::Prepare(class) => Happened::Clear(class),
+            _ => Happened::Waited,
         }
     }
 }
@@ -211,7 +232,7 @@ impl Stage for Pure {
             fit,
             answers: Vec::new(),
             continues: None,
-            before: None,
+            before: None, lease: None,
         })
     }
 
@@ -267,8 +288,8 @@ impl Stage for Pure {
         for (_, tool, arguments) in steps {
             let fit = Fit { pin: definition(&tool), error: None };
             let effect = EffectId(self.id());
-            let (answers, continues, before) = (Vec::new(), None, None);
-            let saw = self.live(Call { effect, run, tool, arguments, fit, answers, continues, before });
+            let (answers, continues, before, lease) = (Vec::new(), None, None, None);
+            let saw = self.live(Call { effect, run, tool, arguments, fit, answers, continues, before, lease });
             if saw != Saw::Ok {
                 return saw;
             }

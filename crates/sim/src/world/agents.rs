@@ -139,7 +139,7 @@ impl World {
         let (Some(known), Some(gateway)) = (self.env.random.pick(&self.env.known), &mut self.gateway) else { return };
         let (run, connector) = (known.run, self.env.random.pick(&["files", "files", "shop", "mail"]));
         if let Some(connector) = connector.and_then(|name| name.parse().ok()) {
-            gateway.start(Start { effect: EffectId(self.env.id()), run, connector });
+            gateway.start(Start { effect: EffectId(self.env.id()), run, connector, lease: None });
         }
     }
 
@@ -157,7 +157,7 @@ impl World {
             call.run = known.run;
         }
         if env.random.chance(40) {
-            let poll = Poll { effect: call.effect, run: call.run, of, method: "tasks/get".to_owned() };
+            let poll = Poll { effect: call.effect, run: call.run, of, method: "tasks/get".to_owned(), lease: None };
             env.trace(|| format!("{} asks after {of} as {}", poll.run, poll.effect));
             return gateway.poll(poll, call.tool);
         }
@@ -218,7 +218,7 @@ impl World {
                 fit: Fit { pin, error: None },
                 answers: Vec::new(),
                 continues: None,
-                before: None,
+                before: None, lease: None,
             },
             env,
         );

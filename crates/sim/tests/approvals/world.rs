@@ -102,7 +102,8 @@ fn bundle(files: &Bundle, people: u8) -> Arc<Bundle> {
         points: files.points.clone(),
         receivers: files.receivers.clone(),
         roles: files.roles.clone(),
-        issuers: files.issuers.clone(),
+        sources: files.sources.clone(),
+            issuers: files.issuers.clone(),
     };
     for (name, purpose) in &files.purposes {
         let mut entries = purpose.entries().to_vec();
@@ -250,7 +251,7 @@ impl World {
             fit: Fit { pin: PIN, error: None },
             answers: Vec::new(),
             continues,
-            before: None,
+            before: None, lease: None,
         }))
     }
 

@@ -101,7 +101,7 @@ impl Called {
             fit,
             answers: Vec::new(),
             continues: None,
-            before: None,
+            before: None, lease: None,
         }
     }
 }
@@ -209,7 +209,7 @@ impl Door {
             Want::Poll { run, of } => {
                 self.effects += 1;
                 let (effect, run) = (EffectId(self.effects), RunId(u64::from(run)));
-                Request::Poll(Poll { effect, run, of: EffectId(of), method: "tasks/get".to_owned() })
+                Request::Poll(Poll { effect, run, of: EffectId(of), method: "tasks/get".to_owned(), lease: None })
             }
             Want::Stop(task) => stop(Node::Task(TaskId(u64::from(task)))),
             Want::StopAgent => stop(Node::Agent(name("bot"))),
@@ -275,7 +275,7 @@ fn limited(entries: &[Entry], rules: &[usize], calls: Option<u32>, bytes: Bytes)
         let reach = Reach::Http { url: "http://test".to_owned() };
         let toolsets = BTreeMap::new();
         let tier = Tier::default();
-        (name(connector), Connector { reach, timeout_ms: 1_000, tools, toolsets, environment: None, tier })
+        (name(connector), Connector { reach, timeout_ms: 1_000, tools, toolsets, environment: None, tier, credentials: None })
     };
     let purpose = Purpose::new(
         ("work".to_owned(), "test".to_owned(), None),
@@ -302,7 +302,8 @@ fn limited(entries: &[Entry], rules: &[usize], calls: Option<u32>, bytes: Bytes)
         points: Vec::new(),
         receivers: BTreeMap::new(),
         roles: Roles::default(),
-        issuers: BTreeMap::new(),
+        sources: BTreeMap::new(),
+            issuers: BTreeMap::new(),
     })
 }
 

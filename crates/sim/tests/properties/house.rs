@@ -186,6 +186,7 @@ impl Policy {
             toolsets: BTreeMap::new(),
             environment: None,
             tier: self.tier,
+            credentials: None,
         };
         let people = People {
             client_id: "portreeve".to_owned(),
@@ -219,6 +220,7 @@ impl Policy {
             points: Vec::new(),
             receivers: self.receivers.iter().map(receiver).collect(),
             roles: self.roles.clone(),
+            sources: BTreeMap::new(),
             issuers: [(name("company"), company)].into(),
         })
     }
@@ -406,7 +408,7 @@ impl House {
             fit: Fit { pin: pin(tool), error: None },
             answers: Vec::new(),
             continues: None,
-            before: None,
+            before: None, lease: None,
         }
     }
 

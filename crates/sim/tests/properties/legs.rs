@@ -182,7 +182,7 @@ fn the_record_says_what_a_leg_goes_on_with() {
                 match admitted.what {
                     What::Call(call) => legs.push((admitted.effect, call.continues, call.charges[0].is_first())),
                     What::Poll(poll) => legs.push((admitted.effect, Some(poll.of), poll.charges[0].is_first())),
-                    What::Child { .. } | What::Notice { .. } => {}
+                    What::Child { .. } | What::Lease(_) | What::Notice { .. } => {}
                 }
             }
         }

@@ -133,7 +133,7 @@ proptest! {
         let at = if then == 0 { door.now } else { door.now.max(until) };
         let (refused, observed) = (judge(&without, at), judge(&door, at));
         match (&refused, &observed) {
-            (Err(_), Ok(Judged::Consult(_) | Judged::Read(_) | Judged::Hold(_) | Judged::Again(_))) => {
+            (Err(_), Ok(Judged::Consult(_) | Judged::Read(_) | Judged::Prepare(_) | Judged::Hold(_) | Judged::Again(_))) => {
                 prop_assert!(false, "nobody is there to ask: {:?}", observed)
             }
             (Err(reasons), Ok(Judged::Admit(admission))) => {

@@ -308,6 +308,7 @@ pub(super) fn launch(command: &[&str]) -> (Launch, tempfile::TempDir) {
         env: BTreeMap::new(),
         folder: folder.path().to_owned(),
         expected: None,
+        given: Given::default(),
     };
     (launch, folder)
 }

@@ -1,0 +1,199 @@
+//! Credentials that were issued for tasks, until they are known to be of no use.
+
+use super::{Open, OpenWhat, State};
+use crate::{
+    event::{Admitted, End, LeaseEnd, LeaseFacts},
+    hash::Hash,
+    names::{EffectId, Name, TaskId},
+    node::Why,
+    policy::{Class, Revocation},
+    time::Millis,
+};
+use serde::{Deserialize, Serialize};
+
+/// A credential that was admitted and is not known to be of no use
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenLease {
+    /// Of which class
+    pub class: Class,
+    /// From which source
+    pub source: Name,
+    /// The digest of what the policy said of that
+    pub config: Hash,
+    /// The version of the policy that says how it is taken back
+    pub bundle: Hash,
+    /// What taking it back achieves
+    pub revocation: Revocation,
+    /// From then on nothing is begun with it, and it is taken back
+    pub until: Millis,
+    /// Whether its back end has issued it
+    pub issued: bool,
+    /// Until when the back end itself takes it, as far as that is known
+    pub usable_until: Option<Millis>,
+    /// What the back end calls it, if that is another name than ours
+    pub handle: Option<String>,
+    /// Nothing is begun with it any more
+    pub over: Option<Why>,
+    /// It cannot be taken back, and passes by itself
+    pub left: bool,
+    /// Calls under way with it
+    pub under: u32,
+}
+
+/// How a lease stands
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leased {
+    /// It can be used
+    Live,
+    /// It is only now being issued
+    Coming,
+    /// Nothing is begun with it any more, and calls that were begun with it go on
+    Closing,
+    /// It has to be taken back
+    Owed(Why),
+    /// It cannot be taken back: its time has to pass
+    Left(Millis),
+}
+
+impl State {
+    /// The lease that a task has for a connector and a class, issued under this configuration, if it can be used
+    #[must_use]
+    pub fn lease(&self, task: TaskId, (connector, class): (&Name, Class), config: Hash, now: Millis) -> Option<EffectId> {
+        let id = *self.tasks.get(&task)?.leases.get(&(connector.clone(), class))?;
+        let open = self.effects.get(&id)?;
+        let OpenWhat::Lease(lease) = &open.what else { return None };
+        (lease.config == config && self.leased(open, lease, now) == Leased::Live).then_some(id)
+    }
+
+    /// A lease that is not known to be of no use, with the task that it is for
+    #[must_use]
+    pub fn open_lease(&self, id: EffectId) -> Option<(&Open, &OpenLease)> {
+        let open = self.effects.get(&id)?;
+        match &open.what {
+            OpenWhat::Lease(lease) => Some((open, lease)),
+            _ => None,
+        }
+    }
+
+    /// How a lease stands at `now`
+    #[must_use]
+    pub fn leased(&self, open: &Open, lease: &OpenLease, now: Millis) -> Leased {
+        if lease.left {
+            return Leased::Left(lease.usable_until.unwrap_or(Millis(i64::MAX)));
+        }
+        if open.boot != self.boot {
+            return Leased::Owed(Why::Restarted);
+        }
+        if let Some(Why::Killed) = lease.over {
+            return Leased::Owed(Why::Killed);
+        }
+        if !self.stands_on(open, now) {
+            return Leased::Owed(Why::Ended);
+        }
+        let lowered = || open.elevated.iter().any(|grant| !self.elevated.contains_key(grant));
+        let passed = lease.over.or((now >= lease.until).then_some(Why::Expired));
+        match passed.or_else(|| lowered().then_some(Why::Ended)) {
+            Some(_) if lease.under > 0 => Leased::Closing,
+            Some(why) => Leased::Owed(why),
+            None if lease.issued => Leased::Live,
+            None => Leased::Coming,
+        }
+    }
+
+    /// Whether what goes with a lease may go on: what was begun with it does when its time has passed, and ends when
+    /// somebody ends it
+    pub(super) fn goes_with(&self, lease: Option<EffectId>, is_call: bool, now: Millis) -> bool {
+        lease.is_none_or(|id| {
+            self.open_lease(id).is_some_and(|(open, lease)| match self.leased(open, lease, now) {
+                Leased::Live | Leased::Coming => true,
+                Leased::Closing => is_call,
+                Leased::Owed(_) | Leased::Left(_) => false,
+            })
+        })
+    }
+
+    /// An admitted lease; the one before it for the same is not used any more
+    pub(super) fn leasing(&mut self, admitted: &Admitted, facts: &LeaseFacts) -> OpenWhat {
+        let key = (facts.connector.clone(), facts.class);
+        let task = admitted.task.and_then(|task| self.tasks.get_mut(&task));
+        let before = task.and_then(|task| {
+            task.leased = task.leased.saturating_add(1);
+            task.leases.insert(key, admitted.effect)
+        });
+        if let Some(before) = before {
+            self.end_lease(before, Why::Ended);
+        }
+        self.lease_deadlines.insert((facts.until, admitted.effect));
+        OpenWhat::Lease(Box::new(OpenLease {
+            class: facts.class,
+            source: facts.source.clone(),
+            config: facts.config,
+            bundle: admitted.bundle,
+            revocation: facts.revocation,
+            until: facts.until,
+            issued: false,
+            usable_until: None,
+            handle: None,
+            over: None,
+            left: false,
+            under: 0,
+        }))
+    }
+
+    /// What is known of a lease now; whether that is all there is to know
+    pub(super) fn lease_settled(&mut self, id: EffectId, end: &End) -> bool {
+        let Some(Open { what: OpenWhat::Lease(lease), task, .. }) = self.effects.get_mut(&id) else { return false };
+        match end {
+            End::Lease(LeaseEnd::Issued { until, handle }) => {
+                lease.issued = true;
+                lease.usable_until = *until;
+                lease.handle.clone_from(handle);
+                return false;
+            }
+            // It may be there: it stays owed until it is known not to be.
+            End::Unknown { .. } => {
+                self.end_lease(id, Why::Gone);
+                return false;
+            }
+            End::Lease(LeaseEnd::Left { until }) => {
+                lease.left = true;
+                let passing = lease.until;
+                lease.usable_until = Some(*until);
+                self.lease_deadlines.remove(&(passing, id));
+                self.lease_deadlines.insert((*until, id));
+                return false;
+            }
+            End::NotSent { .. } | End::Lease(LeaseEnd::Withdrawn { .. }) => {}
+            // Neither says anything of a credential.
+            End::Done { .. } | End::Pending { .. } => return false,
+        }
+        let passing = [Some(lease.until), lease.usable_until];
+        let task = task.and_then(|task| self.tasks.get_mut(&task));
+        if let Some(task) = task {
+            task.leased = task.leased.saturating_sub(1);
+            task.leases.retain(|_, of| *of != id);
+        }
+        for at in passing.into_iter().flatten() {
+            self.lease_deadlines.remove(&(at, id));
+        }
+        true
+    }
+
+    /// A call goes with a lease, or does so no longer
+    pub(super) fn under_lease(&mut self, lease: Option<EffectId>, begins: bool) {
+        if let Some(Open { what: OpenWhat::Lease(lease), .. }) = lease.and_then(|id| self.effects.get_mut(&id)) {
+            lease.under = if begins { lease.under.saturating_add(1) } else { lease.under.saturating_sub(1) };
+        }
+    }
+
+    /// Somebody, or something, ended a lease: it is owed from now on
+    pub(super) fn end_lease(&mut self, id: EffectId, why: Why) {
+        let Some(Open { what: OpenWhat::Lease(lease), .. }) = self.effects.get_mut(&id) else { return };
+        if lease.over.is_none() || why == Why::Killed {
+            lease.over = Some(why);
+        }
+        if !lease.left {
+            self.lease_deadlines.remove(&(lease.until, id));
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Credentials that live as long as a task: the port to back ends that issue them, and the vault for what is kept.
+//!
+//! *Nothing here decides whether a credential may be issued*, and no secret leaves this room but in [`Secret`]s, which
+//! nobody prints. Start at [`source`]: what a back end has to be able to do. Each has a module of its own; [`open`] picks it.
+
+pub mod command;
+pub mod fixed;
+pub mod name;
+pub mod postgres;
+pub mod secret;
+pub mod source;
+pub mod vault;
+
+use portreeve_core::policy::BackEnd;
+use source::Source;
+use std::sync::Arc;
+use vault::Vault;
+
+/// The source that a policy describes
+#[must_use]
+pub fn open(back_end: &BackEnd, vault: &Arc<Vault>) -> Arc<dyn Source> {
+    let vault = Arc::clone(vault);
+    match back_end {
+        BackEnd::Static(of) => Arc::new(fixed::Fixed::new(of.clone(), vault)),
+        BackEnd::Command(of) => Arc::new(command::Command::new(of.clone(), vault)),
+        BackEnd::Postgres(of) => Arc::new(postgres::Postgres::new(of.clone(), vault)),
+    }
+}

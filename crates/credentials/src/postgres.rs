@@ -1,0 +1,295 @@
+//! PostgreSQL: a role for each lease, with nothing but what its class is granted.
+//!
+//! The server never sees the password: it is sent as a SCRAM verifier, so that neither its log nor anybody who watches
+//! statements has it. `VALID UNTIL` only keeps new sessions out, and `DROP ROLE` leaves those that are open alive and
+//! nameless. So the order of taking back is: no new sessions, end those that are open until there are none, take away
+//! grants and possessions in every database, drop the role, and try the credential.
+
+mod tls;
+
+use crate::{
+    secret::{Fields, Secret},
+    source::{Held, Issued, NotIssued, Source, Wanted, Withdrawn},
+    vault::Vault,
+};
+use async_trait::async_trait;
+use portreeve_core::{
+    event::Evidence,
+    policy::{Class, Postgres as Server, Template},
+    time::Millis,
+};
+use postgres_protocol::{
+    escape::{escape_identifier, escape_literal},
+    password::scram_sha_256,
+};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tls::Tls;
+use tokio_postgres::{Client, Config, Error, NoTls, error::SqlState};
+
+/// A server that roles are made at
+#[derive(Debug)]
+pub struct Postgres {
+    of: Server,
+    vault: Arc<Vault>,
+}
+
+/// How long connecting may take, and each statement
+const CONNECT: Duration = Duration::from_secs(5);
+const STATEMENT: Duration = Duration::from_secs(10);
+/// How long open sessions get to end once they are told to
+const ENDING: Duration = Duration::from_secs(5);
+/// How often they are looked for meanwhile
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Why something did not come about
+enum Trouble {
+    /// It was not reached, or refused what was asked; nothing was changed
+    Refused(String),
+    /// It may have been changed
+    Unknown(String),
+}
+
+impl Trouble {
+    fn of(error: &Error) -> Self {
+        match error.as_db_error() {
+            Some(said) => Self::Refused(format!("{}: {}", said.code().code(), said.message())),
+            None => Self::Unknown(source(error)),
+        }
+    }
+
+    fn into_text(self) -> String {
+        match self {
+            Self::Refused(why) | Self::Unknown(why) => why,
+        }
+    }
+}
+
+impl Postgres {
+    /// Roles at this server, with the admin's password from this vault
+    #[must_use]
+    pub fn new(of: Server, vault: Arc<Vault>) -> Self {
+        Self { of, vault }
+    }
+
+    /// A session of Portreeve's own role
+    async fn admin(&self, database: &str) -> Result<Client, String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now = Millis(i64::try_from(now).unwrap_or(i64::MAX));
+        let secrets = self.vault.all(&self.of.admin, now).map_err(|error| error.to_string())?;
+        let mut last = "the vault has no password".to_owned();
+        // One that was just exchanged may not have reached the server yet, so the one before it is tried, too.
+        for secret in secrets {
+            let form = || format!("the secret {} is not of the form USER:PASSWORD", self.of.admin);
+            let (user, password) = secret.expose().split_once(':').ok_or_else(form)?;
+            match self.connect((user, password), database).await {
+                Ok(client) => return Ok(client),
+                Err(Trouble::Refused(why)) => last = why,
+                Err(Trouble::Unknown(why)) => return Err(why),
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect(&self, (user, password): (&str, &str), database: &str) -> Result<Client, Trouble> {
+        let mut config = Config::new();
+        config.host(&self.of.host).port(self.of.port).user(user).password(password).dbname(database);
+        config.connect_timeout(CONNECT).application_name("portreeve");
+        let silent = || Trouble::Unknown("the server does not answer".to_owned());
+        if self.of.tls {
+            let tls = Tls::new().map_err(|error| Trouble::Unknown(error.to_string()))?;
+            config.ssl_mode(tokio_postgres::config::SslMode::Require);
+            let connecting = tokio::time::timeout(CONNECT, config.connect(tls)).await;
+            let (client, connection) = connecting.map_err(|_| silent())?.map_err(|error| Trouble::of(&error))?;
+            tokio::spawn(connection);
+            return Ok(client);
+        }
+        config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+        let connecting = tokio::time::timeout(CONNECT, config.connect(NoTls)).await;
+        let (client, connection) = connecting.map_err(|_| silent())?.map_err(|error| Trouble::of(&error))?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// What makes the role, in one transaction
+    fn making(&self, wanted: &Wanted, password: &Secret) -> Result<Vec<String>, String> {
+        let role = escape_identifier(wanted.name.as_str());
+        let grants = self.of.grants.get(&wanted.class).ok_or_else(|| format!("nothing is granted to {}", wanted.class))?;
+        let verifier = escape_literal(&scram_sha_256(password.expose().as_bytes()));
+        let until = instant(wanted.until);
+        let mut all = vec![format!(
+            "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION INHERIT \
+             CONNECTION LIMIT {} PASSWORD {verifier} VALID UNTIL '{until}'",
+            self.of.connections
+        )];
+        // A word to those who look at the server; whoever holds the role could set it otherwise, so nothing rests on it.
+        if wanted.class == Class::Read {
+            all.push(format!("ALTER ROLE {role} SET default_transaction_read_only = on"));
+        }
+        all.push(format!("COMMENT ON ROLE {role} IS {}", escape_literal(&format!("Portreeve: {}", wanted.task))));
+        let quoted: BTreeMap<&str, String> =
+            wanted.scope.iter().map(|(name, value)| (name.as_str(), escape_identifier(value))).collect();
+        for grant in grants {
+            let template = Template::read(grant).map_err(|error| error.to_string())?;
+            let filled = template.fill(|field| quoted.get(field).map(String::as_str));
+            let filled = filled.map_err(|field| format!("nothing says what {{{field}}} is"))?;
+            all.push(format!("GRANT {filled} TO {role}"));
+        }
+        Ok(all)
+    }
+
+    /// Takes the role away, step by step, each of which may have been done before
+    async fn unmake(&self, held: &Held) -> Result<Evidence, Kept> {
+        let name = held.name.as_str();
+        let role = escape_identifier(name);
+        let admin = self.admin(&self.of.database).await?;
+        let found = run(admin.query_opt("SELECT oid FROM pg_roles WHERE rolname = $1", &[&name])).await?;
+        if let Some(found) = found {
+            let oid: u32 = found.get(0);
+            run(admin.batch_execute(&format!("ALTER ROLE {role} NOLOGIN CONNECTION LIMIT 0"))).await?;
+            self.end_sessions(&admin, oid).await?;
+            // Whoever made the role may take its place, and needs to for what it owns.
+            let _ = run(admin.batch_execute(&format!("GRANT {role} TO CURRENT_USER"))).await;
+            let elsewhere = run(admin.query(
+                "SELECT DISTINCT d.datname FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid \
+                 WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = $1 AND d.datname <> current_database()",
+                &[&oid],
+            ))
+            .await?;
+            let disown = format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}");
+            for row in elsewhere {
+                let database: String = row.get(0);
+                let there = self.admin(&database).await?;
+                run(there.batch_execute(&disown)).await?;
+            }
+            run(admin.batch_execute(&disown)).await?;
+            self.end_sessions(&admin, oid).await?;
+            run(admin.batch_execute(&format!("DROP ROLE {role}"))).await?;
+            // A session that came in between lives on without a name.
+            self.end_sessions(&admin, oid).await?;
+        }
+        let left = run(admin.query_opt("SELECT 1 FROM pg_roles WHERE rolname = $1", &[&name])).await?;
+        if left.is_some() {
+            return Err("the role is still there".to_owned().into());
+        }
+        match held.fields.as_ref().and_then(|fields| fields.get("password")) {
+            Some(password) => match self.connect((name, password.expose()), &self.of.database).await {
+                Ok(_) => Err("the server still lets the role in".to_owned().into()),
+                Err(Trouble::Refused(says)) => Ok(Evidence::Refused { says }),
+                Err(Trouble::Unknown(why)) => Err(why.into()),
+            },
+            None => Ok(Evidence::Absent { says: "no role of its name and no session of it".to_owned() }),
+        }
+    }
+
+    /// Ends every session of a role, and waits until there is none
+    async fn end_sessions(&self, admin: &Client, role: u32) -> Result<(), Kept> {
+        let until = tokio::time::Instant::now() + ENDING;
+        loop {
+            let open = run(admin.query(
+                "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = $1",
+                &[&role],
+            ))
+            .await?;
+            if open.is_empty() {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() >= until {
+                return Err(format!("{} sessions do not end", open.len()).into());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Postgres {
+    async fn issue(&self, wanted: &Wanted) -> Result<Issued, NotIssued> {
+        let refused = NotIssued::Refused;
+        let password = Secret::random().ok_or_else(|| refused("the system has no randomness".to_owned()))?;
+        let statements = self.making(wanted, &password).map_err(refused)?;
+        let mut admin = self.admin(&self.of.database).await.map_err(refused)?;
+        // What is not committed is undone by the server, whatever becomes of us.
+        let making = async {
+            let transaction = admin.transaction().await.map_err(|error| refused(source(&error)))?;
+            for statement in &statements {
+                transaction.batch_execute(statement).await.map_err(|error| refused(source(&error)))?;
+            }
+            Ok(transaction)
+        };
+        let made = tokio::time::timeout(STATEMENT, making).await;
+        let transaction = made.unwrap_or_else(|_| Err(refused("the server does not answer".to_owned())))?;
+        let committed = tokio::time::timeout(STATEMENT, transaction.commit()).await;
+        match committed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(NotIssued::Unknown(source(&error))),
+            Err(_) => return Err(NotIssued::Unknown("the server did not say whether it was done".to_owned())),
+        }
+        let field = |name: &str, value: &str| (name.to_owned(), Secret::from(value));
+        let fields = Fields::from([
+            field("user", wanted.name.as_str()),
+            ("password".to_owned(), password),
+            field("host", &self.of.host),
+            field("port", &self.of.port.to_string()),
+            field("database", &self.of.database),
+        ]);
+        Ok(Issued { fields, handle: None, until: Some(wanted.until), keep: None })
+    }
+
+    async fn withdraw(&self, held: &Held) -> Result<Withdrawn, String> {
+        self.unmake(held).await.map(Withdrawn::Gone).map_err(|error| error.0)
+    }
+
+    async fn sweep(&self, prefix: &str) -> Result<Vec<String>, String> {
+        let admin = self.admin(&self.of.database).await?;
+        let ours = "SELECT rolname FROM pg_roles WHERE starts_with(rolname::text, $1)";
+        let rows = run(admin.query(ours, &[&prefix])).await;
+        Ok(rows.map_err(|error| error.0)?.iter().map(|row| row.get(0)).collect())
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let admin = self.admin(&self.of.database).await?;
+        let row = run(admin.query_one(
+            "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user",
+            &[],
+        ));
+        let row = row.await.map_err(|error| error.0)?;
+        let may: bool = row.get(0);
+        may.then_some(()).ok_or_else(|| "Portreeve's own role may not make roles: ALTER ROLE ... CREATEROLE".to_owned())
+    }
+}
+
+/// Why a step of taking back did not come about
+struct Kept(String);
+
+impl From<String> for Kept {
+    fn from(why: String) -> Self {
+        Self(why)
+    }
+}
+
+/// One statement, for no longer than it may take
+async fn run<T>(statement: impl Future<Output = Result<T, Error>>) -> Result<T, Kept> {
+    match tokio::time::timeout(STATEMENT, statement).await {
+        Ok(done) => done.map_err(|error| Kept(Trouble::of(&error).into_text())),
+        Err(_) => Err(Kept("the server does not answer".to_owned())),
+    }
+}
+
+/// What the server says, without what was sent to it
+fn source(error: &Error) -> String {
+    match error.as_db_error() {
+        // The password stands in no statement, but a name of the policy's may.
+        Some(said) if *said.code() == SqlState::SYNTAX_ERROR => format!("{}: a grant is not understood", said.code().code()),
+        Some(said) => format!("{}: {}", said.code().code(), said.message()),
+        None => std::error::Error::source(error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}")),
+    }
+}
+
+/// A time as PostgreSQL reads it
+fn instant(at: Millis) -> String {
+    jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| "epoch".to_owned(), |at| at.to_string())
+}

@@ -1,0 +1,189 @@
+//! The secrets of the vault at the socket: they go in, and never come out.
+
+use super::{Admin, Answer, Failure, Shared, Who};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use portreeve_core::{
+    engine::Reply,
+    names::Name,
+    policy::{BackEnd, Deed},
+    request::{Request, SecretChange},
+};
+use portreeve_credentials::{secret::Secret, vault};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{fmt, sync::Arc};
+
+/// Longest time that the secret before is still tried, in milliseconds
+const OVERLAP_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Every secret by name, with what it is for
+pub(super) async fn list(State(admin): Shared, who: Who) -> Answer {
+    who.may(&admin, Deed::Inspect, "secrets").await?;
+    let (vault, now) = (Arc::clone(admin.leases.vault()), admin.clock.now());
+    let listed = apart(move || vault.list(now)).await?;
+    let bundle = admin.catalogue.view().bundle.clone();
+    let used = |name: &Name| -> Vec<String> {
+        let sources = bundle.iter().flat_map(|bundle| &bundle.sources);
+        let uses = sources.filter(|(_, source)| source.back_end.secrets().contains(&name));
+        uses.map(|(source, _)| source.to_string()).collect()
+    };
+    let standing = |name: &Name| {
+        let mut sources = bundle.iter().flat_map(|bundle| bundle.sources.values());
+        sources.find_map(|source| match &source.back_end {
+            BackEnd::Static(of) if of.secret == *name => Some(json!({ "owner": source.owner, "rotate_by": of.rotate_by })),
+            _ => None,
+        })
+    };
+    let view = |one: &vault::Listed| {
+        json!({
+            "name": one.name, "version": one.version, "made": one.made, "before_until": one.before_until,
+            "twin": one.twin, "sources": used(&one.name), "standing": standing(&one.name),
+        })
+    };
+    Ok(Json(json!({ "secrets": listed.iter().map(view).collect::<Vec<_>>() })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Set {
+    value: Secret,
+    /// Milliseconds for which the one before it is still tried
+    #[serde(default)]
+    overlap_ms: i64,
+    /// Whether the same may be there under another name
+    #[serde(default)]
+    twin: bool,
+}
+
+impl fmt::Debug for Set {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Set(..)")
+    }
+}
+
+/// Puts a secret into the vault, or another one in its place
+pub(super) async fn set(State(admin): Shared, who: Who, Path(name): Path<String>, Json(ask): Json<Set>) -> Answer {
+    let name: Name = Failure::parsed(&name)?;
+    who.may(&admin, Deed::Secrets, format!("secret:{name}")).await?;
+    if !(0..=OVERLAP_MS_MAX).contains(&ask.overlap_ms) {
+        return Err(Failure::malformed("the secret before is still tried for seven days at most"));
+    }
+    let (vault, now) = (Arc::clone(admin.leases.vault()), admin.clock.now());
+    let overlap = (ask.overlap_ms > 0).then(|| now.plus(ask.overlap_ms));
+    let of = name.clone();
+    let listed = apart(move || vault.set(&of, &ask.value, (now, overlap), ask.twin)).await?;
+    record(&admin, &who, name, Some(listed.version)).await?;
+    Ok(Json(json!(listed)))
+}
+
+/// Takes a secret out of the vault
+pub(super) async fn remove(State(admin): Shared, who: Who, Path(name): Path<String>) -> Answer {
+    let name: Name = Failure::parsed(&name)?;
+    who.may(&admin, Deed::Secrets, format!("secret:{name}")).await?;
+    let (vault, of) = (Arc::clone(admin.leases.vault()), name.clone());
+    if !apart(move || vault.remove(&of)).await? {
+        return Err(failure(vault::Error::Missing(name)));
+    }
+    record(&admin, &who, name.clone(), None).await?;
+    Ok(Json(json!({ "name": name, "removed": true })))
+}
+
+async fn record(admin: &Admin, who: &Who, name: Name, version: Option<u32>) -> Result<(), Failure> {
+    let change = SecretChange { by: who.by.clone(), name, version };
+    match admin.door.submit(Request::Secret(change)).await {
+        Reply::Recorded => Ok(()),
+        Reply::Refused(reasons) => Err(Failure::refused(&reasons)),
+        _ => Err(Failure::unavailable()),
+    }
+}
+
+/// Files are read and written where nobody waits for the network
+async fn apart<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, vault::Error> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(act).await.map_err(|_| Failure::unavailable())?.map_err(failure)
+}
+
+fn failure(error: vault::Error) -> Failure {
+    let (status, word, remedy) = match &error {
+        vault::Error::Missing(_) => (StatusCode::NOT_FOUND, "secret_unknown", "List them: `portreeve secret list`."),
+        vault::Error::Twice(_) => (
+            StatusCode::CONFLICT,
+            "secret_twice",
+            "Have another one made for this use; for what cannot be changed yet: --legacy, which is shown wherever it is.",
+        ),
+        vault::Error::Form => (StatusCode::BAD_REQUEST, "malformed", "Give just the secret, without a line break."),
+        vault::Error::Full => (StatusCode::CONFLICT, "vault_full", "Take out what no source uses: `portreeve secret list`."),
+        vault::Error::Sealed(_) => (
+            StatusCode::CONFLICT,
+            "secret_sealed",
+            "Bring back the master key that it was sealed with, or set the secret anew.",
+        ),
+        vault::Error::File(_) | vault::Error::System => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "vault_unavailable", "Look at the folder `vault` of the data folder.")
+        }
+    };
+    Failure::new(status, word, format!("{error}."), remedy)
+}
+
+/// Sources of credentials, whether each can be reached, and what taking back achieves
+pub(super) async fn sources(State(admin): Shared, who: Who) -> Answer {
+    who.may(&admin, Deed::Inspect, "credentials").await?;
+    let Some(bundle) = admin.catalogue.view().bundle.clone() else { return Ok(Json(json!({ "sources": [] }))) };
+    let mut all: Vec<Value> = Vec::new();
+    for (name, source) in &bundle.sources {
+        let connectors = bundle.connectors.iter();
+        let used = connectors.filter(|(_, of)| of.credentials.as_ref().is_some_and(|of| of.source == *name));
+        let checked = portreeve_credentials::open(&source.back_end, admin.leases.vault()).check().await;
+        all.push(json!({
+            "name": name,
+            "kind": source.back_end.kind(),
+            "owner": source.owner,
+            "classes": source.classes(),
+            "revocation": source.revocation().to_string(),
+            "ttl_ms": source.ttl_ms,
+            "standing": source.is_standing(),
+            "connectors": used.map(|(connector, _)| connector).collect::<Vec<_>>(),
+            "error": checked.err(),
+        }));
+    }
+    Ok(Json(json!({ "sources": all })))
+}
+
+/// Credentials that are not known to be of no use
+pub(super) async fn leases(State(admin): Shared, who: Who) -> Answer {
+    who.may(&admin, Deed::Tasks, "leases").await?;
+    let now = admin.clock.now();
+    let asked = admin.door.ask(move |engine| {
+        let state = engine.state();
+        let found = state.effects().filter_map(|(id, _)| Some((id, state.open_lease(id)?)));
+        let view = |(id, (open, lease)): (portreeve_core::names::EffectId, _)| {
+            let (open, lease): (&portreeve_core::state::Open, &portreeve_core::state::OpenLease) = (open, lease);
+            let stands = state.leased(open, lease, now);
+            json!({
+                "lease": id, "node": portreeve_core::node::Node::Lease(id), "task": open.task,
+                "connector": open.connector, "class": lease.class, "source": lease.source,
+                "state": in_words(stands), "until": lease.until, "usable_until": lease.usable_until,
+                "revocation": lease.revocation.to_string(), "calls": lease.under, "handle": lease.handle,
+            })
+        };
+        found.map(view).collect::<Vec<_>>()
+    });
+    let leases = asked.await.ok_or_else(Failure::unavailable)?;
+    Ok(Json(json!({ "leases": leases })))
+}
+
+fn in_words(stands: portreeve_core::state::Leased) -> &'static str {
+    use portreeve_core::state::Leased;
+    match stands {
+        Leased::Live => "live",
+        Leased::Coming => "being issued",
+        Leased::Closing => "over, a call goes on",
+        Leased::Owed(_) => "being taken back",
+        Leased::Left(_) => "cannot be taken back",
+    }
+}

@@ -1,0 +1,344 @@
+//! Credentials of tasks while they live: issued when the first call needs one, and taken back.
+//!
+//! *Nothing is decided here.* The door says whether one may be issued, and when it has to go; this asks the back end, holds
+//! what it gave in memory, and says what came of it. What is taken back is tried again until the back end shows that it is
+//! of no use, ever more rarely, and told.
+
+use crate::{catalogue::Catalogue, door::Door, links::Unready};
+use portreeve_core::{
+    engine::{Permit, Reply},
+    event::{End, LeaseEnd},
+    hash::Hash,
+    judge::Leasing,
+    names::{EffectId, Name, RunId},
+    policy::{Class, CredentialSource, Credentials, Template},
+    reason::{Reason, Word},
+    request::{Lease, Needs, Request, Resisted, Settle},
+    state::Leased,
+    time::Millis,
+};
+use portreeve_credentials::{
+    name::LeaseName,
+    secret::{Fields, Secret},
+    source::{Held, Issued, NotIssued, Wanted, Withdrawn},
+    vault::Vault,
+};
+use portreeve_upstream::{child::Given, clock::SteadyClock, http::Put, latch::Latches};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use zeroize::Zeroizing;
+
+/// The credentials of all tasks
+#[derive(Debug)]
+pub struct Leases {
+    door: Door,
+    latches: Arc<Latches>,
+    clock: SteadyClock,
+    catalogue: Arc<Catalogue>,
+    vault: Arc<Vault>,
+    /// The record, whose leases are named after it
+    origin: Hash,
+    // Each held only for a look-up, never across an await.
+    live: Mutex<HashMap<EffectId, Arc<Credential>>>,
+    /// Those that are being issued
+    coming: Mutex<HashSet<EffectId>>,
+    /// How often taking one back was tried in vain
+    tries: Mutex<HashMap<EffectId, u32>>,
+}
+
+/// A credential of a task
+#[derive(Debug)]
+pub struct Credential {
+    /// The effect that it is
+    pub lease: EffectId,
+    /// The configuration that it was issued under
+    pub config: Hash,
+    until: Millis,
+    fields: Fields,
+    over: AtomicBool,
+}
+
+impl Credential {
+    /// Whether something can still be begun with it
+    #[must_use]
+    pub fn is_good(&self, now: Millis) -> bool {
+        !self.over.load(Ordering::Relaxed) && now < self.until
+    }
+
+    /// What every request to a server carries
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn put(&self, credentials: &Credentials) -> Result<Put, String> {
+        let headers = self.filled(&credentials.headers)?;
+        let query = self.filled(&credentials.query)?;
+        Put::new(
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+            query.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+        )
+        .ok_or_else(|| "the credential has characters that no header can hold".to_owned())
+    }
+
+    /// What a process is given
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn given(&self, credentials: &Credentials) -> Result<Given, String> {
+        let env = self.filled(&credentials.env)?;
+        if env.values().any(|value| value.contains('\0')) {
+            return Err("the credential has characters that no variable can hold".to_owned());
+        }
+        Ok(Given { env, files: self.filled(&credentials.files)? })
+    }
+
+    fn filled(&self, templates: &BTreeMap<String, Template>) -> Result<BTreeMap<String, Zeroizing<String>>, String> {
+        let value = |field: &str| self.fields.get(field).map(Secret::expose);
+        let fill = |(name, template): (&String, &Template)| {
+            let filled = template.fill(value).map_err(|field| format!("its credentials have no `{field}`"))?;
+            Ok((name.clone(), Zeroizing::new(filled)))
+        };
+        templates.iter().map(fill).collect()
+    }
+}
+
+/// How long after the first attempt in vain the second one comes; each further one twice as long after
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long at most
+const AGAIN_MAX: Duration = Duration::from_secs(60);
+
+impl Leases {
+    /// No leases yet
+    #[must_use]
+    pub fn new(
+        (door, latches): (Door, Arc<Latches>),
+        clock: SteadyClock,
+        catalogue: Arc<Catalogue>,
+        vault: Arc<Vault>,
+        origin: Hash,
+    ) -> Arc<Self> {
+        let (live, coming, tries) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { door, latches, clock, catalogue, vault, origin, live, coming, tries })
+    }
+
+    /// The vault
+    #[must_use]
+    pub fn vault(&self) -> &Arc<Vault> {
+        &self.vault
+    }
+
+    /// What a connector wants to be shown, if it does
+    #[must_use]
+    pub fn wanted(&self, connector: &Name) -> Option<Credentials> {
+        self.catalogue.view().bundle.as_ref()?.connectors.get(connector)?.credentials.clone()
+    }
+
+    /// The credential of a run for a connector and a class, issued if there is none; whoever calls this makes sure that
+    /// nobody else asks for the same meanwhile
+    ///
+    /// Goes on to its end whoever stops waiting.
+    ///
+    /// # Errors
+    /// [`Unready`]
+    pub async fn get(
+        self: &Arc<Self>,
+        (run, connector, class): (Option<RunId>, &Name, Class),
+        needs: Needs,
+    ) -> Result<Arc<Credential>, Unready> {
+        if let Some(run) = run
+            && let Some(live) = self.known(run, connector, class).await
+        {
+            return Ok(live);
+        }
+        let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
+        let lease = Lease { effect, connector: connector.clone(), needs };
+        let (permit, leasing) = match self.door.submit(Request::Lease(Box::new(lease))).await {
+            Reply::Leased(permit, leasing) => (permit, *leasing),
+            Reply::Refused(reasons) => return Err(Unready::Refused(reasons)),
+            _ => return Err(Unready::Unreachable("the door gave another answer".to_owned())),
+        };
+        self.coming().insert(effect);
+        let leases = Arc::clone(self);
+        let issuing = tokio::spawn(async move { leases.issue(permit, leasing).await });
+        issuing.await.unwrap_or_else(|_| Err(Unready::Unreachable("Portreeve failed on the way".to_owned())))
+    }
+
+    /// The credential that a run has already
+    async fn known(&self, run: RunId, connector: &Name, class: Class) -> Option<Arc<Credential>> {
+        let (connector, now) = (connector.clone(), self.clock.now());
+        let config = self.wanted(&connector)?.config;
+        let known = self.door.ask(move |engine| {
+            let state = engine.state();
+            state.lease(state.task_of(run)?, (&connector, class), config, now)
+        });
+        let effect = known.await??;
+        self.live().get(&effect).cloned()
+    }
+
+    async fn issue(&self, permit: Permit, leasing: Leasing) -> Result<Arc<Credential>, Unready> {
+        let (effect, task) = (permit.effect(), permit.task());
+        let settle = |end: End| self.door.submit(Request::Settle(Settle::new(effect, end)));
+        let name = LeaseName::new(self.origin, effect);
+        let source = portreeve_credentials::open(&leasing.from.back_end, &self.vault);
+        let wanted = Wanted {
+            name: name.clone(),
+            class: leasing.class,
+            scope: leasing.scope.clone(),
+            until: leasing.until,
+            task,
+        };
+        let issued = match self.latches.pass(permit).enter(self.clock.now()) {
+            Ok(_inside) => source.issue(&wanted).await,
+            Err(closed) => Err(NotIssued::Refused(closed.to_string())),
+        };
+        let issued = issued.and_then(|issued| self.keep(&name, issued));
+        let result = match issued {
+            Ok(Issued { fields, handle, until, .. }) => {
+                let (lease, over) = (effect, AtomicBool::new(false));
+                let held = Arc::new(Credential { lease, config: leasing.config, until: leasing.until, fields, over });
+                // Known before it is on the record, so that whoever takes it back finds what to try it with.
+                self.live().insert(effect, Arc::clone(&held));
+                match settle(End::Lease(LeaseEnd::Issued { until, handle })).await {
+                    Reply::Recorded => Ok(held),
+                    Reply::Refused(reasons) => Err(Unready::Refused(reasons)),
+                    _ => Err(Unready::Unreachable("the door gave another answer".to_owned())),
+                }
+            }
+            Err(NotIssued::Refused(why)) => {
+                settle(End::NotSent { why: why.clone() }).await;
+                Err(self.unavailable(&leasing.source, &why))
+            }
+            Err(NotIssued::Unknown(why)) => {
+                settle(End::Unknown { why: why.clone() }).await;
+                Err(self.unavailable(&leasing.source, &why))
+            }
+        };
+        self.coming().remove(&effect);
+        // What was stopped meanwhile is owed from now on.
+        self.door.look_again();
+        result
+    }
+
+    /// Keeps what taking it back needs, before anything else is done with it
+    fn keep(&self, name: &LeaseName, issued: Issued) -> Result<Issued, NotIssued> {
+        if let Some(keep) = &issued.keep {
+            self.vault.keep(name, keep).map_err(|error| NotIssued::Unknown(error.to_string()))?;
+        }
+        Ok(issued)
+    }
+
+    /// What an agent is told: that there is none, and from where; what the back end says is for the record
+    fn unavailable(&self, source: &Name, why: &str) -> Unready {
+        tracing::warn!(%source, why, "no credential was issued");
+        Unready::Refused(vec![Reason::new(Word::CredentialUnavailable, format!("credentials:{source}"))])
+    }
+
+    /// Takes a credential back, once; says whether it is to be tried again, and after how long
+    pub async fn withdraw(&self, effect: EffectId) -> Option<Duration> {
+        if self.coming().contains(&effect) {
+            // A late answer is taken back, and never used: it is owed again once it is there.
+            return None;
+        }
+        let live = self.live().get(&effect).cloned();
+        if let Some(live) = &live {
+            live.over.store(true, Ordering::Relaxed);
+        }
+        let asked = self.door.ask(move |engine| {
+            let (_, lease) = engine.state().open_lease(effect)?;
+            let from = engine.shelf().get(lease.bundle).and_then(|bundle| bundle.sources.get(&lease.source));
+            Some((lease.handle.clone(), lease.usable_until, from.cloned()))
+        });
+        let (handle, until, from): (_, _, Option<CredentialSource>) = asked.await??;
+        let name = LeaseName::new(self.origin, effect);
+        let done = match (from, self.vault.kept(&name)) {
+            (Some(from), Ok(keep)) => {
+                let fields = live.map(|live| live.fields.clone());
+                let held = Held { name: name.clone(), handle, until, keep, fields };
+                portreeve_credentials::open(&from.back_end, &self.vault).withdraw(&held).await
+            }
+            (None, _) => Err("the policy under which it was issued cannot be read".to_owned()),
+            (_, Err(error)) => Err(error.to_string()),
+        };
+        let end = match done {
+            Ok(Withdrawn::Gone(evidence)) => LeaseEnd::Withdrawn { evidence },
+            Ok(Withdrawn::Left(until)) => LeaseEnd::Left { until },
+            Err(why) => return Some(self.resisted(effect, why)),
+        };
+        match self.door.submit(Request::Settle(Settle::new(effect, End::Lease(end)))).await {
+            Reply::Recorded => {
+                self.live().remove(&effect);
+                self.tries().remove(&effect);
+                if let Err(error) = self.vault.forget(&name) {
+                    tracing::warn!(%name, %error, "what a lease was taken back with could not be removed");
+                }
+                None
+            }
+            _ => Some(AGAIN),
+        }
+    }
+
+    /// Tells that a back end did not take something back, the first time and then ever more rarely
+    fn resisted(&self, lease: EffectId, why: String) -> Duration {
+        let tries = {
+            let mut tries = self.tries();
+            let tries = tries.entry(lease).or_default();
+            *tries = tries.saturating_add(1);
+            *tries
+        };
+        if tries.is_power_of_two() {
+            tracing::error!(%lease, tries, why, "a credential could not be taken back, and may still be usable");
+            self.door.later(Request::Resisted(Resisted { lease, tries, why }));
+        }
+        AGAIN.saturating_mul(1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX)).min(AGAIN_MAX)
+    }
+
+    /// Names of ours that a back end knows and the record does not: taken back
+    pub async fn sweep(&self) {
+        let sources = self.catalogue.view().bundle.as_ref().map(|bundle| bundle.sources.clone()).unwrap_or_default();
+        for (source, from) in sources {
+            let back_end = portreeve_credentials::open(&from.back_end, &self.vault);
+            let prefix = portreeve_credentials::name::prefix(self.origin);
+            let names = match back_end.sweep(&prefix).await {
+                Ok(names) => names,
+                Err(why) => {
+                    tracing::warn!(%source, why, "a back end could not be looked through for what was left behind");
+                    continue;
+                }
+            };
+            let ours = names.iter().filter_map(|name| LeaseName::read(self.origin, name));
+            for name in ours {
+                let Some(lease) = name.lease() else { continue };
+                let now = self.clock.now();
+                let known = self.door.ask(move |engine| {
+                    let state = engine.state();
+                    state.open_lease(lease).map(|(open, of)| state.leased(open, of, now))
+                });
+                if !matches!(known.await, Some(None::<Leased>)) {
+                    continue;
+                }
+                let held = Held { name: name.clone(), handle: None, until: None, keep: None, fields: None };
+                match back_end.withdraw(&held).await {
+                    Ok(_) => tracing::warn!(%source, %name, "a credential that the record does not know was taken back"),
+                    Err(why) => tracing::error!(%source, %name, why, "an orphan could not be taken back"),
+                }
+            }
+        }
+    }
+
+    fn live(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, Arc<Credential>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn coming(&self) -> std::sync::MutexGuard<'_, HashSet<EffectId>> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tries(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, u32>> {
+        self.tries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,319 @@
+//! Credentials that live as long as a task: what is issued is taken back, whoever dies when, and no agent ever sees one.
+
+use crate::support::{
+    place::{Place, Serve, Task},
+    until,
+    upstream::{Received, Upstream, Wire},
+};
+use serde_json::{Value, json};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+fn good(_: &Received, _: &mut Wire) -> bool {
+    false
+}
+
+const SECRET: &str = "sk-live-0123456789-never-shown";
+
+/// A back end: a program that keeps a ledger of what it issued and not taken back, in the folder of the test
+///
+/// Files tell it what to do: `refuses`, `breaks` (ends without an answer), `hangs` (until the file is gone), `stays`
+/// (takes nothing back).
+const BACK_END: &str = r#"#!/usr/bin/env python3
+import json, os, sys, time
+home = os.environ["HOME"]
+ask = json.load(sys.stdin)
+there = lambda name: os.path.exists(os.path.join(home, name))
+ledger = os.path.join(home, "ledger")
+os.makedirs(ledger, exist_ok=True)
+def say(answer):
+    print(json.dumps(answer))
+    sys.exit(0)
+with open(os.path.join(home, "asked"), "a") as asked:
+    asked.write(ask["do"] + " " + ask.get("name", "") + "\n")
+assert ask["v"] == 1
+if ask["do"] == "issue":
+    if there("refuses"):
+        say({"refused": {"why": "not today"}})
+    with open(os.path.join(ledger, ask["name"]), "w") as kept:
+        json.dump(ask, kept)
+    if there("breaks"):
+        sys.exit(1)
+    while there("hangs"):
+        time.sleep(0.01)
+    say({"issued": {"fields": {"token": "tok-" + ask["name"]}, "keep": "back-" + ask["name"], "until": ask["until"]}})
+elif ask["do"] == "withdraw":
+    if there("stays"):
+        say({"refused": {"why": "not now"}})
+    if ask["keep"] is not None:
+        assert ask["keep"] == "back-" + ask["name"]
+    path = os.path.join(ledger, ask["name"])
+    if os.path.exists(path):
+        os.remove(path)
+    say({"withdrawn": {"evidence": {"refused": {"says": "401"}}}})
+elif ask["do"] == "sweep":
+    say({"names": [name for name in os.listdir(ledger) if name.startswith(ask["prefix"])]})
+else:
+    say({"ok": {}})
+"#;
+
+/// A house whose connector `shop` gets its credentials from a source
+fn house(upstream: &Upstream, source: &str, put: &str) -> Place {
+    let place = Place::with(&[("shop", upstream)], "", "");
+    place.write("policy/credentials/shop-key.toml", source);
+    place.connector("shop", upstream, &format!("\n[credentials]\nsource = \"shop-key\"\n{put}\n"));
+    place
+}
+
+fn with_program(upstream: &Upstream) -> Place {
+    let put = "headers = { Authorization = \"Bearer {token}\" }";
+    let place = house(upstream, "", put);
+    place.write("back-end", BACK_END);
+    let program = place.path().join("back-end");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let source = format!(
+        "owner = \"tests\"\n[command]\nrun = [{:?}]\nclasses = [\"read\", \"write\"]\nrevocation = \"immediate\"\n",
+        program.display()
+    );
+    place.write("policy/credentials/shop-key.toml", &source);
+    place
+}
+
+fn ledger(place: &Place) -> Vec<String> {
+    let entries = fs::read_dir(place.path().join("ledger"));
+    let names = entries.into_iter().flatten().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
+fn leases(serve: &Serve) -> Vec<Value> {
+    serve.admin("GET", "/v1/leases", &Value::Null).1["leases"].as_array().unwrap().clone()
+}
+
+/// How the leases of the record ended, one line for each: issued or not, then how it is known
+fn ends(place: &Place) -> Vec<(String, Vec<String>)> {
+    let tail = place.run(&["--json", "audit", "tail", "-n", "1000000"]).good();
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    for line in tail.out.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let event = record.get("event").unwrap_or(&record);
+        if let Some(admitted) = event.get("admitted").filter(|admitted| admitted["what"].get("lease").is_some()) {
+            found.push((admitted["effect"].as_str().unwrap().to_owned(), Vec::new()));
+        }
+        if let Some(settled) = event.get("settled")
+            && let Some((_, ends)) = found.iter_mut().find(|(effect, _)| settled["effect"] == effect.as_str())
+        {
+            let end = &settled["end"];
+            let lease = end.get("lease").unwrap_or(end);
+            ends.push(lease.as_object().unwrap().keys().next().unwrap().clone());
+        }
+    }
+    found
+}
+
+/// Every file below a folder in which this text stands
+fn holding(folder: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        if kind.is_dir() {
+            found.extend(holding(&path, text));
+        } else if kind.is_file() {
+            let bytes = fs::read(&path).unwrap();
+            if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    found
+}
+
+fn authorization(upstream: &Upstream) -> Vec<Option<String>> {
+    upstream.received().iter().map(|received| received.header("authorization").map(str::to_owned)).collect()
+}
+
+#[test]
+fn a_secret_of_the_vault_is_put_in_at_the_edge_and_lies_nowhere() {
+    let shop = Upstream::http(&["act"], good);
+    let source = "owner = \"tests\"\n[static]\nsecret = \"shop\"\nclasses = [\"read\", \"write\"]\nrotate_by = 2099-01-01\n";
+    let place = house(&shop, source, "headers = { Authorization = \"Bearer {secret}\" }\nquery = { key = \"{secret}\" }");
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    // Without its secret it is not there, and nothing is sent.
+    let refused = place.run(&["connector", "accept", "shop", "--yes"]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(shop.received().is_empty(), "nothing is sent without a credential");
+    let set = place.run_with(&["--json", "secret", "set", "shop"], &format!("{SECRET}\n")).good();
+    assert_eq!(set.json()["version"], 1);
+    place.run(&["connector", "accept", "shop", "--yes"]).good();
+    let task = serve.open("work");
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    let bearer = format!("Bearer {SECRET}");
+    assert!(authorization(&shop).iter().all(|sent| sent.as_deref() == Some(&bearer)), "every message carries it");
+    assert!(shop.received().iter().all(|received| received.line.contains(&format!("?key={SECRET}"))));
+    let [lease] = leases(&serve).try_into().unwrap();
+    assert_eq!((lease["class"].as_str(), lease["state"].as_str()), (Some("write"), Some("live")));
+    assert_eq!(lease["revocation"], "gateway only");
+    let listed = place.run(&["secret", "list"]).good();
+    assert!(listed.out.contains("standing, owner tests"), "{listed:?}");
+    serve.stop(&task.id);
+    until("the lease is over", || leases(&serve).is_empty());
+    assert_eq!(task.word("shop", "act", "v"), "task_over");
+    serve.terminate();
+    assert_eq!(holding(place.path(), SECRET), Vec::<String>::new(), "it stands in no file");
+}
+
+#[test]
+fn the_same_secret_under_two_names_is_refused_or_flagged() {
+    let place = Place::new();
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    place.run_with(&["secret", "set", "one"], SECRET).good();
+    let twice = place.run_with(&["--json", "secret", "set", "two"], SECRET);
+    assert_eq!(twice.code, 1, "{twice:?}");
+    assert!(twice.err.contains("secret_twice") || twice.out.contains("secret_twice"), "{twice:?}");
+    place.run_with(&["secret", "set", "two", "--legacy"], SECRET).good();
+    let listed = place.run(&["secret", "list"]).good();
+    assert!(listed.out.contains("the same as one") && !listed.out.contains(SECRET), "{listed:?}");
+    place.run(&["secret", "remove", "two"]).good();
+    let gone = place.run(&["secret", "remove", "two"]);
+    assert!(gone.code != 0 && gone.err.contains("secret_unknown"), "{gone:?}");
+    drop(serve);
+}
+
+#[test]
+fn a_credential_lives_as_long_as_its_task_and_is_the_tasks_own() {
+    let shop = Upstream::http(&["act"], good);
+    let place = with_program(&shop);
+    let serve = place.serve(&["shop"]);
+    until("what looked is taken back", || ledger(&place).is_empty());
+    let (one, other) = (serve.open("work"), serve.open("work"));
+    assert_eq!(one.word("shop", "act", "1"), "ok");
+    assert_eq!(one.word("shop", "act", "2"), "ok");
+    assert_eq!(ledger(&place).len(), 1, "one for the task, whatever it calls");
+    assert_eq!(other.word("shop", "act", "3"), "ok");
+    let names = ledger(&place);
+    assert_eq!(names.len(), 2, "another task has another one");
+    let used: Vec<String> = shop.calls().iter().map(|call| call.header("authorization").unwrap().to_owned()).collect();
+    assert_eq!(used[0], used[1]);
+    assert_ne!(used[1], used[2]);
+    serve.stop(&one.id);
+    until("only the other's is left", || ledger(&place).len() == 1);
+    assert_eq!(other.word("shop", "act", "4"), "ok", "and is as good as before");
+    // A credential alone can be taken back: the next call gets another one.
+    let [lease] = leases(&serve).try_into().unwrap();
+    place.run(&["kill", lease["node"].as_str().unwrap()]).good();
+    until("it is taken back", || ledger(&place).is_empty());
+    assert_eq!(other.word("shop", "act", "5"), "ok");
+    assert_eq!(ledger(&place).len(), 1);
+    place.run(&["task", "stop", &other.id]).good();
+    until("nothing is left", || ledger(&place).is_empty() && leases(&serve).is_empty());
+    let ends = ends(&place);
+    assert!(ends.iter().all(|(_, ends)| *ends == ["issued", "withdrawn"]), "{ends:?}");
+    assert_eq!(ends.len(), 4, "one that looked, and three of tasks");
+    assert_eq!(fs::read_dir(place.data().join("vault")).unwrap().count(), 1, "what took them back is forgotten");
+}
+
+#[test]
+fn whatever_a_back_end_does_nothing_is_left_behind() {
+    let shop = Upstream::http(&["act"], good);
+    let place = with_program(&shop);
+    let serve = place.serve(&["shop"]);
+    let task = serve.open("work");
+    place.write("refuses", "");
+    assert_eq!(task.word("shop", "act", "v"), "credential_unavailable");
+    fs::remove_file(place.path().join("refuses")).unwrap();
+    // It made one and did not say so.
+    place.write("breaks", "");
+    assert_eq!(task.word("shop", "act", "v"), "credential_unavailable");
+    until("it is taken back by its name", || ledger(&place).is_empty());
+    fs::remove_file(place.path().join("breaks")).unwrap();
+    assert!(shop.calls().is_empty(), "nothing was called without a credential");
+    // The task ends while one is being issued: the late answer is taken back, and never used.
+    place.write("hangs", "");
+    let calling = {
+        let task = task.clone();
+        std::thread::spawn(move || task.word("shop", "act", "v"))
+    };
+    until("it is being issued", || !ledger(&place).is_empty());
+    serve.stop(&task.id);
+    assert_eq!(calling.join().unwrap(), "task_over");
+    fs::remove_file(place.path().join("hangs")).unwrap();
+    until("the late one is taken back", || ledger(&place).is_empty() && leases(&serve).is_empty());
+    assert!(shop.calls().is_empty());
+    // It does not take back: that is told, and tried again.
+    let task = serve.open("work");
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    place.write("stays", "");
+    serve.stop(&task.id);
+    let tail = || place.run(&["audit", "tail", "-n", "1000"]).good().out;
+    until("it is told", || tail().contains("is not taken back yet (tried 1x): not now"));
+    assert_eq!(leases(&serve)[0]["state"], "being taken back");
+    fs::remove_file(place.path().join("stays")).unwrap();
+    until("it is taken back then", || ledger(&place).is_empty() && leases(&serve).is_empty());
+}
+
+fn killed_at(place: &Place, serve: Serve, what: &str, task: &Task) -> Serve {
+    let task = task.clone();
+    place.write(what, "");
+    let calling = std::thread::spawn(move || task.try_post("shop", call().as_bytes()));
+    until("one is issued", || !ledger(place).is_empty());
+    serve.kill();
+    drop(calling.join());
+    fs::remove_file(place.path().join(what)).unwrap();
+    Serve::start(place).unwrap_or_else(|ran| panic!("{ran:?}"))
+}
+
+fn call() -> String {
+    let params = json!({ "name": "act", "arguments": { "value": "v" } });
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string()
+}
+
+#[test]
+fn what_a_crash_leaves_behind_is_taken_back_by_its_name() {
+    let shop = Upstream::http(&["act"], good);
+    let place = with_program(&shop);
+    let serve = place.serve(&["shop"]);
+    let task = serve.open("work");
+    // While it is being issued: nobody knows of it but the back end.
+    let serve = killed_at(&place, serve, "hangs", &task);
+    until("the orphan is taken back", || ledger(&place).is_empty() && leases(&serve).is_empty());
+    // In the middle of the task's life: the task goes on with another one.
+    let task = serve.rejoin(&task);
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    let before = ledger(&place);
+    serve.kill();
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    until("the one before is taken back", || ledger(&place).is_empty() && leases(&serve).is_empty());
+    let task = serve.rejoin(&task);
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    assert_ne!(ledger(&place), before);
+    // While it is being taken back.
+    place.write("stays", "");
+    serve.stop(&task.id);
+    serve.kill();
+    fs::remove_file(place.path().join("stays")).unwrap();
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    until("it is taken back in the next life", || ledger(&place).is_empty() && leases(&serve).is_empty());
+    let ends = ends(&place);
+    assert!(ends.iter().all(|(_, ends)| ends.last().is_some_and(|end| end == "withdrawn")), "{ends:?}");
+}
+
+#[test]
+fn a_process_gets_its_credential_by_its_environment_or_a_file_that_only_it_has() {
+    let before = "echo \"env=$SHOP_TOKEN file=$(cat $SHOP_FILE)\" >> $HOME/seen";
+    let shop = Upstream::stdio_with(&["act"], before, "kill $(jobs -p)", good);
+    let place = with_program(&shop);
+    let put = "env = { SHOP_TOKEN = \"{token}\" }\nfiles = { SHOP_FILE = \"token={token}\" }";
+    place.connector("shop", &shop, &format!("\n[credentials]\nsource = \"shop-key\"\n{put}\n"));
+    let serve = place.serve(&["shop"]);
+    fs::remove_file(place.path().join("seen")).unwrap();
+    let task = serve.open("work");
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    let [name] = ledger(&place).try_into().unwrap();
+    assert_eq!(place.read("seen").trim(), format!("env=tok-{name} file=token=tok-{name}"));
+    // With the credential goes the process that holds it.
+    let children = shop.children().pop().unwrap();
+    let watched = crate::support::process::Watched::of(children[0]).unwrap();
+    let [lease] = leases(&serve).try_into().unwrap();
+    place.run(&["kill", lease["node"].as_str().unwrap()]).good();
+    assert!(watched.ends(), "the process outlives its credential");
+    until("it is taken back", || ledger(&place).is_empty());
+    assert_eq!(task.word("shop", "act", "v"), "ok", "the next call gets another process and another credential");
+}
