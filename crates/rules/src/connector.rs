@@ -25,6 +25,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) profiles: &'a BTreeMap<Name, Option<Shared<'a>>>,
     pub(crate) pins: &'a BTreeMap<Name, Option<Pins>>,
     pub(crate) sources: &'a credential::Sources,
+    /// The connectors that were read before this one
+    pub(crate) before: &'a credential::Before,
 }
 
 /// Reads a file of `connectors/`
@@ -51,7 +53,9 @@ pub(crate) fn connector(
     let tier = table.take("tier").map_or(Some(None), |cell| profile::tier(doc, cell).map(Some));
     let credentials = table
         .take("credentials")
-        .map_or(Some(None), |cell| credential::credentials(doc, cell, reach.as_ref(), ground.sources).map(Some));
+        .map_or(Some(None), |cell| {
+        credential::credentials(doc, cell, reach.as_ref(), (ground.sources, ground.before)).map(Some)
+    });
     table.later(&["identity", "isolation", "results", "digest"]);
     table.finish();
     let (shared, own, tier) = (shared?, own?, tier?);
