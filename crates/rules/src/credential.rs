@@ -38,7 +38,8 @@ pub(crate) fn source<'t>(doc: &Document<'t>, mut table: Table<'_, 't>, file: &Fi
     let ttl = table.take("ttl").map_or(Some(None), |cell| doc.duration(cell, TTL_MS_MAX, "ttl = \"15m\"").map(Some));
     let scope = table.take("scope").map_or(Some(BTreeMap::new()), |cell| scope(doc, cell));
     let probe = table.take("probe").map_or(Some(BTreeMap::new()), |cell| probe(doc, cell, scope.as_ref()));
-    let kinds = [("static", table.take("static")), ("command", table.take("command")), ("postgres", table.take("postgres"))];
+    let kinds =
+        [("static", table.take("static")), ("command", table.take("command")), ("postgres", table.take("postgres"))];
     let given: Vec<_> = kinds.into_iter().filter_map(|(kind, cell)| Some((kind, cell?))).collect();
     let back_end = match given.as_slice() {
         [("static", cell)] => fixed(doc, cell).map(BackEnd::Static),
@@ -55,7 +56,8 @@ pub(crate) fn source<'t>(doc: &Document<'t>, mut table: Table<'_, 't>, file: &Fi
     let (owner, back_end, ttl_ms) = (owner?, back_end?, ttl?);
     let source = CredentialSource { owner, back_end, ttl_ms, scope: scope?, probe: probe?, digest };
     if source.is_standing() && (source.ttl_ms.is_some() || !source.scope.is_empty()) {
-        let message = "a secret of the vault is the same for every task: it has no time of its own, and nothing narrows it";
+        let message =
+            "a secret of the vault is the same for every task: it has no time of its own, and nothing narrows it";
         doc.error(&(0..0), message, "take `ttl` and `scope` out");
     }
     Some(source)
@@ -88,7 +90,11 @@ fn probe(doc: &Document<'_>, cell: &Cell<'_>, scope: Option<&BTreeMap<Name, Name
     for (name, span, cell) in table.rest() {
         let known = name.parse::<Name>().ok().filter(|name| scope.is_none_or(|scope| scope.contains_key(name)));
         if known.is_none() {
-            doc.error(&span, format!("nothing is narrowed by `{}`", name.escape_debug()), "add it to `[scope]`, or take it out");
+            doc.error(
+                &span,
+                format!("nothing is narrowed by `{}`", name.escape_debug()),
+                "add it to `[scope]`, or take it out",
+            );
         }
         match (known, doc.line(cell, EXAMPLE)) {
             (Some(name), Some(value)) => drop(probe.insert(name, value)),
@@ -133,7 +139,8 @@ fn command(doc: &Document<'_>, cell: &Cell<'_>) -> Option<CommandBackEnd> {
     let mut table = doc.table(cell, "[command]", "run = [\"/usr/local/bin/issue-credentials\"]")?;
     let run = table.need("run", RUN).and_then(|cell| {
         let parts: Vec<String> = doc.list(cell, RUN)?;
-        let good = parts.first().is_some_and(|program| !program.is_empty()) && !parts.iter().any(|part| part.contains('\0'));
+        let good =
+            parts.first().is_some_and(|program| !program.is_empty()) && !parts.iter().any(|part| part.contains('\0'));
         if !good {
             doc.error(&cell.span(), "the command names no program", format!("for example: run = {RUN}"));
         }
@@ -157,7 +164,11 @@ fn postgres(doc: &Document<'_>, cell: &Cell<'_>, scope: Option<&BTreeMap<Name, N
         let text = doc.line(cell, "host = \"db.example.com\"")?;
         let good = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte));
         if !good {
-            doc.error(&cell.span(), "expected a name or an address, without a port", "for example: host = \"db.example.com\"");
+            doc.error(
+                &cell.span(),
+                "expected a name or an address, without a port",
+                "for example: host = \"db.example.com\"",
+            );
         }
         good.then_some(text)
     });
@@ -175,7 +186,11 @@ fn postgres(doc: &Document<'_>, cell: &Cell<'_>, scope: Option<&BTreeMap<Name, N
         let tls = doc.truth(cell, "tls = true")?;
         let local = host.as_deref().is_none_or(|host| matches!(host, "localhost" | "127.0.0.1" | "::1"));
         if !tls && !local {
-            doc.error(&cell.span(), "its passwords would be sent in the clear", "take `tls = false` out: it is for this machine only");
+            doc.error(
+                &cell.span(),
+                "its passwords would be sent in the clear",
+                "take `tls = false` out: it is for this machine only",
+            );
         }
         Some(tls)
     });
@@ -230,16 +245,21 @@ fn granted(
             scope.is_some_and(|scope| !field.parse::<Name>().is_ok_and(|field| scope.contains_key(&field)))
         });
         if let Some(field) = unknown {
-            wrong(&format!("nothing says what `{{{field}}}` is"), &format!("add it to `[scope]`: {field} = \"PARAMETER\""));
+            wrong(
+                &format!("nothing says what `{{{field}}}` is"),
+                &format!("add it to `[scope]`: {field} = \"PARAMETER\""),
+            );
             return None;
         }
         if text.contains([';', '\'', '\\']) || text.contains("--") || text.contains("/*") {
             wrong("a grant is what stands between GRANT and TO, and nothing else", &format!("for example: {GRANTS}"));
             return None;
         }
-        if let Some(word) = words.iter().find(|word| matches!(**word, "OPTION" | "SUPERUSER" | "ALL") && {
-            // `ALL TABLES IN SCHEMA` names tables, `ALL ON` and `ALL PRIVILEGES` give everything.
-            **word != "ALL" || upper.starts_with("ALL ON") || upper.starts_with("ALL PRIVILEGES")
+        if let Some(word) = words.iter().find(|word| {
+            matches!(**word, "OPTION" | "SUPERUSER" | "ALL") && {
+                // `ALL TABLES IN SCHEMA` names tables, `ALL ON` and `ALL PRIVILEGES` give everything.
+                **word != "ALL" || upper.starts_with("ALL ON") || upper.starts_with("ALL PRIVILEGES")
+            }
         }) {
             wrong(&format!("`{word}` gives more than a class"), "name what the class needs");
             return None;
@@ -247,7 +267,9 @@ fn granted(
         let privileges = upper.split(" ON ").next().unwrap_or_default();
         let changes = |word: &str| matches!(word, "INSERT" | "UPDATE" | "DELETE" | "TRUNCATE" | "CREATE" | "TRIGGER");
         let privileges: Vec<&str> = privileges.split(|c: char| !c.is_ascii_alphabetic()).collect();
-        if let Some(word) = privileges.iter().find(|word| changes(word)).filter(|_| class == Class::Read && upper.contains(" ON ")) {
+        if let Some(word) =
+            privileges.iter().find(|word| changes(word)).filter(|_| class == Class::Read && upper.contains(" ON "))
+        {
             wrong(&format!("`{word}` lets a role of the class read change something"), "grant it to the class write");
             return None;
         }
@@ -280,9 +302,9 @@ pub(crate) fn credentials(
     let from = from.and_then(Option::as_ref);
     let fields = from.and_then(|from| from.back_end.fields());
     let mut read = |key: &'static str| {
-        table.take(key).map_or(Some((None, BTreeMap::new())), |cell| {
-            Some((Some(cell.span()), templates(doc, cell, fields)?))
-        })
+        table
+            .take(key)
+            .map_or(Some((None, BTreeMap::new())), |cell| Some((Some(cell.span()), templates(doc, cell, fields)?)))
     };
     let (headers, query, env, files) = (read("headers"), read("query"), read("env"), read("files"));
     table.finish();
@@ -304,7 +326,11 @@ pub(crate) fn credentials(
     }
     if headers.is_empty() && query.is_empty() && env.is_empty() && files.is_empty() {
         let message = "nothing says where the credential is put";
-        doc.error(&cell.span(), message, "for example: env = { DATABASE_URI = \"postgresql://{user}:{password}@{host}/{database}\" }");
+        doc.error(
+            &cell.span(),
+            message,
+            "for example: env = { DATABASE_URI = \"postgresql://{user}:{password}@{host}/{database}\" }",
+        );
         return None;
     }
     let reserved = headers.keys().find(|name| !is_header(name));
@@ -323,7 +349,9 @@ pub(crate) fn credentials(
     }
     let (source, from) = (source?, from?);
     let put = [("headers", &headers), ("query", &query), ("env", &env), ("files", &files)];
-    let put = put.iter().flat_map(|(kind, of)| of.iter().map(move |(name, text)| format!("{kind} {name}={}\n", text.as_str())));
+    let put = put
+        .iter()
+        .flat_map(|(kind, of)| of.iter().map(move |(name, text)| format!("{kind} {name}={}\n", text.as_str())));
     let config = Hash::of(put.fold(format!("{source} {}\n", from.digest), |text, line| text + &line).as_bytes());
     Some(Credentials { source, config, headers, query, env, files })
 }
@@ -354,12 +382,20 @@ fn templates(
             continue;
         };
         if template.fields().next().is_none() {
-            doc.error(&cell.span(), "nothing of a credential stands here", "a secret is no part of a policy: put it in the vault with `portreeve secret set`");
+            doc.error(
+                &cell.span(),
+                "nothing of a credential stands here",
+                "a secret is no part of a policy: put it in the vault with `portreeve secret set`",
+            );
             whole = false;
         }
         let unknown = fields.and_then(|known| template.fields().find(|field| !known.contains(field)).zip(fields));
         if let Some((field, known)) = unknown {
-            doc.error(&cell.span(), format!("its credentials have no `{field}`"), format!("they have {}", known.join(", ")));
+            doc.error(
+                &cell.span(),
+                format!("its credentials have no `{field}`"),
+                format!("they have {}", known.join(", ")),
+            );
             whole = false;
         }
         put.insert(name.to_owned(), template);
@@ -372,7 +408,15 @@ fn is_header(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     const OURS: [&str; 10] = [
-        "host", "accept", "connection", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "last-event-id",
+        "host",
+        "accept",
+        "connection",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "keep-alive",
+        "last-event-id",
         "traceparent",
     ];
     lower.bytes().all(token)

@@ -408,7 +408,8 @@ impl House {
             fit: Fit { pin: pin(tool), error: None },
             answers: Vec::new(),
             continues: None,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         }
     }
 
