@@ -26,7 +26,7 @@ pub(crate) struct Setup {
 pub(crate) fn run() -> anyhow::Result<Setup> {
     let interop = shell::target()?.join("interop");
     fs::create_dir_all(&interop).with_context(|| format!("could not create {}", interop.display()))?;
-    system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM, &SOFTHSM]);
+    system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM, &SOFTHSM, &POSTGRES]);
 
     let mut missing = Vec::new();
     let mut part = |name: &'static str, result: anyhow::Result<()>| match result {
@@ -69,6 +69,9 @@ const VENV: Program = Program { probe: &["python3", "-c", "import venv, ensurepi
 const CHROMIUM: Program = Program { probe: &["/usr/bin/chromium", "--version"], package: "chromium" };
 /// A PKCS#11 token in software
 const SOFTHSM: Program = Program { probe: &["softhsm2-util", "--version"], package: "softhsm2" };
+/// A database that issues credentials
+const POSTGRES: Program =
+    Program { probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb || initdb --version"], package: "postgresql" };
 const NGINX: Program = Program { probe: &["/usr/sbin/nginx", "-v"], package: "nginx-light" };
 
 impl Program {
@@ -128,7 +131,7 @@ fn npm(folder: &Path) -> anyhow::Result<()> {
         return newer_node_at(folder, &newer);
     }
     fs::create_dir_all(folder)?;
-    fs::write(folder.join("package.json"), "{ \"private\": true }\n")?;
+    fs::write(folder.join("package.json"), PACKAGE)?;
     let exact: Vec<_> = packages().map(|(package, version)| format!("{package}@{version}")).collect();
     // Nothing of what these packages would like to run at installation is needed.
     let mut arguments =
@@ -322,6 +325,10 @@ const MAVEN_COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.0
 const NEWER_NODE: &str = "22.23.3";
 /// What the TypeScript SDK asks for
 const NODE_MIN: (u32, u32) = (18, 0);
+/// The archived server speaks through the SDK of its day, which knows one version of the protocol only
+const PACKAGE: &str = r#"{ "private": true,
+  "overrides": { "@modelcontextprotocol/server-postgres": { "@modelcontextprotocol/sdk": "1.32.2" } } }
+"#;
 const NPM_PACKAGES: &[(&str, &str)] = &[
     ("@axe-core/playwright", "4.14.0"),
     ("@modelcontextprotocol/client", "2.4.0"),
@@ -334,6 +341,7 @@ const NPM_PACKAGES: &[(&str, &str)] = &[
     ("@modelcontextprotocol/server-everything", "2026.8.31"),
     ("@modelcontextprotocol/server-filesystem", "2026.8.31"),
     ("@modelcontextprotocol/server-memory", "2026.8.31"),
+    ("@modelcontextprotocol/server-postgres", "0.6.2"),
     ("oidc-provider", "9.13.3"),
     ("playwright-core", "1.65.1"),
 ];

@@ -174,7 +174,8 @@ fn judged(world: &World, tasks: u32) -> anyhow::Result<(f64, f64)> {
             fit: Fit { pin: PIN, error: None },
             answers: Vec::new(),
             continues: None,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         };
         let begun = now_ns();
         let judgement = black_box(judge::judge_call(world.state(), world.shelf(), &call, NOW));

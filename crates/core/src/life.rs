@@ -10,8 +10,8 @@ use crate::{
     judge::{Again, Reading, Ticket},
     names::EffectId,
     outside::{self, Answer as Answered, Asking},
-    policy::Class,
     pattern::Source,
+    policy::Class,
     reason::{Reason, Word},
     request::{Call, Read, Settle},
     value::Value,
@@ -249,7 +249,10 @@ impl Life {
             return (Phase::Preparing, vec![Do::Prepare(class)]);
         }
         let reason = Reason::new(Word::CredentialUnavailable, &self.call.tool);
-        (Phase::Over, vec![Do::Reply(Answer::Refusal(vec![reason.with("because", "it was over before it could be used")]))])
+        (
+            Phase::Over,
+            vec![Do::Reply(Answer::Refusal(vec![reason.with("because", "it was over before it could be used")]))],
+        )
     }
 
     /// Answers may have grown too old, or the policy may have changed, while something else was prepared; but a call

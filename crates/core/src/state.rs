@@ -775,7 +775,11 @@ impl State {
                 }
                 self.under_lease(poll.lease, true);
                 let (tool, charges, leg) = (poll.tool.clone(), poll.charges.clone(), Leg::Poll { of: poll.of });
-                (Some(poll.tool.connector.clone()), OpenWhat::Call(OpenCall { tool, charges, leg, hold: None, class: poll.class }), 1)
+                (
+                    Some(poll.tool.connector.clone()),
+                    OpenWhat::Call(OpenCall { tool, charges, leg, hold: None, class: poll.class }),
+                    1,
+                )
             }
             // A child that only waits keeps no task busy.
             What::Child { connector, .. } => (Some(connector.clone()), OpenWhat::Child(None), 0),
@@ -799,8 +803,17 @@ impl State {
             What::Child { lease, .. } => *lease,
             What::Lease(_) | What::Notice { .. } => None,
         };
-        let open =
-            Open { task: admitted.task, connector, generation, boot: self.boot, grant, elevated, cut: false, lease, what };
+        let open = Open {
+            task: admitted.task,
+            connector,
+            generation,
+            boot: self.boot,
+            grant,
+            elevated,
+            cut: false,
+            lease,
+            what,
+        };
         self.effects.insert(admitted.effect, open);
     }
 

@@ -92,7 +92,11 @@ impl Command {
             }
             let mut text = Zeroizing::new(Vec::new());
             if let Some(stdout) = child.stdout.take() {
-                stdout.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut text).await.map_err(|error| unknown(error.to_string()))?;
+                stdout
+                    .take(ANSWER_BYTES_MAX + 1)
+                    .read_to_end(&mut text)
+                    .await
+                    .map_err(|error| unknown(error.to_string()))?;
             }
             let status = child.wait().await.map_err(|error| unknown(error.to_string()))?;
             if !status.success() {

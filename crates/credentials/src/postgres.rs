@@ -117,7 +117,8 @@ impl Postgres {
     /// What makes the role, in one transaction
     fn making(&self, wanted: &Wanted, password: &Secret) -> Result<Vec<String>, String> {
         let role = escape_identifier(wanted.name.as_str());
-        let grants = self.of.grants.get(&wanted.class).ok_or_else(|| format!("nothing is granted to {}", wanted.class))?;
+        let grants =
+            self.of.grants.get(&wanted.class).ok_or_else(|| format!("nothing is granted to {}", wanted.class))?;
         let verifier = escape_literal(&scram_sha_256(password.expose().as_bytes()));
         let until = instant(wanted.until);
         let mut all = vec![format!(
@@ -189,10 +190,8 @@ impl Postgres {
     async fn end_sessions(&self, admin: &Client, role: u32) -> Result<(), Kept> {
         let until = tokio::time::Instant::now() + ENDING;
         loop {
-            let open = run(admin.query(
-                "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = $1",
-                &[&role],
-            ))
+            let open = run(admin
+                .query("SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = $1", &[&role]))
             .await?;
             if open.is_empty() {
                 return Ok(());
@@ -252,10 +251,8 @@ impl Source for Postgres {
 
     async fn check(&self) -> Result<(), String> {
         let admin = self.admin(&self.of.database).await?;
-        let row = run(admin.query_one(
-            "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user",
-            &[],
-        ));
+        let row =
+            run(admin.query_one("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user", &[]));
         let row = row.await.map_err(|error| error.0)?;
         let may: bool = row.get(0);
         may.then_some(()).ok_or_else(|| "Portreeve's own role may not make roles: ALTER ROLE ... CREATEROLE".to_owned())
@@ -283,9 +280,13 @@ async fn run<T>(statement: impl Future<Output = Result<T, Error>>) -> Result<T, 
 fn source(error: &Error) -> String {
     match error.as_db_error() {
         // The password stands in no statement, but a name of the policy's may.
-        Some(said) if *said.code() == SqlState::SYNTAX_ERROR => format!("{}: a grant is not understood", said.code().code()),
+        Some(said) if *said.code() == SqlState::SYNTAX_ERROR => {
+            format!("{}: a grant is not understood", said.code().code())
+        }
         Some(said) => format!("{}: {}", said.code().code(), said.message()),
-        None => std::error::Error::source(error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}")),
+        None => {
+            std::error::Error::source(error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+        }
     }
 }
 

@@ -5,8 +5,8 @@ mod keys;
 mod modes;
 mod people;
 mod policy;
-mod secrets;
 mod programs;
+mod secrets;
 mod undo;
 mod who;
 
@@ -39,12 +39,12 @@ use axum::{
 };
 use portreeve_core::{
     engine::Reply,
+    event::Actor,
     hash::Hash,
     log::Log as _,
     names::{Name, TaskId, ToolName},
     node::{Node, Why},
     offer::{self, Identity},
-    event::Actor,
     policy::{Deed, Reach},
     reason::Reason,
     request::{Change, ChangeWhat, Request},

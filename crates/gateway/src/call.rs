@@ -447,9 +447,7 @@ impl Calls {
             | Reply::Proposed { .. }
             | Reply::Recorded
             | Reply::Opened(_)
-            | Reply::Elevated(_) => {
-                Happened::Refused(vec![Reason::new(Word::RecordUnavailable, "record")])
-            }
+            | Reply::Elevated(_) => Happened::Refused(vec![Reason::new(Word::RecordUnavailable, "record")]),
         }
     }
 

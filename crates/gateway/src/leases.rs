@@ -323,7 +323,9 @@ impl Leases {
                 }
                 let held = Held { name: name.clone(), handle: None, until: None, keep: None, fields: None };
                 match back_end.withdraw(&held).await {
-                    Ok(_) => tracing::warn!(%source, %name, "a credential that the record does not know was taken back"),
+                    Ok(_) => {
+                        tracing::warn!(%source, %name, "a credential that the record does not know was taken back")
+                    }
                     Err(why) => tracing::error!(%source, %name, why, "an orphan could not be taken back"),
                 }
             }

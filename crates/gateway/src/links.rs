@@ -193,13 +193,15 @@ impl Links {
         };
         let relisted = match slot.take() {
             // Still there and still the same, only the listing is old.
-            Some(ready) if ready.is_of(&connector) && ready.lease() == with.as_ref().map(|(with, _)| with.lease) => match ready.link.offer().await {
-                Ok(offer) => Some((ready, offer)),
-                Err(_) => {
-                    self.leave(ready).await;
-                    None
+            Some(ready) if ready.is_of(&connector) && ready.lease() == with.as_ref().map(|(with, _)| with.lease) => {
+                match ready.link.offer().await {
+                    Ok(offer) => Some((ready, offer)),
+                    Err(_) => {
+                        self.leave(ready).await;
+                        None
+                    }
                 }
-            },
+            }
             Some(ready) => {
                 self.leave(ready).await;
                 None
@@ -320,7 +322,8 @@ impl Links {
                 (link, None, offer)
             }
             Reach::Stdio { command, env } => {
-                let given = with.as_ref().map(|(with, credentials)| with.given(credentials)).transpose().map_err(unfit)?;
+                let given =
+                    with.as_ref().map(|(with, credentials)| with.given(credentials)).transpose().map_err(unfit)?;
                 let launch = self.launch(command, env, given.unwrap_or_default());
                 let lease = with.as_ref().map(|(with, _)| with.lease);
                 let (link, child, offer) = self.start((run, can), (name, lease), launch).await?;

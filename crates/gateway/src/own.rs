@@ -88,7 +88,8 @@ impl Own {
             fit,
             answers: Vec::new(),
             continues: None,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         };
         let using = Using {
             method: Method::CallTool,

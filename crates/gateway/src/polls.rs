@@ -19,8 +19,8 @@ use portreeve_core::{
     event::End,
     json::Json,
     names::EffectId,
-    reason::{Reason, Word},
     policy::Class,
+    reason::{Reason, Word},
     request::{Needs, Poll, Request, Settle},
 };
 use portreeve_identity::seal::Sealer;

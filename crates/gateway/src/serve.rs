@@ -338,7 +338,14 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     // Each socket has room of its own, so that nobody at one keeps others out of the other.
     let room = if secured.is_some() { room / 2 } else { room };
     let working = (Arc::clone(&under_way), Arc::clone(&tasks));
-    let reaping = reaper::run(noticed, door.clone(), latches, (Arc::clone(&links), Arc::clone(&leases)), working, (streams, sessions));
+    let reaping = reaper::run(
+        noticed,
+        door.clone(),
+        latches,
+        (Arc::clone(&links), Arc::clone(&leases)),
+        working,
+        (streams, sessions),
+    );
     tokio::spawn(reaping);
     let sweeping = Arc::clone(&leases);
     tokio::spawn(async move { sweeping.sweep().await });

@@ -35,12 +35,7 @@ use portreeve_mcp::{
     reply, translate,
     version::Era,
 };
-use portreeve_upstream::{
-    clock::SteadyClock,
-    event::News,
-    latch::Latches,
-    link::Listening,
-};
+use portreeve_upstream::{clock::SteadyClock, event::News, latch::Latches, link::Listening};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},

@@ -98,7 +98,8 @@ impl House {
             fit,
             answers: Vec::new(),
             continues: None,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         };
         match self.turn(Request::Call(call)) {
             Reply::Permit(permit) => permit,

@@ -51,9 +51,7 @@ pub(crate) fn connector(
         .take("tools")
         .map_or(Some(BTreeMap::new()), |cell| profile::sketches(doc, cell, &file.name, named.is_none()));
     let tier = table.take("tier").map_or(Some(None), |cell| profile::tier(doc, cell).map(Some));
-    let credentials = table
-        .take("credentials")
-        .map_or(Some(None), |cell| {
+    let credentials = table.take("credentials").map_or(Some(None), |cell| {
         credential::credentials(doc, cell, reach.as_ref(), (ground.sources, ground.before)).map(Some)
     });
     table.later(&["identity", "isolation", "results", "digest"]);

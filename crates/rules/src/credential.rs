@@ -48,7 +48,8 @@ pub(crate) fn source<'t>(
     let scope = scope_at.map_or(Some(BTreeMap::new()), |cell| scope(doc, cell));
     let probe_at = table.take("probe");
     let probe = probe_at.map_or(Some(BTreeMap::new()), |cell| probe(doc, cell, scope.as_ref()));
-    let kinds = [("static", table.take("static")), ("command", table.take("command")), ("postgres", table.take("postgres"))];
+    let kinds =
+        [("static", table.take("static")), ("command", table.take("command")), ("postgres", table.take("postgres"))];
     let given: Vec<_> = kinds.into_iter().filter_map(|(kind, cell)| Some((kind, cell?))).collect();
     let back_end = match given.as_slice() {
         [("static", cell)] => fixed(doc, cell, others).map(BackEnd::Static),
@@ -62,18 +63,25 @@ pub(crate) fn source<'t>(
         }
     };
     table.finish();
-    if let (Some(scope), Some(probe), Some(at)) = (&scope, &probe, scope_at)
+    let narrowed = scope_at.filter(|_| !matches!(back_end, Some(BackEnd::Static(_))));
+    if let (Some(scope), Some(probe), Some(at)) = (&scope, &probe, narrowed)
         && let Some(name) = scope.keys().find(|name| !probe.contains_key(*name))
     {
-        let message = format!("nothing stands for `{name}` where somebody looks at what a server offers, outside of any task");
-        doc.warn(&at.span(), message, format!("add [probe] with {name} = \"...\"; a connector cannot be accepted without it"));
+        let message =
+            format!("nothing stands for `{name}` where somebody looks at what a server offers, outside of any task");
+        doc.warn(
+            &at.span(),
+            message,
+            format!("add [probe] with {name} = \"...\"; a connector cannot be accepted without it"),
+        );
     }
     let digest = Hash::of(file.text.as_bytes());
     let (owner, back_end, ttl_ms) = (owner?, back_end?, ttl?);
     let source = CredentialSource { owner, back_end, ttl_ms, scope: scope?, probe: probe?, digest };
     for (key, at) in [("ttl", ttl_at), ("[scope]", scope_at)] {
         if let Some(at) = at.filter(|_| source.is_standing()) {
-            let message = "a secret of the vault is the same for every task: it has no time of its own, and nothing narrows it";
+            let message =
+                "a secret of the vault is the same for every task: it has no time of its own, and nothing narrows it";
             doc.error(&at.span(), message, format!("take `{key}` out"));
         }
     }
@@ -133,12 +141,16 @@ fn classes(doc: &Document<'_>, table: &mut Table<'_, '_>) -> Option<BTreeSet<Cla
 /// The name of a secret of the vault, which one source alone needs: whoever holds it can be told, and cut off
 fn secret(doc: &Document<'_>, cell: &Cell<'_>, others: &Sources) -> Option<Name> {
     let secret: Name = doc.parsed(cell, "secret = \"orders-db-admin\", the name of a secret of the vault")?;
-    let holder = others.iter().find(|(_, other)| {
-        other.as_ref().is_some_and(|other| other.back_end.secrets().contains(&&secret))
-    });
+    let holder = others
+        .iter()
+        .find(|(_, other)| other.as_ref().is_some_and(|other| other.back_end.secrets().contains(&&secret)));
     if let Some((holder, _)) = holder {
         let message = format!("the source `{holder}` has the secret `{secret}` already: a secret has one holder");
-        doc.error(&cell.span(), message, "have another one made for this source, and put it into the vault under a name of its own");
+        doc.error(
+            &cell.span(),
+            message,
+            "have another one made for this source, and put it into the vault under a name of its own",
+        );
         return None;
     }
     Some(secret)
@@ -164,7 +176,8 @@ fn command(doc: &Document<'_>, cell: &Cell<'_>, others: &Sources) -> Option<Comm
     let mut table = doc.table(cell, "[command]", "run = [\"/usr/local/bin/issue-credentials\"]")?;
     let run = table.need("run", RUN).and_then(|cell| {
         let parts: Vec<String> = doc.list(cell, RUN)?;
-        let good = parts.first().is_some_and(|program| !program.is_empty()) && !parts.iter().any(|part| part.contains('\0'));
+        let good =
+            parts.first().is_some_and(|program| !program.is_empty()) && !parts.iter().any(|part| part.contains('\0'));
         if !good {
             doc.error(&cell.span(), "the command names no program", format!("for example: run = {RUN}"));
         }
@@ -193,7 +206,11 @@ fn postgres(
         let text = doc.line(cell, "host = \"db.example.com\"")?;
         let good = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte));
         if !good {
-            doc.error(&cell.span(), "expected a name or an address, without a port", "for example: host = \"db.example.com\"");
+            doc.error(
+                &cell.span(),
+                "expected a name or an address, without a port",
+                "for example: host = \"db.example.com\"",
+            );
         }
         good.then_some(text)
     });
@@ -211,7 +228,11 @@ fn postgres(
         let tls = doc.truth(cell, "tls = true")?;
         let local = host.as_deref().is_none_or(|host| matches!(host, "localhost" | "127.0.0.1" | "::1"));
         if !tls && !local {
-            doc.error(&cell.span(), "its passwords would be sent in the clear", "take `tls = false` out: it is for this machine only");
+            doc.error(
+                &cell.span(),
+                "its passwords would be sent in the clear",
+                "take `tls = false` out: it is for this machine only",
+            );
         }
         Some(tls)
     });
@@ -244,8 +265,9 @@ fn granted(
     class: Class,
     scope: Option<&BTreeMap<Name, Name>>,
 ) -> Option<Vec<String>> {
-    let cell = table.need("grant", GRANTS)?;
+    let cell = table.need("grant", GRANTS);
     table.finish();
+    let cell = cell?;
     let items = doc.array(cell, GRANTS)?;
     if items.is_empty() || items.len() > GRANTS_MAX {
         doc.error(&cell.span(), format!("expected 1 to {GRANTS_MAX} grants"), format!("for example: grant = {GRANTS}"));
@@ -265,7 +287,10 @@ fn granted(
             scope.is_some_and(|scope| !field.parse::<Name>().is_ok_and(|field| scope.contains_key(&field)))
         });
         if let Some(field) = unknown {
-            wrong(&format!("nothing says what `{{{field}}}` is"), &format!("add it to `[scope]`: {field} = \"PARAMETER\""));
+            wrong(
+                &format!("nothing says what `{{{field}}}` is"),
+                &format!("add it to `[scope]`: {field} = \"PARAMETER\""),
+            );
             return None;
         }
         if text.contains([';', '\'', '\\']) || text.contains("--") || text.contains("/*") {
@@ -283,29 +308,30 @@ fn granted(
 }
 
 /// What grants of roles give that are there in every server: its own account, or changes without a word for them
-const OWN_ACCOUNT: [&str; 3] = ["PG_EXECUTE_SERVER_PROGRAM", "PG_WRITE_SERVER_FILES", "PG_READ_SERVER_FILES"];
+const OWN_ACCOUNT: [&str; 3] = ["pg_execute_server_program", "pg_write_server_files", "pg_read_server_files"];
 const CHANGING_ROLES: [&str; 5] =
-    ["PG_WRITE_ALL_DATA", "PG_MAINTAIN", "PG_SIGNAL_BACKEND", "PG_CREATE_SUBSCRIPTION", "PG_DATABASE_OWNER"];
+    ["pg_write_all_data", "pg_maintain", "pg_signal_backend", "pg_create_subscription", "pg_database_owner"];
 const CHANGES: [&str; 7] = ["INSERT", "UPDATE", "DELETE", "TRUNCATE", "CREATE", "TRIGGER", "MAINTAIN"];
 
 /// Whether a grant gives no more than a class may have, as far as its own words say that; what is wrong with it, otherwise
 fn bounded(grant: &str, class: Class) -> Result<(), (String, &'static str)> {
     // What stands in quotes is a name, whatever it says.
     let plain: Vec<&str> = grant.split('"').step_by(2).collect();
-    let plain = plain.join(" ").to_ascii_uppercase();
+    let plain = plain.join(" ");
     let words = || plain.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
-    if words().any(|word| word == "TO") || grant.matches('"').count() % 2 == 1 {
+    let is = |word: &str, one: &[&str]| one.iter().any(|one| word.eq_ignore_ascii_case(one));
+    if words().any(|word| is(word, &["TO"])) || grant.matches('"').count() % 2 == 1 {
         return Err(("a grant is what stands between GRANT and TO, and nothing else".to_owned(), "take the rest out"));
     }
     // `ALL TABLES IN SCHEMA` names tables, `ALL` at the beginning gives everything.
-    let everything = words().next().filter(|word| *word == "ALL");
-    let more = |word: &&str| matches!(*word, "OPTION" | "SUPERUSER") || OWN_ACCOUNT.contains(word);
+    let everything = words().next().filter(|word| is(word, &["ALL"]));
+    let more = |word: &&str| is(word, &["OPTION", "SUPERUSER"]) || is(word, &OWN_ACCOUNT);
     if let Some(word) = everything.or_else(|| words().find(more)) {
         return Err((format!("`{word}` gives more than a class"), "name what the class needs"));
     }
-    let on = words().any(|word| word == "ON");
-    let changes = |word: &&str| if on { CHANGES.contains(word) } else { CHANGING_ROLES.contains(word) };
-    match words().take_while(|word| *word != "ON").find(changes).filter(|_| class == Class::Read) {
+    let on = words().any(|word| is(word, &["ON"]));
+    let changes = |word: &&str| if on { is(word, &CHANGES) } else { is(word, &CHANGING_ROLES) };
+    match words().take_while(|word| !is(word, &["ON"])).find(changes).filter(|_| class == Class::Read) {
         Some(word) => {
             let message = format!("`{word}` lets a role of the class read change something");
             Err((message, "grant it to the class write"))
@@ -386,7 +412,9 @@ pub(crate) fn credentials(
     }
     let (source, from) = (source?, from?);
     let put = [("headers", &headers), ("query", &query), ("env", &env), ("files", &files)];
-    let put = put.iter().flat_map(|(kind, of)| of.iter().map(move |(name, text)| format!("{kind} {name}={}\n", text.as_str())));
+    let put = put
+        .iter()
+        .flat_map(|(kind, of)| of.iter().map(move |(name, text)| format!("{kind} {name}={}\n", text.as_str())));
     let config = Hash::of(put.fold(format!("{source} {}\n", from.digest), |text, line| text + &line).as_bytes());
     Some(Credentials { source, config, headers, query, env, files })
 }
@@ -402,7 +430,8 @@ fn usable(doc: &Document<'_>, at: &Cell<'_>, (name, from): (&Name, &CredentialSo
         of.as_ref().and_then(|of| of.credentials.as_ref()).is_some_and(|of| of.source == *name)
     };
     if let Some((holder, _)) = before.iter().find(|(_, of)| from.is_standing() && uses(of)) {
-        let message = format!("the connector `{holder}` has the standing secret of `{name}` already: a secret has one holder");
+        let message =
+            format!("the connector `{holder}` has the standing secret of `{name}` already: a secret has one holder");
         let remedy = "have another secret made for this connector, with a source of its own";
         doc.error(&at.span(), message, remedy);
         return None;
@@ -438,10 +467,10 @@ fn templates(
             doc.error(&span, format!("the header `{}` stands here twice", name.escape_debug()), "take one of them out");
             whole = false;
         }
-        let template = doc.text(cell, EXAMPLE).and_then(|text| match Template::read(text) {
+        let template = doc.text(cell, example).and_then(|text| match Template::read(text) {
             Ok(template) => Some(template),
             Err(error) => {
-                doc.error(&cell.span(), error.to_string(), format!("for example: {EXAMPLE}"));
+                doc.error(&cell.span(), error.to_string(), format!("for example: {example}"));
                 None
             }
         });
@@ -457,7 +486,11 @@ fn templates(
         }
         let unknown = fields.and_then(|known| template.fields().find(|field| !known.contains(field)).zip(fields));
         if let Some((field, known)) = unknown {
-            doc.error(&cell.span(), format!("the credentials of its source have no `{field}`"), format!("they have {}", known.join(", ")));
+            doc.error(
+                &cell.span(),
+                format!("the credentials of its source have no `{field}`"),
+                format!("they have {}", known.join(", ")),
+            );
             whole = false;
         }
         put.insert(name.to_owned(), template);
@@ -477,7 +510,15 @@ fn is_header(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     const OURS: [&str; 10] = [
-        "host", "accept", "connection", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "last-event-id",
+        "host",
+        "accept",
+        "connection",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "keep-alive",
+        "last-event-id",
         "traceparent",
     ];
     !lower.is_empty()

@@ -296,7 +296,8 @@ impl<'p> Stage<'p> {
             fit: Fit { pin, error },
             answers: Vec::new(),
             continues: None,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         }
     }
 
@@ -365,7 +366,8 @@ impl<'p> Stage<'p> {
             arguments: arguments.iter().map(given).collect(),
             charges,
             continues: None,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         };
         self.effects += 1;
         let effect = EffectId(self.effects);

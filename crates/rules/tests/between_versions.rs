@@ -135,7 +135,8 @@ impl World {
             fit: Fit { pin: PIN, error: None },
             answers: Vec::new(),
             continues: None,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         }
     }
 
@@ -210,7 +211,8 @@ impl World {
             arguments: BTreeMap::new(),
             charges: admission.charges.clone(),
             continues: None,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         });
         self.apply(Event::Admitted(Box::new(Admitted {
             effect: call.effect,

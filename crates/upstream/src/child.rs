@@ -15,9 +15,9 @@ use crate::{
     room::{ANSWER_BYTES_MAX, Answer, Caller, Room, WHOLE_BYTES_MAX},
 };
 use bytes::Bytes;
+use command_fds::{CommandFdExt as _, FdMapping};
 use portreeve_core::{event::Process, hash::Hash};
 use portreeve_mcp::{can::Can, version::Version};
-use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::{
     fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
     process::{Pid, Signal, kill_process, kill_process_group},
@@ -129,8 +129,8 @@ fn in_memory(text: &str) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// The number of the first such file in the child: the three before it are its streams
-const FIRST_FILE: i32 = 3;
+/// The number of the first such file in the child: above those that shells and their scripts take
+const FIRST_FILE: i32 = 100;
 /// Messages that may wait for a child to read
 const OUT_MAX: usize = 64;
 /// Bytes that are read from a child at once

@@ -5,8 +5,8 @@ use crate::{
     commit::Committed,
     event::{
         Accepted, Actor, Admitted, Because, Began, CallFacts, Changed, ChosenBy, End, Event, Given, Granted, Heard,
-        Inputs, LeaseFacts, Noted, Paused, PollFacts, Refused, Settled, Stopped, Told, UndoStep, Undoing, WasBefore, What,
-        call_key,
+        Inputs, LeaseFacts, Noted, Paused, PollFacts, Refused, Settled, Stopped, Told, UndoStep, Undoing, WasBefore,
+        What, call_key,
     },
     hash::Hash,
     judge::{self, Admission, Changing, Judged, Observed, Opening},
@@ -19,7 +19,8 @@ use crate::{
     policy::Deed,
     reason::{Reason, Word},
     request::{
-        self, Call, Needs, Change, ChangeWhat, Clock, Copied, Issued, Looked, Open, PasskeyChange, Poll, Request, Resisted, Settle, Ship,
+        self, Call, Change, ChangeWhat, Clock, Copied, Issued, Looked, Needs, Open, PasskeyChange, Poll, Request,
+        Resisted, Settle, Ship,
     },
     time::Millis,
     value::Value,
@@ -367,8 +368,14 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         permit.answer_max = polling.charges.iter().filter_map(|charge| charge.held).min();
         permit.wanted = polling.wanted.iter().cloned().collect();
         let because = becauses(observed, &[], draft);
-        let facts =
-            PollFacts { of: poll.of, method: poll.method.clone(), tool: polling.tool, charges: polling.charges, class: polling.class, lease };
+        let facts = PollFacts {
+            of: poll.of,
+            method: poll.method.clone(),
+            tool: polling.tool,
+            charges: polling.charges,
+            class: polling.class,
+            lease,
+        };
         let admitted = Admitted {
             effect: poll.effect,
             task: Some(polling.task),

@@ -68,13 +68,16 @@ pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) ->
         }
         Needs::Call(call) => return not_yours(&call.tool),
         Needs::Poll(poll) => match judge_poll(state, shelf, poll, clock)? {
-            polling if polling.tool.connector == lease.connector => (Some(polling.task), polling.class, BTreeMap::new()),
+            polling if polling.tool.connector == lease.connector => {
+                (Some(polling.task), polling.class, BTreeMap::new())
+            }
             polling => return not_yours(&polling.tool),
         },
         Needs::Look(run) => (Some(looks(state, shelf, (lease, *run), clock)?), Class::Read, BTreeMap::new()),
         Needs::Probe(by) => {
             let node = Node::Connector(lease.connector.clone());
-            let unmet = may(state, shelf, by, Deed::Accept, &node, now).or_else(|| state.connector_life(&lease.connector));
+            let unmet =
+                may(state, shelf, by, Deed::Accept, &node, now).or_else(|| state.connector_life(&lease.connector));
             if let Some(reason) = unmet {
                 return Err(vec![reason]);
             }
@@ -158,12 +161,7 @@ fn admitted(state: &State, admission: &Admission) -> (Option<TaskId>, Class, BTr
 }
 
 /// Whether a task may look at what a connector has
-fn looks(
-    state: &State,
-    shelf: &Shelf,
-    (lease, run): (&Lease, RunId),
-    clock: Clock,
-) -> Result<TaskId, Vec<Reason>> {
+fn looks(state: &State, shelf: &Shelf, (lease, run): (&Lease, RunId), clock: Clock) -> Result<TaskId, Vec<Reason>> {
     let start = Start { effect: lease.effect, run, connector: lease.connector.clone(), lease: None };
     let task_id = judge_start(state, shelf, &start, clock)?.task;
     let reads = |task: &Task, bundle: &Bundle| {

@@ -58,7 +58,13 @@ pub enum Leased {
 impl State {
     /// The lease that a task has for a connector and a class, issued under this configuration, if it can be used
     #[must_use]
-    pub fn lease(&self, task: TaskId, (connector, class): (&Name, Class), config: Hash, now: Millis) -> Option<EffectId> {
+    pub fn lease(
+        &self,
+        task: TaskId,
+        (connector, class): (&Name, Class),
+        config: Hash,
+        now: Millis,
+    ) -> Option<EffectId> {
         let id = *self.tasks.get(&task)?.leases.get(&(connector.clone(), class))?;
         let open = self.effects.get(&id)?;
         let OpenWhat::Lease(lease) = &open.what else { return None };

@@ -34,7 +34,9 @@ pub(super) async fn list(State(admin): Shared, who: Who) -> Answer {
     let standing = |name: &Name| {
         let mut sources = bundle.iter().flat_map(|bundle| bundle.sources.values());
         sources.find_map(|source| match &source.back_end {
-            BackEnd::Static(of) if of.secret == *name => Some(json!({ "owner": source.owner, "rotate_by": of.rotate_by })),
+            BackEnd::Static(of) if of.secret == *name => {
+                Some(json!({ "owner": source.owner, "rotate_by": of.rotate_by }))
+            }
             _ => None,
         })
     };
@@ -117,7 +119,9 @@ fn failure(error: vault::Error) -> Failure {
             "Have another one made for this use; for what cannot be changed yet: --legacy, which is shown wherever it is.",
         ),
         vault::Error::Form => (StatusCode::BAD_REQUEST, "malformed", "Give just the secret, without a line break."),
-        vault::Error::Full => (StatusCode::CONFLICT, "vault_full", "Take out what no source uses: `portreeve secret list`."),
+        vault::Error::Full => {
+            (StatusCode::CONFLICT, "vault_full", "Take out what no source uses: `portreeve secret list`.")
+        }
         vault::Error::Sealed(_) => (
             StatusCode::CONFLICT,
             "secret_sealed",

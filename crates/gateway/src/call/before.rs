@@ -49,7 +49,8 @@ impl Calls {
             fit,
             answers: Vec::new(),
             continues: None,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         };
         let using = Using {
             method: Method::CallTool,

@@ -245,7 +245,9 @@ impl Told {
                     End::Lease(LeaseEnd::Issued { until, .. }) => {
                         line = line.detail("usable_until", until.map_or_else(String::new, |until| until.to_string()));
                     }
-                    End::Lease(LeaseEnd::Withdrawn { evidence }) => line = line.detail("evidence", evidence.to_string()),
+                    End::Lease(LeaseEnd::Withdrawn { evidence }) => {
+                        line = line.detail("evidence", evidence.to_string())
+                    }
                     End::Lease(LeaseEnd::Left { until }) => line = line.detail("usable_until", until.to_string()),
                 }
                 (line.effect, line.class) = (Some(settled.effect), class);

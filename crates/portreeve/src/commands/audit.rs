@@ -9,7 +9,10 @@ use crate::{
 };
 use portreeve_core::{
     commit::Committed,
-    event::{Actor, Admitted, Changed, Elevation, End, LeaseEnd, Event, Held, HeldWhat, News, Noted, Record, To, What, decode},
+    event::{
+        Actor, Admitted, Changed, Elevation, End, Event, Held, HeldWhat, LeaseEnd, News, Noted, Record, To, What,
+        decode,
+    },
     hash::Hash,
     log::{Head, Read},
     proof::Proven,

@@ -201,7 +201,8 @@ fn overdue(bundle: &Bundle, now: Millis) -> Vec<Check> {
             output::time(by),
             source.owner
         );
-        let remedy = format!("Have another one made, `portreeve secret set {}`, and write the next `rotate_by`.", of.secret);
+        let remedy =
+            format!("Have another one made, `portreeve secret set {}`, and write the next `rotate_by`.", of.secret);
         Some(warn("standing", what, remedy))
     });
     overdue.collect()

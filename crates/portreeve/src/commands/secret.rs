@@ -44,7 +44,10 @@ pub(crate) async fn run(cli: &Cli, secret: &Secret) -> Result<u8, Failure> {
                 let version = answer.get("version").and_then(Value::as_u64).unwrap_or_default();
                 output::line(&format!("{name}: version {version} is in the vault"));
                 if let Some(until) = answer.get("before_until").and_then(Value::as_i64) {
-                    output::line(&format!("{name}: the one before is still tried until {}", output::time(Millis(until))));
+                    output::line(&format!(
+                        "{name}: the one before is still tried until {}",
+                        output::time(Millis(until))
+                    ));
                 }
             }
         }

@@ -4,6 +4,7 @@ pub(crate) mod fixture;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod place;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod reader;
 pub(crate) mod record;

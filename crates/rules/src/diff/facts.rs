@@ -54,7 +54,9 @@ pub(super) fn compare(old: &Loaded, new: &Loaded, changes: &mut Changes) {
         let place = format!("credentials {name}");
         match (before, after) {
             (Some(_), None) => changes.push(&place, Verdict::Narrower, "they are gone"),
-            (None, Some(_)) => changes.push(&place, Verdict::Same, "they are new; only connectors that name them get any"),
+            (None, Some(_)) => {
+                changes.push(&place, Verdict::Same, "they are new; only connectors that name them get any")
+            }
             (Some(before), Some(after)) => source(&place, before, after, changes),
             (None, None) => {}
         }
@@ -87,7 +89,11 @@ fn source(place: &str, before: &CredentialSource, after: &CredentialSource, chan
         changes.push(place, Verdict::Same, format!("{} answers for them, did {}", after.owner, before.owner));
     }
     if (&before.back_end, &before.scope) != (&after.back_end, &after.scope) {
-        changes.push(place, Verdict::Unclear, "what issues them, what they are granted or what narrows it is another thing");
+        changes.push(
+            place,
+            Verdict::Unclear,
+            "what issues them, what they are granted or what narrows it is another thing",
+        );
     }
 }
 

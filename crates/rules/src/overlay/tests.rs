@@ -227,7 +227,8 @@ fn permits(loaded: &Loaded, arguments: &BTreeMap<String, Value>) -> bool {
         fit,
         answers: Vec::new(),
         continues: None,
-        before: None, lease: None,
+        before: None,
+        lease: None,
     };
     let shelf = Shelf(BTreeMap::from([(bundle.digest, Arc::clone(bundle))]));
     judge_call(&state, &shelf, &call, Clock::at(NOW.0)).is_ok()

@@ -14,7 +14,9 @@ use portreeve_core::{
     pattern::Source,
     policy::Bundle,
     reason::{Reason, Word},
-    request::{Answering, Call, Change, ChangeWhat, Clock, Fit, Lease, Needs, Open, Refusal, Request, Settle, Stop, Undo},
+    request::{
+        Answering, Call, Change, ChangeWhat, Clock, Fit, Lease, Needs, Open, Refusal, Request, Settle, Stop, Undo,
+    },
     state::State,
     time::Millis,
     undo::{Back, Deed, Plan},
@@ -232,7 +234,8 @@ impl Stage for Pure {
             fit,
             answers: Vec::new(),
             continues: None,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         })
     }
 

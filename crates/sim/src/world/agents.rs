@@ -218,7 +218,8 @@ impl World {
                 fit: Fit { pin, error: None },
                 answers: Vec::new(),
                 continues: None,
-                before: None, lease: None,
+                before: None,
+                lease: None,
             },
             env,
         );

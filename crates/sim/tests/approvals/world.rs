@@ -103,7 +103,7 @@ fn bundle(files: &Bundle, people: u8) -> Arc<Bundle> {
         receivers: files.receivers.clone(),
         roles: files.roles.clone(),
         sources: files.sources.clone(),
-            issuers: files.issuers.clone(),
+        issuers: files.issuers.clone(),
     };
     for (name, purpose) in &files.purposes {
         let mut entries = purpose.entries().to_vec();
@@ -251,7 +251,8 @@ impl World {
             fit: Fit { pin: PIN, error: None },
             answers: Vec::new(),
             continues,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         }))
     }
 

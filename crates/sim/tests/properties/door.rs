@@ -101,7 +101,8 @@ impl Called {
             fit,
             answers: Vec::new(),
             continues: None,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         }
     }
 }
@@ -275,7 +276,10 @@ fn limited(entries: &[Entry], rules: &[usize], calls: Option<u32>, bytes: Bytes)
         let reach = Reach::Http { url: "http://test".to_owned() };
         let toolsets = BTreeMap::new();
         let tier = Tier::default();
-        (name(connector), Connector { reach, timeout_ms: 1_000, tools, toolsets, environment: None, tier, credentials: None })
+        (
+            name(connector),
+            Connector { reach, timeout_ms: 1_000, tools, toolsets, environment: None, tier, credentials: None },
+        )
     };
     let purpose = Purpose::new(
         ("work".to_owned(), "test".to_owned(), None),
@@ -303,7 +307,7 @@ fn limited(entries: &[Entry], rules: &[usize], calls: Option<u32>, bytes: Bytes)
         receivers: BTreeMap::new(),
         roles: Roles::default(),
         sources: BTreeMap::new(),
-            issuers: BTreeMap::new(),
+        issuers: BTreeMap::new(),
     })
 }
 

@@ -13,8 +13,8 @@ use portreeve_core::{
     path::FieldPath,
     pattern::{Operand, Pattern},
     policy::{
-        Agent, Alone, Ask, BreakGlass, Bundle, Bytes, Class, Client, Connector, Elevate, Entry, Issuer, IssuerKind,
-        Label, Limits, OnHold, Opening, People, PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Roles, SignIn,
+        Agent, Alone, Ask, BackEnd, BreakGlass, Bundle, Bytes, Class, Client, CommandBackEnd, Connector, CredentialSource, Credentials, Elevate, Entry, Issuer, IssuerKind,
+        Label, Limits, OnHold, Opening, People, PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Revocation, Roles, SignIn,
         Tier, Usage, User, Users, Variant, Vouches,
     },
     reason::{Reason, Word},
@@ -47,6 +47,8 @@ pub(crate) struct Policy {
     pub(crate) said: BTreeMap<&'static str, &'static str>,
     /// Roles of groups, and how many have to want a change
     pub(crate) roles: Roles,
+    /// What the shop's credentials are issued for, and for how long
+    pub(crate) credentials: Option<(Vec<Class>, Option<i64>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -139,6 +141,7 @@ impl Policy {
             digested: Vec::new(),
             said: [("idp-leads", "leads"), ("idp-others", "others")].into(),
             roles: Roles::default(),
+            credentials: None,
         }
     }
 
@@ -186,7 +189,27 @@ impl Policy {
             toolsets: BTreeMap::new(),
             environment: None,
             tier: self.tier,
-            credentials: None,
+            credentials: self.credentials.as_ref().map(|wanted| Credentials {
+                source: name("keys"),
+                config: Hash::of(format!("{wanted:?}").as_bytes()),
+                headers: BTreeMap::new(),
+                query: BTreeMap::new(),
+                env: BTreeMap::new(),
+                files: BTreeMap::new(),
+            }),
+        };
+        let source = |(classes, ttl_ms): &(Vec<Class>, Option<i64>)| CredentialSource {
+            owner: "test".to_owned(),
+            back_end: BackEnd::Command(CommandBackEnd {
+                command: Vec::new(),
+                secret: None,
+                classes: classes.iter().copied().collect(),
+                revocation: Revocation::Immediate,
+            }),
+            ttl_ms: *ttl_ms,
+            scope: BTreeMap::new(),
+            probe: BTreeMap::new(),
+            digest: Hash::default(),
         };
         let people = People {
             client_id: "portreeve".to_owned(),
@@ -220,7 +243,7 @@ impl Policy {
             points: Vec::new(),
             receivers: self.receivers.iter().map(receiver).collect(),
             roles: self.roles.clone(),
-            sources: BTreeMap::new(),
+            sources: self.credentials.iter().map(|wanted| (name("keys"), source(wanted))).collect(),
             issuers: [(name("company"), company)].into(),
         })
     }
@@ -408,7 +431,8 @@ impl House {
             fit: Fit { pin: pin(tool), error: None },
             answers: Vec::new(),
             continues: None,
-            before: None, lease: None,
+            before: None,
+            lease: None,
         }
     }
 

@@ -6,6 +6,7 @@ mod classes;
 mod door;
 mod holds;
 mod house;
+mod leases;
 mod legs;
 mod people;
 mod proofs;

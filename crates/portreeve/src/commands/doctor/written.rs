@@ -8,8 +8,22 @@ const TELLING: [&str; 10] =
     ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY", "APIKEY", "CREDENTIAL", "CREDENTIALS", "PAT"];
 /// What comes before a secret in a header, or begins one of a well-known maker
 const BEGINNINGS: [&str; 16] = [
-    "Bearer ", "Basic ", "sk-", "sk_live_", "rk_live_", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-",
-    "AKIA", "AIza", "hvs.", "-----BEGIN ",
+    "Bearer ",
+    "Basic ",
+    "sk-",
+    "sk_live_",
+    "rk_live_",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "AKIA",
+    "AIza",
+    "hvs.",
+    "-----BEGIN ",
 ];
 /// Bytes from which on a text that looks random is taken for a secret
 const LONG: usize = 24;
@@ -20,12 +34,15 @@ pub(super) fn secrets(bundle: &Bundle) -> Vec<Check> {
     for (name, connector) in &bundle.connectors {
         let places: Vec<String> = match &connector.reach {
             Reach::Stdio { command, env } => {
-                let env = env.iter().filter(|(name, value)| is_secret(name, value)).map(|(name, _)| format!("env.{name}"));
+                let env =
+                    env.iter().filter(|(name, value)| is_secret(name, value)).map(|(name, _)| format!("env.{name}"));
                 let arguments = command.iter().zip(command.iter().skip(1).map(Some).chain([None]));
                 let given = arguments.enumerate().filter_map(|(at, (part, next))| {
                     // `--api-key=VALUE`, `--api-key VALUE`, or a value by itself.
-                    let (option, value) = part.split_once('=').map_or((part.as_str(), None), |(of, value)| (of, Some(value)));
-                    let named = option.starts_with('-') && value.or(next.map(String::as_str)).is_some_and(|of| is_secret(option, of));
+                    let (option, value) =
+                        part.split_once('=').map_or((part.as_str(), None), |(of, value)| (of, Some(value)));
+                    let named = option.starts_with('-')
+                        && value.or(next.map(String::as_str)).is_some_and(|of| is_secret(option, of));
                     (named || looks_random(part)).then(|| format!("argument {at} of the command"))
                 });
                 env.chain(given).collect()
@@ -33,11 +50,15 @@ pub(super) fn secrets(bundle: &Bundle) -> Vec<Check> {
             Reach::Http { url } => {
                 let query = url.split_once('?').map_or("", |(_, query)| query);
                 let members = query.split('&').filter_map(|member| member.split_once('='));
-                members.filter(|(name, value)| is_secret(name, value)).map(|(name, _)| format!("{name} of the address")).collect()
+                members
+                    .filter(|(name, value)| is_secret(name, value))
+                    .map(|(name, _)| format!("{name} of the address"))
+                    .collect()
             }
         };
         found.extend(places.into_iter().map(|place| {
-            let what = format!("{place} in connectors/{name}.toml looks like a secret, and whoever reads the policy has it");
+            let what =
+                format!("{place} in connectors/{name}.toml looks like a secret, and whoever reads the policy has it");
             let remedy = "Have another one made, put it into the vault (`portreeve secret set NAME`), name it in \
                 credentials/*.toml, and have it put in by [credentials]: docs/credentials.md.";
             warn("written", what, remedy)
@@ -64,7 +85,9 @@ fn looks_random(value: &str) -> bool {
     }
     if let Some((_, rest)) = value.split_once("://") {
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        return authority.rsplit_once('@').is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, it)| !it.is_empty()));
+        return authority
+            .rsplit_once('@')
+            .is_some_and(|(user, _)| user.split_once(':').is_some_and(|(_, it)| !it.is_empty()));
     }
     let one_word = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-+=.".contains(&byte));
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
