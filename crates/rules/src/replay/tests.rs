@@ -86,6 +86,7 @@ fn records(loaded: &Loaded, numbers: &[i64]) -> Vec<Record> {
             }],
             continues: None,
             before: None,
+            lease: None,
         };
         let what = What::Call(facts);
         let effect = EffectId(effect);
