@@ -125,10 +125,10 @@ fn folder(data: &Path) -> Check {
     }
 }
 
-/// Keys, and what is kept of people: for the owner only
+/// Keys, what is kept of people, and the vault: for the owner only
 fn secrets(data: &Path) -> Vec<Check> {
     let id = "keys";
-    let files = ["keys", "people"].into_iter().filter_map(|folder| fs::read_dir(data.join(folder)).ok());
+    let files = ["keys", "people", "vault"].into_iter().filter_map(|folder| fs::read_dir(data.join(folder)).ok());
     let owner = fs::metadata(data).map_or(0, |found| found.uid());
     let open = files.flatten().flatten().filter_map(|entry| {
         let found = entry.metadata().ok()?;
