@@ -65,11 +65,12 @@ impl Command {
 
     async fn ask(&self, mut question: Value) -> Result<Answer, NotIssued> {
         let refused = |why: String| NotIssued::Refused(why);
-        if let Some(name) = &self.of.secret {
-            let secret = self.vault.get(name).map_err(|error| refused(error.to_string()))?;
-            question["secret"] = secret.expose().into();
+        let secret = self.of.secret.as_ref().map(|name| self.vault.get(name)).transpose();
+        let secret = secret.map_err(|error| refused(error.to_string()))?;
+        if let Some(members) = question.as_object_mut() {
+            members.extend(secret.map(|secret| ("secret".to_owned(), secret.expose().into())));
+            members.insert("v".to_owned(), 1.into());
         }
-        question["v"] = 1.into();
         let mut line = Zeroizing::new(question.to_string());
         line.push('\n');
         let (program, arguments) = self.of.command.split_first().ok_or_else(|| refused("no program".to_owned()))?;

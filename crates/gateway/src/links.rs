@@ -53,7 +53,7 @@ pub struct Links {
     // Each held only for a look-up, never across an await.
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     // One at a time asks for a credential; held across awaits on purpose.
-    leasing: Mutex<HashMap<(RunId, Name, Class), Arc<tokio::sync::Mutex<()>>>>,
+    leasing: Mutex<Turns>,
     children: Mutex<HashMap<EffectId, Arc<Child>>>,
     endpoints: Mutex<HashMap<String, Arc<Http>>>,
     /// How many links were made
@@ -62,6 +62,9 @@ pub struct Links {
 
 /// Whose link it is; where a connector wants credentials, each class has its own
 type Key = (RunId, Name, Can, Option<Class>);
+
+/// Whose turn it is to ask for a credential
+type Turns = HashMap<(RunId, Name, Class), Arc<tokio::sync::Mutex<()>>>;
 
 /// A link that is ready, and the credential that it was made with
 #[derive(Clone, Debug)]
@@ -528,7 +531,7 @@ impl Links {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leasing(&self) -> std::sync::MutexGuard<'_, HashMap<(RunId, Name, Class), Arc<tokio::sync::Mutex<()>>>> {
+    fn leasing(&self) -> std::sync::MutexGuard<'_, Turns> {
         self.leasing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
