@@ -13,9 +13,10 @@ use portreeve_core::{
     path::FieldPath,
     pattern::{Operand, Pattern},
     policy::{
-        Agent, Alone, Ask, BackEnd, BreakGlass, Bundle, Bytes, Class, Client, CommandBackEnd, Connector, CredentialSource, Credentials, Elevate, Entry, Issuer, IssuerKind,
-        Label, Limits, OnHold, Opening, People, PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Revocation, Roles, SignIn,
-        Tier, Usage, User, Users, Variant, Vouches,
+        Agent, Alone, Ask, BackEnd, BreakGlass, Bundle, Bytes, Class, Client, CommandBackEnd, Connector,
+        CredentialSource, Credentials, Elevate, Entry, Issuer, IssuerKind, Label, Limits, OnHold, Opening, People,
+        PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Revocation, Roles, SignIn, Tier, Usage, User, Users,
+        Variant, Vouches,
     },
     reason::{Reason, Word},
     request::{self, Answering, Call, Change, ChangeWhat, Clock, Fit, Open, Request, Review, Settle, Stop, Undo},
