@@ -1,7 +1,7 @@
 //! Servers that say what a test tells them.
 
 use crate::{
-    child::{Child, Launch},
+    child::{Child, Given, Launch},
     clock::SteadyClock,
     event::Event,
     http::{Failure, Http},
