@@ -237,19 +237,28 @@ fn go_client(folder: &Path) -> anyhow::Result<()> {
 
 /// Runs Go with what it downloads and builds on the way below this folder, where it is thrown away
 fn go(folder: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> anyhow::Result<()> {
+    with_go(folder, |go| shell::run(what(&mut go())))
+}
+
+/// The same for several runs, which share what they download
+fn with_go(folder: &Path, what: impl FnOnce(&dyn Fn() -> Command) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let go = [Path::new("go"), Path::new("/usr/local/go/bin/go")];
     let go = go.into_iter().find(|go| shell::succeeds(&mut shell::command(go, &["version"])));
     let go = go.context("there is no Go to build it with")?;
     fs::create_dir_all(folder)?;
     let scratch = folder.join("scratch");
-    let mut command = shell::command(go, &[]);
-    command.env("CGO_ENABLED", "0");
-    what(&mut command);
-    command.env("GOPATH", &scratch).env("GOMODCACHE", scratch.join("modules")).env("GOCACHE", scratch.join("cache"));
-    let result = shell::run(&mut command);
+    let result = what(&|| {
+        let mut command = shell::command(go, &[]);
+        command.env("CGO_ENABLED", "0").env("GOPATH", &scratch);
+        command.env("GOMODCACHE", scratch.join(MODULES)).env("GOCACHE", scratch.join("cache"));
+        command
+    });
     fs::remove_dir_all(&scratch).ok();
     result
 }
+
+/// Where Go keeps the modules that it downloads, below what is thrown away
+const MODULES: &str = "modules";
 
 /// The official Java SDK with what it needs; the client is run from its source
 fn java(folder: &Path) -> anyhow::Result<()> {
