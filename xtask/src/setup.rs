@@ -40,6 +40,7 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     part("Python SDK 2 and official servers", python(&interop.join("venv"), PYTHON_2));
     part("Python SDK 1 and the archived SQLite server", python(&interop.join("venv1"), PYTHON_1));
     part("LangGraph with the MCP adapters", python(&interop.join("venv-langgraph"), LANGGRAPH));
+    part("SPIFFE client", python(&interop.join("venv-spiffe"), SPIFFE));
     part("Go SDK", go_client(&interop.join("go")));
     part("Java SDK", java(&interop.join("java")));
     part("Open Policy Agent", opa(&interop.join("opa")));
@@ -318,6 +319,9 @@ const PYTHON_1: &[(&str, &str)] = &[("mcp", "1.30.0"), ("mcp-server-sqlite", "20
 /// An agent framework, for an agent that gets its tasks through `clients/python`; its adapters are on the first line of the SDK
 const LANGGRAPH: &[(&str, &str)] =
     &[("langchain-core", "1.7.2"), ("langchain-mcp-adapters", "0.3.2"), ("langgraph", "1.2.22"), ("mcp", "1.30.0")];
+
+/// The client that asks our own Workload API
+const SPIFFE: &[(&str, &str)] = &[("spiffe", "0.3.2")];
 
 /// The Open Policy Agent whose Data API is tested against
 const OPA: &str = "1.22.0";
