@@ -8,6 +8,7 @@ use crate::{
     door::Door,
     fence::{Fence, Peer},
     settings::Settings,
+    terms::{Peers, Toward},
 };
 use portreeve_core::{
     engine::Reply,
@@ -48,6 +49,7 @@ pub struct Links {
     fence: Arc<Fence>,
     /// The program that keeps children, and the folder in which they run
     launch: (PathBuf, PathBuf),
+    peers: Arc<Peers>,
     // Each held only for a look-up, never across an await.
     slots: Mutex<HashMap<(RunId, Name, Can), Arc<Slot>>>,
     children: Mutex<HashMap<EffectId, Arc<Child>>>,
@@ -97,7 +99,7 @@ impl Links {
         latches: Arc<Latches>,
         clock: SteadyClock,
         catalogue: Arc<Catalogue>,
-        fence: Arc<Fence>,
+        (fence, peers): (Arc<Fence>, Arc<Peers>),
         settings: &Settings,
     ) -> Self {
         let folder = settings.policy.parent().unwrap_or(&settings.data).to_owned();
@@ -108,6 +110,7 @@ impl Links {
             catalogue,
             fence,
             launch: (settings.keeper.clone(), folder),
+            peers,
             slots: Mutex::default(),
             children: Mutex::default(),
             endpoints: Mutex::default(),
@@ -226,8 +229,8 @@ impl Links {
     ) -> Result<(Ready, Offer), Unready> {
         let can = self.told(run, name, can).await;
         let (link, child, offer) = match &reach {
-            Reach::Http { url } => {
-                let http = self.endpoint(url)?;
+            Reach::Http { url, spiffe, svid } => {
+                let http = self.endpoint(&reach, url, (spiffe.as_deref(), *svid))?;
                 let (link, offer) =
                     Link::over_http(http, can).await.map_err(|unready| Unready::Unreachable(unready.to_string()))?;
                 (link, None, offer)
@@ -252,7 +255,7 @@ impl Links {
         let launch = self.launch(command, env);
         let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
         // A program that is not the accepted one is refused before it is started.
-        self.saw(connector, None, identity).await;
+        self.saw(connector, None, identity.clone()).await;
         let start = Start { effect, run, connector: connector.clone() };
         let permit = match self.door.submit(Request::Start(start)).await {
             Reply::Permit(permit) => permit,
@@ -312,14 +315,15 @@ impl Links {
     async fn probe(&self, reach: &Reach) -> Result<(Offer, Identity), Unready> {
         let unreachable = |unready: link::Unready| Unready::Unreachable(unready.to_string());
         let (offer, identity) = match reach {
-            Reach::Http { url } => {
-                let (link, offer) = Link::over_http(self.endpoint(url)?, Can::NONE).await.map_err(unreachable)?;
+            Reach::Http { url, spiffe, svid } => {
+                let http = self.endpoint(reach, url, (spiffe.as_deref(), *svid))?;
+                let (link, offer) = Link::over_http(http, Can::NONE).await.map_err(unreachable)?;
                 (offer, link.identity())
             }
             Reach::Stdio { command, env } => {
                 let launch = self.launch(command, env);
                 let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
-                let child = Child::start(&launch, identity, self.clock)
+                let child = Child::start(&launch, identity.clone(), self.clock)
                     .map_err(|error| Unready::Unreachable(error.to_string()))?;
                 let process = Peer::recorded(child.process());
                 process.into_iter().for_each(|process| self.fence.add_connector(process));
@@ -390,13 +394,21 @@ impl Links {
         connector.ok_or_else(|| Unready::Unreachable("it is not in the policy".to_owned()))
     }
 
-    fn endpoint(&self, url: &str) -> Result<Arc<Http>, Unready> {
+    /// What is known of an address under one way to reach it, and the idle connections to it
+    fn endpoint(&self, reach: &Reach, url: &str, (id, svid): (Option<&str>, bool)) -> Result<Arc<Http>, Unready> {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(http) = endpoints.get(url) {
+        let key = reach.to_string();
+        if let Some(http) = endpoints.get(&key) {
             return Ok(Arc::clone(http));
         }
-        let http = Arc::new(Http::new(url, self.clock).map_err(|error| Unready::Unreachable(error.to_string()))?);
-        endpoints.insert(url.to_owned(), Arc::clone(&http));
+        let unreachable = |error: &dyn std::fmt::Display| Unready::Unreachable(error.to_string());
+        let http = Http::new(url, self.clock).map_err(|error| unreachable(&error))?;
+        let toward = Toward::new(Arc::clone(&self.peers), id, svid).map_err(|error| unreachable(&error))?;
+        let http = Arc::new(match toward {
+            Some(toward) => http.on(Arc::new(toward)),
+            None => http,
+        });
+        endpoints.insert(key, Arc::clone(&http));
         Ok(http)
     }
 

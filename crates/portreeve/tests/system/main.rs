@@ -38,6 +38,7 @@ mod modes;
 mod mtls;
 mod orphans;
 mod outside;
+mod peers;
 mod people;
 mod profiles;
 mod programs;
