@@ -241,6 +241,7 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
         let issuer = document(file, findings, |doc, table| issuer::issuer(doc, table, file));
         facts.issuers.insert(file.name.clone(), issuer);
     }
+    issuer::endpoints(&facts.issuers, findings);
     for file in files {
         let name = file.name.clone();
         match file.folder {
@@ -280,7 +281,7 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
     let rest = rest.map(|file| (file.path.to_owned(), file.text.to_owned())).collect::<Files>();
     facts.roles.rest = Some(rest.digest());
     let mut used = BTreeSet::new();
-    let ground = Ground { profiles: &profiles, pins: &facts.pins, sources: &facts.sources };
+    let ground = Ground { profiles: &profiles, pins: &facts.pins, sources: &facts.sources, issuers: &facts.issuers };
     for file in files.iter().filter(|file| file.folder == Folder::Connectors) {
         let read =
             |doc: &Document<'_>, table: Table<'_, '_>| connector::connector(doc, table, file, &ground, &mut used);

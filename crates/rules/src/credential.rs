@@ -312,7 +312,7 @@ pub(crate) fn credentials(
     let ((env_at, env), (files_at, files)) = (env?, files?);
     let misplaced = match reach? {
         Reach::Stdio { .. } => headers_at.or(query_at).map(|at| (at, "a process gets `env` or `files`")),
-        Reach::Http { url } => {
+        Reach::Http { url, .. } => {
             if !is_guarded(url) {
                 doc.error(&cell.span(), "credentials would be sent in the clear", "use an https:// address");
                 return None;

@@ -103,7 +103,7 @@ fn record(made: Made) -> Record {
                 words: BTreeSet::new(),
                 reasons: said("otherwise refused"),
             });
-            admitted(effect, Some(task), What::Child { connector: name("shop") }, because, hold)
+            admitted(effect, Some(task), What::Child { connector: name("shop"), lease: None }, because, hold)
         }
         Made::Told { effect, hold, task } => admitted(
             effect,

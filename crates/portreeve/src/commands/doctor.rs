@@ -1,5 +1,7 @@
 //! `portreeve doctor`: what is wrong, or needs attention.
 
+mod shown;
+
 use crate::{
     cli::Cli,
     client::Client,
@@ -74,6 +76,8 @@ pub(crate) async fn run(cli: &Cli) -> Result<u8, Failure> {
         Ok(loaded) => policy(&loaded.warnings),
         Err(findings) => policy(findings),
     });
+    checks.extend(shown::certificate(&settings));
+    checks.extend(shown::workload_api(&settings, bundle).await);
     checks.push(clock(&data));
     checks.push(disk(&data));
     checks.extend(served(&data).await);

@@ -85,6 +85,7 @@ fn records(loaded: &Loaded, numbers: &[i64]) -> Vec<Record> {
                 elevated: BTreeSet::new(),
             }],
             continues: None,
+            lease: None,
             before: None,
         };
         let what = What::Call(facts);

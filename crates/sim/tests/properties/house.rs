@@ -184,7 +184,7 @@ impl Policy {
         };
         let tools = TOOLS.iter().map(|tool| (tool.parse().unwrap(), profile(tool))).collect();
         let shop = Connector {
-            reach: Reach::Http { url: "http://test".to_owned() },
+            reach: Reach::Http { url: "http://test".to_owned(), spiffe: None, svid: false },
             timeout_ms: 1_000,
             tools,
             toolsets: BTreeMap::new(),
