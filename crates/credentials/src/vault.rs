@@ -252,30 +252,37 @@ impl Vault {
         Ok(self.folder.remove(&format!("{lease}{LEASE}"))?)
     }
 
-    /// Seals every key with the current master key, so that the one before it can go
+    /// Seals every key with the current master key, so that the one before it can go; what no master key opens is left
+    /// as it is, and told to whoever asks for it
     ///
     /// # Errors
     /// [`Error`]; what was sealed anew by then is good.
     pub fn reseal(&self) -> Result<(), Error> {
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        for name in self.names(SECRET)? {
-            let Some(mut record) = self.record(&name)? else { continue };
-            for version in &mut record.versions {
-                let context = self.context("key", name.as_str(), version.n);
-                let opened = self.sealer.open(&context, &version.key).map(Zeroizing::new);
-                let key = opened.ok_or_else(|| Error::Sealed(name.to_string()))?;
-                version.key = self.sealer.seal(&context, &key).ok_or(Error::System)?;
-            }
-            self.write(&name, &record)?;
-        }
-        let prints = format!("vault prints {}", self.tenant);
-        self.again(PRINTS, &prints)?;
-        for file in self.folder.names()? {
-            if let Some(lease) = file.strip_suffix(LEASE) {
-                self.again(&file, &format!("vault lease {} {lease}", self.tenant))?;
+        let sealed = self.names(SECRET)?.into_iter().map(|name| self.again_secret(&name));
+        let prints = std::iter::once_with(|| self.again(PRINTS, &format!("vault prints {}", self.tenant)));
+        let files = self.folder.names()?;
+        let leases = files.iter().filter_map(|file| Some((file, file.strip_suffix(LEASE)?)));
+        let leases = leases.map(|(file, lease)| self.again(file, &format!("vault lease {} {lease}", self.tenant)));
+        for done in sealed.chain(prints).chain(leases) {
+            match done {
+                Ok(()) | Err(Error::Sealed(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Seals the keys of a secret anew
+    fn again_secret(&self, name: &Name) -> Result<(), Error> {
+        let Some(mut record) = self.record(name)? else { return Ok(()) };
+        for version in &mut record.versions {
+            let context = self.context("key", name.as_str(), version.n);
+            let opened = self.sealer.open(&context, &version.key).map(Zeroizing::new);
+            let key = opened.ok_or_else(|| Error::Sealed(name.to_string()))?;
+            version.key = self.sealer.seal(&context, &key).ok_or(Error::System)?;
+        }
+        self.write(name, &record)
     }
 
     /// Seals a file anew
@@ -454,6 +461,8 @@ mod tests {
         let lease = LeaseName::new(portreeve_core::hash::Hash::of(b"o"), portreeve_core::names::EffectId(1));
         ours.set(&name("a"), &"one".into(), (Millis(0), None), false).unwrap();
         ours.keep(&lease, &"back".into()).unwrap();
+        // One that nobody can open keeps no other from being sealed anew.
+        fs::copy(folder.path().join("vault/a.secret"), folder.path().join("vault/0.secret")).unwrap();
         let keys = Keys::one(first).turned(second.into(), Millis(100));
         assert!(sealer.turn(&keys, Millis(0)));
         ours.reseal().unwrap();

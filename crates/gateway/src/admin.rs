@@ -436,7 +436,10 @@ async fn connector(State(admin): Shared, who: Who, Path(connector): Path<String>
         (pins.collect::<Vec<_>>(), met.map(|met| met.accepted.clone()))
     });
     let (accepted, known) = accepted.await.ok_or_else(Failure::unavailable)?;
-    let mut answer = json!({ "connector": name, "accepted": accepted, "identity": { "accepted": known } });
+    let mut answer = json!({
+        "connector": name, "accepted": accepted, "identity": { "accepted": known },
+        "credentials": secrets::of(&admin, &name),
+    });
     let now = match offer {
         Ok((offer, identity)) => {
             let digest = offer::digest(&usable(&offer), &identity);

@@ -21,6 +21,7 @@ use portreeve_core::{
     state,
     time::Millis,
 };
+use portreeve_credentials::vault::Vault;
 use portreeve_identity::{
     key::{self, PublicKey, folder::Folder, source::Given},
     keyring::{Keeper, NotRotated, Prepared, Ring, Sources, overlap_ms},
@@ -45,6 +46,13 @@ pub(crate) struct Found {
     master: Arc<Ring>,
     pub(crate) sealer: Arc<Sealer>,
     keeper: Keeper,
+}
+
+impl Found {
+    /// Whether something may still be sealed with a master key that will not open it for ever
+    pub(crate) fn has_earlier_master(&self, now: Millis) -> bool {
+        self.master.keys().secrets(now).count() > 1
+    }
 }
 
 /// Why there are no keys
@@ -111,6 +119,8 @@ pub struct KeyRoom {
     clock: SteadyClock,
     rings: BTreeMap<KeyUse, Arc<Ring>>,
     sealer: Arc<Sealer>,
+    /// What is sealed for longer than any key counts
+    vault: Arc<Vault>,
     answering: Arc<RwLock<()>>,
     // Locked by blocking work only, and that by whoever has `turning`.
     keeper: Arc<Mutex<Keeper>>,
@@ -156,7 +166,7 @@ pub enum KeyState {
 const LOOK: Duration = Duration::from_secs(3600);
 
 impl KeyRoom {
-    pub(crate) fn new(door: Door, clock: SteadyClock, found: Found) -> Arc<Self> {
+    pub(crate) fn new(door: Door, clock: SteadyClock, found: Found, vault: Arc<Vault>) -> Arc<Self> {
         let rings = [
             (KeyUse::Token, found.token),
             (KeyUse::Answer, found.answer),
@@ -168,6 +178,7 @@ impl KeyRoom {
             clock,
             rings: rings.into(),
             sealer: found.sealer,
+            vault,
             answering: Arc::default(),
             keeper: Arc::new(Mutex::new(found.keeper)),
             turning: tokio::sync::Mutex::default(),
@@ -227,10 +238,23 @@ impl KeyRoom {
             Reply::Refused(reasons) => return Err(Failure::refused(&reasons)),
             _ => return Err(Failure::unavailable()),
         }
-        let turned = keys.turned(Arc::new(key), until).pruned(now);
+        let key = Arc::new(key);
+        let turned = keys.turned(Arc::clone(&key), until).pruned(now);
         ring.turn(turned.clone());
-        if of == KeyUse::Master && !self.sealer.turn(&turned, now) {
-            return Err(unusable("nothing follows from the new master key"));
+        if of == KeyUse::Master {
+            // What the vault has is sealed with the new key before the one before it opens nothing any more.
+            let both = keys.turned(key, now.plus(overlap_ms(of)));
+            if !self.sealer.turn(&both, now) {
+                return Err(unusable("nothing follows from the new master key"));
+            }
+            let vault = Arc::clone(&self.vault);
+            let resealed = tokio::task::spawn_blocking(move || vault.reseal()).await;
+            resealed.map_err(|_| Failure::unavailable())?.map_err(|error| {
+                unusable(&format!("the vault could not be sealed with the new master key: {error}"))
+            })?;
+            if !self.sealer.turn(&turned, now) {
+                return Err(unusable("nothing follows from the new master key"));
+            }
         }
         drop(_none_between);
         let after = self.keeping(move |keeper| {

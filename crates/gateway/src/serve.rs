@@ -197,6 +197,10 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     let fence = Arc::new(Fence::default());
     let vault = Vault::open(&settings.data.join("vault"), origin.to_string(), Arc::clone(&found.sealer));
     let vault = Arc::new(vault.map_err(|error| Error::System(error.to_string()))?);
+    if found.has_earlier_master(clock.now()) {
+        // Another one took over at this start, or a change was cut off before all was sealed anew.
+        vault.reseal().map_err(|error| Error::System(error.to_string()))?;
+    }
     let kept = (door.clone(), Arc::clone(&latches));
     let leases = Leases::new(kept, clock, Arc::clone(&catalogue), Arc::clone(&vault), origin);
     let kept = (Arc::clone(&catalogue), Some(settings.data.join("bundles")));
@@ -213,7 +217,7 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     ));
     let sealer = Arc::clone(&found.sealer);
     let (answers, telling, signing) = (Arc::clone(&found.answer), Arc::clone(&found.webhook), Arc::clone(&found.token));
-    let keys = KeyRoom::new(door.clone(), clock, found);
+    let keys = KeyRoom::new(door.clone(), clock, found, Arc::clone(&vault));
     let points = Points::new(clock);
     let at_the_door = || (door.clone(), Arc::clone(&latches));
     let asks = Asks::new(at_the_door(), Arc::clone(&catalogue), Arc::clone(&points), Arc::clone(&sealer));

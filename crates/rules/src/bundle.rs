@@ -254,7 +254,7 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
                 facts.users.insert(name, user);
             }
             Folder::Credentials => {
-                let source = document(file, findings, |d, t| credential::source(d, t, file));
+                let source = document(file, findings, |d, t| credential::source(d, t, file, &facts.sources));
                 facts.sources.insert(name, source);
             }
             Folder::Profiles => {
@@ -281,8 +281,9 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
     let rest = rest.map(|file| (file.path.to_owned(), file.text.to_owned())).collect::<Files>();
     facts.roles.rest = Some(rest.digest());
     let mut used = BTreeSet::new();
-    let ground = Ground { profiles: &profiles, pins: &facts.pins, sources: &facts.sources, issuers: &facts.issuers };
     for file in files.iter().filter(|file| file.folder == Folder::Connectors) {
+        let Facts { pins, sources, issuers, connectors, .. } = &facts;
+        let ground = Ground { profiles: &profiles, pins, sources, issuers, before: connectors };
         let read =
             |doc: &Document<'_>, table: Table<'_, '_>| connector::connector(doc, table, file, &ground, &mut used);
         let connector = document(file, findings, read);

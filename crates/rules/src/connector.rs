@@ -27,6 +27,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) pins: &'a BTreeMap<Name, Option<Pins>>,
     pub(crate) sources: &'a credential::Sources,
     pub(crate) issuers: &'a Issuers,
+    /// The connectors that were read before this one
+    pub(crate) before: &'a credential::Before,
 }
 
 /// Reads a file of `connectors/`
@@ -51,9 +53,9 @@ pub(crate) fn connector(
         .take("tools")
         .map_or(Some(BTreeMap::new()), |cell| profile::sketches(doc, cell, &file.name, named.is_none()));
     let tier = table.take("tier").map_or(Some(None), |cell| profile::tier(doc, cell).map(Some));
-    let credentials = table
-        .take("credentials")
-        .map_or(Some(None), |cell| credential::credentials(doc, cell, reach.as_ref(), ground.sources).map(Some));
+    let credentials = table.take("credentials").map_or(Some(None), |cell| {
+        credential::credentials(doc, cell, reach.as_ref(), (ground.sources, ground.before)).map(Some)
+    });
     table.later(&["identity", "isolation", "results", "digest"]);
     table.finish();
     let (shared, own, tier) = (shared?, own?, tier?);

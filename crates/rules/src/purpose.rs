@@ -98,7 +98,7 @@ pub(crate) fn end_of_day(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Millis> 
         Some(Millis(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond()))
     });
     if millis.is_none() {
-        doc.error(&cell.span(), "expected a date", "for example: review_by = 2027-03-01, without quotes");
+        doc.error(&cell.span(), "expected a date", "write it without quotes: 2027-03-01");
     }
     millis
 }

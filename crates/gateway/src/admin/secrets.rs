@@ -158,6 +158,21 @@ pub(super) async fn sources(State(admin): Shared, who: Who) -> Answer {
     Ok(Json(json!({ "sources": all })))
 }
 
+/// Where a connector's credentials come from, and what taking them back achieves; nothing if it wants none
+pub(super) fn of(admin: &Admin, connector: &Name) -> Value {
+    let bundle = admin.catalogue.view().bundle.clone();
+    let found = bundle.as_ref().and_then(|bundle| {
+        let wanted = bundle.connectors.get(connector)?.credentials.as_ref()?;
+        Some((&wanted.source, bundle.sources.get(&wanted.source)?))
+    });
+    found.map_or(Value::Null, |(name, source)| {
+        json!({
+            "source": name, "kind": source.back_end.kind(), "owner": source.owner, "classes": source.classes(),
+            "revocation": source.revocation().to_string(), "standing": source.is_standing(),
+        })
+    })
+}
+
 /// Credentials that are not known to be of no use
 pub(super) async fn leases(State(admin): Shared, who: Who) -> Answer {
     who.may(&admin, Deed::Tasks, "leases").await?;

@@ -1,6 +1,7 @@
 //! `portreeve doctor`: what is wrong, or needs attention.
 
 mod shown;
+mod written;
 
 use crate::{
     cli::Cli,
@@ -10,7 +11,11 @@ use crate::{
     output, place,
 };
 use http::Method;
-use portreeve_core::{event::decode, policy::Bundle, time::Millis};
+use portreeve_core::{
+    event::decode,
+    policy::{BackEnd, Bundle},
+    time::Millis,
+};
 use portreeve_gateway::{admin::account_name, keys::KeyState, office::view::ReviewView, settings::LOG_RESERVE_BYTES};
 use portreeve_log::Reader;
 use portreeve_rules::Finding;
@@ -78,6 +83,10 @@ pub(crate) async fn run(cli: &Cli) -> Result<u8, Failure> {
     });
     checks.extend(shown::certificate(&settings));
     checks.extend(shown::workload_api(&settings, bundle).await);
+    if let Some(bundle) = bundle {
+        checks.extend(written::secrets(bundle));
+        checks.extend(overdue(bundle, now()));
+    }
     checks.push(clock(&data));
     checks.push(disk(&data));
     checks.extend(served(&data).await);
@@ -119,10 +128,10 @@ fn folder(data: &Path) -> Check {
     }
 }
 
-/// Keys, and what is kept of people: for the owner only
+/// Keys, what is kept of people, and the vault: for the owner only
 fn secrets(data: &Path) -> Vec<Check> {
     let id = "keys";
-    let files = ["keys", "people"].into_iter().filter_map(|folder| fs::read_dir(data.join(folder)).ok());
+    let files = ["keys", "people", "vault"].into_iter().filter_map(|folder| fs::read_dir(data.join(folder)).ok());
     let owner = fs::metadata(data).map_or(0, |found| found.uid());
     let open = files.flatten().flatten().filter_map(|entry| {
         let found = entry.metadata().ok()?;
@@ -179,6 +188,27 @@ fn policy(findings: &[Finding]) -> Check {
         (0, Some(first)) => warn(id, format!("{} findings: {first}", findings.len()), remedy),
         (errors, _) => fail(id, format!("{errors} errors: the directory cannot be put into force"), remedy),
     }
+}
+
+/// Standing secrets that somebody should have exchanged
+fn overdue(bundle: &Bundle, now: Millis) -> Vec<Check> {
+    let standing = bundle.sources.iter().filter_map(|(name, source)| match &source.back_end {
+        BackEnd::Static(of) => Some((name, source, of)),
+        _ => None,
+    });
+    let overdue = standing.filter_map(|(name, source, of)| {
+        let by = of.rotate_by.filter(|by| *by <= now)?;
+        let what = format!(
+            "the secret {} of credentials/{name}.toml should have been exchanged by {}; {} answers for it",
+            of.secret,
+            output::time(by),
+            source.owner
+        );
+        let remedy =
+            format!("Have another one made, `portreeve secret set {}`, and write the next `rotate_by`.", of.secret);
+        Some(warn("standing", what, remedy))
+    });
+    overdue.collect()
 }
 
 fn clock(data: &Path) -> Check {
@@ -297,6 +327,17 @@ async fn reachable(name: &str, url: &str) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_standing_secret_is_told_from_the_day_on_by_which_it_should_be_another() {
+        let source = "owner = \"payments@example.com\"\n[static]\nsecret = \"key\"\nclasses = [\"read\"]\nrotate_by = 2030-01-31\n";
+        let files = [("credentials/payments.toml".to_owned(), source.to_owned())];
+        let loaded = portreeve_rules::compile(&files.into_iter().collect()).unwrap();
+        let day = |text: &str| Millis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond());
+        assert!(overdue(&loaded.bundle, day("2030-01-31T23:59:59Z")).is_empty());
+        let told = overdue(&loaded.bundle, day("2030-02-01T00:00:00Z"));
+        assert!(told.len() == 1 && told[0].what.contains("payments@example.com"), "{told:?}");
+    }
 
     #[test]
     fn a_key_that_has_signed_for_a_year_is_told() {

@@ -156,6 +156,37 @@ fn a_secret_of_the_vault_is_put_in_at_the_edge_and_lies_nowhere() {
 }
 
 #[test]
+fn another_master_key_opens_what_the_vault_has() {
+    let shop = Upstream::http(&["act"], good);
+    let source =
+        "owner = \"tests\"\n[static]\nsecret = \"shop\"\nclasses = [\"read\", \"write\"]\nrotate_by = 2099-01-01\n";
+    let place = house(&shop, source, "headers = { Authorization = \"Bearer {secret}\" }");
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    place.run_with(&["secret", "set", "shop"], SECRET).good();
+    place.run(&["connector", "accept", "shop", "--yes"]).good();
+    place.run(&["key", "rotate", "master", "--now"]).good();
+    assert_eq!(serve.open("work").word("shop", "act", "v"), "ok", "the one before opens nothing any more");
+    serve.terminate();
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    assert_eq!(serve.open("work").word("shop", "act", "v"), "ok");
+    let shown = place.run(&["connector", "show", "shop"]).good();
+    assert!(shown.out.contains("from shop-key (static, A STANDING SECRET; tests)"), "{shown:?}");
+    assert!(shown.out.contains("taken back: gateway only"), "{shown:?}");
+    let doctor = || place.run(&["doctor"]).out;
+    assert!(doctor().contains("nothing in the policy looks like a secret"), "{}", doctor());
+    place.write("policy/credentials/shop-key.toml", &source.replace("2099", "2001"));
+    place.write("policy/connectors/told.toml", "command = [\"told\"]\nenv = { API_TOKEN = \"hunter2\" }\n");
+    fs::set_permissions(place.data().join("vault/shop.secret"), fs::Permissions::from_mode(0o644)).unwrap();
+    let doctor = doctor();
+    for what in
+        ["env.API_TOKEN in connectors/told.toml", "should have been exchanged by 2001-01-02", "vault/shop.secret"]
+    {
+        assert!(doctor.contains(what), "{what}: {doctor}");
+    }
+    drop(serve);
+}
+
+#[test]
 fn the_same_secret_under_two_names_is_refused_or_flagged() {
     let place = Place::new();
     let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));

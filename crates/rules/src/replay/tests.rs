@@ -85,8 +85,8 @@ fn records(loaded: &Loaded, numbers: &[i64]) -> Vec<Record> {
                 elevated: BTreeSet::new(),
             }],
             continues: None,
-            lease: None,
             before: None,
+            lease: None,
         };
         let what = What::Call(facts);
         let effect = EffectId(effect);

@@ -19,6 +19,7 @@ fn kind(path: &str) -> Option<&'static str> {
         "users" => "user",
         "issuers" => "issuer",
         "connectors" => "connector",
+        "credentials" => "credential",
         "profiles" => "profile",
         "purposes" => "purpose",
         "receivers" => "receiver",
@@ -73,7 +74,7 @@ fn golden() -> Vec<(String, Policy, bool)> {
 fn shipped() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for folder in ["demo", "examples"] {
-        for kind in ["agents", "users", "issuers", "connectors", "profiles", "purposes", "receivers"] {
+        for kind in ["agents", "users", "issuers", "connectors", "credentials", "profiles", "purposes", "receivers"] {
             let dir = here("../../policies").join(folder).join(kind);
             for entry in fs::read_dir(dir).into_iter().flatten().map(Result::unwrap) {
                 let name = entry.file_name().into_string().unwrap();
@@ -142,6 +143,12 @@ fn the_keys_are_those_that_the_readers_know() {
         ("issuer", "[bundle]", "/properties/bundle/oneOf/1/properties"),
         ("user", "`sign_in`", "/properties/sign_in/properties"),
         ("connector", "the file", "/properties"),
+        ("connector", "[credentials]", "/properties/credentials/properties"),
+        ("credential", "the file", "/properties"),
+        ("credential", "[static]", "/properties/static/properties"),
+        ("credential", "[command]", "/properties/command/properties"),
+        ("credential", "[postgres]", "/properties/postgres/properties"),
+        ("credential", "a class", "/$defs/grants/properties"),
         ("profile", "the file", "/properties"),
         ("profile", "a tool", "/$defs/tool/properties"),
         ("connector", "a tool", "/$defs/tool/properties"),

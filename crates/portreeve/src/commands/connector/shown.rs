@@ -17,6 +17,8 @@ pub(super) struct Shown {
     digest: Option<String>,
     /// Who it was when it was accepted, and who it is now
     identity: [Option<String>; 2],
+    /// Where its credentials come from, in one line
+    credentials: Option<String>,
     changes: Vec<Change>,
     likenesses: Vec<Likeness>,
 }
@@ -32,6 +34,7 @@ impl Shown {
             accepted: accepted.len(),
             digest: text("/digest"),
             identity: [text("/identity/accepted"), text("/identity/seen")],
+            credentials: answer.get("credentials").filter(|of| !of.is_null()).map(credentials),
             changes,
             likenesses: alike(name, &offered, policy),
             unreachable,
@@ -67,6 +70,9 @@ impl Shown {
     /// The same for people, the worst first
     pub(super) fn print(&self, name: &Name) {
         output::line(&format!("{name}: {} definitions accepted", self.accepted));
+        if let Some(credentials) = &self.credentials {
+            output::line(&output::plain(credentials));
+        }
         if let Some(why) = &self.unreachable {
             output::line(&format!("cannot be asked what it offers now: {}", output::plain(why)));
             return;
@@ -115,6 +121,22 @@ impl Shown {
             }
         }
     }
+}
+
+/// Where credentials come from, for whom, and what taking them back achieves
+fn credentials(of: &Value) -> String {
+    let text = |member: &str| of.get(member).and_then(Value::as_str).unwrap_or_default();
+    let classes = of.get("classes").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let classes: Vec<&str> = classes.collect();
+    let standing = if of.get("standing") == Some(&json!(true)) { ", A STANDING SECRET" } else { "" };
+    format!(
+        "its credentials come from {} ({}{standing}; {}), for {}; taken back: {}",
+        text("source"),
+        text("kind"),
+        text("owner"),
+        classes.join(", "),
+        text("revocation"),
+    )
 }
 
 fn section(title: &str, changes: &[&Change]) {

@@ -38,6 +38,8 @@ pages! {
     outside_refuses
     above_ceiling
     class_not_open
+    credential_class
+    credential_scope
     out_of_order
     count_spent
     approval_needed
@@ -80,6 +82,8 @@ pages! {
     too_many_holds
     outside_silent
     outside_failed
+    too_many_leases
+    credential_unavailable
     paused
     clock_unreliable
     withheld
