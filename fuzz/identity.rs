@@ -9,11 +9,17 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use portreeve_core::time::Millis;
+use portreeve_core::{
+    names::Name,
+    proof::{How, Proven, Way},
+    time::Millis,
+    value::Value as OwnValue,
+};
 use portreeve_identity::{
     assertion, discovery,
     dpop::{self, Request},
     jose::{self, ALGORITHMS, Audience, Jwk, Keys, Want},
+    oidc,
     once::Once,
     svid::{self, Bundle, Bundles, SpiffeId},
     workload::{self, Kind},
@@ -74,6 +80,22 @@ pub(crate) fn tokens() -> Vec<Vec<u8>> {
     [format!("{header}\n{claims}"), format!("{{\"alg\":\"EdDSA\"}}\n{assertion}"), format!("{proof_header}\n{proof}")]
         .map(String::into_bytes)
         .to_vec()
+}
+
+/// Claims that begin well
+pub(crate) fn claims() -> Vec<Vec<u8>> {
+    let seconds = NOW.0 / 1000;
+    let common = format!("\"iss\":\"{ISSUER}\",\"sub\":\"bot\",\"iat\":{seconds},\"exp\":{}", seconds + 300);
+    [
+        format!("{{{common},\"aud\":\"{AUDIENCE}\",\"repository_id\":\"1\",\"a\":{{\"b\":{{\"c\":1}}}}}}"),
+        format!("{{{common},\"aud\":\"{AUDIENCE}\",\"kubernetes.io\":{{\"pod\":{{\"uid\":\"1\"}}}},\"x\":true}}"),
+        format!(
+            "{{{common},\"aud\":[\"{AUDIENCE}\",\"b\"],\"azp\":\"{AUDIENCE}\",\"nonce\":\"n\",\
+             \"auth_time\":{seconds},\"groups\":[\"a\",\"b\"]}}"
+        ),
+    ]
+    .map(String::into_bytes)
+    .to_vec()
 }
 
 /// Documents that begin well
@@ -144,6 +166,79 @@ fn want() -> Want<'static> {
         lifetime_max: Duration::from_secs(3600),
         skew: Duration::from_secs(5),
     }
+}
+
+/// What a rule rests on is what the token says there, and stands there once; `bytes` are its claims
+pub(crate) fn trust(bytes: &[u8]) -> bool {
+    const PATHS: [&str; 5] = ["repository_id", "kubernetes.io.pod.uid", "a.b.c", "a.b", "x"];
+    let text = signed(b"{\"alg\":\"EdDSA\",\"typ\":\"JWT\"}", bytes);
+    let Ok(good) = jose::verify(&text, &Keys::of([KEY.clone()]), &want(), NOW) else { return false };
+    let Ok(shown) = workload::shown(Kind::Oidc, &good, &PATHS) else { return false };
+    let claims = read(bytes);
+    let issuer: Name = "id".parse().unwrap();
+    let proven = |claims| Proven {
+        how: How::Oidc,
+        issuer: Some(issuer.clone()),
+        subject: shown.subject.clone(),
+        claims,
+        key: None,
+        id: None,
+        binding: None,
+        from: String::new(),
+        until: shown.until,
+        behalf: None,
+    };
+    for path in PATHS {
+        let stands = standing(&claims, path);
+        let Some(value) = shown.claims.get(path) else { continue };
+        assert_eq!(stands.len(), 1, "{path} stands there more than once, or not at all");
+        assert_eq!(value.canonical().parse::<OwnValue>().unwrap(), own(stands[0]), "{path} is something else");
+        let rule = Way::Issued { issuer: issuer.clone(), claims: [(path.to_owned(), value.clone())].into() };
+        assert!(rule.fits(&proven(shown.claims.clone())));
+        let mut without = shown.claims.clone();
+        without.remove(path);
+        assert!(!rule.fits(&proven(without.clone())), "{path} is missing, and the rule fits");
+        without.insert(path.to_owned(), OwnValue::Array(vec![value.clone()]));
+        assert!(!rule.fits(&proven(without)), "{path} is another thing, and the rule fits");
+    }
+    !shown.claims.is_empty()
+}
+
+/// Everything in claims that a path may mean, whichever dots of it are parts of names
+fn standing<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
+    let mut found: Vec<&Value> = value.get(path).into_iter().collect();
+    for (at, _) in path.match_indices('.') {
+        let (first, rest) = path.split_at(at);
+        found.extend(value.get(first).into_iter().flat_map(|inner| standing(inner, &rest[1..])));
+    }
+    found
+}
+
+fn own(value: &Value) -> OwnValue {
+    value.to_string().parse().unwrap()
+}
+
+/// Somebody signs in only with a token that was made for just this, by what another reader finds in it
+pub(crate) fn sign_in(bytes: &[u8]) -> bool {
+    let text = signed(b"{\"alg\":\"EdDSA\",\"typ\":\"JWT\"}", bytes);
+    let wanted = oidc::Wanted {
+        algorithms: ALGORITHMS,
+        issuer: ISSUER,
+        client_id: AUDIENCE,
+        nonce: Some("n"),
+        access_token: None,
+        max_age_ms: Some(60_000),
+        acr: None,
+        groups: "groups",
+    };
+    let Ok(somebody) = oidc::verify(&text, &Keys::of([KEY.clone()]), &wanted, NOW) else { return false };
+    let claims = read(bytes);
+    assert!(claims["iss"] == ISSUER && claims["nonce"] == "n" && claims["sub"] == somebody.subject.as_str());
+    assert!(claims["aud"] == AUDIENCE || claims["azp"] == AUDIENCE || claims["aud"].as_array().unwrap().len() == 1);
+    assert!(claims.get("at_hash").is_none(), "it belongs to an access token that did not come");
+    let said = |group: &String| claims["groups"].as_array().is_some_and(|all| all.iter().any(|one| one == group));
+    assert!(somebody.groups.iter().all(|group| said(group) || claims["groups"] == group.as_str()));
+    true
 }
 
 /// A proof is good only for its request, and once; an assertion only for us, and once

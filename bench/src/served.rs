@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::{
     io::{BufRead as _, BufReader},
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -18,6 +19,7 @@ use tokio::net::UnixStream;
 pub(crate) struct Served {
     child: Child,
     base: String,
+    secure: Option<SocketAddr>,
 }
 
 impl Served {
@@ -42,12 +44,18 @@ impl Served {
         BufReader::new(child.stdout.take().context("standard output")?).read_line(&mut line)?;
         anyhow::ensure!(line.starts_with("serving "), "portreeve did not serve: {line:?}");
         let base = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        Ok((Self { child, base }, now_ns().saturating_sub(begun) as f64 / 1e6))
+        let secure = line.split(' ').find_map(|word| word.trim().strip_prefix("https://")?.parse().ok());
+        Ok((Self { child, base, secure }, now_ns().saturating_sub(begun) as f64 / 1e6))
     }
 
     /// Its address
     pub(crate) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Its address with TLS, if it has one
+    pub(crate) fn secure(&self) -> Option<SocketAddr> {
+        self.secure
     }
 
     /// Its process

@@ -1,9 +1,11 @@
 //! What it costs that callers prove who they are: opening a task, renewing its token, a call whose token was seen before,
-//! was never seen, or needs a proof of possession beside it; with one agent, and with ten thousand.
+//! was never seen, or needs a proof of possession beside it; a connection on which both sides show a certificate; with one
+//! agent, and with ten thousand.
 //!
 //! All on one connection, one request after the other, in alternating rounds. The bar stands in the same table: the same
 //! call without Portreeve, and what one signature costs.
 
+mod handshake;
 mod keys;
 mod place;
 
@@ -15,6 +17,7 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use self::handshake::Certificates;
 use self::keys::Key;
 use self::place::{Place, Upstream};
 use crate::clock::now_ns;
@@ -64,6 +67,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for agents in &options.agents {
         figures.extend(runtime.block_on(measure(options, *agents))?);
     }
+    figures.extend(runtime.block_on(connections(options))?);
     print::line("| what | agents | p50 µs | p99 µs |\n|---|---|---|---|");
     for figure in &figures {
         let agents = if figure.agents == 0 { String::new() } else { figure.agents.to_string() };
@@ -88,9 +92,24 @@ fn signature() -> anyhow::Result<Figure> {
     Ok(spent.figure("floor: one Ed25519 verification", 0))
 }
 
+/// Connections on which both sides show a certificate
+async fn connections(options: &Options) -> anyhow::Result<Vec<Figure>> {
+    let (upstream, certificates) = (Upstream::raise(options.load_core)?, Certificates::make()?);
+    let place = Place::open(options, 1, &upstream, Some(&certificates)).await?;
+    let mut all = [Spent::new()?, Spent::new()?, Spent::new()?];
+    handshake::measure(place.addresses()?, &certificates, options, &mut all)?;
+    place.close()?;
+    let names = [
+        "floor: a connection with a certificate on either side, TLS alone",
+        "a connection to Portreeve without TLS",
+        "a connection to Portreeve with a certificate on either side",
+    ];
+    Ok(all.iter().zip(names).map(|(spent, what)| spent.figure(what, 0)).collect())
+}
+
 async fn measure(options: &Options, agents: u32) -> anyhow::Result<Vec<Figure>> {
     let upstream = Upstream::raise(options.load_core)?;
-    let mut place = Place::open(options, agents, &upstream).await?;
+    let mut place = Place::open(options, agents, &upstream, None).await?;
     let mut direct = upstream.connect().await?;
     let mut all = Vec::new();
     for _ in NAMES {

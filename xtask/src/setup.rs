@@ -40,6 +40,7 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     part("Python SDK 2 and official servers", python(&interop.join("venv"), PYTHON_2));
     part("Python SDK 1 and the archived SQLite server", python(&interop.join("venv1"), PYTHON_1));
     part("LangGraph with the MCP adapters", python(&interop.join("venv-langgraph"), LANGGRAPH));
+    part("SPIFFE client", python(&interop.join("venv-spiffe"), SPIFFE));
     part("Go SDK", go_client(&interop.join("go")));
     part("Java SDK", java(&interop.join("java")));
     part("Open Policy Agent", opa(&interop.join("opa")));
@@ -240,19 +241,28 @@ fn go_client(folder: &Path) -> anyhow::Result<()> {
 
 /// Runs Go with what it downloads and builds on the way below this folder, where it is thrown away
 fn go(folder: &Path, what: impl FnOnce(&mut Command) -> &mut Command) -> anyhow::Result<()> {
+    with_go(folder, |go| shell::run(what(&mut go())))
+}
+
+/// The same for several runs, which share what they download
+fn with_go(folder: &Path, what: impl FnOnce(&dyn Fn() -> Command) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let go = [Path::new("go"), Path::new("/usr/local/go/bin/go")];
     let go = go.into_iter().find(|go| shell::succeeds(&mut shell::command(go, &["version"])));
     let go = go.context("there is no Go to build it with")?;
     fs::create_dir_all(folder)?;
     let scratch = folder.join("scratch");
-    let mut command = shell::command(go, &[]);
-    command.env("CGO_ENABLED", "0");
-    what(&mut command);
-    command.env("GOPATH", &scratch).env("GOMODCACHE", scratch.join("modules")).env("GOCACHE", scratch.join("cache"));
-    let result = shell::run(&mut command);
+    let result = what(&|| {
+        let mut command = shell::command(go, &[]);
+        command.env("CGO_ENABLED", "0").env("GOPATH", &scratch);
+        command.env("GOMODCACHE", scratch.join(MODULES)).env("GOCACHE", scratch.join("cache"));
+        command
+    });
     fs::remove_dir_all(&scratch).ok();
     result
 }
+
+/// Where Go keeps the modules that it downloads, below what is thrown away
+const MODULES: &str = "modules";
 
 /// The official Java SDK with what it needs; the client is run from its source
 fn java(folder: &Path) -> anyhow::Result<()> {
@@ -312,6 +322,9 @@ const PYTHON_1: &[(&str, &str)] = &[("mcp", "1.30.0"), ("mcp-server-sqlite", "20
 /// An agent framework, for an agent that gets its tasks through `clients/python`; its adapters are on the first line of the SDK
 const LANGGRAPH: &[(&str, &str)] =
     &[("langchain-core", "1.7.2"), ("langchain-mcp-adapters", "0.3.2"), ("langgraph", "1.2.22"), ("mcp", "1.30.0")];
+
+/// The client that asks our own Workload API
+const SPIFFE: &[(&str, &str)] = &[("spiffe", "0.3.2")];
 
 /// The Open Policy Agent whose Data API is tested against
 const OPA: &str = "1.22.0";

@@ -1,6 +1,7 @@
 //! A Portreeve with many agents, each with a key of its own, in front of one upstream.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, ensure};
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use super::Options;
+use super::handshake::Certificates;
 use super::keys::Key;
 use crate::compare::children::{Running, Start, own_command};
 use crate::compare::subject::listening;
@@ -112,7 +114,12 @@ pub(crate) struct Task {
 }
 
 impl Place {
-    pub(crate) async fn open(options: &Options, agents: u32, upstream: &Upstream) -> anyhow::Result<Self> {
+    pub(crate) async fn open(
+        options: &Options,
+        agents: u32,
+        upstream: &Upstream,
+        tls: Option<&Certificates>,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(&options.dir).context("make a folder for the run")?;
         let data = folder.path().join("data");
         let policy = data.join("policy");
@@ -130,6 +137,13 @@ impl Place {
         fs::write(policy.join("connectors/echo.toml"), format!("url = \"{}\"\n{CONNECTOR}", upstream.url))?;
         fs::write(policy.join("purposes/bench.toml"), PURPOSE)?;
         fs::set_permissions(&data, fs::Permissions::from_mode(0o700))?;
+        if let Some(certificates) = tls {
+            let (own, own_key) = certificates.server_files();
+            fs::write(data.join("own.pem"), own)?;
+            fs::write(data.join("own.key"), own_key)?;
+            fs::set_permissions(data.join("own.key"), fs::Permissions::from_mode(0o600))?;
+            fs::write(data.join("portreeve.toml"), TLS)?;
+        }
         let (served, _) = Served::start(&options.portreeve, &data, Some(options.proxy_core))?;
         let mut admin = admin(&data).await?;
         let shown = ask(&mut admin, Method::GET, "/v1/connectors/echo", json!({})).await?;
@@ -138,6 +152,12 @@ impl Place {
         let base = served.base().to_owned();
         let front = Connection::to(&format!("{base}/v1/tasks")).await?;
         Ok(Self { served, base, key, front, endpoint: None, _folder: folder })
+    }
+
+    /// Where it is reached without TLS, and with
+    pub(crate) fn addresses(&self) -> anyhow::Result<(SocketAddr, SocketAddr)> {
+        let plain = self.base.strip_prefix("http://").context("no address")?.parse()?;
+        Ok((plain, self.served.secure().context("no TLS")?))
     }
 
     /// Opens a task, its tokens bound to the agent's key if they are to be
@@ -190,6 +210,7 @@ impl Place {
 }
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"}},"name":"echo","arguments":{"id":"item-0","text":"the quick brown fox"}}}"#;
+const TLS: &str = "[tls]\nlisten = \"127.0.0.1:0\"\ncertificate = \"own.pem\"\nkey = \"own.key\"\n";
 const CONNECTOR: &str = "[tools.echo]\nclass = \"read\"\n[tools.echo.arguments]\ntext = \"content\"\n";
 const PURPOSE: &str = "name = \"bench\"\nabout = \"Echo\"\nowner = \"bench@example.com\"\n\
     [open]\nagents = [\"bench-0\"]\nusers = \"none\"\n\

@@ -542,7 +542,7 @@ impl State {
             Event::Settled(settled) => self.settled(settled, record.time),
             Event::Changed(changed) => self.changed(changed, record.time),
             Event::Noted(Noted::Discovered { connector, tools, identity }) => {
-                self.discovered(connector, tools.as_ref(), *identity);
+                self.discovered(connector, tools.as_ref(), identity);
             }
             Event::Noted(Noted::Consulted { task, .. }) => {
                 if let Some(task) = self.tasks.get_mut(task) {
@@ -878,7 +878,7 @@ impl State {
                 self.take_bundle(*digest, nodes);
             }
             Changed::Pins { connector, accepted, identity, .. } => {
-                self.met.insert(connector.clone(), Met { accepted: *identity, seen: *identity });
+                self.met.insert(connector.clone(), Met { accepted: identity.clone(), seen: identity.clone() });
                 self.pins.retain(|tool, _| tool.connector != *connector);
                 for (name, definition) in accepted {
                     let tool = Tool { connector: connector.clone(), name: name.clone() };

@@ -80,18 +80,18 @@ impl Postgres {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let now = Millis(i64::try_from(now).unwrap_or(i64::MAX));
         let secrets = self.vault.all(&self.of.admin, now).map_err(|error| error.to_string())?;
-        let mut last = "the vault has no password".to_owned();
+        let mut refused = None;
         // One that was just exchanged may not have reached the server yet, so the one before it is tried, too.
         for secret in secrets {
             let form = || format!("the secret {} is not of the form USER:PASSWORD", self.of.admin);
             let (user, password) = secret.expose().split_once(':').ok_or_else(form)?;
             match self.connect((user, password), database).await {
                 Ok(client) => return Ok(client),
-                Err(Trouble::Refused(why)) => last = why,
+                Err(Trouble::Refused(why)) => drop(refused.get_or_insert(why)),
                 Err(Trouble::Unknown(why)) => return Err(why),
             }
         }
-        Err(last)
+        Err(refused.unwrap_or_else(|| "the vault has no password".to_owned()))
     }
 
     async fn connect(&self, (user, password): (&str, &str), database: &str) -> Result<Client, Trouble> {

@@ -381,17 +381,23 @@ struct Discover {
     #[serde(default)]
     env: BTreeMap<String, String>,
     url: Option<String>,
+    /// The SPIFFE ID that has to be there
+    spiffe: Option<String>,
+    /// Whether we show our own X.509-SVID there
+    #[serde(default)]
+    svid: bool,
 }
 
 async fn discover(State(admin): Shared, who: Who, Json(ask): Json<Discover>) -> Answer {
     who.may(&admin, Deed::Accept, "what a server offers").await?;
+    let shows = ask.spiffe.is_some() || ask.svid;
     let reach = match (ask.command, ask.url) {
-        (Some(command), None) if !command.is_empty() => Reach::Stdio { command, env: ask.env },
-        (None, Some(url)) => Reach::Http { url },
+        (Some(command), None) if !command.is_empty() && !shows => Reach::Stdio { command, env: ask.env },
+        (None, Some(url)) => Reach::Http { url, spiffe: ask.spiffe, svid: ask.svid },
         _ => return Err(Failure::malformed("a connector has a command or a url")),
     };
     let (offer, identity) = offered(&admin, &reach, None).await?;
-    let digest = offer::digest(&usable(&offer), identity);
+    let digest = offer::digest(&usable(&offer), &identity);
     Ok(Json(json!({ "tools": described(&offer), "identity": identity, "digest": digest })))
 }
 
@@ -417,7 +423,7 @@ async fn connector(State(admin): Shared, who: Who, Path(connector): Path<String>
     let (name, reach) = reach_of(&admin, &connector)?;
     let offer = offered(&admin, &reach, Some((name.clone(), who.by.clone()))).await;
     if let Ok((offer, identity)) = &offer {
-        admin.links.saw(&name, Some(offer), *identity).await;
+        admin.links.saw(&name, Some(offer), identity.clone()).await;
     }
     let of = name.clone();
     let accepted = admin.door.ask(move |engine| {
@@ -427,7 +433,7 @@ async fn connector(State(admin): Shared, who: Who, Path(connector): Path<String>
             let definition = accepted.and_then(|raw| String::from_utf8(raw).ok());
             json!({ "name": tool, "accepted": pin.accepted, "seen": pin.seen, "definition": definition })
         });
-        (pins.collect::<Vec<_>>(), met.map(|met| met.accepted))
+        (pins.collect::<Vec<_>>(), met.map(|met| met.accepted.clone()))
     });
     let (accepted, known) = accepted.await.ok_or_else(Failure::unavailable)?;
     let mut answer = json!({
@@ -436,7 +442,7 @@ async fn connector(State(admin): Shared, who: Who, Path(connector): Path<String>
     });
     let now = match offer {
         Ok((offer, identity)) => {
-            let digest = offer::digest(&usable(&offer), identity);
+            let digest = offer::digest(&usable(&offer), &identity);
             json!({ "offered": described(&offer), "digest": digest, "identity": { "accepted": known, "seen": identity } })
         }
         Err(failure) => json!({ "offered": null, "unreachable": failure.message() }),
@@ -460,7 +466,7 @@ async fn accept(State(admin): Shared, who: Who, Path(connector): Path<String>, J
     let (name, reach) = reach_of(&admin, &connector)?;
     let (offer, identity) = offered(&admin, &reach, Some((name.clone(), who.by.clone()))).await?;
     let items = usable(&offer);
-    if offer::digest(&items, identity) != ask.digest {
+    if offer::digest(&items, &identity) != ask.digest {
         let message = format!("{name} is not, or does not offer, what was shown any more.");
         let remedy = "Look at it again: `portreeve connector show NAME`.";
         return Err(Failure::new(StatusCode::CONFLICT, "offer_changed", message, remedy));
@@ -471,7 +477,7 @@ async fn accept(State(admin): Shared, who: Who, Path(connector): Path<String>, J
     };
     let definitions: BTreeMap<_, _> = items.into_iter().filter_map(definition).collect();
     let count = definitions.len();
-    change(&admin, &who, ChangeWhat::Pins { connector: name.clone(), definitions, identity }).await?;
+    change(&admin, &who, ChangeWhat::Pins { connector: name.clone(), definitions, identity: identity.clone() }).await?;
     admin.links.saw(&name, Some(&offer), identity).await;
     Ok(Json(json!({ "connector": name, "accepted": count })))
 }

@@ -59,7 +59,8 @@ impl Failure {
     }
 
     pub(crate) fn unreachable(why: impl Into<String>) -> Self {
-        let remedy = "Try its command or address by itself; its own messages are in the log of `portreeve serve`.";
+        let remedy = "Try its command or address by itself; its own messages are in the log of `portreeve serve`. \
+            Of one with `spiffe` or `svid` in its file, `portreeve doctor` says what is missing.";
         Self::new(StatusCode::BAD_GATEWAY, "connector_unreachable", why, remedy)
     }
 

@@ -3,11 +3,13 @@
 //! Whose process it is, is said by the kernel: account, program, digest, held against `attest` in the agents' files. What is
 //! below an agent gets no other agent's identity, and what serves a connector gets none.
 
+mod authority;
 mod caller;
 mod methods;
 mod wire;
 
 use crate::{catalogue::Catalogue, door::Door, fence::Fence, listen, settings::Spiffe};
+use authority::Softened;
 use axum::{Json, Router, routing::get};
 use caller::Caller;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -107,6 +109,7 @@ impl Identities {
             let this = Arc::clone(&self);
             tokio::spawn(async move {
                 let _place = place;
+                let (reader, writer) = stream.into_split();
                 let answer = |request: http::Request<Incoming>| {
                     let (this, caller) = (Arc::clone(&this), Arc::clone(&caller));
                     async move { Ok::<_, Infallible>(methods::answer(&this, &caller, request).await) }
@@ -115,7 +118,7 @@ impl Identities {
                     .timer(TokioTimer::new())
                     .max_concurrent_streams(STREAMS_MAX)
                     .keep_alive_interval(ALIVE)
-                    .serve_connection(TokioIo::new(stream), service_fn(answer));
+                    .serve_connection(TokioIo::new(tokio::io::join(Softened::new(reader), writer)), service_fn(answer));
                 if let Err(error) = served.await {
                     tracing::trace!(%error, "connection ended");
                 }

@@ -50,6 +50,7 @@ pub mod snapshots;
 pub mod streams;
 pub mod tasks;
 pub mod teller;
+pub mod terms;
 pub mod tls;
 pub mod trace;
 pub mod under_way;

@@ -9,6 +9,7 @@ use crate::{
     fence::{Fence, Peer},
     leases::{Credential, Leases},
     settings::Settings,
+    terms::{Peers, Toward},
 };
 use portreeve_core::{
     engine::Reply,
@@ -50,6 +51,7 @@ pub struct Links {
     leases: Arc<Leases>,
     /// The program that keeps children, and the folder in which they run
     launch: (PathBuf, PathBuf),
+    peers: Arc<Peers>,
     // Each held only for a look-up, never across an await.
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     // One at a time asks for a credential; held across awaits on purpose.
@@ -138,7 +140,7 @@ impl Links {
         latches: Arc<Latches>,
         clock: SteadyClock,
         catalogue: Arc<Catalogue>,
-        (fence, leases): (Arc<Fence>, Arc<Leases>),
+        (fence, leases, peers): (Arc<Fence>, Arc<Leases>, Arc<Peers>),
         settings: &Settings,
     ) -> Self {
         let folder = settings.policy.parent().unwrap_or(&settings.data).to_owned();
@@ -151,6 +153,7 @@ impl Links {
             leases,
             leasing: Mutex::default(),
             launch: (settings.keeper.clone(), folder),
+            peers,
             slots: Mutex::default(),
             children: Mutex::default(),
             endpoints: Mutex::default(),
@@ -314,8 +317,8 @@ impl Links {
         let can = self.told(run, name, can).await;
         let unfit = Unready::Unreachable;
         let (link, child, offer) = match &reach {
-            Reach::Http { url } => {
-                let http = self.endpoint(url)?;
+            Reach::Http { url, spiffe, svid } => {
+                let http = self.endpoint(&reach, url, (spiffe.as_deref(), *svid))?;
                 let http = match &with {
                     Some((with, credentials)) => Arc::new(http.with(with.put(credentials).map_err(unfit)?)),
                     None => http,
@@ -346,7 +349,7 @@ impl Links {
         let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
         let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
         // A program that is not the accepted one is refused before it is started.
-        self.saw(connector, None, identity).await;
+        self.saw(connector, None, identity.clone()).await;
         let start = Start { effect, run, connector: connector.clone(), lease };
         let permit = match self.door.submit(Request::Start(start)).await {
             Reply::Permit(permit) => permit,
@@ -425,8 +428,8 @@ impl Links {
     ) -> Result<(Offer, Identity), Unready> {
         let unreachable = |unready: link::Unready| Unready::Unreachable(unready.to_string());
         let (offer, identity) = match reach {
-            Reach::Http { url } => {
-                let http = self.endpoint(url)?;
+            Reach::Http { url, spiffe, svid } => {
+                let http = self.endpoint(reach, url, (spiffe.as_deref(), *svid))?;
                 let put = with.map(|(with, credentials)| with.put(credentials)).transpose();
                 let http = match put.map_err(Unready::Unreachable)? {
                     Some(put) => Arc::new(http.with(put)),
@@ -440,7 +443,7 @@ impl Links {
                 let given = given.map_err(Unready::Unreachable)?.unwrap_or_default();
                 let launch = self.launch(command, env, given);
                 let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
-                let child = Child::start(&launch, identity, self.clock)
+                let child = Child::start(&launch, identity.clone(), self.clock)
                     .map_err(|error| Unready::Unreachable(error.to_string()))?;
                 let process = Peer::recorded(child.process());
                 process.into_iter().for_each(|process| self.fence.add_connector(process));
@@ -512,13 +515,21 @@ impl Links {
         connector.ok_or_else(|| Unready::Unreachable("it is not in the policy".to_owned()))
     }
 
-    fn endpoint(&self, url: &str) -> Result<Arc<Http>, Unready> {
+    /// What is known of an address under one way to reach it, and the idle connections to it
+    fn endpoint(&self, reach: &Reach, url: &str, (id, svid): (Option<&str>, bool)) -> Result<Arc<Http>, Unready> {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(http) = endpoints.get(url) {
+        let key = reach.to_string();
+        if let Some(http) = endpoints.get(&key) {
             return Ok(Arc::clone(http));
         }
-        let http = Arc::new(Http::new(url, self.clock).map_err(|error| Unready::Unreachable(error.to_string()))?);
-        endpoints.insert(url.to_owned(), Arc::clone(&http));
+        let unreachable = |error: &dyn std::fmt::Display| Unready::Unreachable(error.to_string());
+        let http = Http::new(url, self.clock).map_err(|error| unreachable(&error))?;
+        let toward = Toward::new(Arc::clone(&self.peers), id, svid).map_err(|error| unreachable(&error))?;
+        let http = Arc::new(match toward {
+            Some(toward) => http.on(Arc::new(toward)),
+            None => http,
+        });
+        endpoints.insert(key, Arc::clone(&http));
         Ok(http)
     }
 

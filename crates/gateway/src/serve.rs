@@ -38,6 +38,7 @@ use crate::{
     streams::Streams,
     tasks::{Tasks, draw},
     teller::Teller,
+    terms::Peers,
     tls::{self, Files, NoCertificate, Tls},
     under_way::UnderWay,
     undo::Undos,
@@ -202,12 +203,16 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     }
     let kept = (door.clone(), Arc::clone(&latches));
     let leases = Leases::new(kept, clock, Arc::clone(&catalogue), Arc::clone(&vault), origin);
+    let kept = (Arc::clone(&catalogue), Some(settings.data.join("bundles")));
+    let issuers = Issuers::new(clock, Arc::clone(&workload), authority.clone(), kept);
+    let issuers = Arc::new(issuers);
+    let peers = Peers { issuers: Arc::clone(&issuers), workload, clock };
     let links = Arc::new(Links::new(
         door.clone(),
         Arc::clone(&latches),
         clock,
         Arc::clone(&catalogue),
-        (Arc::clone(&fence), Arc::clone(&leases)),
+        (Arc::clone(&fence), Arc::clone(&leases), Arc::new(peers)),
         &settings,
     ));
     let sealer = Arc::clone(&found.sealer);
@@ -273,7 +278,6 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         None if address.ip().is_loopback() => format!("http://localhost:{}", address.port()),
         None => sites.plain.base.clone(),
     };
-    let issuers = Arc::new(Issuers::new(clock, workload, authority.clone()));
     let vouching = (Arc::clone(&catalogue), Arc::clone(&issuers));
     let ours = (Arc::clone(&settings.secrets), signing);
     let sign_ins = Arc::new(SignIns::new(vouching, clock, people.clone(), ours));

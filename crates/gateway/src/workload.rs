@@ -6,21 +6,19 @@
 use crate::tls::{Own, certified};
 use futures_util::StreamExt as _;
 use portreeve_core::time::Millis;
-use portreeve_identity::svid::{Bundle, TrustDomain};
+use portreeve_identity::svid::{self, Bundle, TrustDomain};
 use portreeve_upstream::clock::SteadyClock;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use spiffe::{JwtBundleSet, WorkloadApiClient, WorkloadApiError, X509BundleSet, X509Context};
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
+use tokio_rustls::rustls::sign::CertifiedKey;
 
-/// How long somebody who needs it waits for what it says first
+/// How long whoever needs it waits for what it says first, from when it was asked
 const FIRST: Duration = Duration::from_secs(5);
 /// How long nothing is asked again after it failed, at first and at most
 const PAUSE: Duration = Duration::from_millis(250);
@@ -68,6 +66,9 @@ pub enum NotKnown {
     /// It has no bundle of that trust domain
     #[error("the Workload API has no bundle of this trust domain that could be used")]
     Domain,
+    /// It has said who we are, and that time is over
+    #[error("the X.509-SVID that the Workload API gave us is over, and no other one came")]
+    Over,
 }
 
 /// The Workload API
@@ -76,7 +77,8 @@ pub struct Workload {
     endpoint: Option<String>,
     clock: SteadyClock,
     own: Arc<Own>,
-    started: AtomicBool,
+    /// When it was asked first
+    started: OnceLock<Instant>,
     certificates: watch::Sender<Told>,
     keys: watch::Sender<Told>,
 }
@@ -86,7 +88,7 @@ impl Workload {
     #[must_use]
     pub fn new(endpoint: Option<String>, clock: SteadyClock) -> Arc<Self> {
         let (certificates, keys) = (watch::Sender::default(), watch::Sender::default());
-        Arc::new(Self { endpoint, clock, own: Arc::default(), started: AtomicBool::new(false), certificates, keys })
+        Arc::new(Self { endpoint, clock, own: Arc::default(), started: OnceLock::new(), certificates, keys })
     }
 
     /// Our own X.509-SVID, exchanged as it is rotated; none as long as nobody vouches for us
@@ -96,19 +98,39 @@ impl Workload {
         Arc::clone(&self.own)
     }
 
-    /// Returns once it has said something, or has not for some seconds
+    /// Returns once it has said something, or has not for some seconds since it was asked
     pub async fn first(self: &Arc<Self>) {
-        self.start();
-        if self.endpoint.is_none() {
-            return;
-        }
+        let Some(started) = self.start() else { return };
         let (mut certificates, mut keys) = (self.certificates.subscribe(), self.keys.subscribe());
         let some = |told: &Told| !matches!(told, Told::Nothing);
         let both = async {
             let _ = certificates.wait_for(some).await;
             let _ = keys.wait_for(some).await;
         };
-        let _ = tokio::time::timeout(FIRST, both).await;
+        let _ = tokio::time::timeout_at(started + FIRST, both).await;
+    }
+
+    /// Our own X.509-SVID as it is now, which counts at this moment
+    ///
+    /// # Errors
+    /// [`NotKnown`]
+    pub async fn svid(self: &Arc<Self>) -> Result<Arc<CertifiedKey>, NotKnown> {
+        if self.endpoint.is_none() {
+            return Err(NotKnown::Unset);
+        }
+        self.first().await;
+        let Some(own) = self.own.get() else {
+            return Err(match &*self.certificates.borrow() {
+                Told::Withdrawn(why) => NotKnown::Withdrawn(why.clone()),
+                Told::Said(..) => NotKnown::Withdrawn("its answer has no X.509-SVID that could be used".to_owned()),
+                Told::Nothing => NotKnown::Silent,
+            });
+        };
+        let until = own.cert.first().and_then(|own| svid::until(own));
+        if until.is_none_or(|until| until <= self.clock.now()) {
+            return Err(NotKnown::Over);
+        }
+        Ok(own)
     }
 
     /// What vouches for the workloads of a trust domain now
@@ -143,14 +165,16 @@ impl Workload {
         Ok(bundle)
     }
 
-    fn start(self: &Arc<Self>) {
-        let Some(endpoint) = &self.endpoint else { return };
-        if self.started.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        // Each ends with the process: what holds them is what they tell.
-        tokio::spawn(Arc::clone(self).follow(endpoint.clone(), Of::Certificates));
-        tokio::spawn(Arc::clone(self).follow(endpoint.clone(), Of::Keys));
+    /// Has it asked, and says since when it is
+    fn start(self: &Arc<Self>) -> Option<Instant> {
+        let endpoint = self.endpoint.as_ref()?;
+        let ask = || {
+            // Each ends with the process: what holds them is what they tell.
+            tokio::spawn(Arc::clone(self).follow(endpoint.clone(), Of::Certificates));
+            tokio::spawn(Arc::clone(self).follow(endpoint.clone(), Of::Keys));
+            Instant::now()
+        };
+        Some(*self.started.get_or_init(ask))
     }
 
     /// Takes up one of the streams as often as it ends
@@ -238,6 +262,40 @@ impl Workload {
             None => self.own.set(None),
         }
         certificates(context.bundle_set())
+    }
+}
+
+/// What the Workload API says to this process, for whoever wants to know whether it works
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Who we are; nothing if nobody vouches for us
+    pub own: Option<(String, Option<(Millis, Millis)>)>,
+    /// The trust domains that it has certificates of
+    pub domains: Vec<String>,
+}
+
+/// Asks the Workload API once
+///
+/// # Errors
+/// In words: it cannot be reached, or answers nothing that could be used.
+pub async fn look(endpoint: &str) -> Result<Look, String> {
+    let asked = async {
+        let client = WorkloadApiClient::connect_to(endpoint).await?;
+        client.fetch_x509_context().await
+    };
+    let asked = tokio::time::timeout(FIRST, asked).await;
+    match asked.map_err(|_| format!("no answer within {} s", FIRST.as_secs()))? {
+        Ok(context) => {
+            let own = context.default_svid().map(|svid| {
+                let lives = svid.cert_chain().first().and_then(|own| svid::lives(own.as_bytes()));
+                (svid.spiffe_id().to_string(), lives)
+            });
+            Ok(Look { own, domains: context.bundle_set().iter().map(|(domain, _)| domain.to_string()).collect() })
+        }
+        Err(WorkloadApiError::NoIdentityIssued | WorkloadApiError::PermissionDenied(_)) => {
+            Ok(Look { own: None, domains: Vec::new() })
+        }
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -12,7 +12,7 @@ mod x509;
 pub use bundle::{Bundle, Bundles, NotABundle};
 pub use id::{NotAnId, SpiffeId, TrustDomain};
 pub use jwt::{claimed, jwt};
-pub use x509::{named, until, x509};
+pub use x509::{lives, named, server, until, x509};
 
 use crate::jose::{Claims, Invalid as NotGood, Thumbprint};
 use portreeve_core::time::Millis;
@@ -88,7 +88,10 @@ refusals! {
     /// Another key usage
     Usage = "key_usage_wrong", "the certificate's key is not one for signatures only (key usage)";
     /// Another purpose
-    Purpose = "purpose_wrong", "the certificate is not for authenticating clients (extended key usage)";
+    Purpose = "purpose_wrong",
+        "the certificate is not for the end of a connection that shows it, client or server (extended key usage)";
+    /// Somebody else than who has to be there
+    Other = "spiffe_id_other", "the certificate is another workload's than the one that has to be there";
     /// One of those in between is no authority, or another domain's
     Between = "intermediate_wrong",
         "a certificate in between is not that of an authority of the same trust domain (CA, keyCertSign, no path)";

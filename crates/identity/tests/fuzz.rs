@@ -10,7 +10,7 @@
 #[path = "../../../fuzz/identity.rs"]
 mod identity;
 
-use identity::{certificates, documents, tokens};
+use identity::{certificates, claims, documents, tokens};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
@@ -75,6 +75,16 @@ fn tokens_of_issuers() {
 #[test]
 fn proofs_and_assertions() {
     holds(tokens(), 2, identity::proof);
+}
+
+#[test]
+fn claims_that_rules_rest_on() {
+    holds(claims(), 3, identity::trust);
+}
+
+#[test]
+fn tokens_of_those_who_sign_in() {
+    holds(claims(), 1, identity::sign_in);
 }
 
 #[test]

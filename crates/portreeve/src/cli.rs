@@ -7,7 +7,7 @@ use portreeve_core::{
     names::{EffectId, GrantId, Name, TaskId},
     node::Node,
 };
-use portreeve_identity::svid::TrustDomain;
+use portreeve_identity::svid::{SpiffeId, TrustDomain};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 /// Zero trust for AI agents that use tools over MCP: authorises the next action, not the session
@@ -399,6 +399,12 @@ pub(crate) enum Connector {
         name: Name,
         /// Its address, for a server over HTTP
         url: Option<String>,
+        /// The SPIFFE ID that the server behind the address has to show an X.509-SVID of
+        #[arg(long, value_name = "ID", requires = "url")]
+        spiffe: Option<SpiffeId>,
+        /// Show our own X.509-SVID to the server behind the address
+        #[arg(long, requires = "url")]
+        svid: bool,
         /// Take over a profile that comes with Portreeve, or one of the policy's own
         #[arg(long)]
         profile: Option<Name>,

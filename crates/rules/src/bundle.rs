@@ -241,6 +241,7 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
         let issuer = document(file, findings, |doc, table| issuer::issuer(doc, table, file));
         facts.issuers.insert(file.name.clone(), issuer);
     }
+    issuer::endpoints(&facts.issuers, findings);
     for file in files {
         let name = file.name.clone();
         match file.folder {
@@ -281,8 +282,8 @@ pub(crate) fn facts(files: &[File<'_>], findings: &mut Vec<Finding>) -> Facts {
     facts.roles.rest = Some(rest.digest());
     let mut used = BTreeSet::new();
     for file in files.iter().filter(|file| file.folder == Folder::Connectors) {
-        let Facts { pins, sources, connectors, .. } = &facts;
-        let ground = Ground { profiles: &profiles, pins, sources, before: connectors };
+        let Facts { pins, sources, issuers, connectors, .. } = &facts;
+        let ground = Ground { profiles: &profiles, pins, sources, issuers, before: connectors };
         let read =
             |doc: &Document<'_>, table: Table<'_, '_>| connector::connector(doc, table, file, &ground, &mut used);
         let connector = document(file, findings, read);

@@ -3,13 +3,14 @@
 use crate::{
     credential,
     document::{Cell, Document, Table},
-    facts::same_name,
+    facts::{Issuers, same_name},
     files::File,
     finding::{Finding, Place},
     operation::{names, operations},
     overlay::Overlay,
     pins::{self, Pins},
     profile::{self, At, Shared, Sketch},
+    proof,
     toolset::{self, Known, Toolsets, Written},
     undo,
     words::suggest,
@@ -25,6 +26,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) profiles: &'a BTreeMap<Name, Option<Shared<'a>>>,
     pub(crate) pins: &'a BTreeMap<Name, Option<Pins>>,
     pub(crate) sources: &'a credential::Sources,
+    pub(crate) issuers: &'a Issuers,
     /// The connectors that were read before this one
     pub(crate) before: &'a credential::Before,
 }
@@ -38,7 +40,7 @@ pub(crate) fn connector(
     used: &mut BTreeSet<Name>,
 ) -> Option<Connector> {
     same_name(&mut table, doc, file);
-    let reach = reach(doc, &mut table);
+    let reach = reach(doc, &mut table, ground.issuers);
     let timeout_ms =
         table.take("timeout").map_or(Some(TIMEOUT_MS), |cell| doc.duration(cell, TIMEOUT_MS_MAX, "timeout = \"30s\""));
     let named = table.take("profile");
@@ -225,14 +227,24 @@ impl<'s> Sources<'s> {
     }
 }
 
+const SPIFFE: &str = "spiffe = \"spiffe://example.org/tools/shop\"";
 const TIMEOUT_MS: i64 = 60_000;
 const TIMEOUT_MS_MAX: i64 = 3_600_000;
 
-fn reach(doc: &Document<'_>, table: &mut Table<'_, '_>) -> Option<Reach> {
+fn reach(doc: &Document<'_>, table: &mut Table<'_, '_>, issuers: &Issuers) -> Option<Reach> {
     const EXAMPLE: &str = "command = [\"npx\", \"-y\", \"some-server\"], or url = \"https://mcp.example.com/mcp\"";
     let command = table.take("command");
     let url = table.take("url");
     let env = table.take("env");
+    let shown = [table.take("spiffe"), table.take("svid")];
+    let secure = url.is_some_and(|url| url.get_ref().as_str().is_some_and(|url| url.starts_with("https://")));
+    for cell in shown.into_iter().flatten().filter(|_| !secure) {
+        let message = "only over TLS a server shows who it is, and is shown who we are";
+        doc.error(&cell.span(), message, "give it an https:// `url`, or take this out");
+    }
+    let [spiffe, svid] = shown;
+    let spiffe = spiffe.map_or(Some(None), |cell| proof::spiffe(doc, cell, issuers, SPIFFE).map(Some));
+    let svid = svid.map_or(Some(false), |cell| doc.truth(cell, "svid = true"));
     match (command, url) {
         (Some(command), None) => {
             let arguments: Vec<String> = doc.list(command, "command = [\"npx\", \"-y\", \"some-server\"]")?;
@@ -256,7 +268,8 @@ fn reach(doc: &Document<'_>, table: &mut Table<'_, '_>) -> Option<Reach> {
                 let message = "expected an https:// or http:// address without a password";
                 doc.error(&url.span(), message, format!("for example: {EXAMPLE}"));
             }
-            good.then(|| Reach::Http { url: text.to_owned() })
+            let (spiffe, svid) = (spiffe?, svid?);
+            good.then(|| Reach::Http { url: text.to_owned(), spiffe, svid })
         }
         (Some(_), Some(url)) => {
             doc.error(&url.span(), "both `command` and `url` are given", "keep the one that is meant");

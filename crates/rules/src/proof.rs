@@ -52,7 +52,7 @@ pub(crate) fn proofs<'t>(doc: &Document<'t>, cell: &Cell<'t>, agent: &Name, issu
 fn way<'t>(doc: &Document<'t>, table: &mut Table<'_, 't>, agent: &Name, issuers: &Issuers) -> Option<Way> {
     let given = [table.take("spiffe"), table.take("issuer"), table.take("key"), table.take("program")];
     match given {
-        [Some(cell), None, None, None] => spiffe(doc, cell, issuers).map(Way::Spiffe),
+        [Some(cell), None, None, None] => spiffe(doc, cell, issuers, PROOF).map(Way::Spiffe),
         [None, Some(cell), None, None] => issued(doc, table, cell, issuers),
         [None, None, Some(cell), None] => key(doc, cell, agent),
         [None, None, None, Some(cell)] => program(doc, cell),
@@ -65,24 +65,29 @@ fn way<'t>(doc: &Document<'t>, table: &mut Table<'_, 't>, agent: &Name, issuers:
 }
 
 /// A SPIFFE ID with a path (SPIFFE-ID, 2), of a trust domain that is known
-fn spiffe(doc: &Document<'_>, cell: &Cell<'_>, issuers: &Issuers) -> Option<String> {
-    let text = doc.text(cell, PROOF)?;
+pub(crate) fn spiffe(doc: &Document<'_>, cell: &Cell<'_>, issuers: &Issuers, example: &str) -> Option<String> {
+    let (text, domain) = spiffe_id(doc, cell, example)?;
+    if !issuers.values().any(|issuer| issuer.as_ref().is_none_or(|issuer| issuer.is_of(domain))) {
+        let remedy = format!("add a file to `issuers/` with `trust_domain = \"{domain}\"`");
+        doc.error(&cell.span(), format!("nobody vouches for the trust domain `{domain}`"), remedy);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// A SPIFFE ID with a path (SPIFFE-ID, 2), and its trust domain
+pub(crate) fn spiffe_id<'d>(doc: &'d Document<'_>, cell: &'d Cell<'_>, example: &str) -> Option<(&'d str, &'d str)> {
+    let text = doc.text(cell, example)?;
     let segment = |segment: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
         !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(plain)
     };
     let parts = text.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'));
     let Some((domain, _)) = parts.filter(|(_, path)| path.split('/').all(segment) && text.len() <= 2_048) else {
-        doc.error(&cell.span(), "expected a SPIFFE ID with a path", format!("for example: {PROOF}"));
+        doc.error(&cell.span(), "expected a SPIFFE ID with a path", format!("for example: {example}"));
         return None;
     };
-    let known = |vouches: &Vouches| matches!(vouches, Vouches::TrustDomain { name, .. } if name == domain);
-    if !issuers.values().any(|issuer| issuer.as_ref().is_none_or(|issuer| known(&issuer.vouches))) {
-        let remedy = format!("add a file to `issuers/` with `trust_domain = \"{domain}\"`");
-        doc.error(&cell.span(), format!("nobody vouches for the trust domain `{domain}`"), remedy);
-        return None;
-    }
-    Some(text.to_owned())
+    Some((text, domain))
 }
 
 /// The issuer of that name, unless its file is broken

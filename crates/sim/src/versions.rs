@@ -130,7 +130,7 @@ impl Version {
             (name, Agent::of(owner.to_owned()))
         };
         let connector = |name: Name| {
-            let reach = Reach::Http { url: format!("http://{name}.test/mcp") };
+            let reach = Reach::Http { url: format!("http://{name}.test/mcp"), spiffe: None, svid: false };
             let tools = TOOLS.iter().filter_map(|(tool, class)| {
                 let tool: Tool = tool.parse().ok()?;
                 let profile = Profile::new(*class);

@@ -91,7 +91,7 @@ impl Launch {
         let (command, env, folder) = (self.command.clone(), self.env.clone(), self.folder.clone());
         let digest = tokio::task::spawn_blocking(move || identity::executable(&command, &env, &folder)).await;
         let seen = Identity::Executable(digest.map_err(io::Error::other)??);
-        identity::check(self.expected.map(Identity::Executable), seen).map_err(NoProgram::Identity)
+        identity::check(self.expected.map(Identity::Executable).as_ref(), seen).map_err(NoProgram::Identity)
     }
 }
 
@@ -204,7 +204,7 @@ impl Child {
     /// What was started
     #[must_use]
     pub fn identity(&self) -> Identity {
-        self.identity
+        self.identity.clone()
     }
 
     pub(crate) fn room(&self) -> &Arc<Room> {

@@ -4,7 +4,7 @@
 //! addresses of the host are looked at when the connection is made, not before: a name that is resolved twice can be two
 //! hosts. Redirects are not followed, and the environment names no proxy.
 
-use crate::http::{bounded, cause, drive, over};
+use crate::http::{NoConnection, Terms, bounded, cause, drive, over};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
@@ -56,8 +56,21 @@ pub enum NotFetched {
 /// # Errors
 /// [`NotFetched`]
 pub async fn get(url: &str, hosts: Hosts, bytes_max: usize, within: Duration) -> Result<Document, NotFetched> {
+    get_on(None, url, hosts, (bytes_max, within)).await
+}
+
+/// The same, where TLS is spoken on these terms
+///
+/// # Errors
+/// [`NotFetched`]
+pub async fn get_on(
+    terms: Option<&Terms>,
+    url: &str,
+    hosts: Hosts,
+    limits: (usize, Duration),
+) -> Result<Document, NotFetched> {
     let sent = Sent { method: Method::GET, headers: &[], body: Vec::new() };
-    let Answer { status, headers, body } = send(url, sent, hosts, (bytes_max, within)).await?;
+    let Answer { status, headers, body } = send_on(terms, url, sent, hosts, limits).await?;
     match status {
         StatusCode::OK => Ok(Document { max_age: max_age(&headers), body }),
         status => Err(NotFetched::Broken(format!("it answered {status}"))),
@@ -90,14 +103,19 @@ pub struct Answer {
 ///
 /// # Errors
 /// [`NotFetched`]
-pub async fn send(
+pub async fn send(url: &str, sent: Sent<'_>, hosts: Hosts, limits: (usize, Duration)) -> Result<Answer, NotFetched> {
+    send_on(None, url, sent, hosts, limits).await
+}
+
+async fn send_on(
+    terms: Option<&Terms>,
     url: &str,
     sent: Sent<'_>,
     hosts: Hosts,
     (bytes_max, within): (usize, Duration),
 ) -> Result<Answer, NotFetched> {
     let uri = address(url, hosts)?;
-    match tokio::time::timeout(within, exchange(&uri, sent, hosts, bytes_max)).await {
+    match tokio::time::timeout(within, exchange(&uri, sent, terms, (hosts, bytes_max))).await {
         Ok(answer) => answer,
         Err(_) => Err(NotFetched::Silent(format!("no answer within {} ms", within.as_millis()))),
     }
@@ -117,10 +135,18 @@ fn address(url: &str, hosts: Hosts) -> Result<Uri, NotFetched> {
     if plain && good { Ok(uri) } else { Err(form()) }
 }
 
-async fn exchange(uri: &Uri, sent: Sent<'_>, hosts: Hosts, bytes_max: usize) -> Result<Answer, NotFetched> {
+async fn exchange(
+    uri: &Uri,
+    sent: Sent<'_>,
+    terms: Option<&Terms>,
+    (hosts, bytes_max): (Hosts, usize),
+) -> Result<Answer, NotFetched> {
     let stream = connect(uri, hosts).await?;
     let silent = |error: &dyn std::fmt::Display| NotFetched::Silent(error.to_string());
-    let (stream, _) = over(stream, uri, None, None).await.map_err(|error| silent(&error))?;
+    let (stream, _) = over(stream, uri, terms, None).await.map_err(|error| match error {
+        NoConnection::Refused(why) => NotFetched::Broken(why),
+        error => silent(&error),
+    })?;
     let (mut sender, mut driver) =
         handshake(TokioIo::new(stream)).await.map_err(|error| NotFetched::Silent(cause(&error)))?;
     let request = request(uri, sent).map_err(|error| NotFetched::Broken(error.to_string()))?;

@@ -6,9 +6,12 @@
 
 mod dial;
 mod gate;
+mod terms;
 
-pub(crate) use dial::{NoConnection, dial, over};
+pub use dial::authorities;
+pub(crate) use dial::{NoConnection, Seen, dial, over};
 pub(crate) use gate::{Gate, GateState};
+pub use terms::{Asked, Terms, Tls};
 
 use crate::{
     clock::SteadyClock,
@@ -24,7 +27,7 @@ use hyper::{
     client::conn::http1::{Connection, SendRequest, handshake},
 };
 use hyper_util::rt::TokioIo;
-use portreeve_core::hash::Hash;
+use portreeve_core::{hash::Hash, time::Millis};
 use portreeve_mcp::version::Version;
 use std::{
     fmt,
@@ -35,7 +38,6 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio_rustls::rustls::ClientConfig;
 
 /// A Streamable HTTP endpoint and the idle connections to it
 #[derive(Debug)]
@@ -44,7 +46,7 @@ pub struct Http {
     host: HeaderValue,
     clock: SteadyClock,
     expected: Option<Identity>,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Arc<dyn Tls>>,
     put: Put,
     // Each held only for a look-up.
     idle: Mutex<Vec<Idle>>,
@@ -142,6 +144,23 @@ type Io = TokioIo<Pin<Box<dyn Stream>>>;
 struct Driver {
     connection: Connection<Io, Gated>,
     over: bool,
+    /// On which terms it was made, and until when it counts
+    terms: Option<Arc<Terms>>,
+    until: Option<Millis>,
+}
+
+impl Driver {
+    /// Whether a connection that is made now would be no other one
+    fn counts(&self, terms: Option<&Arc<Terms>>, now: Millis) -> bool {
+        same(self.terms.as_ref(), terms) && self.until.is_none_or(|until| now < until)
+    }
+}
+
+fn same(one: Option<&Arc<Terms>>, other: Option<&Arc<Terms>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
 }
 
 impl Future for Driver {
@@ -198,19 +217,19 @@ impl Http {
         let known = self.known();
         let (idle, seen, known) = (Mutex::default(), Mutex::new(self.identity()), Mutex::new(known));
         let (uri, host, tls) = (self.uri.clone(), self.host.clone(), self.tls.clone());
-        Self { uri, host, clock: self.clock, expected: self.expected, tls, put, idle, seen, known }
+        Self { uri, host, clock: self.clock, expected: self.expected.clone(), tls, put, idle, seen, known }
     }
 
-    /// The same with other authorities
-    #[cfg(test)]
-    pub(crate) fn trusting(self, roots: tokio_rustls::rustls::RootCertStore) -> Self {
-        Self { tls: Some(dial::trusting(roots).unwrap()), ..self }
+    /// The same, where TLS is spoken on these terms
+    #[must_use]
+    pub fn on(self, tls: Arc<dyn Tls>) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Who was there when it was last connected to; nothing as long as it never was
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Which version it was last found to speak
@@ -274,11 +293,12 @@ impl Http {
     }
 
     async fn connection(&self) -> Result<(SendRequest<Gated>, Driver), Trouble> {
-        let now = self.clock.now().0;
+        let mut terms = self.terms(None).await?;
+        let now = self.clock.now();
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(mut idle) = idle else { break };
-            if now.saturating_sub(idle.since) > IDLE_MS_MAX {
+            if now.0.saturating_sub(idle.since) > IDLE_MS_MAX || !idle.driver.counts(terms.as_ref(), now) {
                 continue;
             }
             // One poll tells whether the server has closed it meanwhile.
@@ -287,16 +307,36 @@ impl Http {
                 return Ok((idle.sender, idle.driver));
             }
         }
-        let dialled = tokio::time::timeout(CONNECT, dial(&self.uri, self.tls.as_ref(), self.expected)).await;
-        let dialled = dialled.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
-        let (stream, identity) = dialled.map_err(|error| match error {
+        let mut dialled = self.dial(terms.as_ref()).await;
+        if let Err(NoConnection::Refused(_)) = dialled {
+            // Who vouches for it may have changed since the terms were made.
+            let again = self.terms(terms.as_ref()).await?;
+            if !same(again.as_ref(), terms.as_ref()) {
+                dialled = self.dial(again.as_ref()).await;
+                terms = again;
+            }
+        }
+        let (stream, Seen { identity, until }) = dialled.map_err(|error| match error {
             NoConnection::Identity(mismatch) => Trouble::Identity(mismatch),
-            NoConnection::Io(error) => Trouble::Other(error.to_string()),
+            other => Trouble::Other(other.to_string()),
         })?;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
         let (sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(|error| Trouble::Other(error.to_string()))?;
-        Ok((sender, Driver { connection, over: false }))
+        Ok((sender, Driver { connection, over: false, terms, until }))
+    }
+
+    async fn terms(&self, refused: Option<&Arc<Terms>>) -> Result<Option<Arc<Terms>>, Trouble> {
+        match &self.tls {
+            Some(tls) => Ok(Some(tls.terms(refused).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn dial(&self, terms: Option<&Arc<Terms>>) -> Result<(Pin<Box<dyn Stream>>, Seen), NoConnection> {
+        let terms = terms.map(Arc::as_ref);
+        let dialled = tokio::time::timeout(CONNECT, dial(&self.uri, terms, self.expected.as_ref())).await;
+        dialled.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
     }
 
     fn keep(&self, sender: SendRequest<Gated>, driver: Driver) {

@@ -1,4 +1,4 @@
-//! Who a connector is: the key that its TLS server holds, or the program that is started.
+//! Who a connector is: the key or the SPIFFE ID of its TLS server, or the program that is started.
 //!
 //! A definition that was accepted was accepted of somebody. The name in a policy and the address behind it say
 //! less than this: another program under the same path, another server under the same name.
@@ -15,12 +15,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Who a connector is: the public key (`SubjectPublicKeyInfo`) that the TLS server proved to hold; the program that is
+/// Who a connector is: the public key (`SubjectPublicKeyInfo`) that the TLS server proved to hold, or the SPIFFE ID that
+/// its policy asks for; the program that is
 /// started, with the script where the program is an interpreter; or, for HTTP without TLS, nothing to hold on to
 pub use portreeve_core::offer::Identity;
 
 /// The connector is not the one that was expected
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is not the connector that was accepted: {expected} was expected, and it has {seen}")]
 pub struct Mismatch {
     /// What was accepted
@@ -33,9 +34,9 @@ pub struct Mismatch {
 ///
 /// # Errors
 /// [`Mismatch`]
-pub fn check(expected: Option<Identity>, seen: Identity) -> Result<Identity, Mismatch> {
+pub fn check(expected: Option<&Identity>, seen: Identity) -> Result<Identity, Mismatch> {
     match expected {
-        Some(expected) if expected != seen => Err(Mismatch { expected, seen }),
+        Some(expected) if *expected != seen => Err(Mismatch { expected: expected.clone(), seen }),
         _ => Ok(seen),
     }
 }

@@ -17,18 +17,19 @@ pub(super) fn spire(link: &Path) -> anyhow::Result<()> {
     if !installed() {
         println!("building SPIRE {SPIRE}, which takes ten minutes and more");
         ensure!(shell::succeeds(&mut shell::command("cc", &["--version"])), "its server's store needs a C compiler");
-        let module = folder.join("module");
-        fs::create_dir_all(&module)?;
-        fs::write(
-            module.join("go.mod"),
-            format!("module portreeve.dev/spire\n\nrequire github.com/spiffe/spire v{SPIRE}\n"),
-        )?;
-        let result = super::go(&folder, |command| {
-            let packages = PROGRAMS.iter().map(|program| format!("github.com/spiffe/spire/cmd/{program}"));
-            command.args(["build", "-trimpath", "-modcacherw", "-mod=mod", "-ldflags=-s -w", "-o"]).arg(&folder);
-            command.args(packages).current_dir(&module).env("CGO_ENABLED", "1")
-        });
-        result?;
+        // In its own module, whose go.sum says what each of its parts has to be.
+        let (name, module) = (format!("github.com/spiffe/spire@v{SPIRE}"), folder.join("module"));
+        fs::remove_dir_all(&module).ok();
+        super::with_go(&folder, |go| {
+            shell::run(go().args(["mod", "download", "-modcacherw", &name]).current_dir(&folder))?;
+            let fetched = folder.join("scratch").join(super::MODULES).join(&name);
+            shell::run(shell::command("cp", &["-r"]).arg(fetched).arg(&module))?;
+            let packages = PROGRAMS.iter().map(|program| format!("./cmd/{program}"));
+            let mut build = go();
+            build.args(["build", "-trimpath", "-modcacherw", "-ldflags=-s -w", "-o"]).arg(&folder).args(packages);
+            shell::run(build.current_dir(&module).env("CGO_ENABLED", "1"))
+        })?;
+        fs::remove_dir_all(&module).ok();
         ensure!(installed(), "it does not run");
     }
     point(link, &folder)
@@ -43,7 +44,10 @@ pub(super) fn keycloak(link: &Path) -> anyhow::Result<()> {
         ensure!(shell::succeeds(&mut shell::command("mvn", &["-version"])), "no Maven here");
         println!("fetching Keycloak {KEYCLOAK}, 160 MB");
         let scratch = folder.join("scratch");
+        fs::create_dir_all(&folder)?;
         let mut unpack = shell::command("mvn", &["-B", "-q", "-Dstyle.color=never", UNPACK]);
+        // The plugin leaves marks where it runs.
+        unpack.current_dir(&folder);
         unpack.arg(format!("-Dartifact=org.keycloak:keycloak-quarkus-dist:{KEYCLOAK}:zip"));
         unpack.arg(format!("-Dmaven.repo.local={}", scratch.display()));
         unpack.arg(format!("-DoutputDirectory={}", folder.display()));

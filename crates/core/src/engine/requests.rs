@@ -256,7 +256,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                     let noted = Noted::Discovered {
                         connector: saw.connector.clone(),
                         tools: saw.tools.clone(),
-                        identity: saw.identity,
+                        identity: saw.identity.clone(),
                     };
                     self.record(draft, Actor::System, now, Event::Noted(noted));
                 }
@@ -555,7 +555,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             }
             ChangeWhat::Pins { connector, definitions, identity } => {
                 let items = definitions.iter().map(|(name, (digest, _))| (name.clone(), *digest)).collect();
-                let offer = offer::digest(&items, *identity);
+                let offer = offer::digest(&items, identity);
                 let accepted = definitions
                     .iter()
                     .map(|(name, (digest, raw))| {
@@ -564,7 +564,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                         (name.clone(), Accepted { digest: *digest, blob })
                     })
                     .collect();
-                Changed::Pins { connector: connector.clone(), accepted, identity: *identity, offer }
+                Changed::Pins { connector: connector.clone(), accepted, identity: identity.clone(), offer }
             }
             ChangeWhat::Key(new) => Changed::Key(new.clone()),
         }

@@ -644,7 +644,7 @@ pub(super) fn live_pin(state: &State, tool: &Tool) -> Option<Reason> {
 fn changed_connector(state: &State, connector: &Name) -> Option<Reason> {
     let met = state.met(connector).filter(|met| met.accepted != met.seen)?;
     let reason = Reason::new(Word::ConnectorChanged, Node::Connector(connector.clone()));
-    Some(reason.with("accepted", met.accepted).with("seen", met.seen))
+    Some(reason.with("accepted", &met.accepted).with("seen", &met.seen))
 }
 
 fn is_pinned(tool: &Tool) -> bool {

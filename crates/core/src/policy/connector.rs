@@ -119,6 +119,12 @@ pub enum Reach {
     Http {
         /// Its address
         url: String,
+        /// The SPIFFE ID that has to be there; nothing: whoever the authorities of the machine vouch for
+        #[serde(skip_serializing_if = "Option::is_none")]
+        spiffe: Option<String>,
+        /// Whether we show our own X.509-SVID there
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        svid: bool,
     },
 }
 
@@ -126,7 +132,13 @@ impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdio { command, .. } => f.write_str(&command.join(" ")),
-            Self::Http { url } => f.write_str(url),
+            Self::Http { url, spiffe, svid } => {
+                f.write_str(url)?;
+                if let Some(id) = spiffe {
+                    write!(f, " as {id}")?;
+                }
+                if *svid { f.write_str(" with our own X.509-SVID") } else { Ok(()) }
+            }
         }
     }
 }

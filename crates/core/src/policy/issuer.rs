@@ -15,6 +15,14 @@ pub struct Issuer {
     pub people: Option<People>,
 }
 
+impl Issuer {
+    /// Whether it vouches for the workloads of this trust domain
+    #[must_use]
+    pub fn is_of(&self, domain: &str) -> bool {
+        matches!(&self.vouches, Vouches::TrustDomain { name, .. } if name == domain)
+    }
+}
+
 /// How people sign in at an issuer (OpenID Connect Core 1.0)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct People {
@@ -90,11 +98,21 @@ pub enum BundleSource {
         url: String,
         /// Whose SVID it has to show
         id: String,
-        /// The bundle by which that is checked the first time, if no other trust domain's is: a document as endpoints serve it
-        bootstrap: Option<String>,
+        /// By what that is checked as long as nothing was fetched; nothing: it is of another trust domain, whose issuer's
+        /// file says what vouches for it
+        bootstrap: Option<Bootstrap>,
     },
     /// The Workload API of the machine on which Portreeve runs
     WorkloadApi,
     /// This Portreeve itself, whose Workload API issues the identities of the trust domain
     Own,
+}
+
+/// What a trust domain's bundle is, as long as its bundle endpoint has not said it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bootstrap {
+    /// What the Workload API says of that trust domain
+    WorkloadApi,
+    /// This document, as endpoints serve it
+    Document(String),
 }

@@ -37,7 +37,7 @@ pub struct Seen {
 }
 
 /// Who a connector was when it was accepted, and when it was seen last
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Met {
     /// Then
     pub accepted: Identity,
@@ -95,8 +95,8 @@ impl State {
 
     /// Who a connector is, if something of it was accepted
     #[must_use]
-    pub fn met(&self, connector: &Name) -> Option<Met> {
-        self.met.get(connector).copied()
+    pub fn met(&self, connector: &Name) -> Option<&Met> {
+        self.met.get(connector)
     }
 
     /// The pins of a connector
@@ -157,10 +157,10 @@ impl State {
         &mut self,
         connector: &Name,
         tools: Option<&BTreeMap<ToolName, Hash>>,
-        identity: Identity,
+        identity: &Identity,
     ) {
         if let Some(met) = self.met.get_mut(connector) {
-            met.seen = identity;
+            met.seen = identity.clone();
         }
         let Some(tools) = tools else { return };
         for (tool, pin) in self.pins.iter_mut().filter(|(tool, _)| tool.connector == *connector) {

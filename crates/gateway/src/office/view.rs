@@ -341,7 +341,7 @@ pub struct StopView {
     pub recorded_us: u64,
     /// Until nothing that was admitted before can leave any more; `None`: not yet
     pub settled_us: Option<u64>,
-    /// Until calls were cancelled and child processes dead; `None`: not yet
+    /// Until calls were cancelled, child processes dead and credentials taken back; `None`: not yet
     pub cleared_us: Option<u64>,
     /// What is still leaving
     pub not_settled: usize,

@@ -1,6 +1,8 @@
 //! A certificate and its key in files, read anew when they change.
 
 use super::{Own, certified};
+use portreeve_core::time::Millis;
+use portreeve_identity::svid;
 use rustix::process::geteuid;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use std::{
@@ -74,6 +76,16 @@ impl Files {
         own.set(Some(self.pair()?));
         *read = stamps;
         Ok(())
+    }
+
+    /// From when on and until when all of what they hold now is good, if it can be shown at all
+    ///
+    /// # Errors
+    /// [`NoCertificate`]
+    pub fn look(&self) -> Result<Option<(Millis, Millis)>, NoCertificate> {
+        let pair = self.pair()?;
+        let lives = pair.cert.iter().filter_map(|one| svid::lives(one));
+        Ok(lives.reduce(|one, other| (one.0.max(other.0), one.1.min(other.1))))
     }
 
     /// Reads them if they changed; as long as they are no pair, what was read before is shown

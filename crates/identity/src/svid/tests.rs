@@ -61,6 +61,11 @@ fn shown(cert: Cert<'_>) -> Result<Svid, Invalid> {
     x509(&[WORLD.root.sign(&Pair::new(), &cert)], &WORLD.bundles, NOW)
 }
 
+/// By a server that has to be this workload
+fn served(id: &str, cert: Cert<'_>) -> Result<Svid, Invalid> {
+    server(&[WORLD.root.sign(&Pair::new(), &cert)], &id.parse().unwrap(), &WORLD.bundles, NOW)
+}
+
 /// Through one in between, which is made so
 fn through(between: Cert<'_>, leaf: Cert<'_>) -> Result<Svid, Invalid> {
     let below = WORLD.root.below("between", &between);
@@ -103,6 +108,9 @@ fn good_documents_show_who_it_is() {
     assert!(shown(Cert { usage: Some((true, 0x80 | 0x20 | 0x08)), ..Cert::leaf(ID) }).is_ok());
     assert!(shown(Cert { purposes: None, ..Cert::leaf(ID) }).is_ok());
     assert!(shown(Cert { authority: Some(false), ..Cert::leaf(ID) }).is_ok());
+    // A server is who it has to be, whatever else it is called.
+    assert_eq!(served(ID, Cert::leaf(ID)).unwrap().id.as_str(), ID);
+    assert!(served(ID, Cert { purposes: Some(vec![1]), dns: Some("a.example"), ..Cert::leaf(ID) }).is_ok());
 }
 
 #[test]
@@ -255,6 +263,16 @@ pub(crate) fn rows() -> Vec<Row> {
             "X.509: for servers only (extended key usage)",
             Invalid::Purpose,
             shown(Cert { purposes: Some(vec![1]), ..leaf() }),
+        ),
+        (
+            "X.509: for clients only, shown by a server",
+            Invalid::Purpose,
+            served(ID, Cert { purposes: Some(vec![2]), ..leaf() }),
+        ),
+        (
+            "X.509: of another workload than the server that has to be there",
+            Invalid::Other,
+            served("spiffe://example.org/shop", leaf()),
         ),
         ("X.509: an extension twice", Invalid::Certificate, shown(Cert { twice: true, ..leaf() })),
         ("X.509: a critical extension that nobody knows", Invalid::Chain, shown(Cert { unknown: true, ..leaf() })),

@@ -45,6 +45,12 @@ pub fn until(der: &[u8]) -> Option<Millis> {
     der::read(der).map(|facts| facts.until)
 }
 
+/// From when on and until when a certificate is good, both moments included; nothing if it is none
+#[must_use]
+pub fn lives(der: &[u8]) -> Option<(Millis, Millis)> {
+    der::read(der).map(|facts| (facts.from, facts.until))
+}
+
 /// What an X.509-SVID shows: `chain` is the certificates in DER that somebody showed, their own first
 ///
 /// That they have the key of it, too, is for the handshake to show.
@@ -52,6 +58,24 @@ pub fn until(der: &[u8]) -> Option<Millis> {
 /// # Errors
 /// [`Invalid`]
 pub fn x509<C: AsRef<[u8]>>(chain: &[C], bundles: &Bundles, now: Millis) -> Result<Svid, Invalid> {
+    checked(chain, None, bundles, now)
+}
+
+/// The same of a server, which has to be exactly this workload
+///
+/// # Errors
+/// [`Invalid`]
+pub fn server<C: AsRef<[u8]>>(chain: &[C], wanted: &SpiffeId, bundles: &Bundles, now: Millis) -> Result<Svid, Invalid> {
+    checked(chain, Some(wanted), bundles, now)
+}
+
+/// What is shown by a server of which it is known who it has to be, or else by a client
+fn checked<C: AsRef<[u8]>>(
+    chain: &[C],
+    wanted: Option<&SpiffeId>,
+    bundles: &Bundles,
+    now: Millis,
+) -> Result<Svid, Invalid> {
     let bytes: usize = chain.iter().map(|one| one.as_ref().len()).sum();
     if chain.len() > CHAIN_MAX || bytes > BYTES_MAX {
         return Err(Invalid::ChainTooLong);
@@ -59,6 +83,10 @@ pub fn x509<C: AsRef<[u8]>>(chain: &[C], bundles: &Bundles, now: Millis) -> Resu
     let (own, between) = chain.split_first().ok_or(Invalid::ChainEmpty)?;
     let facts = der::read(own.as_ref()).ok_or(Invalid::Certificate)?;
     let id = leaf(&facts)?;
+    if wanted.is_some_and(|wanted| *wanted != id) {
+        return Err(Invalid::Other);
+    }
+    let usage = if wanted.is_some() { KeyUsage::server_auth() } else { KeyUsage::client_auth() };
     let bundle = bundles.get(id.domain()).ok_or(Invalid::Domain)?;
     if !bundle.has_roots() {
         return Err(Invalid::BundleEmpty);
@@ -79,7 +107,7 @@ pub fn x509<C: AsRef<[u8]>>(chain: &[C], bundles: &Bundles, now: Millis) -> Resu
     let certificate = EndEntityCert::try_from(&own).map_err(|error| refused(&error))?;
     let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
     certificate
-        .verify_for_usage(SIGNATURES, &anchors, &between, time, KeyUsage::client_auth(), None, None)
+        .verify_for_usage(SIGNATURES, &anchors, &between, time, usage, None, None)
         .map_err(|error| refused(&error))?;
     Ok(Svid { id, thumbprint: Thumbprint::of_certificate(&own), until, claims: None, serial: Some(facts.serial) })
 }

@@ -16,6 +16,7 @@ use portreeve_core::{
     names::{Name, ToolName},
     operation::{INSTRUCTIONS, Operation},
 };
+use portreeve_identity::svid::SpiffeId;
 use portreeve_rules::Definition;
 use serde_json::{Value, json};
 use shown::Shown;
@@ -37,9 +38,10 @@ pub(crate) async fn run(cli: &Cli, connector: &Connector) -> Result<u8, Failure>
     let hosted = Hosted::join_or_serve(&data).await?;
     let client = hosted.client.clone();
     let outcome = match connector {
-        Connector::Add { name, url, profile, yes, command } => {
+        Connector::Add { name, url, spiffe, svid, profile, yes, command } => {
             let policy = place::settings(&data)?.policy;
-            let new = New { name, url: url.as_deref(), command, profile: profile.as_ref() };
+            let shows = (spiffe.as_ref(), *svid);
+            let new = New { name, url: url.as_deref(), shows, command, profile: profile.as_ref() };
             add(&client, &policy, &new, *yes, cli.json).await
         }
         Connector::Show { name } => show(&client, &place::settings(&data)?.policy, name, cli.json).await,
@@ -106,6 +108,8 @@ fn offered(answer: &Value, list: &str) -> BTreeMap<String, Offered> {
 struct New<'n> {
     name: &'n Name,
     url: Option<&'n str>,
+    /// Who has to be there, and whether we show who we are
+    shows: (Option<&'n SpiffeId>, bool),
     command: &'n [String],
     profile: Option<&'n Name>,
 }
@@ -114,7 +118,18 @@ impl New<'_> {
     /// How it is reached, as a request and as the first line of its file
     fn reach(&self) -> Result<(Value, String), Failure> {
         match (self.url, self.command) {
-            (Some(url), []) => Ok((json!({ "url": url }), format!("url = {}\n", toml::Value::from(url)))),
+            (Some(url), []) => {
+                let (id, svid) = self.shows;
+                let ask = json!({ "url": url, "spiffe": id.map(SpiffeId::as_str), "svid": svid });
+                let mut text = format!("url = {}\n", toml::Value::from(url));
+                if let Some(id) = id {
+                    text += &format!("spiffe = \"{id}\"\n");
+                }
+                if svid {
+                    text += "svid = true\n";
+                }
+                Ok((ask, text))
+            }
             (None, command @ [_, ..]) => {
                 let list: Vec<toml::Value> = command.iter().map(|part| toml::Value::from(part.as_str())).collect();
                 Ok((json!({ "command": command }), format!("command = {}\n", toml::Value::Array(list))))

@@ -1,5 +1,6 @@
 //! `portreeve doctor`: what is wrong, or needs attention.
 
+mod shown;
 mod written;
 
 use crate::{
@@ -80,6 +81,8 @@ pub(crate) async fn run(cli: &Cli) -> Result<u8, Failure> {
         Ok(loaded) => policy(&loaded.warnings),
         Err(findings) => policy(findings),
     });
+    checks.extend(shown::certificate(&settings));
+    checks.extend(shown::workload_api(&settings, bundle).await);
     if let Some(bundle) = bundle {
         checks.extend(written::secrets(bundle));
         checks.extend(overdue(bundle, now()));

@@ -234,7 +234,10 @@ pub(crate) fn show_stop(answer: &Value) {
     };
     output::line(&format!("recorded {}: nothing of it is admitted any more", after("recorded_us")));
     output::line(&format!("settled  {}: nothing admitted before can leave any more", after("settled_us")));
-    output::line(&format!("cleared  {}: calls cancelled, child processes dead", after("cleared_us")));
+    output::line(&format!(
+        "cleared  {}: calls cancelled, child processes dead, credentials taken back",
+        after("cleared_us")
+    ));
     if let Some(left) = answer.get("not_settled").and_then(Value::as_u64).filter(|left| *left > 0) {
         output::line(&format!("still under way: {left}"));
     }

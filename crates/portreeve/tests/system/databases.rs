@@ -64,7 +64,7 @@ fn house(test: &str) -> Option<House> {
         place.write(
             &format!("policy/connectors/{name}.toml"),
             &format!(
-                "command = {command}\n[credentials]\nsource = \"orders-db\"\n{put}\n[tools.query]\nclass = \"{class}\"\n"
+                "command = {command}\n[credentials]\nsource = \"orders-db\"\n{put}\n[tools.query]\nclass = \"{class}\"\narguments = {{ sql = \"content\" }}\n"
             ),
         );
     }
@@ -112,11 +112,11 @@ fn a_read_that_is_told_to_write_cannot_at_the_database() {
     // The known hole of this server: it begins a transaction that only reads, and text can end that.
     let injected = "COMMIT; INSERT INTO shop.orders VALUES (2, 1)";
     let answer = query(&one, "look", injected);
+    assert!(answer.to_string().contains("cannot execute INSERT in a read-only transaction"), "{answer}");
+    // It can set what only asks it not to write, and still cannot.
+    let answer = query(&one, "look", &format!("COMMIT; SET default_transaction_read_only = off; {injected}"));
     assert!(answer.to_string().contains("permission denied"), "{answer}");
     assert_eq!(amounts(&house), ["100"], "nothing was written");
-    // It can set what only asks it not to write, and still cannot.
-    let answer = query(&one, "look", "COMMIT; SET default_transaction_read_only = off; DELETE FROM shop.orders");
-    assert!(answer.to_string().contains("permission denied"), "{answer}");
     // The same text under a lease that may write does write: it was the lease that refused.
     let answer = query(&one, "change", injected);
     assert!(!answer.to_string().contains("permission denied"), "{answer}");

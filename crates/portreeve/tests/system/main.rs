@@ -40,6 +40,7 @@ mod modes;
 mod mtls;
 mod orphans;
 mod outside;
+mod peers;
 mod people;
 mod profiles;
 mod programs;

@@ -1,9 +1,12 @@
 //! The Workload API of our own, asked by an independent client: whom it gives which identity, and until when.
 
-use crate::support::{
-    http::{exchange, request},
-    place::{PROGRAM, Place, Serve, Task},
-    upstream::Upstream,
+use crate::{
+    interop::interop,
+    support::{
+        http::{exchange, request},
+        place::{PROGRAM, Place, Serve, Task, finish},
+        upstream::Upstream,
+    },
 };
 use futures_util::StreamExt as _;
 use http_body_util::Empty;
@@ -225,4 +228,43 @@ fn as_a_workload() {
             }
         }
     });
+}
+
+const PYTHON: &str = "venv-spiffe/bin/python";
+
+/// The PyPI package `spiffe` asks everything that there is to ask
+#[test]
+fn a_client_of_another_language_gets_everything_that_there_is() {
+    let Some(folder) = interop("the SPIFFE client of PyPI", &[PYTHON]) else { return };
+    let python = folder.join(PYTHON);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients/python/workload.py");
+    // The kernel tells the interpreter's own file, and the digest is that of both.
+    let real = python.canonicalize().unwrap();
+    let both = [Hash::of(&std::fs::read(&real).unwrap()), Hash::of(&std::fs::read(script).unwrap())];
+    let both = Hash::of_parts(&[&both[0].0, &both[1].0]);
+    let run = |house: &House| {
+        let (socket, base) =
+            (format!("unix://{}", house.socket().display()), format!("http://{}", house.serve.address));
+        let mut command = house.place.command(python.to_str().unwrap(), &[script, &socket, &base]);
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        finish(command, "").good().json()
+    };
+    let house = House::of(&format!("path = \"{}\", sha256 = \"{both}\"", real.display()), "4s");
+    let told = run(&house);
+    assert_eq!([&told["id"], &told["token_id"], &told["validated"]], [ID, ID, ID], "{told}");
+    assert!(told["key_fits"] == true && told["authority"] == true && told["renewed"] == 2, "{told}");
+    assert_eq!(told["bundles"], json!(["host.test"]));
+    assert!(told["denied"].is_null() && told["elsewhere"].is_string(), "{told}");
+    // What it got is good here.
+    let (host, bearer) =
+        (house.serve.address.to_string(), format!("Bearer {}", told["token"].as_str().unwrap_or_default()));
+    let headers = [("host", host.as_str()), ("content-type", "application/json"), ("authorization", &bearer)];
+    let asked = request("POST", "/v1/tasks", &headers, json!({ "purpose": "work" }).to_string().as_bytes());
+    let opened = exchange(TcpStream::connect(house.serve.address).unwrap(), &asked);
+    assert_eq!(opened.status, 201, "{opened:?}");
+
+    let house = House::of(&format!("path = \"{}\", sha256 = \"{}\"", real.display(), digest()), "1h");
+    let told = run(&house);
+    assert!(told["denied"].as_str().is_some_and(|said| said.contains("PERMISSION_DENIED")), "{told}");
+    assert!(told["denied_token"].is_string() && house.record().is_empty(), "{told}");
 }

@@ -1,8 +1,10 @@
-//! With a real SPIRE: our own certificate, agents by X.509-SVIDs and JWT-SVIDs, rotation, and what is withdrawn.
+//! With a real SPIRE: our own certificate, agents by X.509-SVIDs and JWT-SVIDs, connectors by theirs, the endpoint of the
+//! trust domain's bundle, rotation, and what is withdrawn.
 
 use crate::{
     interop::interop,
     support::{
+        front::Front,
         http::{Response, exchange, request},
         place::{PROGRAM, Place, Serve, word},
         spire::{LIVES, NEEDS, Spire},
@@ -13,6 +15,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::{
+    collections::HashSet,
     net::{SocketAddr, TcpStream},
     path::Path,
     time::{Duration, Instant},
@@ -20,6 +23,7 @@ use std::{
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 const OURS: &str = "spiffe://example.org/portreeve";
+const SHOP: &str = "spiffe://example.org/tools/shop";
 const BOT: &str = "spiffe://example.org/bot";
 const PURPOSE: &str = "about = \"Whatever a test needs\"\nowner = \"tests\"\n\n\
     [open]\nagents = [\"bot\"]\nusers = \"none\"\n\n\
@@ -134,4 +138,72 @@ fn agents_and_portreeve_itself_are_who_a_real_spire_says() {
     let refused = || plain(&bot.token(&format!("https://{at}")).unwrap());
     until("nothing counts any more", || refused().status == 503);
     assert_eq!(refused().json()["error"]["word"], "issuer_unreachable");
+}
+
+#[test]
+fn connectors_are_who_a_real_spire_says_and_are_shown_who_we_are() {
+    let Some(folder) = interop("spire", &NEEDS) else { return };
+    let (place, shop) = (Place::new(), Upstream::http(&["act"], |_, _| false));
+    let spire = Spire::start(&folder, &place);
+    let tool = spire.workload("shop");
+    let ours = spire.enter(OURS, Path::new(PROGRAM));
+    let entry = spire.enter(SHOP, tool.program());
+    until("SPIRE vouches for the connector", || tool.certificate().is_some());
+    let (first, roots) = tool.certificate().unwrap();
+    let front = Front::of(shop.url().split('/').nth(2).unwrap().parse().unwrap(), &first, &roots);
+    place.connector("shop", &shop, &format!("spiffe = \"{SHOP}\"\nsvid = true\n"));
+    let file = place.read("policy/connectors/shop.toml");
+    let file = file.replace(&shop.reach(), &format!("url = \"{}\"\n", front.url("/mcp")));
+    place.write("policy/connectors/shop.toml", &file);
+    let vouched = |bootstrap: &str| {
+        let (url, id) = spire.endpoint();
+        let table = format!("[bundle]\nendpoint = \"{url}\"\nendpoint_spiffe_id = \"{id}\"\nbootstrap = {bootstrap}\n");
+        let text = format!("trust_domain = \"example.org\"\nprivate = true\n{table}");
+        place.write("policy/issuers/house.toml", &text);
+    };
+    vouched(&format!("'''{}'''", spire.bundle()));
+    place.purpose("work", &[("shop", &shop)], "", "");
+    let config = place.read(".portreeve/portreeve.toml");
+    let looked_at = if rustix::process::geteuid().is_root() { "" } else { "core_dumps = true\n" };
+    let tls = format!("[tls]\nworkload_api = \"{}\"\n", spire.socket());
+    place.write(".portreeve/portreeve.toml", &format!("{looked_at}{config}\n{tls}"));
+    let serve: Serve = place.serve(&[]);
+    let accepts = || place.run(&["connector", "accept", "shop", "--yes"]).code == 0;
+    until("SPIRE vouches for us, and its endpoint for the connector", accepts);
+
+    // Calls go on while all certificates are rotated, longer than any of them lives.
+    let task = serve.open("work");
+    let (mut current, mut rotations, mut calls) = (first, 0, 0);
+    let end = Instant::now() + Duration::from_secs(LIVES * 2);
+    while Instant::now() < end {
+        let (next, _) = tool.certificate().expect("SPIRE vouches for it");
+        if next.chain != current.chain {
+            front.shows(&next, &roots);
+            (current, rotations) = (next, rotations + 1);
+        }
+        assert_eq!(task.word("shop", "act", "x"), "ok", "after {rotations} rotations and {calls} calls");
+        calls += 1;
+    }
+    let shown: HashSet<_> = front.clients().into_iter().flatten().collect();
+    assert!(rotations >= 2 && shown.len() >= 2, "{rotations} rotations, {} of ours, {calls} calls", shown.len());
+    assert!(shown.iter().all(|one| names(one, OURS)) && !front.clients().contains(&None));
+    let look = || place.json(&["connector", "show", "shop"]);
+    assert_eq!(look()["identity"], json!({ "accepted": SHOP, "seen": SHOP }));
+
+    // At first the endpoint is believed by what the Workload API says.
+    vouched("\"workload-api\"");
+    place.run(&["policy", "apply"]).good();
+    front.cut();
+    assert!(look()["offered"].is_array(), "{}", look());
+
+    // What is withdrawn from us we have not to show, and what is withdrawn from the connector ends.
+    let unreachable = || task.word("shop", "act", "x") == "withheld";
+    spire.remove(&ours);
+    until("nobody vouches for us", unreachable);
+    spire.enter(OURS, Path::new(PROGRAM));
+    until("somebody vouches for us again", || task.word("shop", "act", "x") == "ok");
+    spire.remove(&entry);
+    until("the certificate of the connector is over", unreachable);
+    let said = look()["unreachable"].as_str().unwrap_or_default().to_owned();
+    assert!(said.contains("certificate_expired"), "{said}");
 }

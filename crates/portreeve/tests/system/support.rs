@@ -1,6 +1,7 @@
 //! What the tests of the whole system share: a place to run Portreeve in, hostile neighbours, the record.
 
 pub(crate) mod fixture;
+pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod place;

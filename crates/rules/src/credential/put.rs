@@ -49,7 +49,7 @@ pub(crate) fn credentials(
     let ((env_at, env), (files_at, files)) = (env?, files?);
     let misplaced = match reach? {
         Reach::Stdio { .. } => headers_at.or(query_at).map(|at| (at, "a process gets `env` or `files`")),
-        Reach::Http { url } => {
+        Reach::Http { url, .. } => {
             if !is_guarded(url) {
                 let message = "credentials would be sent in the clear";
                 doc.error(&cell.span(), message, "use an https:// address; http:// is for this machine only");

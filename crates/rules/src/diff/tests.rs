@@ -405,3 +405,21 @@ fn another_way_to_be_an_agent_is_wider() {
     assert_eq!(verdict(&first, &with(one, "ships = true\n")), Verdict::Wider);
     assert_eq!(verdict(&with(one, "ships = true\n"), &first), Verdict::Narrower);
 }
+
+#[test]
+fn who_has_to_be_at_a_connector_is_looked_at_when_it_changes() {
+    let with = |more: &str| {
+        let files = [
+            ("issuers/house.toml", "trust_domain = \"example.org\"\nbundle = \"https://example.org/b\"\n".to_owned()),
+            ("connectors/shop.toml", format!("url = \"https://shop.example/mcp\"\n{more}")),
+        ];
+        compile(&files.into_iter().map(|(path, text)| (path.to_owned(), text)).collect::<Files>()).unwrap()
+    };
+    let (plain, shown) = (with(""), with("spiffe = \"spiffe://example.org/shop\"\n"));
+    let found = diff(&plain, &shown);
+    assert_eq!(found.verdict, Verdict::Unclear);
+    assert!(found.changes.iter().any(|change| change.what.contains("as spiffe://example.org/shop")), "{found:?}");
+    assert_eq!(diff(&shown, &with("spiffe = \"spiffe://example.org/other\"\n")).verdict, Verdict::Unclear);
+    assert_eq!(diff(&plain, &with("svid = true\n")).verdict, Verdict::Unclear);
+    assert_eq!(diff(&shown, &shown).changes, vec![]);
+}

@@ -140,6 +140,7 @@ fn the_keys_are_those_that_the_readers_know() {
         ("agent", "[[proof]]", "/properties/proof/items/properties"),
         ("issuer", "the file", "/properties"),
         ("issuer", "[people]", "/properties/people/properties"),
+        ("issuer", "[bundle]", "/properties/bundle/oneOf/1/properties"),
         ("user", "`sign_in`", "/properties/sign_in/properties"),
         ("connector", "the file", "/properties"),
         ("connector", "[credentials]", "/properties/credentials/properties"),

@@ -273,7 +273,7 @@ fn limited(entries: &[Entry], rules: &[usize], calls: Option<u32>, bytes: Bytes)
         let tools = (0..TOOLS.len()).map(tool).filter(|tool| tool.connector.as_str() == connector);
         let profile = Profile::new(Class::Read);
         let tools = tools.map(|tool| (tool.name, profile.clone())).collect();
-        let reach = Reach::Http { url: "http://test".to_owned() };
+        let reach = Reach::Http { url: "http://test".to_owned(), spiffe: None, svid: false };
         let toolsets = BTreeMap::new();
         let tier = Tier::default();
         (

@@ -13,9 +13,10 @@ use portreeve_core::{
     path::FieldPath,
     pattern::{Operand, Pattern},
     policy::{
-        Agent, Alone, Ask, BackEnd, BreakGlass, Bundle, Bytes, Class, Client, CommandBackEnd, Connector, CredentialSource, Credentials, Elevate, Entry, Issuer, IssuerKind,
-        Label, Limits, OnHold, Opening, People, PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Revocation, Roles, SignIn,
-        Tier, Usage, User, Users, Variant, Vouches,
+        Agent, Alone, Ask, BackEnd, BreakGlass, Bundle, Bytes, Class, Client, CommandBackEnd, Connector,
+        CredentialSource, Credentials, Elevate, Entry, Issuer, IssuerKind, Label, Limits, OnHold, Opening, People,
+        PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Revocation, Roles, SignIn, Tier, Usage, User, Users,
+        Variant, Vouches,
     },
     reason::{Reason, Word},
     request::{self, Answering, Call, Change, ChangeWhat, Clock, Fit, Open, Request, Review, Settle, Stop, Undo},
@@ -183,7 +184,7 @@ impl Policy {
         };
         let tools = TOOLS.iter().map(|tool| (tool.parse().unwrap(), profile(tool))).collect();
         let shop = Connector {
-            reach: Reach::Http { url: "http://test".to_owned() },
+            reach: Reach::Http { url: "http://test".to_owned(), spiffe: None, svid: false },
             timeout_ms: 1_000,
             tools,
             toolsets: BTreeMap::new(),

@@ -19,9 +19,17 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug)]
 enum Step {
     /// The run calls a tool; a credential that is missing is asked for first
-    Call { run: u64, tool: usize, issue: Issue },
+    Call {
+        run: u64,
+        tool: usize,
+        issue: Issue,
+    },
     /// The same on a connection that was made with something else
-    CallOn { run: u64, tool: usize, lease: usize },
+    CallOn {
+        run: u64,
+        tool: usize,
+        lease: usize,
+    },
     /// The oldest call ends
     End,
     /// A credential is ended by hand
@@ -29,7 +37,9 @@ enum Step {
     /// A task is ended by hand
     Stop(u64),
     /// What is owed is done, as far as the back end lets it
-    Work { fails: bool },
+    Work {
+        fails: bool,
+    },
     Pass(i64),
     Restart,
     /// The run opens the class execute for itself, as the purpose lets it
@@ -151,9 +161,8 @@ impl World {
             other => panic!("{other:?}"),
         };
         let config = self.config();
-        let known = task.and_then(|task| {
-            self.house.engine.state().lease(task, (&name("shop"), class), config, self.now())
-        });
+        let known =
+            task.and_then(|task| self.house.engine.state().lease(task, (&name("shop"), class), config, self.now()));
         call.lease = match known {
             Some(lease) => Some(lease),
             None => match self.issue(&call, class, issue) {

@@ -47,7 +47,7 @@ pub(super) fn secrets(bundle: &Bundle) -> Vec<Check> {
                 });
                 env.chain(given).collect()
             }
-            Reach::Http { url } => {
+            Reach::Http { url, .. } => {
                 let query = url.split_once('?').map_or("", |(_, query)| query);
                 let members = query.split('&').filter_map(|member| member.split_once('='));
                 members

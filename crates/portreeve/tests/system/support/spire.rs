@@ -24,6 +24,8 @@ pub(crate) struct Spire<'a> {
     place: &'a Place,
     programs: PathBuf,
     folder: PathBuf,
+    /// The port of the endpoint that serves the trust domain's bundle (profile `https_spiffe`)
+    bundles: u16,
     /// The agent's own SPIFFE ID
     parent: String,
     _running: Vec<Running>,
@@ -43,12 +45,16 @@ impl<'a> Spire<'a> {
             fs::create_dir_all(folder.join(part)).unwrap();
         }
         // Neither tells which port it was given, so one is found for them.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, bundles) = (free(), free());
+        let [port, bundles] = [port, bundles].map(|free| free.local_addr().unwrap().port());
         let at = folder.display();
         let server = format!(
             "server {{\n bind_address = \"127.0.0.1\"\n bind_port = \"{port}\"\n socket_path = \"{at}/server.sock\"\n \
              trust_domain = \"example.org\"\n data_dir = \"{at}/server\"\n ca_ttl = \"1h\"\n \
-             default_x509_svid_ttl = \"{LIVES}s\"\n default_jwt_svid_ttl = \"{LIVES}s\"\n}}\nplugins {{\n \
+             default_x509_svid_ttl = \"{LIVES}s\"\n default_jwt_svid_ttl = \"{LIVES}s\"\n \
+             federation {{\n bundle_endpoint {{\n address = \"127.0.0.1\"\n port = {bundles}\n \
+             profile \"https_spiffe\" {{}}\n}}\n}}\n}}\nplugins {{\n \
              DataStore \"sql\" {{ plugin_data {{ database_type = \"sqlite3\" \
              connection_string = \"{at}/server/data.sqlite3\" }} }}\n \
              NodeAttestor \"join_token\" {{ plugin_data {{}} }}\n KeyManager \"memory\" {{ plugin_data {{}} }}\n}}\n"
@@ -59,8 +65,8 @@ impl<'a> Spire<'a> {
             let program = programs.join(format!("spire-{name}"));
             Running::start(place.command(program.to_str().unwrap(), &["run", "-config", conf.to_str().unwrap()]))
         };
-        let mut spire =
-            Self { place, programs: programs.clone(), folder: folder.clone(), parent: String::new(), _running: vec![] };
+        let (parent, _running) = (String::new(), vec![]);
+        let mut spire = Self { place, programs: programs.clone(), folder: folder.clone(), bundles, parent, _running };
         spire._running.push(start("server"));
         until("the SPIRE server answers", || spire.ask("server", &["healthcheck"]).code == 0);
         let token = spire.ask("server", &["token", "generate", "-output", "json"]).good().json();
@@ -82,6 +88,16 @@ impl<'a> Spire<'a> {
     /// Where its Workload API is
     pub(crate) fn socket(&self) -> String {
         format!("unix://{}/agent.sock", self.folder.display())
+    }
+
+    /// Where the trust domain's bundle is served by who shows an X.509-SVID, and of which workload
+    pub(crate) fn endpoint(&self) -> (String, &'static str) {
+        (format!("https://127.0.0.1:{}", self.bundles), "spiffe://example.org/spire/server")
+    }
+
+    /// The trust domain's bundle as it is now
+    pub(crate) fn bundle(&self) -> String {
+        self.ask("server", &["bundle", "show", "-format", "spiffe"]).good().out
     }
 
     fn ask(&self, of: &str, arguments: &[&str]) -> Ran {

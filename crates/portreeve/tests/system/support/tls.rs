@@ -54,7 +54,17 @@ fn parameters(name: &str, names: Vec<SanType>) -> CertificateParams {
 impl Authority {
     /// A new one; `name` is for people
     pub(crate) fn new(name: &str) -> Self {
+        Self::with(name, |_| ())
+    }
+
+    /// One whose time is over
+    pub(crate) fn over(name: &str) -> Self {
+        Self::with(name, |one| one.not_after = (SystemTime::now() - Duration::from_secs(5)).into())
+    }
+
+    fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut parameters = parameters(name, Vec::new());
+        change(&mut parameters);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
@@ -67,8 +77,15 @@ impl Authority {
 
     /// A certificate of a server on this machine
     pub(crate) fn server(&self) -> Certificate {
+        self.server_with(|_| ())
+    }
+
+    /// The same, after something about it was changed
+    pub(crate) fn server_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Certificate {
         let names = vec![SanType::IpAddress([127, 0, 0, 1].into()), SanType::DnsName("localhost".try_into().unwrap())];
-        self.sign(parameters("server", names))
+        let mut parameters = parameters("server", names);
+        change(&mut parameters);
+        self.sign(parameters)
     }
 
     /// An X.509-SVID, after something about it was changed
