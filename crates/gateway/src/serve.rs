@@ -291,7 +291,22 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         Some(authority) => programs.merge(identities::router(Arc::clone(authority))),
         None => programs,
     };
-    let api = people::router(Arc::clone(&office)).map_err(|error| Error::System(error.to_string()))?;
+    let admin = Arc::new(Admin {
+        door: door.clone(),
+        catalogue: Arc::clone(&catalogue),
+        office: Arc::clone(&office),
+        teller: Arc::clone(&teller),
+        keys: Arc::clone(&keys),
+        links: Arc::clone(&links),
+        tasks: Arc::clone(&tasks),
+        undos,
+        endpoints: Arc::clone(&endpoints),
+        fence: Arc::clone(&fence),
+        clock,
+        settings: settings.clone(),
+        site: Arc::clone(&sites.plain),
+    });
+    let api = people::router(Arc::clone(&admin)).map_err(|error| Error::System(error.to_string()))?;
     let served = |site: &Arc<Site>, tls: Option<Tls>| {
         // Behind something that speaks TLS for us, browsers reach it over TLS, too.
         let secure = tls.is_some() || site.base.starts_with("https://");
@@ -312,21 +327,6 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         }
         _ => None,
     };
-    let admin = Arc::new(Admin {
-        door: door.clone(),
-        catalogue,
-        office: Arc::clone(&office),
-        teller: Arc::clone(&teller),
-        keys: Arc::clone(&keys),
-        links: Arc::clone(&links),
-        tasks: Arc::clone(&tasks),
-        undos,
-        endpoints: Arc::clone(&endpoints),
-        fence: Arc::clone(&fence),
-        clock,
-        settings: settings.clone(),
-        site: Arc::clone(&sites.plain),
-    });
     // Whatever listens at the path of our socket is not ours: the folder is locked for us.
     let socket = listen::bind(&admin_socket(&settings.data)).map_err(folder)?;
     private::resume(&admin).await;
