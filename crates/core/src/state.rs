@@ -505,7 +505,7 @@ impl State {
     pub fn effect_lives(&self, open: &Open, now: Millis) -> bool {
         match &open.what {
             OpenWhat::Lease(lease) => !matches!(self.leased(open, lease, now), Leased::Owed(_) | Leased::Left(_)),
-            what => self.stands_on(open, now) && self.goes_with(open.lease, matches!(what, OpenWhat::Call(_)), now),
+            _ => self.stands_on(open, now) && self.goes_with(open.lease, now),
         }
     }
 

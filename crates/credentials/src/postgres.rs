@@ -151,9 +151,9 @@ impl Postgres {
         if let Some(found) = found {
             let oid: u32 = found.get(0);
             run(admin.batch_execute(&format!("ALTER ROLE {role} NOLOGIN CONNECTION LIMIT 0"))).await?;
-            self.end_sessions(&admin, oid).await?;
-            // Whoever made the role may take its place, and needs to for what it owns.
+            // Whoever made the role may take its place, and needs to: to end its sessions, and for what it owns.
             let _ = run(admin.batch_execute(&format!("GRANT {role} TO CURRENT_USER"))).await;
+            self.end_sessions(&admin, oid).await?;
             let elsewhere = run(admin.query(
                 "SELECT DISTINCT d.datname FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid \
                  WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = $1 AND d.datname <> current_database()",

@@ -93,13 +93,33 @@ type Shared = State<Arc<Admin>>;
 
 /// The routes of the administrator
 pub fn router(admin: Arc<Admin>) -> Router {
-    Router::new()
-        .route("/v1/status", get(status))
+    let here = Router::new()
         .route("/v1/whoami", get(who::whoami))
-        .route("/v1/roles", get(who::roles))
         .route("/v1/tasks", get(tasks).post(open))
         .route("/v1/tasks/{task}", get(task))
         .route("/v1/tasks/{task}/token", post(token))
+        .route("/v1/reflex", get(people::reflex))
+        .route("/v1/links", post(people::link))
+        .route("/v1/checkpoint", post(checkpoint))
+        .route("/v1/discover", post(discover))
+        .route("/v1/connectors/{connector}", get(connector))
+        .route("/v1/connectors/{connector}/accept", post(accept));
+    here.merge(shared()).with_state(admin)
+}
+
+/// The routes of people who are signed in elsewhere: whoever mounts them says with a [`Person`](crate::office::Person) who asks
+///
+/// What hands out something that lets somebody in or work (tokens, links), runs a command that is named in the request, or
+/// goes together with files of this machine is not among them.
+pub(crate) fn elsewhere(admin: Arc<Admin>) -> Router {
+    shared().with_state(admin)
+}
+
+/// What is done in the same way here and from elsewhere
+fn shared() -> Router<Arc<Admin>> {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/roles", get(who::roles))
         .route("/v1/tasks/{task}/undo", get(undo::stands).post(undo::begin))
         .route("/v1/tasks/{task}/elevate", post(people::elevate))
         .route("/v1/holds", get(people::holds))
@@ -108,9 +128,6 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/holds/{hold}/wait", get(people::wait))
         .route("/v1/reviews", get(people::reviews))
         .route("/v1/reviews/{task}", post(people::review))
-        .route("/v1/reflex", get(people::reflex))
-        .route("/v1/links", post(people::link))
-        .route("/v1/checkpoint", post(checkpoint))
         .route("/v1/secrets", get(secrets::list))
         .route("/v1/secrets/{name}", put(secrets::set).delete(secrets::remove))
         .route("/v1/leases", get(secrets::leases))
@@ -124,10 +141,6 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/policy/apply", post(policy::apply))
         .route("/v1/policy/rollback", post(policy::rollback))
         .route("/v1/grants", get(modes::list).post(modes::give))
-        .route("/v1/discover", post(discover))
-        .route("/v1/connectors/{connector}", get(connector))
-        .route("/v1/connectors/{connector}/accept", post(accept))
-        .with_state(admin)
 }
 
 /// The routes of a private socket: a token for this very run, and what its task is

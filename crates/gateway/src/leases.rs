@@ -200,7 +200,8 @@ impl Leases {
         let result = match issued {
             Ok(Issued { fields, handle, until, .. }) => {
                 let (lease, over) = (effect, AtomicBool::new(false));
-                let held = Arc::new(Credential { lease, config: leasing.config, until: leasing.until, fields, over });
+                let counts = until.map_or(leasing.until, |until| leasing.until.min(until));
+                let held = Arc::new(Credential { lease, config: leasing.config, until: counts, fields, over });
                 // Known before it is on the record, so that whoever takes it back finds what to try it with.
                 self.live().insert(effect, Arc::clone(&held));
                 match settle(End::Lease(LeaseEnd::Issued { until, handle })).await {
@@ -280,6 +281,12 @@ impl Leases {
             }
             _ => Some(AGAIN),
         }
+    }
+
+    /// Takes back all that is out, when the process ends
+    pub async fn end_all(&self) {
+        let out: Vec<EffectId> = self.live().keys().copied().collect();
+        futures_util::future::join_all(out.into_iter().map(|effect| self.withdraw(effect))).await;
     }
 
     /// Tells that a back end did not take something back, the first time and then ever more rarely

@@ -2,27 +2,28 @@
 //!
 //! `POST /v1/login` begins to sign in on a device, `POST /v1/login/poll` says how that stands and gives a session in the end,
 //! which every other request shows as `Authorization: Bearer`. The session says who somebody is and nothing else. [`guard`] is
-//! the one place that lets anybody in; whether they may is judged behind the routes, each time anew.
+//! the one place that lets anybody in; whether they may is judged behind the routes, each time anew. Most of these are those of
+//! the administration ([`admin::elsewhere`]).
 
 use crate::{
+    admin::{self, Admin},
     failure::Failure,
     front,
     listen::small_body,
-    office::{Answering, Office, Person, view::TaskRow},
+    office::{Office, Person, view::TaskRow},
     sign_in::{Polled, SignIns},
 };
 use axum::{
     Extension, Json, Router,
-    extract::{Path, Query, Request, State},
+    body::Body,
+    extract::{Path, Request, State},
     http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use portreeve_core::{
-    hash::Hash,
     names::{Name, TaskId},
-    node::Node,
     time::Millis,
 };
 use portreeve_identity::{
@@ -63,20 +64,19 @@ pub(crate) struct Counter {
 ///
 /// # Errors
 /// There is no randomness.
-pub(crate) fn router(office: Arc<Office>) -> Result<Router, NotDrawn> {
+pub(crate) fn router(admin: Arc<Admin>) -> Result<Router, NotDrawn> {
+    let office = Arc::clone(&admin.office);
     let counter = Arc::new(Counter { office, sessions: Sessions::lasting(SESSION_MS, SESSION_MS)? });
     let signed_in = Router::new()
         .route("/v1/whoami", get(whoami))
         .route("/v1/logout", post(logout))
-        .route("/v1/holds", get(holds))
-        .route("/v1/holds/{hold}", get(hold))
-        .route("/v1/holds/{hold}/answer", post(answer))
         .route("/v1/tasks", get(tasks))
         .route("/v1/tasks/{task}", get(task))
-        .route("/v1/stop", post(stop))
+        .with_state(Arc::clone(&counter))
+        .merge(admin::elsewhere(admin))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&counter), guard));
     let open = Router::new().route("/v1/login", post(login)).route("/v1/login/poll", post(poll));
-    Ok(signed_in.merge(open).with_state(counter))
+    Ok(signed_in.merge(open.with_state(counter)))
 }
 
 type Shared = State<Arc<Counter>>;
@@ -95,10 +95,18 @@ async fn guard(State(counter): Shared, mut request: Request, next: Next) -> Resp
         Ok((person, shown)) => {
             request.extensions_mut().insert(person);
             request.extensions_mut().insert(shown);
-            next.run(request).await
         }
-        Err(failure) => failure.into_response(),
+        Err(failure) => return failure.into_response(),
     }
+    let (head, body) = request.into_parts();
+    match small_body(body).await {
+        Some(body) => next.run(Request::from_parts(head, Body::from(body))).await,
+        None => too_long().into_response(),
+    }
+}
+
+fn too_long() -> Failure {
+    Failure::malformed("the body is too long, or takes too long")
 }
 
 impl Counter {
@@ -202,72 +210,6 @@ async fn logout(State(counter): Shared, Extension(shown): Extension<Shown>) -> S
     StatusCode::NO_CONTENT
 }
 
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(default)]
-    all: Option<String>,
-}
-
-async fn holds(State(counter): Shared, Extension(person): Extension<Person>, Query(listed): Query<Listed>) -> Answer {
-    let all = listed.all.is_some_and(|all| all != "false");
-    Ok(Json(json!({ "holds": counter.office.holds(&person, all).await? })))
-}
-
-#[derive(Deserialize)]
-struct Seen {
-    #[serde(rename = "as")]
-    by: Option<Name>,
-}
-
-async fn hold(
-    State(counter): Shared,
-    Extension(person): Extension<Person>,
-    Path(named): Path<String>,
-    Query(seen): Query<Seen>,
-) -> Answer {
-    own(&person, seen.by.as_ref())?;
-    let view = counter.office.hold(&person, &named).await?;
-    let mut shown = json!(view);
-    if let Some(members) = shown.as_object_mut() {
-        members.insert("link".to_owned(), json!(counter.office.link_of(view.hold)));
-    }
-    Ok(Json(shown))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Said {
-    yes: bool,
-    #[serde(default)]
-    why: String,
-    /// The digest of what they were shown
-    binding: Hash,
-    #[serde(rename = "as")]
-    by: Option<Name>,
-    read_ms: Option<u64>,
-}
-
-/// A yes or a no of whoever is signed in
-async fn answer(
-    State(counter): Shared,
-    Extension(person): Extension<Person>,
-    Path(named): Path<String>,
-    request: Request,
-) -> Answer {
-    let Said { yes, why, binding, by, read_ms } = read(request).await?;
-    own(&person, by.as_ref())?;
-    let hold = counter.office.hold(&person, &named).await?.hold;
-    let answer = Answering { hold, binding, yes, why, read_ms, passkey: None };
-    Ok(Json(json!(counter.office.answer(&person, answer).await?)))
-}
-
-/// Nobody speaks for another one
-fn own(person: &Person, by: Option<&Name>) -> Result<(), Failure> {
-    let Some(by) = by.filter(|by| **by != person.user) else { return Ok(()) };
-    let message = format!("You are signed in as {}, not as {by}.", person.user);
-    Err(Failure::new(StatusCode::FORBIDDEN, "not_yours", message, "Leave out `--as`."))
-}
-
 fn shown(row: &TaskRow) -> Value {
     let mut shown = json!(row);
     if let Some(members) = shown.as_object_mut() {
@@ -288,20 +230,8 @@ async fn task(State(counter): Shared, Extension(person): Extension<Person>, Path
     Ok(Json(row.unwrap_or_else(|| json!({ "task": view.task, "state": "over", "why": view.over }))))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stop {
-    node: Node,
-}
-
-async fn stop(State(counter): Shared, Extension(person): Extension<Person>, request: Request) -> Answer {
-    let ask: Stop = read(request).await?;
-    Ok(Json(json!(counter.office.stop(&person, ask.node).await?)))
-}
-
 /// The body of a request, in JSON
 async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
-    let too_long = || Failure::malformed("the body is too long, or takes too long");
     let body = small_body(request.into_body()).await.ok_or_else(too_long)?;
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
     serde_json::from_slice(body).map_err(|error| Failure::malformed(error.to_string()))

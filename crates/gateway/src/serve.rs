@@ -138,6 +138,7 @@ pub struct Serving {
     pub office: Arc<Office>,
     door: Door,
     links: Arc<Links>,
+    leases: Arc<Leases>,
     under_way: Arc<UnderWay>,
     tasks: Arc<Tasks>,
     thread: std::thread::JoinHandle<crate::door::TheEngine>,
@@ -301,7 +302,23 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         Some(authority) => programs.merge(identities::router(Arc::clone(authority))),
         None => programs,
     };
-    let api = people::router(Arc::clone(&office)).map_err(|error| Error::System(error.to_string()))?;
+    let admin = Arc::new(Admin {
+        door: door.clone(),
+        catalogue: Arc::clone(&catalogue),
+        office: Arc::clone(&office),
+        teller: Arc::clone(&teller),
+        keys: Arc::clone(&keys),
+        links: Arc::clone(&links),
+        leases: Arc::clone(&leases),
+        tasks: Arc::clone(&tasks),
+        undos,
+        endpoints: Arc::clone(&endpoints),
+        fence: Arc::clone(&fence),
+        clock,
+        settings: settings.clone(),
+        site: Arc::clone(&sites.plain),
+    });
+    let api = people::router(Arc::clone(&admin)).map_err(|error| Error::System(error.to_string()))?;
     let served = |site: &Arc<Site>, tls: Option<Tls>| {
         // Behind something that speaks TLS for us, browsers reach it over TLS, too.
         let secure = tls.is_some() || site.base.starts_with("https://");
@@ -322,22 +339,6 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         }
         _ => None,
     };
-    let admin = Arc::new(Admin {
-        door: door.clone(),
-        catalogue,
-        office: Arc::clone(&office),
-        teller: Arc::clone(&teller),
-        keys: Arc::clone(&keys),
-        links: Arc::clone(&links),
-        leases: Arc::clone(&leases),
-        tasks: Arc::clone(&tasks),
-        undos,
-        endpoints: Arc::clone(&endpoints),
-        fence: Arc::clone(&fence),
-        clock,
-        settings: settings.clone(),
-        site: Arc::clone(&sites.plain),
-    });
     // Whatever listens at the path of our socket is not ours: the folder is locked for us.
     let socket = listen::bind(&admin_socket(&settings.data)).map_err(folder)?;
     private::resume(&admin).await;
@@ -376,6 +377,7 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         office,
         door,
         links,
+        leases,
         under_way,
         tasks,
         thread,
@@ -500,6 +502,8 @@ impl Serving {
         let _ = std::fs::remove_file(admin_socket(&self.data));
         self.under_way.end(ENDING).await;
         self.links.end_all().await;
+        // What cannot be taken back in time is at the next start.
+        let _ = tokio::time::timeout(ENDING, self.leases.end_all()).await;
         self.door.close();
         let (thread, data) = (self.thread, self.data);
         let ended = tokio::task::spawn_blocking(move || match thread.join() {

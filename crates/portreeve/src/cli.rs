@@ -17,7 +17,7 @@ pub(crate) struct Cli {
     /// The data folder [default: .portreeve here or above, else the user's own]
     #[arg(long, global = true, env = "PORTREEVE_DATA", value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// The server where you are signed in, for approvals, tasks and stops; without it, the data folder of this machine
+    /// The server where you are signed in, for what works over there (docs/roles.md); without it, the data folder of this machine
     #[arg(long, global = true, env = "PORTREEVE_SERVER", value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Print data as JSON

@@ -26,11 +26,10 @@ mod task;
 mod undo;
 
 use crate::{
-    cli::{Cli, Command, Task},
-    client::Client,
+    cli::{Agent, Cli, Command, Policy, Task},
     demo,
     failure::{Failure, exit},
-    output, place,
+    output,
 };
 use http::Method;
 use portreeve_upstream::keeper::{self, Terminal};
@@ -97,8 +96,21 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
 /// Whether a command works at a server too, or at nothing at all
 fn works_elsewhere(command: &Command) -> bool {
     match command {
-        Command::Task(task) => matches!(task, Task::List | Task::Show { .. } | Task::Stop { .. }),
+        // Tokens are for where the agent runs, and files are those of this machine.
+        Command::Task(task) => !matches!(task, Task::Open { .. } | Task::Token { .. }),
+        Command::Agent(agent) => !matches!(agent, Agent::Add(_)),
+        Command::Policy(policy) => matches!(
+            policy,
+            Policy::Apply | Policy::Rollback { .. } | Policy::Observe { .. } | Policy::Enforce { .. } | Policy::Modes
+        ),
         Command::Kill { .. }
+        | Command::Status
+        | Command::Role(_)
+        | Command::Key(_)
+        | Command::Secret(_)
+        | Command::Lease(_)
+        | Command::Reviews
+        | Command::Review { .. }
         | Command::Approvals(_)
         | Command::Approve(_)
         | Command::Deny(_)
@@ -130,7 +142,7 @@ pub(crate) fn log_to_stderr(default: &str) {
 }
 
 async fn status(cli: &Cli) -> Result<u8, Failure> {
-    let client = Client::of(&place::data(cli)?).await?;
+    let client = login::client(cli).await?;
     let status = client.ask(Method::GET, "/v1/status", None).await?;
     if cli.json {
         output::json(&status);

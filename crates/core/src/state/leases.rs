@@ -108,11 +108,11 @@ impl State {
 
     /// Whether what goes with a lease may go on: what was begun with it does when its time has passed, and ends when
     /// somebody ends it
-    pub(super) fn goes_with(&self, lease: Option<EffectId>, is_call: bool, now: Millis) -> bool {
+    pub(super) fn goes_with(&self, lease: Option<EffectId>, now: Millis) -> bool {
         lease.is_none_or(|id| {
             self.open_lease(id).is_some_and(|(open, lease)| match self.leased(open, lease, now) {
-                Leased::Live | Leased::Coming => true,
-                Leased::Closing => is_call,
+                // A process serves the calls that were begun with it.
+                Leased::Live | Leased::Coming | Leased::Closing => true,
                 Leased::Owed(_) | Leased::Left(_) => false,
             })
         })
@@ -154,6 +154,12 @@ impl State {
                 lease.issued = true;
                 lease.usable_until = *until;
                 lease.handle.clone_from(handle);
+                // One that ends earlier than was asked for counts no longer than that.
+                let (before, after) = (lease.until, until.map_or(lease.until, |until| lease.until.min(until)));
+                lease.until = after;
+                if self.lease_deadlines.remove(&(before, id)) {
+                    self.lease_deadlines.insert((after, id));
+                }
                 return false;
             }
             // It may be there: it stays owed until it is known not to be.

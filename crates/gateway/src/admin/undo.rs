@@ -8,7 +8,6 @@ use axum::{
     http::StatusCode,
 };
 use portreeve_core::{
-    event::{Actor, How},
     hash::Hash,
     names::{EffectId, Name, TaskId},
     reason::Word,
@@ -39,10 +38,7 @@ pub(super) async fn begin(State(admin): Shared, who: Who, Path(task): Path<Strin
         let plan = admin.undos.plan(of, &ask.skip).await.map_err(|refusal| failure(of, refusal))?;
         return Ok(Json(json!(plan)));
     }
-    let by = match ask.r#as {
-        Some(user) => Actor::Person { user: who.named(&admin, user)?, how: How::Socket },
-        None => who.by,
-    };
+    let by = who.by_as(&admin, ask.r#as)?;
     let begun = admin.undos.begin(by, of, (&ask.skip, ask.digest)).await.map_err(|refusal| failure(of, refusal))?;
     Ok(Json(json!(begun)))
 }

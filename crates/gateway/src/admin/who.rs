@@ -125,11 +125,24 @@ impl Who {
     pub(crate) async fn eyes_as(&self, admin: &Admin, named: Option<Name>) -> Result<Eyes, Failure> {
         match (named, &self.by) {
             (None, _) => self.eyes(admin).await,
+            (Some(user), Actor::Person { user: own, .. }) if user == *own => self.eyes(admin).await,
             (Some(user), Actor::Owner { .. }) => Ok(Eyes::owner(Some(self.named(admin, user)?))),
             (Some(user), _) => {
                 let user = self.named(admin, user)?;
                 Ok((&admin.office.person(user, How::Socket).await?).into())
             }
+        }
+    }
+
+    /// As the record says it, as one of the users whose account they have
+    ///
+    /// # Errors
+    /// That user's account is another one.
+    pub(crate) fn by_as(self, admin: &Admin, named: Option<Name>) -> Result<Actor, Failure> {
+        match (named, &self.by) {
+            (None, _) => Ok(self.by),
+            (Some(user), Actor::Person { user: own, .. }) if user == *own => Ok(self.by),
+            (Some(user), _) => Ok(Actor::Person { user: self.named(admin, user)?, how: How::Socket }),
         }
     }
 

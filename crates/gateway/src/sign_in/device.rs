@@ -6,7 +6,10 @@ use super::{Entered, Provider, SignIns, Told, asking, cannot, lacks, not_begun, 
 use crate::failure::Failure;
 use axum::http::StatusCode;
 use portreeve_core::{hash::Hash, names::Name, policy::Client, time::Millis, value::Value};
-use portreeve_identity::{NotDrawn, oidc::begun};
+use portreeve_identity::{
+    NotDrawn,
+    oidc::begun::{self, Secrets},
+};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -32,6 +35,8 @@ pub(super) struct Devices {
 struct Waits {
     issuer: Name,
     code: String,
+    /// What shows that whoever began it finishes it
+    verifier: String,
     until: Millis,
     // Held while the issuer is asked, so that two who ask are not asked for twice.
     pace: tokio::sync::Mutex<Pace>,
@@ -106,7 +111,12 @@ impl SignIns {
         let login = begun::name().ok_or(NotDrawn::Randomness).map_err(too_many)?;
         self.devices.room(self.clock.now()).map_err(too_many)?;
         let scope = scope(&provider.people);
-        let mut form = vec![("scope", scope.as_str())];
+        // No part of RFC 8628, and passed over where it is not known; Keycloak demands it of a client that has to use PKCE.
+        let secrets =
+            Secrets { nonce: String::new(), verifier: begun::name().ok_or(NotDrawn::Randomness).map_err(too_many)? };
+        let challenge = secrets.challenge();
+        let mut form =
+            vec![("scope", scope.as_str()), ("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")];
         // Who shows a secret in `Authorization` names the client all the same (RFC 8628, 3.1).
         if matches!(provider.people.client, Client::Secret(_)) && found.basic {
             form.push(("client_id", provider.people.client_id.as_str()));
@@ -137,7 +147,7 @@ impl SignIns {
         };
         let code = text("device_code").filter(|code| !code.is_empty()).ok_or_else(|| wrong("device_code"))?.to_owned();
         let pace = tokio::sync::Mutex::new(Pace { interval_ms, next: now.plus(interval_ms), over: false });
-        let waits = Waits { issuer, code, until: device.until, pace };
+        let waits = Waits { issuer, code, verifier: secrets.verifier, until: device.until, pace };
         self.devices.keep(&login, waits, now).map_err(too_many)?;
         Ok(device)
     }
@@ -159,7 +169,11 @@ impl SignIns {
         }
         let provider = self.provider(&waits.issuer)?;
         let found = self.discovery(&provider).await?;
-        let form = [("grant_type", "urn:ietf:params:oauth:grant-type:device_code"), ("device_code", &waits.code)];
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
+            ("device_code", &waits.code),
+            ("code_verifier", &waits.verifier),
+        ];
         let told = self.tokens(&provider, &found, &form).await;
         pace.next = self.clock.now().plus(pace.interval_ms);
         let over = |pace: &mut Pace| {

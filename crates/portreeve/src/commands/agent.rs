@@ -3,7 +3,7 @@
 use crate::{
     cli::{AddAgent, Agent, Cli},
     client::{Client, Hosted},
-    commands::policy,
+    commands::{login, policy},
     failure::{Failure, exit},
     output, place,
 };
@@ -17,11 +17,10 @@ use std::{
 };
 
 pub(crate) async fn run(cli: &Cli, agent: &Agent) -> Result<u8, Failure> {
-    let data = place::data(cli)?;
     if let Agent::Add(add) = agent {
-        return self::add(cli, &data, add).await;
+        return self::add(cli, &place::data(cli)?, add).await;
     }
-    let client = Client::of(&data).await?;
+    let client = login::client(cli).await?;
     match agent {
         Agent::Add(_) => Ok(0),
         Agent::List => list(&client, cli.json).await,

@@ -2,9 +2,9 @@
 
 use crate::{
     cli::{Cli, Key},
-    client::Client,
+    commands::login,
     failure::Failure,
-    output, place,
+    output,
 };
 use http::Method;
 use portreeve_core::event::KeyUse;
@@ -12,7 +12,7 @@ use portreeve_gateway::keys::{KeyState, KeyView};
 use serde_json::{Value, json};
 
 pub(crate) async fn run(cli: &Cli, key: &Key) -> Result<u8, Failure> {
-    let client = Client::of(&place::data(cli)?).await?;
+    let client = login::client(cli).await?;
     match key {
         Key::List => {
             let answer = client.ask(Method::GET, "/v1/keys", None).await?;

@@ -3,7 +3,7 @@
 use crate::{
     cli::{Cli, Policy},
     client::Client,
-    commands::{author, modes},
+    commands::{author, login, modes},
     failure::{Failure, chain, exit},
     output, place,
 };
@@ -27,16 +27,14 @@ pub(crate) async fn run(cli: &Cli, policy: &Policy) -> Result<u8, Failure> {
             show_cedar(&folder_of(cli, folder.as_ref())?, purpose.as_ref(), (*cedar, *schema), cli.json)
         }
         Policy::Author(author) => author::run(cli, author),
-        Policy::Apply => apply(&Client::of(&place::data(cli)?).await?, cli.json).await,
+        Policy::Apply => apply(&login::client(cli).await?, cli.json).await,
         Policy::History => history(&place::data(cli)?, cli.json),
-        Policy::Rollback { digest } => rollback(&Client::of(&place::data(cli)?).await?, digest, cli.json).await,
+        Policy::Rollback { digest } => rollback(&login::client(cli).await?, digest, cli.json).await,
         Policy::Observe { lasts, why, on } => {
-            modes::observe(&Client::of(&place::data(cli)?).await?, lasts, why, on, cli.json).await
+            modes::observe(&login::client(cli).await?, lasts, why, on, cli.json).await
         }
-        Policy::Enforce { grant, on } => {
-            modes::enforce(&Client::of(&place::data(cli)?).await?, *grant, on, cli.json).await
-        }
-        Policy::Modes => modes::modes(&Client::of(&place::data(cli)?).await?, cli.json).await,
+        Policy::Enforce { grant, on } => modes::enforce(&login::client(cli).await?, *grant, on, cli.json).await,
+        Policy::Modes => modes::modes(&login::client(cli).await?, cli.json).await,
     }
 }
 

@@ -1,13 +1,13 @@
 //! `portreeve reviews` and `portreeve review`
 
-use crate::{cli::Cli, client::Client, failure::Failure, output, place};
+use crate::{cli::Cli, commands::login, failure::Failure, output};
 use http::Method;
 use portreeve_core::names::{Name, TaskId};
 use portreeve_gateway::office::view::ReviewView;
 use serde_json::{Value, json};
 
 pub(crate) async fn list(cli: &Cli) -> Result<u8, Failure> {
-    let answer = Client::of(&place::data(cli)?).await?.ask(Method::GET, "/v1/reviews", None).await?;
+    let answer = login::client(cli).await?.ask(Method::GET, "/v1/reviews", None).await?;
     if cli.json {
         output::json(&answer);
         return Ok(0);
@@ -42,7 +42,7 @@ fn read(answer: &Value) -> Result<Vec<ReviewView>, Failure> {
 }
 
 pub(crate) async fn close(cli: &Cli, task: TaskId, why: &str, by: Option<&Name>) -> Result<u8, Failure> {
-    let client = Client::of(&place::data(cli)?).await?;
+    let client = login::client(cli).await?;
     let body = json!({ "why": why, "as": by });
     let answer = client.ask(Method::POST, &format!("/v1/reviews/{task}"), Some(&body)).await?;
     if cli.json {

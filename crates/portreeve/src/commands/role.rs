@@ -3,6 +3,7 @@
 use crate::{
     cli::{Cli, Role},
     client::Client,
+    commands::login,
     failure::Failure,
     output, place,
 };
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 pub(crate) async fn run(cli: &Cli, role: &Role) -> Result<u8, Failure> {
     let Role::List = role;
-    let answer = Client::of(&place::data(cli)?).await?.ask(Method::GET, "/v1/roles", None).await?;
+    let answer = login::client(cli).await?.ask(Method::GET, "/v1/roles", None).await?;
     if cli.json {
         output::json(&answer);
         return Ok(0);

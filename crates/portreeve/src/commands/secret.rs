@@ -2,9 +2,9 @@
 
 use crate::{
     cli::{Cli, Lease, Secret},
-    client::Client,
+    commands::login,
     failure::Failure,
-    output, place,
+    output,
 };
 use http::Method;
 use portreeve_core::{names::Name, time::Millis};
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 const BYTES_MAX: u64 = 64 * 1024;
 
 pub(crate) async fn run(cli: &Cli, secret: &Secret) -> Result<u8, Failure> {
-    let client = Client::of(&place::data(cli)?).await?;
+    let client = login::client(cli).await?;
     match secret {
         Secret::List => {
             let answer = client.ask(Method::GET, "/v1/secrets", None).await?;
@@ -117,7 +117,7 @@ fn listed(answer: &Value) {
 }
 
 pub(crate) async fn leases(cli: &Cli, lease: &Lease) -> Result<u8, Failure> {
-    let client = Client::of(&place::data(cli)?).await?;
+    let client = login::client(cli).await?;
     match lease {
         Lease::List => {
             let answer = client.ask(Method::GET, "/v1/leases", None).await?;

@@ -37,8 +37,6 @@ fn house(test: &str) -> Option<House> {
         database.ask("postgres", statement).unwrap();
     }
     let owner = ("portreeve", "portreeve-of-the-test");
-    // Ending sessions of roles that it made is its own to do.
-    database.ask("postgres", "GRANT pg_signal_backend TO portreeve").unwrap();
     for statement in [
         "CREATE SCHEMA shop",
         "CREATE TABLE shop.orders (id int PRIMARY KEY, amount int)",

@@ -1,5 +1,7 @@
 //! People who sign in at an issuer: in a browser and on a device, and what is refused there.
 
+mod elsewhere;
+mod keycloak;
 mod provider;
 
 use crate::{
@@ -384,7 +386,7 @@ fn somebody_signs_in_at_a_terminal_and_is_in_a_group_while_the_issuer_says_so() 
     assert_eq!(listed["tasks"][0]["task"], json!(task.id), "{listed}");
     house.at_server(&["task", "stop", &task.id]).good();
     assert_eq!(task.word("shop", "act", "c"), "task_over");
-    assert_eq!(failed(&house.at_server(&["policy", "apply"])), (1, "only_here".to_owned()));
+    assert_eq!(failed(&house.at_server(&["policy", "check"])), (1, "only_here".to_owned()));
 
     // A file that others may read is not taken; signed out, the session is nothing.
     let file = std::fs::read_dir(&kept).unwrap().next().unwrap().unwrap().path();
