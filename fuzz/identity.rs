@@ -209,7 +209,8 @@ fn standing<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
     let mut found: Vec<&Value> = value.get(path).into_iter().collect();
     for (at, _) in path.match_indices('.') {
         let (first, rest) = path.split_at(at);
-        found.extend(value.get(first).into_iter().flat_map(|inner| standing(inner, &rest[1..])));
+        let rest = rest.trim_start_matches('.');
+        found.extend(value.get(first).into_iter().flat_map(|inner| standing(inner, rest)));
     }
     found
 }
