@@ -231,6 +231,7 @@ pub(crate) fn sign_in(bytes: &[u8]) -> bool {
         max_age_ms: Some(60_000),
         acr: None,
         groups: "groups",
+        claims: &["a.b"],
     };
     let Ok(somebody) = oidc::verify(&text, &Keys::of([KEY.clone()]), &wanted, NOW) else { return false };
     let claims = read(bytes);

@@ -5,6 +5,7 @@ use portreeve_core::{
     hash::Hash,
     names::{HoldId, Name, TaskId},
     node::Node,
+    request::Claimed,
     time::Millis,
 };
 use portreeve_gateway::{
@@ -19,7 +20,7 @@ use portreeve_identity::{
     link::Links,
     passkey::{Passkey, Passkeys, RelyingParty},
 };
-use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 use tokio::sync::watch;
 
 /// An answer that takes a while
@@ -44,7 +45,7 @@ pub trait Desk: fmt::Debug + Send + Sync + 'static {
     /// What a user of the policy may do now; a problem if there is none, or it was stopped
     fn person(&self, user: Name, how: How) -> Answer<'_, Person>;
     /// Puts on the record that somebody signed in; a problem if they cannot be
-    fn signed_in(&self, user: Name, how: How, groups: BTreeSet<String>) -> Answer<'_, ()>;
+    fn signed_in(&self, user: Name, how: How, claimed: Claimed) -> Answer<'_, ()>;
     /// Puts on the record that somebody has a passkey from now on, or no longer has it
     fn passkey_changed<'a>(&'a self, who: &'a Person, passkey: &'a Passkey, added: bool) -> Answer<'a, ()>;
     /// Open questions; with `all`, also those that are answered and still remembered
@@ -102,8 +103,8 @@ impl Desk for Office {
         said(self.person(user, how))
     }
 
-    fn signed_in(&self, user: Name, how: How, groups: BTreeSet<String>) -> Answer<'_, ()> {
-        said(self.signed_in(user, how, groups))
+    fn signed_in(&self, user: Name, how: How, claimed: Claimed) -> Answer<'_, ()> {
+        said(self.signed_in(user, how, claimed))
     }
 
     fn passkey_changed<'a>(&'a self, who: &'a Person, passkey: &'a Passkey, added: bool) -> Answer<'a, ()> {

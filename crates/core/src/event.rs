@@ -712,6 +712,9 @@ pub enum Noted {
         /// The groups that their issuer says they are in, as it calls them, as far as the policy names them
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         groups: BTreeSet<String>,
+        /// What else their issuer says of them, as far as the policy asks for it
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        attributes: BTreeMap<String, Committed>,
     },
     /// Somebody wants a version of the policy in force, where others have to want it too
     Proposed {
@@ -816,6 +819,9 @@ impl Record {
                 let because = because.iter_mut().enumerate();
                 let because = because.map(|(index, because)| (format!("because.{index}"), &mut because.reasons));
                 given.chain(before).chain(scope).chain(outside).chain(because).collect()
+            }
+            Event::Noted(Noted::SignedIn { attributes, .. }) => {
+                attributes.iter_mut().map(|(name, value)| (format!("attributes.{name}"), value)).collect()
             }
             Event::Noted(Noted::Consulted { points, .. }) => {
                 let points = points.iter_mut().enumerate();

@@ -15,7 +15,7 @@ pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
 pub use credential::{
     BackEnd, CommandBackEnd, CredentialSource, Credentials, Postgres, Revocation, StaticSecret, Template,
 };
-pub use issuer::{Bootstrap, BundleSource, Client, Issuer, People, Vouches};
+pub use issuer::{Attribute, AttributeKind, Bootstrap, BundleSource, Client, Issuer, People, Vouches};
 pub use person::{Ask, Quorum, Receiver, SignIn, User};
 pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
 pub use purpose::{

@@ -421,8 +421,17 @@ pub struct SignedIn {
     pub user: Name,
     /// How; nothing if it is only a link that they may use
     pub how: Option<How>,
-    /// The groups that their issuer says they are in, as far as the policy names them
+    /// What their issuer says of them
+    pub claimed: Claimed,
+}
+
+/// What an issuer says of somebody, as far as the policy asks for it
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claimed {
+    /// The groups that they are in, as it calls them
     pub groups: BTreeSet<String>,
+    /// What else, by what the policy calls it
+    pub attributes: BTreeMap<String, Value>,
 }
 
 /// A passkey of a person was registered or removed

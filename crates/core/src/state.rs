@@ -560,8 +560,8 @@ impl State {
                 self.passkey(user, credential, (*added, &record.actor));
             }
             Event::Noted(Noted::Proposed { bundle, hand }) => self.propose(*bundle, &record.actor, hand, record.time),
-            Event::Noted(Noted::SignedIn { user, how, groups }) => {
-                self.signed_in(user, how.as_ref(), groups, record.time);
+            Event::Noted(Noted::SignedIn { user, how, groups, attributes }) => {
+                self.signed_in(user, how.as_ref(), (groups, attributes), record.time);
             }
             Event::Refused(_)
             | Event::Noted(

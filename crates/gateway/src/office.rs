@@ -27,7 +27,7 @@ use portreeve_core::{
     node::{Node, Why},
     policy::{Bundle, Deed, PersonRole},
     reason::{Reason, Word},
-    request::{self, Doing, Request, Review, Stop},
+    request::{self, Claimed, Doing, Request, Review, Stop},
     state::{Hold, State},
     time::Millis,
 };
@@ -748,8 +748,8 @@ impl Office {
     /// There is no such user, or too many links are open.
     pub async fn link(&self, by: Actor, user: Name, hand: Option<String>) -> Result<String, Failure> {
         let person = self.person(user.clone(), How::Link).await?;
-        let groups = BTreeSet::new();
-        self.note_sign_in(request::SignedIn { by, user, how: None, groups }).await?;
+        let claimed = Claimed::default();
+        self.note_sign_in(request::SignedIn { by, user, how: None, claimed }).await?;
         let invited = Invited { bearer: person.bearer(), by: hand };
         let token = self.links.issue(invited, LIFETIME_MS, self.now()).map_err(|error| {
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string(), "Use a link that is open.")
@@ -757,13 +757,13 @@ impl Office {
         Ok(format!("{}/sign-in/{token}", self.base))
     }
 
-    /// Puts on the record that somebody signed in, with the groups that their issuer says
+    /// Puts on the record that somebody signed in, with what their issuer says of them
     ///
     /// # Errors
     /// It could not be recorded, and then they are not.
-    pub async fn signed_in(&self, user: Name, how: How, groups: BTreeSet<String>) -> Result<(), Failure> {
+    pub async fn signed_in(&self, user: Name, how: How, claimed: Claimed) -> Result<(), Failure> {
         let by = Actor::Person { user: user.clone(), how: how.clone() };
-        self.note_sign_in(request::SignedIn { by, user, how: Some(how), groups }).await
+        self.note_sign_in(request::SignedIn { by, user, how: Some(how), claimed }).await
     }
 
     /// Puts on the record that somebody has a passkey from now on, or no longer has it

@@ -163,7 +163,7 @@ async fn poll(State(counter): Shared, request: Request) -> Result<(StatusCode, J
     let office = &counter.office;
     let person = office.person(entered.user.clone(), entered.how()).await?;
     // On the record before anybody has the session.
-    office.signed_in(person.user.clone(), person.how.clone(), entered.groups).await?;
+    office.signed_in(person.user.clone(), person.how.clone(), entered.claimed).await?;
     let now = office.now();
     let secret = counter.sessions.begin(person.bearer(), entered.by, now).map_err(|error| {
         let message = format!("Nobody can sign in now: {error}.");

@@ -19,7 +19,8 @@ use axum::http::StatusCode;
 use portreeve_core::{
     event::How,
     names::Name,
-    policy::{Bundle, Issuer, People, SignIn, Vouches},
+    policy::{Attribute, Bundle, Issuer, People, SignIn, Vouches},
+    request::Claimed,
 };
 use portreeve_identity::{
     NotDrawn,
@@ -31,7 +32,7 @@ use portreeve_identity::{
     oidc::{self, Somebody, Wanted, begun::Begun},
 };
 use portreeve_upstream::clock::SteadyClock;
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 use url::Url;
 
 /// Where people sign in
@@ -116,8 +117,8 @@ pub struct Entered {
     pub user: Name,
     /// At which issuer, as whom
     pub by: SignedIn,
-    /// The groups that it says they are in, as far as the policy names them
-    pub groups: BTreeSet<String>,
+    /// What it says of them, as far as the policy asks for it
+    pub claimed: Claimed,
 }
 
 impl Entered {
@@ -239,6 +240,7 @@ impl SignIns {
             Vouches::Oidc { algorithms, .. } => crate::proving::named(algorithms),
             Vouches::TrustDomain { .. } => Vec::new(),
         };
+        let paths: Vec<&str> = people.attributes.values().map(|attribute| attribute.claim.as_str()).collect();
         let wanted = Wanted {
             algorithms: &algorithms,
             issuer: &provider.iss,
@@ -248,6 +250,7 @@ impl SignIns {
             max_age_ms: people.max_age_ms,
             acr: people.acr.as_deref(),
             groups: &people.groups,
+            claims: &paths,
         };
         let verify = |known: &Known| match known.trusted.as_ref() {
             Trusted::Keys(keys) => oidc::verify(token, keys, &wanted, self.clock.now()),
@@ -262,12 +265,18 @@ impl SignIns {
             }
             said => said,
         };
-        let Somebody { subject, groups } = said.map_err(|invalid| untrue(name, invalid))?;
+        let Somebody { subject, groups, claims } = said.map_err(|invalid| untrue(name, invalid))?;
         let view = self.catalogue.view();
         let user = view.bundle.as_ref().and_then(|bundle| whose(bundle, name, &subject));
         let Some(user) = user else { return Err(nobody(name, &subject)) };
         let groups = groups.into_iter().filter(|group| people.group.contains_key(group)).collect();
-        Ok(Entered { user, by: SignedIn::Issuer { issuer: name.clone(), subject }, groups })
+        // What is of another kind than the policy says is as good as not said.
+        let attribute = |(name, wanted): (&String, &Attribute)| {
+            Some((name.clone(), claims.get(&wanted.claim).filter(|value| wanted.kind.is(value))?.clone()))
+        };
+        let attributes = people.attributes.iter().filter_map(attribute).collect();
+        let claimed = Claimed { groups, attributes };
+        Ok(Entered { user, by: SignedIn::Issuer { issuer: name.clone(), subject }, claimed })
     }
 
     fn provider(&self, name: &Name) -> Result<Provider, Failure> {

@@ -13,7 +13,10 @@ use crate::{
 };
 use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use portreeve_core::{time::Millis, value::Value};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// What `typ` of an ID token may be; access tokens and assertions are none
 const TYPES: &[&str] = &["JWT", ""];
@@ -45,6 +48,8 @@ pub struct Wanted<'a> {
     pub acr: Option<&'a str>,
     /// Where its groups are, by path
     pub groups: &'a str,
+    /// What else is asked for, by path
+    pub claims: &'a [&'a str],
 }
 
 /// Who signed in
@@ -54,6 +59,8 @@ pub struct Somebody {
     pub subject: String,
     /// The groups that the issuer says they are in, as it calls them
     pub groups: BTreeSet<String>,
+    /// What else it says, of what was asked for, by path; what can be read in two ways it does not say
+    pub claims: BTreeMap<String, Value>,
 }
 
 /// Why an ID token says nothing of anybody
@@ -146,7 +153,11 @@ pub fn verify(token: &str, keys: &Keys, wanted: &Wanted<'_>, now: Millis) -> Res
         return Err(Invalid::Acr);
     }
     let subject = claims.sub().ok_or(NotGood::SubjectMissing)?.to_owned();
-    Ok(Somebody { subject, groups: groups(&claims, wanted.groups)? })
+    let said = wanted.claims.iter().filter_map(|path| {
+        let value = find(claims.members(), path).ok().flatten()?;
+        Some(((*path).to_owned(), value.clone()))
+    });
+    Ok(Somebody { subject, groups: groups(&claims, wanted.groups)?, claims: said.collect() })
 }
 
 /// OpenID Connect Core 1.0, 3.1.3.7 (3 to 5): who is meant beside us has to say who asked

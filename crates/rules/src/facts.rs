@@ -74,6 +74,17 @@ impl Facts {
         user.groups.contains(group) || says().unwrap_or(false)
     }
 
+    /// Whether somebody has an attribute, or has it if the issuer says so where they sign in
+    pub(crate) fn may_have(&self, user: &User, attribute: &str) -> bool {
+        let says = || {
+            let issuer = self.issuers.get(&user.sign_in.as_ref()?.issuer)?;
+            // One that cannot be read could say anything.
+            let people = issuer.as_ref().map(|issuer| issuer.people.as_ref());
+            Some(people.is_none_or(|people| people.is_some_and(|of| of.attributes.contains_key(attribute))))
+        };
+        user.attributes.contains_key(attribute) || says().unwrap_or(false)
+    }
+
     /// How many of a group have a role; whoever cannot be read counts as one of them
     pub(crate) fn with_role(&self, group: &Name, role: PersonRole) -> usize {
         let has = |user: &User| self.may_be_in(user, group) && user.roles.contains(&role);

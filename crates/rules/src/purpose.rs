@@ -139,7 +139,7 @@ fn opening(doc: &Document<'_>, cell: &Cell<'_>, facts: &Facts, placeholders: &Pl
     for (attribute, span) in placeholders.attributes.borrow().iter() {
         let has = |name: &Name| {
             let user = facts.users.get(name).and_then(Option::as_ref);
-            user.is_none_or(|user| user.attributes.contains_key(attribute))
+            user.is_none_or(|user| facts.may_have(user, attribute))
         };
         let somebody = match &users {
             Users::None => false,

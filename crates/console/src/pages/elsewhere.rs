@@ -61,7 +61,7 @@ pub(crate) async fn finish(
     let entered = sign_ins.finish(&issuer, back, beginning(&headers, console.reached)).await;
     let entered = entered.map_err(|failure| outside(failure.into()))?;
     let person = console.desk.person(entered.user.clone(), entered.how()).await.map_err(outside)?;
-    let cookie = enter(&console, &headers, person.bearer(), (entered.by, entered.groups)).await.map_err(outside)?;
+    let cookie = enter(&console, &headers, person.bearer(), (entered.by, entered.claimed)).await.map_err(outside)?;
     let cookies = AppendHeaders([cookie, set_beginning(None, console.reached)]);
     let page = SignedIn { frame: Frame::bare(None, console.desk.now()), user: person.user, issuer };
     Ok((cookies, html(&page)).into_response())

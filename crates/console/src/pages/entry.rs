@@ -14,14 +14,14 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
 };
 use http::{HeaderMap, HeaderName};
-use portreeve_core::names::Name;
+use portreeve_core::{names::Name, request::Claimed};
 use portreeve_identity::{
     Bearer, NotDrawn,
     browser::SignedIn,
     passkey::{Assertion, Purpose},
 };
 use serde_json::json;
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 #[derive(Template)]
 #[template(path = "sign-in.html")]
@@ -64,7 +64,7 @@ pub(crate) async fn take(
 ) -> Result<Response, Refusal> {
     let invited = console.desk.links().take(&token, console.desk.now()).ok_or_else(dead)?;
     let by = SignedIn::Link { by: invited.by };
-    let cookie = enter(&console, &headers, invited.bearer, (by, BTreeSet::new())).await.map_err(outside)?;
+    let cookie = enter(&console, &headers, invited.bearer, (by, Claimed::default())).await.map_err(outside)?;
     Ok(([cookie], Redirect::to("/")).into_response())
 }
 
@@ -89,7 +89,7 @@ pub(crate) async fn passkey(State(console): State<Arc<Console>>, request: Reques
     let challenge = claimed.filter(open).ok_or_else(|| outside(too_late()))?;
     let checked = passkeys::whose(&console, None, assertion, challenge).await.map_err(outside)?;
     let by = SignedIn::Passkey { by: checked.by, fingerprint: checked.fingerprint };
-    let cookie = enter(&console, &parts.headers, checked.bearer, (by, BTreeSet::new())).await.map_err(outside)?;
+    let cookie = enter(&console, &parts.headers, checked.bearer, (by, Claimed::default())).await.map_err(outside)?;
     Ok(([cookie], Redirect::to("/")).into_response())
 }
 
@@ -98,11 +98,11 @@ pub(crate) async fn enter(
     console: &Console,
     headers: &HeaderMap,
     bearer: Bearer,
-    (by, groups): (SignedIn, BTreeSet<String>),
+    (by, claimed): (SignedIn, Claimed),
 ) -> Result<(HeaderName, String), Problem> {
     // Who is none, or was stopped, does not come in; nor does who had the name before somebody else.
     let person = person(console, bearer, by.how()).await?.ok_or_else(other_bearer)?;
-    console.desk.signed_in(person.user.clone(), person.how.clone(), groups).await?;
+    console.desk.signed_in(person.user.clone(), person.how.clone(), claimed).await?;
     // Whoever sat there before is signed out: nobody answers in another one's name by mistake.
     if let Some(old) = cookie(headers, console.reached) {
         console.sessions.end(old);

@@ -10,6 +10,7 @@ use portreeve_core::{
     node::Why,
     policy::{Class, PersonRole as Role},
     reason::{Reason, Word},
+    request::Claimed,
     time::Millis,
 };
 use portreeve_gateway::office::view::{
@@ -25,10 +26,7 @@ use portreeve_identity::{
     link::{Invited, Links},
     passkey::{Passkey, Passkeys, RelyingParty},
 };
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard},
-};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// 2026-11-20 17:00:00 UTC
@@ -249,7 +247,7 @@ impl Desk for Sample {
         &self.links
     }
 
-    fn signed_in(&self, user: Name, how: How, _: BTreeSet<String>) -> Answer<'_, ()> {
+    fn signed_in(&self, user: Name, how: How, _: Claimed) -> Answer<'_, ()> {
         done(self.up().map(|mut world| world.entered.push((user, how))))
     }
 

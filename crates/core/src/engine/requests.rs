@@ -239,8 +239,9 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                     return self.refuse_person(&signed.by, what, vec![reason], clock, draft);
                 }
                 let now = judge::now(&self.state, clock).0;
-                let request::SignedIn { by, user, how, groups } = signed.clone();
-                let noted = Noted::SignedIn { user, how, groups };
+                let request::SignedIn { by, user, how, claimed } = signed.clone();
+                let (groups, attributes) = (claimed.groups, committed(&claimed.attributes, draft));
+                let noted = Noted::SignedIn { user, how, groups, attributes };
                 self.record(draft, by, now, Event::Noted(noted));
                 Reply::Recorded
             }

@@ -3,7 +3,7 @@
 use super::{
     Shelf,
     envelope::{Share, asked, envelope},
-    facts::{Facts, Unread, said},
+    facts::{Facts, Said, Unread},
     grant::{Observed, lift},
     hold::{self, Again, Answers, Holding, SHOWN_BYTES_MAX, text, texts},
     lease, now,
@@ -272,8 +272,8 @@ fn judge_leg(
             }
             // A rule about an ancestor binds what the ancestor delegated.
             let above = line.get(depth + 1..).unwrap_or_default();
-            let groups = said(state, bundle, link_task, now);
-            let told = bundle.rules.judge(&facts.question(bundle, (*link, link_task), (above, &groups), now));
+            let said = Said::of(state, bundle, link_task, now);
+            let told = bundle.rules.judge(&facts.question((*link, link_task), (above, &said), now));
             let purpose = bundle.purposes.get(&link_task.purpose);
             // Who takes something back is a person, and waits for another one.
             let on_hold = purpose.filter(|_| link_task.undoes.is_none()).map(|purpose| purpose.limits.on_hold);
@@ -316,8 +316,8 @@ fn judge_leg(
     // of several is one.
     let above = line.get(1..).unwrap_or_default();
     let askings = covering.iter().flat_map(|(bundle, facts, points)| {
-        let groups = said(state, bundle, task, now);
-        let question = facts.question(bundle, (task_id, task), (above, &groups), now);
+        let said = Said::of(state, bundle, task, now);
+        let question = facts.question((task_id, task), (above, &said), now);
         let asking = |point: &Arc<Point>| Asking::new(point, &question, current.digest);
         points.iter().map(asking).collect::<Vec<_>>()
     });

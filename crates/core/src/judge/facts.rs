@@ -3,14 +3,14 @@
 use crate::{
     names::{Name, TaskId},
     pattern::{Match, picks},
-    policy::{Bundle, Class, Environment, Profile, Resource, Tier, Variant},
+    policy::{Bundle, Class, Environment, Profile, Resource, Tier, User, Variant},
     reason::{Reason, Word},
     request::Call,
     rules::{Link, Question},
     state::{State, Task},
     time::Millis,
 };
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// What a call is
 pub(super) struct Facts<'a> {
@@ -36,10 +36,22 @@ pub(super) enum Unread {
     Unclear(Vec<Reason>),
 }
 
-/// The groups that the user of a task is in because an issuer said so lately
-pub(super) fn said<'b>(state: &'b State, bundle: &'b Bundle, task: &Task, now: Millis) -> Vec<&'b Name> {
-    let user = task.user.as_ref();
-    user.into_iter().flat_map(|user| state.provided(bundle, user, now)).map(|(group, _)| group).collect()
+/// The user of a task, with what an issuer said of them lately
+pub(super) struct Said<'b> {
+    person: Option<Cow<'b, User>>,
+    /// The groups that they are in because an issuer said so
+    groups: Vec<&'b Name>,
+}
+
+impl<'b> Said<'b> {
+    pub(super) fn of(state: &'b State, bundle: &'b Bundle, task: &Task, now: Millis) -> Self {
+        let user = task.user.as_ref();
+        let groups = user.into_iter().flat_map(|user| state.provided(bundle, user, now));
+        Self {
+            person: user.and_then(|user| state.person(bundle, user, now)),
+            groups: groups.map(|(group, _)| group).collect(),
+        }
+    }
 }
 
 impl<'a> Facts<'a> {
@@ -82,16 +94,15 @@ impl<'a> Facts<'a> {
 
     pub(super) fn question<'q>(
         &'q self,
-        bundle: &'q Bundle,
         (id, task): (TaskId, &'q Task),
-        (above, groups): (&'q [Link<'q>], &'q [&'q Name]),
+        (above, said): (&'q [Link<'q>], &'q Said<'q>),
         now: Millis,
     ) -> Question<'q> {
         Question {
             agent: &task.agent,
             user: task.user.as_ref(),
-            person: task.user.as_ref().and_then(|user| bundle.users.get(user)),
-            groups,
+            person: said.person.as_deref(),
+            groups: &said.groups,
             purpose: &task.purpose,
             task: id,
             above,

@@ -90,7 +90,7 @@ pub fn judge_open(state: &State, shelf: &Shelf, open: &Open, clock: Clock) -> Re
     } else {
         reasons.extend(entitlement(state, (purpose, bundle), open, now));
     }
-    let (parameters, unmet) = parameters(purpose, bundle, open);
+    let (parameters, unmet) = parameters(state, (purpose, bundle), open, now);
     reasons.extend(unmet.into_iter().filter(|_| open.undoes.is_none()));
     if !reasons.is_empty() {
         return Err(reasons.into_iter().collect());
@@ -331,7 +331,12 @@ fn entitlement(state: &State, (purpose, bundle): (&Purpose, &Bundle), open: &Ope
 
 type Chosen = BTreeMap<Name, (Value, ChosenBy)>;
 
-fn parameters(purpose: &Purpose, bundle: &Bundle, open: &Open) -> (Chosen, Vec<Reason>) {
+fn parameters(
+    state: &State,
+    (purpose, bundle): (&Purpose, &Bundle),
+    open: &Open,
+    now: Millis,
+) -> (Chosen, Vec<Reason>) {
     let source = Node::Purpose(open.purpose.clone());
     let mut reasons = Vec::new();
     let mut chosen = Chosen::new();
@@ -356,8 +361,8 @@ fn parameters(purpose: &Purpose, bundle: &Bundle, open: &Open) -> (Chosen, Vec<R
         }
     }
     let values: BTreeMap<Name, Value> = chosen.iter().map(|(name, (value, _))| (name.clone(), value.clone())).collect();
-    let user = open.user.as_ref().and_then(|user| bundle.users.get(user));
-    let scope = Scope::opening(&values, user.map(|user| &user.attributes));
+    let user = open.user.as_ref().and_then(|user| state.person(bundle, user, now));
+    let scope = Scope::opening(&values, user.as_deref().map(|user| &user.attributes));
     for (name, pattern) in &purpose.open.bounds {
         if values.contains_key(name) && pattern.test(values.get(name), scope) != Match::Yes {
             reasons.push(

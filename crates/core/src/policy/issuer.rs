@@ -1,7 +1,7 @@
 //! Who vouches for identities: OpenID Connect issuers and SPIFFE trust domains.
 
 use super::IssuerKind;
-use crate::names::Name;
+use crate::{names::Name, value::Value};
 use std::collections::BTreeMap;
 
 /// Who vouches for identities
@@ -36,13 +36,53 @@ pub struct People {
     pub groups: String,
     /// Which of our groups each value of it means
     pub group: BTreeMap<String, Name>,
-    /// How long the groups of one sign-in count, in milliseconds
+    /// What else it says of somebody, by what we call it
+    pub attributes: BTreeMap<String, Attribute>,
+    /// How long the groups and attributes of one sign-in count, in milliseconds
     pub fresh_ms: i64,
     /// What `acr` of its ID tokens has to be
     pub acr: Option<String>,
     /// How long ago they may have shown there who they are, in milliseconds
     pub max_age_ms: Option<i64>,
 }
+
+/// Something that an issuer says of somebody
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// The claim of its ID tokens, by path
+    pub claim: String,
+    /// What it has to be; anything else counts as not said
+    pub kind: AttributeKind,
+}
+
+/// What an attribute is
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttributeKind {
+    /// A text
+    Text,
+    /// A whole number
+    Integer,
+    /// A number, compared exactly
+    Decimal,
+    /// True or false
+    Boolean,
+}
+
+impl AttributeKind {
+    /// Whether a value is one
+    #[must_use]
+    pub fn is(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Text, Value::String(text)) => text.len() <= ATTRIBUTE_BYTES_MAX,
+            (Self::Integer, Value::Number(number)) => number.to_i64().is_some(),
+            (Self::Decimal, Value::Number(_)) | (Self::Boolean, Value::Bool(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Bytes of a text that an issuer says
+const ATTRIBUTE_BYTES_MAX: usize = 1_024;
 
 impl People {
     /// How long groups count where nothing is said, in milliseconds

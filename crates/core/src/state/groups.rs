@@ -1,15 +1,20 @@
-//! Groups: those of the policy's files, and those that an issuer has said lately.
+//! Groups and attributes of people: those of the policy's files, and those that an issuer has said lately.
 
 use super::State;
 use crate::{
+    commit::Committed,
     event::How,
     names::Name,
     node::Node,
-    policy::{Bundle, PersonRole},
+    policy::{Bundle, People, PersonRole, User},
     time::Millis,
+    value::Value,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// What an issuer said of somebody who signed in there
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +25,9 @@ pub struct Said {
     pub subject: String,
     /// The groups that it says they are in, as it calls them
     pub groups: BTreeSet<String>,
+    /// What else it says of them; one whose opening was erased is missing
+    #[serde(default)]
+    pub attributes: BTreeMap<String, Value>,
     /// When they signed in
     pub at: Millis,
     /// Which bearer of the user's name
@@ -34,11 +42,18 @@ impl State {
     }
 
     /// The newest word of an issuer takes the place of what it said before; another way to sign in says nothing
-    pub(super) fn signed_in(&mut self, user: &Name, how: Option<&How>, groups: &BTreeSet<String>, time: Millis) {
+    pub(super) fn signed_in(
+        &mut self,
+        user: &Name,
+        how: Option<&How>,
+        (groups, attributes): (&BTreeSet<String>, &BTreeMap<String, Committed>),
+        time: Millis,
+    ) {
         let Some(How::Oidc { issuer, subject }) = how else { return };
         let generation = self.generation(&Node::User(user.clone())).unwrap_or_default();
         let (issuer, subject, groups) = (issuer.clone(), subject.clone(), groups.clone());
-        self.said.insert(user.clone(), Said { issuer, subject, groups, at: time, generation });
+        let attributes = attributes.iter().filter_map(|(name, value)| Some((name.clone(), value.value()?))).collect();
+        self.said.insert(user.clone(), Said { issuer, subject, groups, attributes, at: time, generation });
     }
 
     /// The groups that somebody is in at `now` because an issuer said so, and until when that counts
@@ -50,19 +65,40 @@ impl State {
         user: &Name,
         now: Millis,
     ) -> impl Iterator<Item = (&'s Name, Millis)> + 's {
+        self.fresh(bundle, user, now).into_iter().flat_map(|(said, people, until)| {
+            said.groups.iter().filter_map(move |value| Some((people.group.get(value)?, until)))
+        })
+    }
+
+    /// Somebody as this version of the policy has them, with what an issuer said of them lately; what their own file says
+    /// stands, whatever an issuer says
+    #[must_use]
+    pub fn person<'s>(&'s self, bundle: &'s Bundle, user: &Name, now: Millis) -> Option<Cow<'s, User>> {
+        let own = bundle.users.get(user)?;
+        let mut person = Cow::Borrowed(own);
+        if let Some((said, people, _)) = self.fresh(bundle, user, now) {
+            let asked = |(name, _): &(&String, &Value)| !own.attributes.contains_key(*name);
+            for (name, value) in said.attributes.iter().filter(asked) {
+                if people.attributes.get(name).is_some_and(|attribute| attribute.kind.is(value)) {
+                    person.to_mut().attributes.insert(name.clone(), value.clone());
+                }
+            }
+        }
+        Some(person)
+    }
+
+    /// What an issuer said of somebody, if that counts at `now`, and until when
+    fn fresh<'s>(&'s self, bundle: &'s Bundle, user: &Name, now: Millis) -> Option<(&'s Said, &'s People, Millis)> {
         let said = self.said.get(user).filter(|said| self.gone(&Node::User(user.clone()), said.generation).is_none());
         let is_them = |said: &&Said| {
             let known = bundle.users.get(user).and_then(|of| of.sign_in.as_ref());
             known.is_some_and(|known| known.issuer == said.issuer && known.sub == said.subject)
         };
-        let found = said.filter(is_them).and_then(|said| {
+        said.filter(is_them).and_then(|said| {
             let people = bundle.issuers.get(&said.issuer)?.people.as_ref()?;
             let until = said.at.plus(people.fresh_ms);
             // A clock that went back makes nothing fresh again.
             (said.at <= now && now < until).then_some((said, people, until))
-        });
-        found.into_iter().flat_map(|(said, people, until)| {
-            said.groups.iter().filter_map(move |value| Some((people.group.get(value)?, until)))
         })
     }
 

@@ -22,6 +22,7 @@ fn wanted() -> Wanted<'static> {
         max_age_ms: None,
         acr: None,
         groups: "groups",
+        claims: &[],
     }
 }
 

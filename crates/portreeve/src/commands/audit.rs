@@ -217,7 +217,7 @@ pub(crate) fn in_words(record: &Record) -> String {
         Event::Noted(Noted::Copied { agent, proven, holder }) => {
             format!("noted      refused: {} from {}, which {agent} holds at {holder}", proven.how, proven.from)
         }
-        Event::Noted(Noted::SignedIn { user, how: Some(how), groups }) => {
+        Event::Noted(Noted::SignedIn { user, how: Some(how), groups, .. }) => {
             let groups = groups.iter().map(|group| output::plain(group)).collect::<Vec<_>>().join(", ");
             let groups = if groups.is_empty() { groups } else { format!(", in {groups}") };
             format!("noted      {user} signed in by {how}{groups}")

@@ -447,7 +447,6 @@ fn only_post_is_answered_and_only_at_known_paths() {
         "/tasks",
         "/approvals",
         "//mcp/shop",
-        "/v1/status",
         "/.well-known/oauth-protected-resource",
         "/.well-known/oauth-protected-resource/mcp/shop",
         "/.well-known/oauth-authorization-server",
@@ -461,7 +460,10 @@ fn only_post_is_answered_and_only_at_known_paths() {
             assert!(matches!(status, 303 | 403 | 404 | 405 | 415), "{method} {path}: {status}");
         }
     }
-    // The token of a task is no proof of who its agent is.
+    // The token of a task lets nobody administer.
+    let statuses = ["GET", "POST"].map(|method| house.send(method, "/v1/status", &house.headers(), CALL).status);
+    assert_eq!(statuses, [401, 401]);
+    // Nor is it a proof of who its agent is.
     let statuses = ["GET", "POST"].map(|method| house.send(method, "/v1/tasks", &house.headers(), CALL).status);
     assert_eq!(statuses, [405, 401]);
     // A connector that is not there is told apart from one that is not ours by nobody.

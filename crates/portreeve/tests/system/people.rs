@@ -16,7 +16,7 @@ use crate::{
 };
 use provider::Provider;
 use serde_json::{Value, json};
-use std::{net::TcpStream, os::unix::fs::PermissionsExt as _, process::Command};
+use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt as _, process::Command};
 use url::Url;
 
 /// A served folder whose policy knows an issuer `company`, and there `ana` (as `a-1`), who is in no group by her file
@@ -56,6 +56,30 @@ impl House {
         let serve = started.unwrap_or_else(|ran| panic!("{ran:?}"));
         place.run(&["connector", "accept", "shop", "--yes"]).good();
         Self { place, serve, shop }
+    }
+
+    /// A purpose that Ana may open up to what her issuer says, and this account is hers
+    fn bounded(&self) {
+        let users = self.place.path().join("policy/users");
+        for user in fs::read_dir(users)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| !path.ends_with("zz-ana.toml"))
+        {
+            let text = fs::read_to_string(&user).unwrap();
+            let accounts = text.lines().find(|line| line.starts_with("accounts")).unwrap();
+            self.place.write("policy/users/zz-ana.toml", &format!("{accounts}\n{ANA}"));
+            fs::remove_file(user).unwrap();
+        }
+        self.place.write(
+            "policy/purposes/bounded.toml",
+            "about = \"Refund\"\nowner = \"tests\"\n[open]\nagents = [\"assistant\"]\nusers = [\"zz-ana\"]\n\
+             where = { limit = { at_most = \"user.refund_limit\" } }\n\
+             [task]\nexpires_after = \"1h\"\nstanding = [\"write\"]\n\
+             [parameters]\nlimit = { type = \"decimal\", max = 1000 }\n\
+             [[allow]]\nname = \"act\"\nuse = [\"shop.act\"]\nwhere = { value = { at_most = \"{limit}\" } }\n",
+        );
+        self.place.run(&["policy", "apply"]).good();
     }
 
     fn base(&self) -> String {
@@ -355,10 +379,10 @@ fn somebody_signs_in_at_a_terminal_and_is_in_a_group_while_the_issuer_says_so() 
     assert_eq!((&who["user"], &who["how"]), (&json!("zz-ana"), &json!("issuer company")), "{who}");
     assert_eq!(who["groups"][0]["group"], "leads");
     let kept = house.place.path().join(".config/portreeve/sessions");
-    for file in std::fs::read_dir(&kept).unwrap().map(Result::unwrap) {
+    for file in fs::read_dir(&kept).unwrap().map(Result::unwrap) {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
-    assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o700);
 
     // She sees what her group is asked, and her yes counts.
     let task = house.serve.open("work");
@@ -389,11 +413,11 @@ fn somebody_signs_in_at_a_terminal_and_is_in_a_group_while_the_issuer_says_so() 
     assert_eq!(failed(&house.at_server(&["policy", "check"])), (1, "only_here".to_owned()));
 
     // A file that others may read is not taken; signed out, the session is nothing.
-    let file = std::fs::read_dir(&kept).unwrap().next().unwrap().unwrap().path();
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let file = fs::read_dir(&kept).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(failed(&house.at_server(&["whoami"])), (1, "session_exposed".to_owned()));
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     house.at_server(&["logout"]).good();
     assert!(!file.exists());
     let session: Value = serde_json::from_str(&text).unwrap();
@@ -451,7 +475,11 @@ fn people_sign_in_at_a_real_provider() {
     command.env("PORTREEVE_INTEROP", &folder);
     let provider = Running::talking(command);
     let name = provider.lines.next().expect("the provider says its name");
-    let house = House::of(&name, "");
+    let house = House::of(
+        &name,
+        "[people.attributes]\nrefund_limit = { claim = \"limits.refund\", type = \"decimal\" }\n\
+         office = { claim = \"office\", type = \"string\" }\n",
+    );
     let control = |what: &str| -> String {
         let (url, host) = (Url::parse(&name).unwrap(), name.trim_start_matches("http://").to_owned());
         let stream = TcpStream::connect(("127.0.0.1", url.port().unwrap())).unwrap();
@@ -471,6 +499,18 @@ fn people_sign_in_at_a_real_provider() {
     let done = house.get(&mut browser, &path, &[("sec-fetch-site", "cross-site")]);
     assert_eq!(done.status, 200, "{}", String::from_utf8_lossy(&done.body));
     assert_eq!(house.signed_in()[0]["groups"], json!(["idp-leads"]));
+    // What else it says bounds what may be opened on their behalf; what is of another kind than was asked for is not said.
+    let said: Vec<String> = house.signed_in()[0]["attributes"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(said, ["refund_limit"]);
+    house.bounded();
+    let open = |limit: u32| {
+        let ask = json!({ "purpose": "bounded", "parameters": { "limit": limit } });
+        house.serve.admin("POST", "/v1/tasks", &ask)
+    };
+    let (status, opened) = open(150);
+    assert_eq!(status, 200, "{opened}");
+    let (status, refused) = open(151);
+    assert!(status != 200 && refused.to_string().contains("parameter_outside_purpose"), "{refused}");
 
     // On a device, while a browser elsewhere types the code.
     let mut command = house.place.command("sh", &["-c", "exec \"$0\" \"$@\" 2>&1", PROGRAM, "login"]);

@@ -1,6 +1,6 @@
 //! What rules are about: the tools with their arguments and groups, what calls are about, who people are.
 
-use super::kind::{Kind, Shape};
+use super::kind::{Kind, Member, Shape};
 use crate::{
     definition::Definition,
     facts::Facts,
@@ -10,9 +10,21 @@ use crate::{
 use portreeve_core::{
     names::{Name, Tool, ToolName},
     operation::Operation,
-    policy::{Class, Connector, Target},
+    policy::{AttributeKind, Class, Connector, Target},
+    value::Value,
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A value as an attribute of this kind is
+fn sample(kind: AttributeKind) -> Value {
+    let text = match kind {
+        AttributeKind::Text => "\"\"",
+        AttributeKind::Integer => "1",
+        AttributeKind::Decimal => "1.5",
+        AttributeKind::Boolean => "true",
+    };
+    text.parse().unwrap_or(Value::Null)
+}
 
 /// Everything that a rule can name
 #[derive(Debug, Default)]
@@ -59,6 +71,17 @@ impl Model {
         }
         let users: Vec<_> = facts.users.values().flatten().map(|user| &user.attributes).collect();
         model.attributes = Shape::of_values(&users);
+        let people = facts.issuers.values().flatten().filter_map(|issuer| issuer.people.as_ref());
+        for (name, attribute) in people.flat_map(|people| &people.attributes) {
+            // What nobody's file says is there only while an issuer says it.
+            let sample = BTreeMap::from([(name.clone(), sample(attribute.kind))]);
+            let own = users.iter().filter_map(|user| user.get(name)).map(|value| (name.clone(), value.clone()));
+            let alike: Vec<BTreeMap<String, Value>> = own.map(|one| BTreeMap::from([one])).chain([sample]).collect();
+            let shape = Shape::of_values(&alike.iter().collect::<Vec<_>>());
+            let required = model.attributes.members.get(name).is_some_and(|member| member.required);
+            let member = shape.members.into_iter().map(|(name, member)| (name, Member { required, ..member }));
+            model.attributes.members.extend(member);
+        }
         model
     }
 

@@ -121,6 +121,18 @@ fn issuer(place: &str, before: &Issuer, after: &Issuer, changes: &mut Changes) {
             changes.push(place, verdict, what);
         }
     }
+    for (name, before, after) in sides(&old.attributes, &new.attributes) {
+        match (before, after) {
+            (None, Some(_)) => changes.push(place, Verdict::Wider, format!("it says the attribute {name} now")),
+            (Some(_), None) => {
+                changes.push(place, Verdict::Unclear, format!("it does not say the attribute {name} any more"))
+            }
+            (Some(before), Some(after)) if before != after => {
+                changes.push(place, Verdict::Unclear, format!("the attribute {name} is another claim of it"));
+            }
+            _ => {}
+        }
+    }
     let same = (&old.client_id, &old.client, &old.scopes, &old.groups, &old.acr, old.max_age_ms)
         == (&new.client_id, &new.client, &new.scopes, &new.groups, &new.acr, new.max_age_ms);
     if !same {

@@ -8,7 +8,7 @@ use crate::{
 };
 use portreeve_core::{
     names::Name,
-    policy::{Client, People, SignIn},
+    policy::{Attribute, AttributeKind, Client, People, SignIn},
 };
 use std::collections::BTreeMap;
 
@@ -65,6 +65,7 @@ pub(crate) fn sign_ins<'t>(doc: &Document<'t>, cell: &Cell<'t>) -> Option<People
         }
         read.into_iter().collect::<Option<BTreeMap<_, _>>>()
     });
+    let attributes = table.take("attributes").map_or(Some(BTreeMap::new()), |cell| attributes(doc, cell));
     let fresh = table
         .take("fresh")
         .map_or(Some(People::FRESH_MS), |cell| doc.duration(cell, People::FRESH_MS_MAX, "fresh = \"1h\""));
@@ -78,11 +79,50 @@ pub(crate) fn sign_ins<'t>(doc: &Document<'t>, cell: &Cell<'t>) -> Option<People
         scopes: scopes?,
         groups: groups?,
         group: group?,
+        attributes: attributes?,
         fresh_ms: fresh?,
         acr: acr?,
         max_age_ms: max_age?,
     })
 }
+
+/// What else an issuer says of somebody, which `[open]` and rules may look at
+fn attributes(doc: &Document<'_>, cell: &Cell<'_>) -> Option<BTreeMap<String, Attribute>> {
+    const EXAMPLE: &str = "refund_limit = { claim = \"refund_limit\", type = \"decimal\" }";
+    const KINDS: [(&str, AttributeKind); 4] = [
+        ("string", AttributeKind::Text),
+        ("integer", AttributeKind::Integer),
+        ("decimal", AttributeKind::Decimal),
+        ("boolean", AttributeKind::Boolean),
+    ];
+    let mut table = doc.table(cell, "`[people.attributes]`", EXAMPLE)?;
+    let read: Vec<Option<(String, Attribute)>> = table
+        .rest()
+        .map(|(name, span, cell)| {
+            let mut inner = doc.table(cell, "an attribute", EXAMPLE)?;
+            let claim = inner.need("claim", "\"refund_limit\"").and_then(|cell| doc.line(cell, "\"refund_limit\""));
+            let kind = inner.need("type", "\"decimal\"").and_then(|cell| doc.word(cell, &KINDS));
+            inner.finish();
+            // Who owns an agent is told by it, and that is the policy's to say.
+            if name == "email" || name.is_empty() {
+                doc.error(
+                    &span,
+                    "an issuer does not say who answers for an agent",
+                    "call it something else than `email`",
+                );
+                return None;
+            }
+            Some((name.to_owned(), Attribute { claim: claim?, kind: kind? }))
+        })
+        .collect();
+    if read.len() > ATTRIBUTES_MAX {
+        doc.error(&cell.span(), format!("an issuer may say {ATTRIBUTES_MAX} attributes"), "take some out");
+    }
+    read.into_iter().collect()
+}
+
+/// Attributes that one issuer may say
+const ATTRIBUTES_MAX: usize = 64;
 
 /// Where a secret comes from; never the secret itself
 fn secret(doc: &Document<'_>, cell: &Cell<'_>) -> Option<String> {

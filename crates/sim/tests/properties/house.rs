@@ -13,10 +13,10 @@ use portreeve_core::{
     path::FieldPath,
     pattern::{Operand, Pattern},
     policy::{
-        Agent, Alone, Ask, BackEnd, BreakGlass, Bundle, Bytes, Class, Client, CommandBackEnd, Connector,
-        CredentialSource, Credentials, Elevate, Entry, Issuer, IssuerKind, Label, Limits, OnHold, Opening, People,
-        PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Revocation, Roles, SignIn, Tier, Usage, User, Users,
-        Variant, Vouches,
+        Agent, Alone, Ask, Attribute, AttributeKind, BackEnd, BreakGlass, Bundle, Bytes, Class, Client, CommandBackEnd,
+        Connector, CredentialSource, Credentials, Elevate, Entry, Issuer, IssuerKind, Label, Limits, OnHold, Opening,
+        People, PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Revocation, Roles, SignIn, Tier, Usage, User,
+        Users, Variant, Vouches,
     },
     reason::{Reason, Word},
     request::{self, Answering, Call, Change, ChangeWhat, Clock, Fit, Open, Request, Review, Settle, Stop, Undo},
@@ -162,6 +162,7 @@ impl Policy {
                 groups: person.groups.iter().map(|group| group.parse().unwrap()).collect(),
                 roles: person.roles.iter().copied().collect(),
                 passkeys: person.passkeys.iter().copied().collect(),
+                attributes: person.sub.iter().map(|_| ("own".to_owned(), "0".parse().unwrap())).collect(),
                 sign_in: person.sub.map(|sub| SignIn { issuer: "company".parse().unwrap(), sub: sub.to_owned() }),
                 ..User::default()
             };
@@ -218,6 +219,13 @@ impl Policy {
             scopes: Vec::new(),
             groups: "groups".to_owned(),
             group: self.said.iter().map(|(value, group)| ((*value).to_owned(), name(group))).collect(),
+            attributes: [
+                ("limit", "limit", AttributeKind::Decimal),
+                ("office", "office", AttributeKind::Integer),
+                ("own", "own", AttributeKind::Integer),
+            ]
+            .map(|(name, claim, kind)| (name.to_owned(), Attribute { claim: claim.to_owned(), kind }))
+            .into(),
             fresh_ms: 60_000,
             acr: None,
             max_age_ms: None,

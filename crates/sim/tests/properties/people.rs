@@ -6,7 +6,7 @@ use portreeve_core::{
     event::{Actor, How},
     names::HoldId,
     reason::Word,
-    request::{Request, SignedIn},
+    request::{Claimed, Request, SignedIn},
 };
 
 /// Kim is in no group by her file, and `k-1` at the company
@@ -25,7 +25,12 @@ fn how(sub: &str) -> How {
 fn sign_in(house: &mut House, sub: &str, groups: &[&str]) {
     let by = Actor::Person { user: name("kim"), how: how(sub) };
     let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-    let reply = house.turn(Request::SignedIn(SignedIn { by, user: name("kim"), how: Some(how(sub)), groups }));
+    let reply = house.turn(Request::SignedIn(SignedIn {
+        by,
+        user: name("kim"),
+        how: Some(how(sub)),
+        claimed: Claimed { groups, ..Claimed::default() },
+    }));
     assert!(matches!(reply, Reply::Recorded), "{reply:?}");
 }
 
@@ -103,4 +108,39 @@ fn a_sign_in_is_its_own_subjects_and_no_passkey() {
     let mut house = House::new(by_file().work(|work| drop(work.asks.insert("refund", passkey("leads")))));
     let hold = house.held();
     assert_eq!(answer(&mut house, hold, "k-1"), [Word::StepUpNeeded]);
+}
+
+#[test]
+fn what_an_issuer_says_of_somebody_counts_while_it_is_fresh_and_never_against_their_own_file() {
+    let mut house = House::new(policy());
+    let said = |house: &House| {
+        let state = house.engine.state();
+        let bundle = house.policy.bundle();
+        let person = state.person(&bundle, &name("kim"), portreeve_core::time::Millis(house.now)).unwrap();
+        person.attributes.clone()
+    };
+    let sign_in = |house: &mut House, sub: &str| {
+        let by = Actor::Person { user: name("kim"), how: how(sub) };
+        let value = |text: &str| text.parse::<portreeve_core::value::Value>().unwrap();
+        let attributes = [("limit", "150"), ("office", "\"b\""), ("unasked", "1"), ("own", "1")];
+        let attributes = attributes.into_iter().map(|(name, text)| (name.to_owned(), value(text))).collect();
+        let claimed = Claimed { attributes, ..Claimed::default() };
+        let signed_in = SignedIn { by, user: name("kim"), how: Some(how(sub)), claimed };
+        assert!(matches!(house.turn(Request::SignedIn(signed_in)), Reply::Recorded));
+    };
+    assert_eq!(said(&house).len(), 1, "only what the file says");
+    sign_in(&mut house, "k-1");
+    let now = said(&house);
+    assert_eq!(now.get("limit"), Some(&"150".parse().unwrap()));
+    assert_eq!(now.get("office"), None, "it is of another kind than was asked for");
+    assert_eq!(now.get("unasked"), None);
+    assert_eq!(now.get("own"), Some(&"0".parse().unwrap()), "the file stands");
+    house.pass(60_000);
+    assert_eq!(said(&house).len(), 1, "it is not fresh any more");
+    // What was said of another `sub` says nothing of them.
+    sign_in(&mut house, "k-2");
+    assert_eq!(said(&house).len(), 1);
+    sign_in(&mut house, "k-1");
+    house.restart();
+    assert_eq!(said(&house).len(), 2, "a restart keeps it");
 }

@@ -103,7 +103,9 @@ fn does(house: &mut House, deed: Deed, by: &Actor) -> Reply {
             why: "to see".to_owned(),
             until: Millis(house.now + 10_000),
         }),
-        Deed::Invite => Request::SignedIn(SignedIn { by, user: name("ana"), how: None, groups: [].into() }),
+        Deed::Invite => {
+            Request::SignedIn(SignedIn { by, user: name("ana"), how: None, claimed: request::Claimed::default() })
+        }
         Deed::Secrets => Request::Secret(request::SecretChange { by, name: name("key"), version: Some(1) }),
         // What these open is looking, or is about one question or one review, whose tests are elsewhere.
         Deed::Answer | Deed::Inspect | Deed::Tasks | Deed::Review => {

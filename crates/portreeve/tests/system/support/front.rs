@@ -84,9 +84,11 @@ impl Front {
         state.config = config(shows, asks, &state.sessions);
     }
 
-    /// Closes every connection that is open
+    /// Closes every connection that is open, and returns once they are
     pub(crate) fn cut(&self) {
         self.cut.send_modify(|cut| *cut += 1);
+        // Each has a receiver until its sockets are closed, and whoever accepts has one.
+        super::until("its connections are closed", || self.cut.receiver_count() == 1);
     }
 
     /// What each client has shown so far, those that were refused left out
