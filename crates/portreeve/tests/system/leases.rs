@@ -138,6 +138,7 @@ fn a_secret_of_the_vault_is_put_in_at_the_edge_and_lies_nowhere() {
     let set = place.run_with(&["--json", "secret", "set", "shop"], &format!("{SECRET}\n")).good();
     assert_eq!(set.json()["version"], 1);
     place.run(&["connector", "accept", "shop", "--yes"]).good();
+    until("what looked is over", || leases(&serve).is_empty());
     let task = serve.open("work");
     assert_eq!(task.word("shop", "act", "v"), "ok");
     let bearer = format!("Bearer {SECRET}");
@@ -207,7 +208,7 @@ fn a_credential_lives_as_long_as_its_task_and_is_the_tasks_own() {
     let shop = Upstream::http(&["act"], good);
     let place = with_program(&shop);
     let serve = place.serve(&["shop"]);
-    until("what looked is taken back", || ledger(&place).is_empty());
+    until("what looked is taken back", || ledger(&place).is_empty() && leases(&serve).is_empty());
     let (one, other) = (serve.open("work"), serve.open("work"));
     assert_eq!(one.word("shop", "act", "1"), "ok");
     assert_eq!(one.word("shop", "act", "2"), "ok");
@@ -219,7 +220,7 @@ fn a_credential_lives_as_long_as_its_task_and_is_the_tasks_own() {
     assert_eq!(used[0], used[1]);
     assert_ne!(used[1], used[2]);
     serve.stop(&one.id);
-    until("only the other's is left", || ledger(&place).len() == 1);
+    until("only the other's is left", || ledger(&place).len() == 1 && leases(&serve).len() == 1);
     assert_eq!(other.word("shop", "act", "4"), "ok", "and is as good as before");
     // A credential alone can be taken back: the next call gets another one.
     let [lease] = leases(&serve).try_into().unwrap();
@@ -328,6 +329,7 @@ fn a_process_gets_its_credential_by_its_environment_or_a_file_that_only_it_has()
     let put = "env = { SHOP_TOKEN = \"{token}\" }\nfiles = { SHOP_FILE = \"token={token}\" }";
     place.connector("shop", &shop, &format!("\n[credentials]\nsource = \"shop-key\"\n{put}\n"));
     let serve = place.serve(&["shop"]);
+    until("what looked is taken back", || leases(&serve).is_empty());
     fs::remove_file(place.path().join("seen")).unwrap();
     let task = serve.open("work");
     assert_eq!(task.word("shop", "act", "v"), "ok");
