@@ -157,12 +157,18 @@ impl Leases {
         }
         let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
         let lease = Lease { effect, connector: connector.clone(), needs };
+        // Before it is admitted: from then on it may be owed, and must not be looked for while it is being made.
+        self.coming().insert(effect);
         let (permit, leasing) = match self.door.submit(Request::Lease(Box::new(lease))).await {
             Reply::Leased(permit, leasing) => (permit, *leasing),
-            Reply::Refused(reasons) => return Err(Unready::Refused(reasons)),
-            _ => return Err(Unready::Unreachable("the door gave another answer".to_owned())),
+            other => {
+                self.coming().remove(&effect);
+                return Err(match other {
+                    Reply::Refused(reasons) => Unready::Refused(reasons),
+                    _ => Unready::Unreachable("the door gave another answer".to_owned()),
+                });
+            }
         };
-        self.coming().insert(effect);
         let leases = Arc::clone(self);
         let issuing = tokio::spawn(async move { leases.issue(permit, leasing).await });
         issuing.await.unwrap_or_else(|_| Err(Unready::Unreachable("Portreeve failed on the way".to_owned())))
@@ -205,7 +211,9 @@ impl Leases {
                 // Known before it is on the record, so that whoever takes it back finds what to try it with.
                 self.live().insert(effect, Arc::clone(&held));
                 match settle(End::Lease(LeaseEnd::Issued { until, handle })).await {
-                    Reply::Recorded => Ok(held),
+                    // What it was issued for may be over by now: then it is taken back, and never used.
+                    Reply::Recorded if self.lives(effect).await => Ok(held),
+                    Reply::Recorded => Err(Unready::Unreachable("it was over before it could be used".to_owned())),
                     Reply::Refused(reasons) => Err(Unready::Refused(reasons)),
                     _ => Err(Unready::Unreachable("the door gave another answer".to_owned())),
                 }
@@ -223,6 +231,15 @@ impl Leases {
         // What was stopped meanwhile is owed from now on.
         self.door.look_again();
         result
+    }
+
+    async fn lives(&self, effect: EffectId) -> bool {
+        let now = self.clock.now();
+        let lives = self.door.ask(move |engine| {
+            let state = engine.state();
+            state.open_lease(effect).is_some_and(|(open, lease)| state.leased(open, lease, now) == Leased::Live)
+        });
+        lives.await.unwrap_or(false)
     }
 
     /// Keeps what taking it back needs, before anything else is done with it
