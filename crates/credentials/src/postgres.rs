@@ -143,7 +143,7 @@ impl Postgres {
     }
 
     /// Takes the role away, step by step, each of which may have been done before
-    async fn unmake(&self, held: &Held) -> Result<Evidence, Kept> {
+    async fn unmake(&self, held: &Held) -> Result<Evidence, String> {
         let name = held.name.as_str();
         let role = escape_identifier(name);
         let admin = self.admin(&self.of.database).await?;
@@ -174,20 +174,20 @@ impl Postgres {
         }
         let left = run(admin.query_opt("SELECT 1 FROM pg_roles WHERE rolname = $1", &[&name])).await?;
         if left.is_some() {
-            return Err("the role is still there".to_owned().into());
+            return Err("the role is still there".to_owned());
         }
         match held.fields.as_ref().and_then(|fields| fields.get("password")) {
             Some(password) => match self.connect((name, password.expose()), &self.of.database).await {
-                Ok(_) => Err("the server still lets the role in".to_owned().into()),
+                Ok(_) => Err("the server still lets the role in".to_owned()),
                 Err(Trouble::Refused(says)) => Ok(Evidence::Refused { says }),
-                Err(Trouble::Unknown(why)) => Err(why.into()),
+                Err(Trouble::Unknown(why)) => Err(why),
             },
             None => Ok(Evidence::Absent { says: "no role of its name and no session of it".to_owned() }),
         }
     }
 
     /// Ends every session of a role, and waits until there is none
-    async fn end_sessions(&self, admin: &Client, role: u32) -> Result<(), Kept> {
+    async fn end_sessions(&self, admin: &Client, role: u32) -> Result<(), String> {
         let until = tokio::time::Instant::now() + ENDING;
         loop {
             let open = run(admin
@@ -197,7 +197,7 @@ impl Postgres {
                 return Ok(());
             }
             if tokio::time::Instant::now() >= until {
-                return Err(format!("{} sessions do not end", open.len()).into());
+                return Err(format!("{} sessions do not end", open.len()));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -239,40 +239,31 @@ impl Source for Postgres {
     }
 
     async fn withdraw(&self, held: &Held) -> Result<Withdrawn, String> {
-        self.unmake(held).await.map(Withdrawn::Gone).map_err(|error| error.0)
+        self.unmake(held).await.map(Withdrawn::Gone)
     }
 
     async fn sweep(&self, prefix: &str) -> Result<Vec<String>, String> {
         let admin = self.admin(&self.of.database).await?;
         let ours = "SELECT rolname FROM pg_roles WHERE starts_with(rolname::text, $1)";
         let rows = run(admin.query(ours, &[&prefix])).await;
-        Ok(rows.map_err(|error| error.0)?.iter().map(|row| row.get(0)).collect())
+        Ok(rows?.iter().map(|row| row.get(0)).collect())
     }
 
     async fn check(&self) -> Result<(), String> {
         let admin = self.admin(&self.of.database).await?;
         let row =
             run(admin.query_one("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user", &[]));
-        let row = row.await.map_err(|error| error.0)?;
+        let row = row.await?;
         let may: bool = row.get(0);
         may.then_some(()).ok_or_else(|| "Portreeve's own role may not make roles: ALTER ROLE ... CREATEROLE".to_owned())
     }
 }
 
-/// Why a step of taking back did not come about
-struct Kept(String);
-
-impl From<String> for Kept {
-    fn from(why: String) -> Self {
-        Self(why)
-    }
-}
-
 /// One statement, for no longer than it may take
-async fn run<T>(statement: impl Future<Output = Result<T, Error>>) -> Result<T, Kept> {
+async fn run<T>(statement: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
     match tokio::time::timeout(STATEMENT, statement).await {
-        Ok(done) => done.map_err(|error| Kept(Trouble::of(&error).into_text())),
-        Err(_) => Err(Kept("the server does not answer".to_owned())),
+        Ok(done) => done.map_err(|error| Trouble::of(&error).into_text()),
+        Err(_) => Err("the server does not answer".to_owned()),
     }
 }
 

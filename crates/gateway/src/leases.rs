@@ -57,8 +57,6 @@ pub struct Leases {
 pub struct Credential {
     /// The effect that it is
     pub lease: EffectId,
-    /// The configuration that it was issued under
-    pub config: Hash,
     until: Millis,
     fields: Fields,
     over: AtomicBool,
@@ -207,7 +205,7 @@ impl Leases {
             Ok(Issued { fields, handle, until, .. }) => {
                 let (lease, over) = (effect, AtomicBool::new(false));
                 let counts = until.map_or(leasing.until, |until| leasing.until.min(until));
-                let held = Arc::new(Credential { lease, config: leasing.config, until: counts, fields, over });
+                let held = Arc::new(Credential { lease, until: counts, fields, over });
                 // Known before it is on the record, so that whoever takes it back finds what to try it with.
                 self.live().insert(effect, Arc::clone(&held));
                 match settle(End::Lease(LeaseEnd::Issued { until, handle })).await {

@@ -8,14 +8,16 @@ use axum::{
 };
 use portreeve_core::{
     engine::Reply,
-    names::Name,
-    policy::{BackEnd, Deed},
+    names::{EffectId, Name},
+    node::Node,
+    policy::{BackEnd, CredentialSource, Deed},
     request::{Request, SecretChange},
+    state::{Leased, Open, OpenLease},
 };
 use portreeve_credentials::{secret::Secret, vault};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 /// Longest time that the secret before is still tried, in milliseconds
 const OVERLAP_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
@@ -49,7 +51,7 @@ pub(super) async fn list(State(admin): Shared, who: Who) -> Answer {
     Ok(Json(json!({ "secrets": listed.iter().map(view).collect::<Vec<_>>() })))
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Set {
     value: Secret,
@@ -59,12 +61,6 @@ pub(super) struct Set {
     /// Whether the same may be there under another name
     #[serde(default)]
     twin: bool,
-}
-
-impl fmt::Debug for Set {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Set(..)")
-    }
 }
 
 /// Puts a secret into the vault, or another one in its place
@@ -143,17 +139,16 @@ pub(super) async fn sources(State(admin): Shared, who: Who) -> Answer {
         let connectors = bundle.connectors.iter();
         let used = connectors.filter(|(_, of)| of.credentials.as_ref().is_some_and(|of| of.source == *name));
         let checked = portreeve_credentials::open(&source.back_end, admin.leases.vault()).check().await;
-        all.push(json!({
-            "name": name,
-            "kind": source.back_end.kind(),
-            "owner": source.owner,
-            "classes": source.classes(),
-            "revocation": source.revocation().to_string(),
-            "ttl_ms": source.ttl_ms,
-            "standing": source.is_standing(),
-            "connectors": used.map(|(connector, _)| connector).collect::<Vec<_>>(),
-            "error": checked.err(),
-        }));
+        let connectors: Vec<_> = used.map(|(connector, _)| connector).collect();
+        all.push(described(
+            source,
+            [
+                ("name", json!(name)),
+                ("ttl_ms", json!(source.ttl_ms)),
+                ("connectors", json!(connectors)),
+                ("error", json!(checked.err())),
+            ],
+        ));
     }
     Ok(Json(json!({ "sources": all })))
 }
@@ -165,12 +160,19 @@ pub(super) fn of(admin: &Admin, connector: &Name) -> Value {
         let wanted = bundle.connectors.get(connector)?.credentials.as_ref()?;
         Some((&wanted.source, bundle.sources.get(&wanted.source)?))
     });
-    found.map_or(Value::Null, |(name, source)| {
-        json!({
-            "source": name, "kind": source.back_end.kind(), "owner": source.owner, "classes": source.classes(),
-            "revocation": source.revocation().to_string(), "standing": source.is_standing(),
-        })
-    })
+    found.map_or(Value::Null, |(name, source)| described(source, [("source", json!(name))]))
+}
+
+/// What a source is, wherever it is shown, with what else is said of it there
+fn described<const MORE: usize>(source: &CredentialSource, more: [(&str, Value); MORE]) -> Value {
+    let own = [
+        ("kind", json!(source.back_end.kind())),
+        ("owner", json!(source.owner)),
+        ("classes", json!(source.classes())),
+        ("revocation", json!(source.revocation().to_string())),
+        ("standing", json!(source.is_standing())),
+    ];
+    own.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Credentials that are not known to be of no use
@@ -180,11 +182,10 @@ pub(super) async fn leases(State(admin): Shared, who: Who) -> Answer {
     let asked = admin.door.ask(move |engine| {
         let state = engine.state();
         let found = state.effects().filter_map(|(id, _)| Some((id, state.open_lease(id)?)));
-        let view = |(id, (open, lease)): (portreeve_core::names::EffectId, _)| {
-            let (open, lease): (&portreeve_core::state::Open, &portreeve_core::state::OpenLease) = (open, lease);
+        let view = |(id, (open, lease)): (EffectId, (&Open, &OpenLease))| {
             let stands = state.leased(open, lease, now);
             json!({
-                "lease": id, "node": portreeve_core::node::Node::Lease(id), "task": open.task,
+                "lease": id, "node": Node::Lease(id), "task": open.task,
                 "connector": open.connector, "class": lease.class, "source": lease.source,
                 "state": in_words(stands), "until": lease.until, "usable_until": lease.usable_until,
                 "revocation": lease.revocation.to_string(), "calls": lease.under, "handle": lease.handle,
@@ -196,8 +197,7 @@ pub(super) async fn leases(State(admin): Shared, who: Who) -> Answer {
     Ok(Json(json!({ "leases": leases })))
 }
 
-fn in_words(stands: portreeve_core::state::Leased) -> &'static str {
-    use portreeve_core::state::Leased;
+fn in_words(stands: Leased) -> &'static str {
     match stands {
         Leased::Live => "live",
         Leased::Coming => "being issued",
