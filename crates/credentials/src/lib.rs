@@ -10,6 +10,7 @@ pub mod postgres;
 pub mod secret;
 pub mod source;
 pub mod vault;
+pub mod web;
 
 use portreeve_core::policy::BackEnd;
 use source::Source;

@@ -46,6 +46,9 @@ pub enum NotFetched {
     /// Nobody is there, or nobody answers in time
     #[error("it cannot be reached: {0}")]
     Silent(String),
+    /// It was asked, and what it did is not known
+    #[error("it was asked, and its answer did not come: {0}")]
+    Lost(String),
     /// What is answered is no document
     #[error("{0}")]
     Broken(String),
@@ -115,9 +118,13 @@ async fn send_on(
     (bytes_max, within): (usize, Duration),
 ) -> Result<Answer, NotFetched> {
     let uri = address(url, hosts)?;
-    match tokio::time::timeout(within, exchange(&uri, sent, terms, (hosts, bytes_max))).await {
+    let mut asked = false;
+    match tokio::time::timeout(within, exchange(&uri, sent, terms, (hosts, bytes_max, &mut asked))).await {
         Ok(answer) => answer,
-        Err(_) => Err(NotFetched::Silent(format!("no answer within {} ms", within.as_millis()))),
+        Err(_) => {
+            let why = format!("no answer within {} ms", within.as_millis());
+            Err(if asked { NotFetched::Lost(why) } else { NotFetched::Silent(why) })
+        }
     }
 }
 
@@ -139,7 +146,7 @@ async fn exchange(
     uri: &Uri,
     sent: Sent<'_>,
     terms: Option<&Terms>,
-    (hosts, bytes_max): (Hosts, usize),
+    (hosts, bytes_max, asked): (Hosts, usize, &mut bool),
 ) -> Result<Answer, NotFetched> {
     let stream = connect(uri, hosts).await?;
     let silent = |error: &dyn std::fmt::Display| NotFetched::Silent(error.to_string());
@@ -150,12 +157,13 @@ async fn exchange(
     let (mut sender, mut driver) =
         handshake(TokioIo::new(stream)).await.map_err(|error| NotFetched::Silent(cause(&error)))?;
     let request = request(uri, sent).map_err(|error| NotFetched::Broken(error.to_string()))?;
+    *asked = true;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| cause(&error))?;
         let (parts, body) = response.into_parts();
         Ok((parts, bounded(body, bytes_max).await?))
     };
-    let (parts, body) = drive(answer, &mut driver).await.map_err(NotFetched::Silent)?;
+    let (parts, body) = drive(answer, &mut driver).await.map_err(NotFetched::Lost)?;
     let Some(body) = body else {
         return Err(NotFetched::Broken(format!("its answer is longer than {bytes_max} bytes")));
     };

@@ -8,8 +8,8 @@ mod dial;
 mod gate;
 mod terms;
 
-pub use dial::authorities;
 pub(crate) use dial::{NoConnection, Seen, dial, over};
+pub use dial::{authorities, public};
 pub(crate) use gate::{Gate, GateState};
 pub use terms::{Asked, Terms, Tls};
 

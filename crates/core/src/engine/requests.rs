@@ -400,7 +400,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             connector: lease.connector.clone(),
             class: leasing.class,
             source: leasing.source.clone(),
-            kind: leasing.from.back_end.kind().to_owned(),
+            kind: leasing.from.back_end.says().kind().to_owned(),
             config: leasing.config,
             revocation: leasing.from.revocation(),
             until: leasing.until,

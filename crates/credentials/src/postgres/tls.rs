@@ -1,6 +1,7 @@
 //! TLS for connections to PostgreSQL, which believes the authorities of this machine.
 
 use futures_util::future::BoxFuture;
+use portreeve_upstream::http::public;
 use std::{
     io,
     pin::Pin,
@@ -11,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
 use tokio_rustls::{
     TlsConnector, client,
-    rustls::{ClientConfig, RootCertStore, crypto, pki_types::ServerName},
+    rustls::{ClientConfig, pki_types::ServerName},
 };
 
 /// Makes connections encrypted
@@ -20,14 +21,7 @@ pub(super) struct Tls(Arc<ClientConfig>);
 
 impl Tls {
     pub(super) fn new() -> io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let config = ClientConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self(Arc::new(config)))
+        Ok(Self(public()?))
     }
 }
 

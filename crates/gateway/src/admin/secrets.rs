@@ -30,7 +30,7 @@ pub(super) async fn list(State(admin): Shared, who: Who) -> Answer {
     let bundle = admin.catalogue.view().bundle.clone();
     let used = |name: &Name| -> Vec<String> {
         let sources = bundle.iter().flat_map(|bundle| &bundle.sources);
-        let uses = sources.filter(|(_, source)| source.back_end.secrets().contains(&name));
+        let uses = sources.filter(|(_, source)| source.back_end.says().secrets().contains(&name));
         uses.map(|(source, _)| source.to_string()).collect()
     };
     let standing = |name: &Name| {
@@ -166,7 +166,7 @@ pub(super) fn of(admin: &Admin, connector: &Name) -> Value {
 /// What a source is, wherever it is shown, with what else is said of it there
 fn described<const MORE: usize>(source: &CredentialSource, more: [(&str, Value); MORE]) -> Value {
     let own = [
-        ("kind", json!(source.back_end.kind())),
+        ("kind", json!(source.back_end.says().kind())),
         ("owner", json!(source.owner)),
         ("classes", json!(source.classes())),
         ("revocation", json!(source.revocation().to_string())),

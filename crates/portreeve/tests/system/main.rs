@@ -22,6 +22,7 @@ mod clients;
 mod conformance;
 mod connectors;
 mod console;
+mod contract;
 mod crash;
 mod databases;
 mod demo;

@@ -37,7 +37,7 @@ pub(crate) fn credentials(
     if let (Some(source), Some(from), Some(at)) = (&source, from, named) {
         usable(doc, at, (source, from), before)?;
     }
-    let fields = from.and_then(|from| from.back_end.fields());
+    let fields = from.and_then(|from| from.back_end.says().fields());
     let mut read = |key: &'static str| {
         table.take(key).map_or(Some((None, BTreeMap::new())), |cell| {
             Some((Some(cell.span()), templates(doc, (cell, key), fields)?))

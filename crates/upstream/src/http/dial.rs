@@ -108,7 +108,10 @@ fn refused(error: io::Error) -> NoConnection {
 }
 
 /// TLS that believes the authorities of this machine
-fn public() -> io::Result<Arc<ClientConfig>> {
+///
+/// # Errors
+/// The cryptography of this machine has nothing that is good enough.
+pub fn public() -> io::Result<Arc<ClientConfig>> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     if let Some(config) = CONFIG.get() {
         return Ok(Arc::clone(config));

@@ -261,7 +261,7 @@ fn silent(whom: &str, error: &NotFetched) -> Trouble {
     let failure = Failure::new(exit::UNREACHABLE, "unreachable", format!("{whom} does not answer: {}.", chain(error)))
         .fix("Run it again: it goes on where it ended.");
     match error {
-        NotFetched::Silent(_) => Trouble::Passing(failure),
+        NotFetched::Silent(_) | NotFetched::Lost(_) => Trouble::Passing(failure),
         _ => Trouble::Final(failure),
     }
 }
