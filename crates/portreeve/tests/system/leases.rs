@@ -16,8 +16,8 @@ const SECRET: &str = "sk-live-0123456789-never-shown";
 
 /// A back end: a program that keeps a ledger of what it issued and not taken back, in the folder of the test
 ///
-/// Files tell it what to do: `refuses`, `breaks` (ends without an answer), `hangs` (until the file is gone), `stays`
-/// (takes nothing back).
+/// Files tell it what to do: `refuses`, `breaks` (ends without an answer), `hangs` (until the file is gone; `late`: before
+/// anything is issued), `stays` (takes nothing back).
 const BACK_END: &str = r#"#!/usr/bin/env python3
 import json, os, sys, time
 home = os.environ["HOME"]
@@ -34,6 +34,8 @@ assert ask["v"] == 1
 if ask["do"] == "issue":
     if there("refuses"):
         say({"refused": {"why": "not today"}})
+    while there("late"):
+        time.sleep(0.01)
     with open(os.path.join(ledger, ask["name"]), "w") as kept:
         json.dump(ask, kept)
     if there("breaks"):
@@ -319,6 +321,66 @@ fn what_a_crash_leaves_behind_is_taken_back_by_its_name() {
     until("it is taken back in the next life", || ledger(&place).is_empty() && leases(&serve).is_empty());
     let ends = ends(&place);
     assert!(ends.iter().all(|(_, ends)| ends.last().is_some_and(|end| end == "withdrawn")), "{ends:?}");
+}
+
+#[test]
+fn what_is_issued_after_its_asker_died_is_taken_back_too() {
+    let shop = Upstream::http(&["act"], good);
+    let place = with_program(&shop);
+    let serve = place.serve(&["shop"]);
+    let task = serve.open("work");
+    place.write("asked", "");
+    place.write("late", "");
+    let calling = {
+        let task = task.clone();
+        std::thread::spawn(move || task.try_post("shop", call().as_bytes()))
+    };
+    until("one is asked for", || place.read("asked").contains("issue"));
+    serve.kill();
+    drop(calling.join());
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    let tail = || place.run(&["audit", "tail", "-n", "1000"]).good().out;
+    until("it is not believed to be gone", || tail().contains("still runs"));
+    assert!(ledger(&place).is_empty() && leases(&serve).len() == 1);
+    fs::remove_file(place.path().join("late")).unwrap();
+    until("it is taken back once it is known", || leases(&serve).is_empty());
+    assert_eq!(ledger(&place), Vec::<String>::new());
+    assert_eq!(fs::read_dir(place.data().join("vault")).unwrap().count(), 1, "nothing is kept of it");
+}
+
+#[test]
+fn what_the_policy_does_not_speak_of_any_more_ends_without_another_call() {
+    let shop = Upstream::http(&["act"], good);
+    let place = with_program(&shop);
+    let serve = place.serve(&["shop"]);
+    let task = serve.open("work");
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    let [first] = ledger(&place).try_into().unwrap();
+    let source = place.read("policy/credentials/shop-key.toml");
+    place.write("policy/credentials/shop-key.toml", &format!("ttl = \"10m\"\n{source}"));
+    place.run(&["policy", "apply"]).good();
+    until("it is taken back", || ledger(&place).is_empty() && leases(&serve).is_empty());
+    assert_eq!(task.word("shop", "act", "v"), "ok", "the next call gets one as it is said now");
+    assert_ne!(ledger(&place), [first]);
+}
+
+#[test]
+fn a_secret_that_is_exchanged_is_put_in_by_tasks_that_run() {
+    let shop = Upstream::http(&["act"], good);
+    let source =
+        "owner = \"tests\"\n[static]\nsecret = \"shop\"\nclasses = [\"read\", \"write\"]\nrotate_by = 2099-01-01\n";
+    let place = house(&shop, source, "headers = { Authorization = \"Bearer {secret}\" }");
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    place.run_with(&["secret", "set", "shop"], SECRET).good();
+    place.run(&["connector", "accept", "shop", "--yes"]).good();
+    let task = serve.open("work");
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    place.run_with(&["secret", "set", "shop"], "sk-live-the-next-one").good();
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    let used: Vec<_> = shop.calls().iter().map(|call| call.header("authorization").unwrap().to_owned()).collect();
+    assert_eq!(used, [format!("Bearer {SECRET}"), "Bearer sk-live-the-next-one".to_owned()]);
+    place.run(&["secret", "remove", "shop"]).good();
+    assert_eq!(task.word("shop", "act", "v"), "credential_unavailable", "what is taken out is used no more");
 }
 
 #[test]

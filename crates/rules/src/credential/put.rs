@@ -88,7 +88,9 @@ pub(crate) fn credentials(
     let put = put
         .iter()
         .flat_map(|(kind, of)| of.iter().map(move |(name, text)| format!("{kind} {name}={}\n", text.as_str())));
-    let config = Hash::of(put.fold(format!("{source} {}\n", from.digest), |text, line| text + &line).as_bytes());
+    // Whom it is shown to is part of it: what was issued for one server is never sent to another.
+    let shown_to = format!("{source} {} {}\n", from.digest, reach?);
+    let config = Hash::of(put.fold(shown_to, |text, line| text + &line).as_bytes());
     Some(Credentials { source, config, headers, query, env, files })
 }
 
