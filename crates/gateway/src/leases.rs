@@ -83,11 +83,14 @@ impl Credential {
     pub fn put(&self, credentials: &Credentials) -> Result<Put, String> {
         let headers = self.filled(&credentials.headers)?;
         let query = self.filled(&credentials.query)?;
-        Put::new(
-            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-            query.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-        )
-        .ok_or_else(|| "the credential has characters that no header can hold".to_owned())
+        let body = self.filled(&credentials.body)?;
+        let put = Put::new(pairs(&headers), pairs(&query))
+            .ok_or_else(|| "the credential has characters that no header can hold".to_owned())?
+            .with_body(pairs(&body));
+        match &credentials.certificate {
+            Some((chain, key)) => put.with_certificate(&self.fill(chain)?, &self.fill(key)?),
+            None => Ok(put),
+        }
     }
 
     /// What a process is given
@@ -103,13 +106,18 @@ impl Credential {
     }
 
     fn filled(&self, templates: &BTreeMap<String, Template>) -> Result<BTreeMap<String, Zeroizing<String>>, String> {
-        let value = |field: &str| self.fields.get(field).map(Secret::expose);
-        let fill = |(name, template): (&String, &Template)| {
-            let filled = template.fill(value).map_err(|field| format!("its credentials have no `{field}`"))?;
-            Ok((name.clone(), Zeroizing::new(filled)))
-        };
-        templates.iter().map(fill).collect()
+        templates.iter().map(|(name, template)| Ok((name.clone(), self.fill(template)?))).collect()
     }
+
+    fn fill(&self, template: &Template) -> Result<Zeroizing<String>, String> {
+        let value = |field: &str| self.fields.get(field).map(Secret::expose);
+        let filled = template.fill(value).map_err(|field| format!("its credentials have no `{field}`"))?;
+        Ok(Zeroizing::new(filled))
+    }
+}
+
+fn pairs(filled: &BTreeMap<String, Zeroizing<String>>) -> impl Iterator<Item = (&str, &str)> {
+    filled.iter().map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
 /// A credential that is being issued: nobody looks for it meanwhile, and however that ends it is looked for then

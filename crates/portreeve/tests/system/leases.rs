@@ -1,12 +1,18 @@
 //! Credentials that live as long as a task: what is issued is taken back, whoever dies when, and no agent ever sees one.
 
 use crate::support::{
-    place::{Place, Serve, Task},
+    front::Front,
+    place::{PROGRAM, Place, Serve, Task},
+    tls::{Authority, pem},
     until,
     upstream::{Gate, Received, Upstream, Wire},
 };
 use serde_json::{Value, json};
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 fn good(_: &Received, _: &mut Wire) -> bool {
     false
@@ -508,4 +514,108 @@ fn one_that_is_about_to_end_is_replaced_and_what_was_begun_with_it_goes_on() {
             });
         }
     }
+}
+
+#[test]
+fn a_credential_goes_in_messages_and_in_tls_where_a_server_wants_it_there() {
+    let (authority, clients) = (Authority::new("servers"), Authority::new("clients"));
+    let shop = Upstream::http(&["act"], good);
+    let server = shop.url().split('/').nth(2).unwrap().parse().unwrap();
+    let front = Front::of(server, &authority.server(), &[clients.der()]);
+    let place = Place::with(&[("shop", &shop)], "", "");
+    let source = |secret: &str| {
+        format!(
+            "owner = \"tests\"\n[static]\nsecret = \"{secret}\"\nclasses = [\"read\", \"write\"]\nrotate_by = 2099-01-01\n"
+        )
+    };
+    place.write("policy/credentials/shop-key.toml", &source("shop"));
+    let put =
+        "body = { \"/params/_meta/com.example~1key\" = \"Key {secret}\", \"/params/arguments/key\" = \"{secret}\" }";
+    place.connector("shop", &shop, &format!("\n[credentials]\nsource = \"shop-key\"\n{put}\n"));
+    place.write("servers.pem", &pem("CERTIFICATE", &authority.der()));
+    let trusts = |command: &mut std::process::Command| {
+        command.env("SSL_CERT_FILE", place.path().join("servers.pem"));
+    };
+    let serve = Serve::start_as(&place, trusts).unwrap_or_else(|ran| panic!("{ran:?}"));
+    place.run_with(&["secret", "set", "shop"], SECRET).good();
+    place.run(&["connector", "accept", "shop", "--yes"]).good();
+    let task = serve.open("work");
+    // What the agent writes in its place does not arrive.
+    let answer = task.call("shop", "act", &json!({ "value": "v" }));
+    assert!(answer.get("result").is_some(), "{answer}");
+    let [call] = shop.calls().try_into().unwrap_or_else(|calls: Vec<_>| panic!("{}", calls.len()));
+    let call = call.json();
+    assert_eq!(call["params"]["_meta"]["com.example/key"], format!("Key {SECRET}"));
+    assert_eq!(call["params"]["arguments"], json!({ "value": "v", "key": SECRET }));
+    let asked: Vec<Value> = shop.received().iter().map(Received::json).collect();
+    let listed = asked.iter().find(|asked| asked["method"] == "tools/list").unwrap();
+    assert_eq!(listed["params"]["_meta"]["com.example/key"], format!("Key {SECRET}"));
+    assert!(listed["params"].get("arguments").is_none());
+    assert_eq!(holding(&place.data(), SECRET), Vec::<String>::new(), "put in after all that is kept");
+
+    // In TLS: with the certificate it is let in, without it is not.
+    let (chain, key) = clients.svid("spiffe://example.org/gateway").pem();
+    place.write("policy/credentials/pair.toml", &source("pair"));
+    let text = place.read("policy/connectors/shop.toml");
+    let secure = |put: &str| {
+        text.replace(&shop.reach(), &format!("url = \"{}\"\n", front.url("/mcp")))
+            .replace("source = \"shop-key\"", "source = \"pair\"")
+            .replace(text.lines().find(|line| line.starts_with("body")).unwrap(), put)
+    };
+    place.run_with(&["secret", "set", "pair"], format!("{chain}{key}").trim()).good();
+    place.write("policy/connectors/shop.toml", &secure("query = { pair = \"{secret}\" }"));
+    place.run(&["policy", "apply"]).good();
+    let shown = place.json(&["connector", "show", "shop"]);
+    assert!(shown["unreachable"].is_string(), "{shown}");
+    place.write("policy/connectors/shop.toml", &secure("certificate = { chain = \"{secret}\", key = \"{secret}\" }"));
+    place.run(&["policy", "apply"]).good();
+    place.run(&["connector", "accept", "shop", "--yes"]).good();
+    assert_eq!(serve.open("work").word("shop", "act", "w"), "ok");
+    assert!(front.clients().iter().flatten().next().is_some(), "it was shown");
+}
+
+/// Whether a text stands anywhere in what a process has in memory
+fn has_in_memory(pid: u32, text: &str) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    maps.lines().any(|line| {
+        let (range, rest) = line.split_once(' ').unwrap();
+        let (from, to) = range.split_once('-').unwrap();
+        let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+        // What the kernel itself put there cannot be read, and holds nothing of anybody.
+        rest.starts_with('r')
+            && memory.read_exact_at(&mut bytes, from).is_ok()
+            && bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
+}
+
+#[test]
+fn no_agent_has_a_credential_in_its_memory() {
+    let shop = Upstream::http(&["act"], good);
+    let place = with_program(&shop);
+    let serve = place.serve(&["shop"]);
+    let params = json!({ "name": "act", "arguments": { "value": "what-the-agent-says" } });
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    let agent = format!(
+        "coproc B {{ exec '{PROGRAM}' bridge shop; }}\necho '{call}' >&${{B[1]}}\nread -r answer <&${{B[0]}}\n\
+         echo \"$answer\" > answer\necho $$ $B_PID > pids.new\nmv pids.new pids\n\
+         while [ ! -e done ]; do sleep 0.02; done\n"
+    );
+    place.write("agent.sh", &agent);
+    let mut command = place.command(PROGRAM, &["exec", "--purpose", "work", "--", "bash", "agent.sh"]);
+    let mut exec = command.spawn().unwrap();
+    until("the agent has its answer", || place.path().join("pids").exists());
+    assert!(place.read("answer").contains("\"result\""), "{}", place.read("answer"));
+    let [lease] = ledger(&place).try_into().unwrap();
+    let mut pids: Vec<u32> = place.read("pids").split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    pids.push(exec.id());
+    assert!(pids[..2].iter().all(|pid| has_in_memory(*pid, "what-the-agent-says")), "they are looked through");
+    for pid in pids {
+        assert!(!has_in_memory(pid, &format!("tok-{lease}")), "process {pid} has the credential");
+    }
+    assert!(has_in_memory(serve.pid(), &format!("tok-{lease}")), "whoever puts it in has it");
+    place.write("done", "");
+    exec.wait().unwrap();
+    until("nothing is left", || ledger(&place).is_empty());
 }
