@@ -3,8 +3,10 @@
 mod command;
 mod fixed;
 mod grant;
+mod nats;
 mod postgres;
 mod put;
+mod redis;
 mod shared;
 
 pub(crate) use put::credentials;
@@ -39,7 +41,13 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 3] = [("static", fixed::read), ("command", command::read), ("postgres", postgres::read)];
+const KINDS: [(&str, Read); 5] = [
+    ("static", fixed::read),
+    ("command", command::read),
+    ("postgres", postgres::read),
+    ("redis", redis::read),
+    ("nats", nats::read),
+];
 
 const TTL_MS_MAX: i64 = 24 * 60 * 60 * 1_000;
 

@@ -1,6 +1,6 @@
 //! The systems that issue credentials, and what each of them says of itself.
 
-use super::Revocation;
+use super::{Nats, Redis, Revocation};
 use crate::{names::Name, policy::Class, time::Millis};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +16,10 @@ pub enum BackEnd {
     Command(CommandBackEnd),
     /// PostgreSQL: a role for each lease
     Postgres(Postgres),
+    /// Redis or Valkey: an ACL user for each lease
+    Redis(Redis),
+    /// NATS: a user JWT for each lease
+    Nats(Nats),
 }
 
 impl BackEnd {
@@ -26,6 +30,8 @@ impl BackEnd {
             Self::Static(of) => of,
             Self::Command(of) => of,
             Self::Postgres(of) => of,
+            Self::Redis(of) => of,
+            Self::Nats(of) => of,
         }
     }
 }
