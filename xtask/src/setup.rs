@@ -26,7 +26,7 @@ pub(crate) struct Setup {
 pub(crate) fn run() -> anyhow::Result<Setup> {
     let interop = shell::target()?.join("interop");
     fs::create_dir_all(&interop).with_context(|| format!("could not create {}", interop.display()))?;
-    system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM, &SOFTHSM, &POSTGRES, &REDIS]);
+    system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM, &SOFTHSM, &POSTGRES, &REDIS, &MARIADB]);
 
     let mut missing = Vec::new();
     let mut part = |name: &'static str, result: anyhow::Result<()>| match result {
@@ -75,6 +75,8 @@ const SOFTHSM: Program = Program { probe: &["softhsm2-util", "--version"], packa
 const POSTGRES: Program =
     Program { probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb || initdb --version"], package: "postgresql" };
 const REDIS: Program = Program { probe: &["redis-server", "--version"], package: "redis-server" };
+const MARIADB: Program =
+    Program { probe: &["sh", "-c", "/usr/sbin/mariadbd --version || mariadbd --version"], package: "mariadb-server" };
 const NGINX: Program = Program { probe: &["/usr/sbin/nginx", "-v"], package: "nginx-light" };
 
 impl Program {

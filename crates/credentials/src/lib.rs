@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod fixed;
+pub mod mariadb;
 pub mod name;
 pub mod nats;
 pub mod postgres;
@@ -28,6 +29,7 @@ pub fn open(back_end: &BackEnd, vault: &Arc<Vault>) -> Arc<dyn Source> {
         BackEnd::Static(of) => Arc::new(fixed::Fixed::new(of.clone(), vault)),
         BackEnd::Command(of) => Arc::new(command::Command::new(of.clone(), vault)),
         BackEnd::Postgres(of) => Arc::new(postgres::Postgres::new(of.clone(), vault)),
+        BackEnd::MariaDb(of) => Arc::new(mariadb::MariaDb::new(of.clone(), vault)),
         BackEnd::Redis(of) => Arc::new(redis::Redis::new(of.clone(), vault)),
         BackEnd::Nats(of) => Arc::new(nats::Nats::new(of.clone(), vault)),
     }

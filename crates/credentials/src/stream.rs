@@ -1,13 +1,16 @@
 //! Connections to back ends that are not spoken to over HTTP.
 
 use portreeve_upstream::http::public;
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::OnceLock, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{RootCertStore, pki_types::ServerName},
+};
 
 /// A connection, encrypted or not
 pub(crate) type Stream = Box<dyn Duplex>;
@@ -19,6 +22,16 @@ impl<S: AsyncRead + AsyncWrite + Debug + Send + Unpin> Duplex for S {}
 
 /// How long connecting may take, and the handshake that encrypts
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// The certificates of authorities that this machine believes, for those who make TLS themselves
+pub(crate) fn authorities() -> &'static [Vec<u8>] {
+    static AUTHORITIES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    AUTHORITIES.get_or_init(|| {
+        let all = rustls_native_certs::load_native_certs().certs;
+        let good = all.into_iter().filter(|one| RootCertStore::empty().add(one.clone()).is_ok());
+        good.map(|one| one.to_vec()).collect()
+    })
+}
 
 /// A connection in the clear
 ///

@@ -3,6 +3,7 @@
 mod command;
 mod fixed;
 mod grant;
+mod mariadb;
 mod nats;
 mod postgres;
 mod put;
@@ -41,10 +42,11 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 5] = [
+const KINDS: [(&str, Read); 6] = [
     ("static", fixed::read),
     ("command", command::read),
     ("postgres", postgres::read),
+    ("mariadb", mariadb::read),
     ("redis", redis::read),
     ("nats", nats::read),
 ];

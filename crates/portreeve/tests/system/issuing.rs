@@ -1,7 +1,9 @@
-//! Leases at real back ends, behind a connector that does there what it is told: Redis and NATS.
+//! Leases at real back ends, behind a connector that does there what it is told: Redis, NATS and MariaDB.
 
+use crate::contract::mariadb::prepare;
 use crate::interop::interop;
 use crate::support::{
+    mariadb::MariaDb,
     nats::{Nats, PYTHON},
     place::{Place, Serve, Task},
     redis::Redis,
@@ -184,5 +186,55 @@ fn a_task_has_a_user_of_nats_for_each_class_and_the_account_revokes_them() {
     let evidence = evidence(&place);
     let refused =
         |one: &Value| one.pointer("/refused/says").is_some_and(|says| says.to_string().contains("Authorization"));
+    assert!(evidence.iter().all(refused), "{evidence:?}");
+}
+
+#[test]
+fn a_task_has_a_user_of_mariadb_for_each_class_and_nothing_is_left_of_them() {
+    let test = "a_task_has_a_user_of_mariadb_for_each_class_and_nothing_is_left_of_them";
+    let Some(python) = interop(test, &[PYTHON]).map(|folder| folder.join(PYTHON)) else { return };
+    let Some(mut database) = MariaDb::start() else {
+        println!("SKIPPED: {test}: MariaDB is missing");
+        return;
+    };
+    prepare(&database);
+    let (place, port) = (Place::new(), database.port());
+    place.write(
+        "policy/credentials/shop-db.toml",
+        &format!(
+            "owner = \"dba@example.com\"\n[mariadb]\nhost = \"127.0.0.1\"\nport = {port}\ndatabase = \"shop_eu\"\n\
+             tls = false\nadmin = \"shop-db-admin\"\n[mariadb.read]\ngrant = [\"SELECT ON shop_eu.orders\"]\n\
+             [mariadb.write]\ngrant = [\"SELECT, INSERT ON shop_eu.orders\"]\n"
+        ),
+    );
+    let put = "source = \"shop-db\"\nenv = { STORE = \"{user} {password} {host} {port} {database}\" }";
+    for (name, class) in [("look", "read"), ("change", "write")] {
+        connector(&place, (name, class), (python.to_str().unwrap(), "sql"), put);
+    }
+    purpose(&place, &["look", "change"]);
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    place.run_with(&["secret", "set", "shop-db-admin"], "portreeve:portreeve-of-mariadb").good();
+    for connector in ["look", "change"] {
+        place.run(&["connector", "accept", connector, "--yes"]).good();
+    }
+    until("what looked is taken back", || database.users().is_empty());
+    let (one, other) = (open(&serve, "eu"), open(&serve, "eu"));
+    assert!(said(&one, "look", "SELECT amount FROM orders").contains("100"));
+    assert!(said(&other, "look", "SELECT 1").contains('1'));
+    assert!(said(&one, "look", "INSERT INTO orders VALUES (2, 7)").contains("denied"));
+    assert!(said(&one, "change", "INSERT INTO orders VALUES (2, 7)").contains("[]"));
+    assert_eq!((database.users().len(), database.sessions()), (3, 3));
+    serve.stop(&one.id);
+    until("only the other's is left", || database.users().len() == 1 && database.sessions() == 1);
+    assert!(said(&other, "look", "SELECT amount FROM orders WHERE id = 2").contains('7'));
+    database.down();
+    serve.stop(&other.id);
+    let tail = || place.run(&["audit", "tail", "-n", "1000"]).good().out;
+    until("it is told", || tail().contains("is not taken back yet (tried 1x)"));
+    database.up();
+    until("nothing is left", || database.users().is_empty() && database.sessions() == 0);
+    until("and that is on the record", || evidence(&place).len() >= 5);
+    let evidence = evidence(&place);
+    let refused = |one: &Value| one.pointer("/refused/says").is_some_and(|says| says.to_string().contains("1045"));
     assert!(evidence.iter().all(refused), "{evidence:?}");
 }

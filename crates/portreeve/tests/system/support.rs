@@ -4,6 +4,7 @@ pub(crate) mod fixture;
 pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod issuer;
+pub(crate) mod mariadb;
 pub(crate) mod nats;
 pub(crate) mod place;
 pub(crate) mod postgres;
