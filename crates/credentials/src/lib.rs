@@ -5,10 +5,14 @@
 
 pub mod command;
 pub mod fixed;
+pub mod mariadb;
 pub mod name;
+pub mod nats;
 pub mod postgres;
+pub mod redis;
 pub mod secret;
 pub mod source;
+mod stream;
 pub mod vault;
 pub mod web;
 
@@ -25,5 +29,8 @@ pub fn open(back_end: &BackEnd, vault: &Arc<Vault>) -> Arc<dyn Source> {
         BackEnd::Static(of) => Arc::new(fixed::Fixed::new(of.clone(), vault)),
         BackEnd::Command(of) => Arc::new(command::Command::new(of.clone(), vault)),
         BackEnd::Postgres(of) => Arc::new(postgres::Postgres::new(of.clone(), vault)),
+        BackEnd::MariaDb(of) => Arc::new(mariadb::MariaDb::new(of.clone(), vault)),
+        BackEnd::Redis(of) => Arc::new(redis::Redis::new(of.clone(), vault)),
+        BackEnd::Nats(of) => Arc::new(nats::Nats::new(of.clone(), vault)),
     }
 }

@@ -1,9 +1,15 @@
 //! Credentials for connectors: where they come from, and how they are put in.
 
 mod back_end;
+mod mariadb;
+mod nats;
+mod redis;
 mod template;
 
 pub use back_end::{BackEnd, CommandBackEnd, Postgres, Says, StaticSecret};
+pub use mariadb::MariaDb;
+pub use nats::{Nats, Revoking, Subjects};
+pub use redis::Redis;
 pub use template::Template;
 
 use super::Class;

@@ -2,6 +2,10 @@
 //!
 //! Each back end has a test here that hands [`holds`] a running one, and a way to try what it issued.
 
+pub(crate) mod mariadb;
+mod nats;
+mod redis;
+
 use crate::support::postgres::Postgres;
 use portreeve_core::{
     event::Evidence,

@@ -1,6 +1,6 @@
 //! The systems that issue credentials, and what each of them says of itself.
 
-use super::Revocation;
+use super::{MariaDb, Nats, Redis, Revocation};
 use crate::{names::Name, policy::Class, time::Millis};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +16,12 @@ pub enum BackEnd {
     Command(CommandBackEnd),
     /// PostgreSQL: a role for each lease
     Postgres(Postgres),
+    /// MariaDB: a user for each lease
+    MariaDb(MariaDb),
+    /// Redis or Valkey: an ACL user for each lease
+    Redis(Redis),
+    /// NATS: a user JWT for each lease
+    Nats(Nats),
 }
 
 impl BackEnd {
@@ -26,6 +32,9 @@ impl BackEnd {
             Self::Static(of) => of,
             Self::Command(of) => of,
             Self::Postgres(of) => of,
+            Self::MariaDb(of) => of,
+            Self::Redis(of) => of,
+            Self::Nats(of) => of,
         }
     }
 }
