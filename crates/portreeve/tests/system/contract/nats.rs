@@ -84,7 +84,7 @@ fn nats_holds_to_it() {
         lets_in: &|fields| Session::enter(&nats, fields, None).is_ok(),
         lists: false,
     });
-    assert_eq!(nats.revoked(), 2);
+    assert_eq!(nats.revoked(), 10);
 }
 
 #[test]
