@@ -3,8 +3,11 @@
 mod command;
 mod fixed;
 mod grant;
+mod minted;
+mod oauth;
 mod postgres;
 mod put;
+mod scopes;
 mod shared;
 
 pub(crate) use put::credentials;
@@ -39,7 +42,14 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 3] = [("static", fixed::read), ("command", command::read), ("postgres", postgres::read)];
+const KINDS: [(&str, Read); 6] = [
+    ("static", fixed::read),
+    ("command", command::read),
+    ("postgres", postgres::read),
+    ("minted", minted::read),
+    ("oauth", oauth::read),
+    ("account", oauth::account),
+];
 
 const TTL_MS_MAX: i64 = 24 * 60 * 60 * 1_000;
 

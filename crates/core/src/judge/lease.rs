@@ -24,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Leasing {
     /// The task that it is for; nothing if somebody looks at what a server offers
     pub task: Option<TaskId>,
+    /// For whom
+    pub whom: Whom,
     /// Of which class
     pub class: Class,
     /// Where it comes from
@@ -40,6 +42,21 @@ pub struct Leasing {
     pub elevated: BTreeSet<GrantId>,
     /// The time that was judged with
     pub now: Millis,
+}
+
+/// Whom a credential is for, as servers of others can be told
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whom {
+    /// The agent that works; nothing if somebody looks at what a server offers
+    pub agent: Option<Name>,
+    /// The agents whose tasks it was delegated by, the nearest first
+    pub above: Vec<Name>,
+    /// The user on whose behalf, or who looks
+    pub user: Option<Name>,
+    /// Since which change of the policy that user has the name
+    pub generation: u64,
+    /// For which purpose
+    pub purpose: Option<Name>,
 }
 
 /// Credentials of one task that are not known to be of no use
@@ -119,6 +136,7 @@ pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) ->
     let until = ends.chain(from.ttl_ms.map(|ttl| now.plus(ttl))).min().unwrap_or(now);
     Ok(Leasing {
         task: task_id,
+        whom: whom(state, task_id.zip(task), &lease.needs),
         class,
         source: credentials.source.clone(),
         from: from.clone(),
@@ -128,6 +146,23 @@ pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) ->
         elevated: elevated.into_keys().collect(),
         now,
     })
+}
+
+fn whom(state: &State, task: Option<(TaskId, &Task)>, needs: &Needs) -> Whom {
+    let user = match (task, needs) {
+        (Some((_, task)), _) => task.user.clone(),
+        (None, Needs::Probe(by)) => by.user().cloned(),
+        (None, _) => None,
+    };
+    let generation = user.as_ref().and_then(|user| state.generation(&Node::User(user.clone()))).unwrap_or_default();
+    let above = task.into_iter().flat_map(|(id, task)| chain(state, id, task).skip(1));
+    Whom {
+        agent: task.map(|(_, task)| task.agent.clone()),
+        above: above.map(|(_, task)| task.agent.clone()).collect(),
+        user,
+        generation,
+        purpose: task.map(|(_, task)| task.purpose.clone()),
+    }
 }
 
 /// What a connector wants to be shown, and where that comes from; `None`: nothing

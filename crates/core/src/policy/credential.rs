@@ -1,9 +1,13 @@
 //! Credentials for connectors: where they come from, and how they are put in.
 
 mod back_end;
+mod minted;
+mod oauth;
 mod template;
 
 pub use back_end::{BackEnd, CommandBackEnd, Postgres, Says, StaticSecret};
+pub use minted::{Minted, MintedFormat};
+pub use oauth::{Account, ClientShows, Oauth, OauthClient, OauthGrant};
 pub use template::Template;
 
 use super::Class;

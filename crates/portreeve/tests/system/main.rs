@@ -37,6 +37,7 @@ mod language;
 mod leases;
 mod lossless;
 mod methods;
+mod minted;
 mod modes;
 mod mtls;
 mod orphans;

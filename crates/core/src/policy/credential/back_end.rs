@@ -1,6 +1,6 @@
 //! The systems that issue credentials, and what each of them says of itself.
 
-use super::Revocation;
+use super::{Account, Minted, Oauth, Revocation};
 use crate::{names::Name, policy::Class, time::Millis};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +16,12 @@ pub enum BackEnd {
     Command(CommandBackEnd),
     /// PostgreSQL: a role for each lease
     Postgres(Postgres),
+    /// Tokens that Portreeve signs itself
+    Minted(Minted),
+    /// An authorization server that issues tokens to Portreeve
+    Oauth(Oauth),
+    /// An authorization server where people connect their accounts
+    Account(Account),
 }
 
 impl BackEnd {
@@ -26,6 +32,9 @@ impl BackEnd {
             Self::Static(of) => of,
             Self::Command(of) => of,
             Self::Postgres(of) => of,
+            Self::Minted(of) => of,
+            Self::Oauth(of) => of,
+            Self::Account(of) => of,
         }
     }
 }
