@@ -13,13 +13,13 @@ use crate::{
     due::{Owed, due, wake},
     event::{Actor, Booted, End, Event, Record, decode, encode},
     hash::Hash,
-    judge::{self, Again, Leasing, Reading, Shelf, Ticket},
+    judge::{self, Again, Leasing, Reading, Shelf, Ticket, Wants},
     log::{Append, Log, Read, Space},
     names::{BootId, EffectId, HoldId, Name, RunId, TaskId, Tool},
     node::Node,
     outside::Asking,
     pattern::Source,
-    policy::{Bundle, Class},
+    policy::Bundle,
     reason::{Reason, Word},
     request::{Clock, Request, Settle, Ship},
     state::State,
@@ -184,8 +184,8 @@ pub enum Reply {
     Permit(Permit),
     /// It would be permitted
     Clear,
-    /// It would be permitted, on a connection that is made for this class
-    Prepare(Class),
+    /// It would be permitted, on such a connection
+    Prepare(Wants),
     /// The credential may be issued, as this
     Leased(Permit, Box<Leasing>),
     /// Nothing is against it so far; these outside decision points have to be asked first

@@ -20,7 +20,7 @@ pub use issuer::{Attribute, AttributeKind, Bootstrap, BundleSource, Client, Issu
 pub use person::{Ask, Quorum, Receiver, SignIn, User};
 pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
 pub use purpose::{
-    Alone, BreakGlass, Bytes, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter, Purpose, Usage, Users,
+    Alone, BreakGlass, Bytes, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter, Purpose, Serves, Usage, Users,
 };
 pub use role::{Deed, NoDeed, PersonRole, Roles};
 pub use trust::{IssuerKind, fits_rule, says_who};

@@ -11,10 +11,10 @@ use portreeve_core::{
     hash::Hash,
     judge::Leasing,
     names::{EffectId, Name, RunId},
-    policy::{Class, CredentialSource, Credentials, Template},
+    policy::{CredentialSource, Credentials, Template},
     reason::{Reason, Word},
     request::{Lease, Needs, Request, Resisted, Settle},
-    state::Leased,
+    state::{LeaseKey, Leased, fresh_until},
     time::Millis,
 };
 use portreeve_credentials::{
@@ -58,7 +58,7 @@ pub struct Leases {
 pub struct Credential {
     /// The effect that it is
     pub lease: EffectId,
-    until: Millis,
+    fresh_until: Millis,
     fields: Fields,
     over: AtomicBool,
 }
@@ -67,7 +67,13 @@ impl Credential {
     /// Whether something can still be begun with it
     #[must_use]
     pub fn is_good(&self, now: Millis) -> bool {
-        !self.over.load(Ordering::Relaxed) && now < self.until
+        !self.is_over() && now < self.fresh_until
+    }
+
+    /// Whether it is being taken back, or was
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// What every request to a server carries
@@ -152,16 +158,16 @@ impl Leases {
     /// [`Unready`]
     pub async fn get(
         self: &Arc<Self>,
-        (run, connector, class): (Option<RunId>, &Name, Class),
+        (run, key): (Option<RunId>, &LeaseKey),
         needs: Needs,
     ) -> Result<Arc<Credential>, Unready> {
         if let Some(run) = run
-            && let Some(live) = self.known(run, connector, class).await
+            && let Some(live) = self.known(run, key).await
         {
             return Ok(live);
         }
         let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
-        let lease = Lease { effect, connector: connector.clone(), needs };
+        let lease = Lease { effect, connector: key.0.clone(), needs };
         // Before it is admitted: from then on it may be owed, and must not be looked for while it is being made.
         self.coming().insert(effect);
         let (permit, leasing) = match self.door.submit(Request::Lease(Box::new(lease))).await {
@@ -180,12 +186,12 @@ impl Leases {
     }
 
     /// The credential that a run has already
-    async fn known(&self, run: RunId, connector: &Name, class: Class) -> Option<Arc<Credential>> {
-        let (connector, now) = (connector.clone(), self.clock.now());
-        let config = self.wanted(&connector)?.config;
+    async fn known(&self, run: RunId, key: &LeaseKey) -> Option<Arc<Credential>> {
+        let (key, now) = (key.clone(), self.clock.now());
+        let config = self.wanted(&key.0)?.config;
         let known = self.door.ask(move |engine| {
             let state = engine.state();
-            state.lease(state.task_of(run)?, (&connector, class), config, now)
+            state.lease(state.task_of(run)?, &key, config, now)
         });
         let effect = known.await??;
         self.live().get(&effect).cloned()
@@ -213,7 +219,8 @@ impl Leases {
             Ok(Issued { fields, handle, until, .. }) => {
                 let (lease, over) = (effect, AtomicBool::new(false));
                 let counts = until.map_or(leasing.until, |until| leasing.until.min(until));
-                let held = Arc::new(Credential { lease, until: counts, fields, over });
+                let fresh_until = fresh_until(leasing.now, counts, leasing.bound);
+                let held = Arc::new(Credential { lease, fresh_until, fields, over });
                 // Known before it is on the record, so that whoever takes it back finds what to try it with.
                 self.live().insert(effect, Arc::clone(&held));
                 match settle(End::Lease(LeaseEnd::Issued { until, handle })).await {

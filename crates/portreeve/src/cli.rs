@@ -602,7 +602,7 @@ pub(crate) enum Key {
     List,
     /// Sign with another key from now on; what the one before signed still counts for a while
     Rotate {
-        /// Which: token, answer, webhook or master
+        /// Which: token, answer, webhook, master or upstream
         name: KeyUse,
         /// Let nothing count any more that earlier keys signed or sealed: for a key that somebody else may have
         #[arg(long)]

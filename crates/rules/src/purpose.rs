@@ -19,8 +19,8 @@ use portreeve_core::{
     path::FieldPath,
     pattern::{Conditions, Operand, Pattern},
     policy::{
-        Ask, Bytes, Class, Elevate, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Trust, Undo,
-        Usage, Users,
+        Ask, Bytes, Class, Elevate, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Serves, Trust,
+        Undo, Usage, Users,
     },
     time::Millis,
     value::Value,
@@ -244,6 +244,9 @@ fn limits(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Limits> {
     let on_hold = table
         .take("on_hold")
         .map_or(Some(OnHold::Ask), |cell| doc.word(cell, &[("deny", OnHold::Deny), ("ask", OnHold::Ask)]));
+    let credentials = table
+        .take("credentials")
+        .map_or(Some(Serves::Task), |cell| doc.word(cell, &[("task", Serves::Task), ("call", Serves::Call)]));
     table.finish();
     Some(Limits {
         expires_after_ms: expires_after_ms?,
@@ -253,6 +256,7 @@ fn limits(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Limits> {
         ceiling: ceiling?,
         bytes: bytes?,
         on_hold: on_hold?,
+        credentials: credentials?,
     })
 }
 

@@ -37,14 +37,14 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Ok(Judged::Admit(admission)) => Reply::Permit(self.admit(call, admission, clock, draft)),
                 Ok(Judged::Consult(askings)) => self.consult(call, askings, clock, draft),
                 Ok(Judged::Read(reading)) => Reply::Read(reading),
-                Ok(Judged::Prepare(admission)) => Reply::Prepare(admission.class),
+                Ok(Judged::Prepare(admission)) => self.prepare(call, &admission),
                 Ok(Judged::Hold(held)) => self.hold_call(call, *held, draft),
                 Ok(Judged::Again(again)) => Reply::Again(again),
                 Err(reasons) => self.refuse(&Actor::Run(call.run), call.tool.to_string(), reasons, clock, draft),
             },
             Request::Ask(call) => match judge::judge_question(&self.state, &self.shelf, call, clock) {
-                Ok(Judged::Admit(admission)) => Reply::Prepare(admission.class),
-                Ok(Judged::Prepare(admission)) => Reply::Prepare(admission.class),
+                Ok(Judged::Admit(admission)) => self.prepare(call, &admission),
+                Ok(Judged::Prepare(admission)) => self.prepare(call, &admission),
                 Ok(Judged::Consult(askings)) => self.consult(call, askings, clock, draft),
                 Ok(Judged::Read(reading)) => Reply::Read(reading),
                 Ok(Judged::Hold(held)) => self.hold_call(call, *held, draft),
@@ -102,7 +102,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Reply::Recorded
             }
             Request::Poll(poll) => match judge::judge_poll(&self.state, &self.shelf, poll, clock) {
-                Ok(judge::Polling { class, lease: Err(()), .. }) => Reply::Prepare(class),
+                Ok(judge::Polling { lease: Err(wants), .. }) => Reply::Prepare(wants),
                 Ok(polling) => Reply::Permit(self.poll(poll, polling, clock, draft)),
                 Err(reasons) => {
                     // What the agent wrote is not what is counted by: a made-up call is like any other.
@@ -391,6 +391,12 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         permit
     }
 
+    /// What a call that would be admitted leaves on
+    fn prepare(&self, call: &Call, admission: &Admission) -> Reply {
+        let of = (admission.task, &call.tool.connector, admission.class);
+        Reply::Prepare(judge::Wants::new(&self.state, &self.shelf, of, call.effect))
+    }
+
     /// Lets a credential be issued
     fn lease(&mut self, lease: &request::Lease, leasing: judge::Leasing, clock: Clock, draft: &mut Draft) -> Reply {
         let commit = |(name, value): (&Name, &String)| {
@@ -404,6 +410,8 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             config: leasing.config,
             revocation: leasing.from.revocation(),
             until: leasing.until,
+            bound: leasing.bound,
+            only: leasing.only,
             scope: leasing.scope.iter().map(commit).collect(),
         };
         let because = leasing.elevated.iter().map(|grant| Because {

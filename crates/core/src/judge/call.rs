@@ -170,14 +170,13 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
 
 /// What may be admitted needs the connection that its class wants
 fn goes(state: &State, shelf: &Shelf, call: &Call, mut admission: Admission) -> Judged {
-    let Some(current) = shelf.current(state) else { return Judged::Prepare(Box::new(admission)) };
     let of = (admission.task, &call.tool.connector, admission.class);
-    match lease::goes_with(state, current, of, call.lease, admission.now) {
+    match lease::goes_with(state, shelf, of, (call.effect, call.lease), admission.now) {
         Ok(lease) => {
             admission.lease = lease;
             Judged::Admit(admission)
         }
-        Err(()) => Judged::Prepare(Box::new(admission)),
+        Err(_) => Judged::Prepare(Box::new(admission)),
     }
 }
 

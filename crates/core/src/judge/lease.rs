@@ -10,14 +10,17 @@ use crate::{
     hash::Hash,
     names::{EffectId, GrantId, Name, RunId, TaskId, Tool},
     node::Node,
-    policy::{Bundle, Class, CredentialSource, Credentials, Deed},
+    policy::{Bundle, Class, CredentialSource, Credentials, Deed, Revocation, Serves},
     reason::{Reason, Word},
     request::{Clock, Lease, Needs, Start},
     state::{State, Task},
     time::Millis,
     value::Value,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What a credential will be, once no reason is left
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,10 @@ pub struct Leasing {
     pub scope: BTreeMap<Name, String>,
     /// When it is over at the latest
     pub until: Millis,
+    /// Until when what it rests on would let it live
+    pub bound: Millis,
+    /// The one call that may go with it, if it is not every call of its task, connector and class
+    pub only: Option<EffectId>,
     /// The elevations without which its class would not be open
     pub elevated: BTreeSet<GrantId>,
     /// The time that was judged with
@@ -74,11 +81,11 @@ const PROBE_MS: i64 = 120_000;
 pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) -> Result<Leasing, Vec<Reason>> {
     let now = now(state, clock).0;
     let not_yours = |tool: &Tool| Err(vec![Reason::new(Word::NotYours, tool)]);
-    let (task_id, class, elevated) = match &lease.needs {
+    let (task_id, class, call, elevated) = match &lease.needs {
         Needs::Call(call) if call.tool.connector == lease.connector => {
             match judge_question(state, shelf, call, clock)? {
-                Judged::Admit(admission) => admitted(state, &admission),
-                Judged::Prepare(admission) => admitted(state, &admission),
+                Judged::Admit(admission) => admitted(state, call.effect, &admission),
+                Judged::Prepare(admission) => admitted(state, call.effect, &admission),
                 // It needs something else first, and is put again.
                 _ => return Err(vec![Reason::new(Word::Withheld, &call.tool)]),
             }
@@ -86,11 +93,11 @@ pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) ->
         Needs::Call(call) => return not_yours(&call.tool),
         Needs::Poll(poll) => match judge_poll(state, shelf, poll, clock)? {
             polling if polling.tool.connector == lease.connector => {
-                (Some(polling.task), polling.class, BTreeMap::new())
+                (Some(polling.task), polling.class, Some(poll.effect), BTreeMap::new())
             }
             polling => return not_yours(&polling.tool),
         },
-        Needs::Look(run) => (Some(looks(state, shelf, (lease, *run), clock)?), Class::Read, BTreeMap::new()),
+        Needs::Look(run) => (Some(looks(state, shelf, (lease, *run), clock)?), Class::Read, None, BTreeMap::new()),
         Needs::Probe(by) => {
             let node = Node::Connector(lease.connector.clone());
             let unmet =
@@ -98,7 +105,7 @@ pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) ->
             if let Some(reason) = unmet {
                 return Err(vec![reason]);
             }
-            (None, Class::Read, BTreeMap::new())
+            (None, Class::Read, None, BTreeMap::new())
         }
     };
     let Some(current) = shelf.current(state) else {
@@ -133,7 +140,15 @@ pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) ->
     let tasks = task_id.zip(task).into_iter().flat_map(|(id, task)| chain(state, id, task));
     let probes = task.is_none().then(|| now.plus(PROBE_MS));
     let ends = tasks.map(|(_, task)| task.expires).chain(elevated.values().copied()).chain(probes);
-    let until = ends.chain(from.ttl_ms.map(|ttl| now.plus(ttl))).min().unwrap_or(now);
+    let bound = ends.min().unwrap_or(now);
+    let until = from.ttl_ms.map_or(bound, |ttl| bound.min(now.plus(ttl)));
+    let shortest = now.plus(from.back_end.says().shortest_ms());
+    if from.revocation() == Revocation::ExpiryOnly && shortest > until {
+        let reason =
+            Reason::new(Word::CredentialOutlives, &named).with("seconds", from.back_end.says().shortest_ms() / 1_000);
+        return Err(vec![reason]);
+    }
+    let only = task_id.and_then(|id| Wants::new(state, shelf, (id, &lease.connector, class), call?).only);
     Ok(Leasing {
         task: task_id,
         whom: whom(state, task_id.zip(task), &lease.needs),
@@ -143,6 +158,8 @@ pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) ->
         config: credentials.config,
         scope,
         until,
+        bound,
+        only,
         elevated: elevated.into_keys().collect(),
         now,
     })
@@ -171,28 +188,65 @@ pub(super) fn source<'b>(bundle: &'b Bundle, connector: &Name) -> Option<(&'b Cr
     Some((credentials, bundle.sources.get(&credentials.source)?))
 }
 
+/// The connection that a call leaves on
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// Made for this class
+    pub class: Class,
+    /// With a credential that serves this call alone; nothing if others may leave on it, too
+    pub only: Option<EffectId>,
+}
+
+impl Wants {
+    /// What a call of a task wants
+    #[must_use]
+    pub fn new(state: &State, shelf: &Shelf, (task, connector, class): (TaskId, &Name, Class), call: EffectId) -> Self {
+        let each = |current: &Arc<Bundle>| {
+            source(current, connector)?;
+            let says = |task: &Task, bundle: &Bundle| {
+                bundle.purposes.get(&task.purpose).is_some_and(|of| of.limits.credentials == Serves::Call)
+            };
+            let tasks = chain(state, task, state.task(task)?);
+            let mut all = tasks.flat_map(|(_, task)| versions(shelf, task.bundle, current).map(move |of| (task, of)));
+            all.any(|(task, bundle)| bundle.is_some_and(|bundle| says(task, bundle))).then_some(call)
+        };
+        Self { class, only: shelf.current(state).and_then(each) }
+    }
+}
+
 /// Whether a connection that was made with `has` is one that a call of this class may leave on; and with which lease
 ///
 /// # Errors
-/// It has to be made anew, with a lease of this class.
+/// It has to be made anew, as that says.
 pub(super) fn goes_with(
     state: &State,
-    current: &Bundle,
-    (task, connector, class): (TaskId, &Name, Class),
-    has: Option<EffectId>,
+    shelf: &Shelf,
+    of: (TaskId, &Name, Class),
+    (call, has): (EffectId, Option<EffectId>),
     now: Millis,
-) -> Result<Option<EffectId>, ()> {
+) -> Result<Option<EffectId>, Wants> {
+    let (task, connector, class) = of;
+    let wants = || Wants::new(state, shelf, of, call);
+    let current = shelf.current(state).ok_or_else(wants)?;
     let wanted = current.connectors.get(connector).and_then(|connector| connector.credentials.as_ref());
     let lease = match wanted {
         None => None,
-        Some(credentials) => Some(state.lease(task, (connector, class), credentials.config, now).ok_or(())?),
+        Some(credentials) => {
+            let wants = wants();
+            let key = (connector.clone(), class, wants.only);
+            Some(state.lease(task, &key, credentials.config, now).ok_or(wants)?)
+        }
     };
-    if lease == has { Ok(lease) } else { Err(()) }
+    if lease == has { Ok(lease) } else { Err(wants()) }
 }
 
-fn admitted(state: &State, admission: &Admission) -> (Option<TaskId>, Class, BTreeMap<GrantId, Millis>) {
+/// What is issued for a call that would be admitted like this: its task, its class, itself, and what opened that class
+type For = (Option<TaskId>, Class, Option<EffectId>, BTreeMap<GrantId, Millis>);
+
+fn admitted(state: &State, call: EffectId, admission: &Admission) -> For {
     let used = admission.used.iter().filter(|used| state.is_elevation(used.grant));
-    (Some(admission.task), admission.class, used.map(|used| (used.grant, used.until)).collect())
+    let elevated = used.map(|used| (used.grant, used.until)).collect();
+    (Some(admission.task), admission.class, Some(call), elevated)
 }
 
 /// Whether a task may look at what a connector has

@@ -3,7 +3,7 @@
 use crate::support::{
     place::{Place, Serve, Task},
     until,
-    upstream::{Received, Upstream, Wire},
+    upstream::{Gate, Received, Upstream, Wire},
 };
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
@@ -343,4 +343,107 @@ fn a_process_gets_its_credential_by_its_environment_or_a_file_that_only_it_has()
     assert!(watched.ends(), "the process outlives its credential");
     until("it is taken back", || ledger(&place).is_empty());
     assert_eq!(task.word("shop", "act", "v"), "ok", "the next call gets another process and another credential");
+}
+
+/// Holds back the call with the value `slow` until it is let go on
+fn until_opened(gate: &Gate) -> impl Fn(&Received, &mut Wire) -> bool + Send + Sync + 'static {
+    let gate = gate.clone();
+    move |received, _| {
+        if received.value == "slow" {
+            gate.wait();
+        }
+        false
+    }
+}
+
+#[test]
+fn each_call_has_a_credential_of_its_own_where_the_purpose_says_so() {
+    let gate = Gate::default();
+    for shop in [Upstream::http(&["act"], until_opened(&gate)), Upstream::stdio(&["act"], until_opened(&gate))] {
+        gate.shut();
+        let http = shop.reach().starts_with("url");
+        let place = with_program(&shop);
+        if !http {
+            place.connector(
+                "shop",
+                &shop,
+                "\n[credentials]\nsource = \"shop-key\"\nenv = { SHOP_TOKEN = \"{token}\" }\n",
+            );
+        }
+        place.purpose("work", &[("shop", &shop)], "credentials = \"call\"", "");
+        let serve = place.serve(&["shop"]);
+        until("what looked is taken back", || leases(&serve).is_empty());
+        let task = serve.open("work");
+        let slow = {
+            let task = task.clone();
+            std::thread::spawn(move || task.word("shop", "act", "slow"))
+        };
+        until("it is under way", || shop.values().contains(&"slow".to_owned()));
+        let [first] = ledger(&place).try_into().unwrap();
+        // Others come and go meanwhile, many at once, and each leaves nothing behind.
+        let others: Vec<_> = (0..6)
+            .map(|value| {
+                let task = task.clone();
+                std::thread::spawn(move || task.word("shop", "act", &value.to_string()))
+            })
+            .collect();
+        for other in others {
+            assert_eq!(other.join().unwrap(), "ok");
+        }
+        until("only the slow one's is left", || ledger(&place) == [first.clone()] && leases(&serve).len() == 1);
+        gate.open();
+        assert_eq!(slow.join().unwrap(), "ok", "nobody took its connection away");
+        until("nothing is left, and the task lives", || ledger(&place).is_empty() && leases(&serve).is_empty());
+        if http {
+            let mut used: Vec<_> =
+                shop.calls().iter().map(|call| call.header("authorization").unwrap().to_owned()).collect();
+            used.sort();
+            used.dedup();
+            assert_eq!(used.len(), 7, "each had another one");
+        }
+    }
+}
+
+#[test]
+fn one_that_is_about_to_end_is_replaced_and_what_was_begun_with_it_goes_on() {
+    let gate = Gate::default();
+    for shop in [Upstream::http(&["act"], until_opened(&gate)), Upstream::stdio(&["act"], until_opened(&gate))] {
+        gate.shut();
+        let place = with_program(&shop);
+        let source = place.read("policy/credentials/shop-key.toml");
+        place.write("policy/credentials/shop-key.toml", &format!("ttl = \"1s\"\n{source}"));
+        if !shop.reach().starts_with("url") {
+            place.connector(
+                "shop",
+                &shop,
+                "\n[credentials]\nsource = \"shop-key\"\nenv = { SHOP_TOKEN = \"{token}\" }\n",
+            );
+        }
+        let serve = place.serve(&["shop"]);
+        until("what looked is taken back", || leases(&serve).is_empty());
+        let task = serve.open("work");
+        let slow = {
+            let task = task.clone();
+            std::thread::spawn(move || task.word("shop", "act", "slow"))
+        };
+        until("it is under way", || shop.values().contains(&"slow".to_owned()));
+        let [first] = ledger(&place).try_into().unwrap();
+        until("a call gets the next one", || {
+            assert_eq!(task.word("shop", "act", "v"), "ok", "no call falls between two");
+            ledger(&place).len() == 2
+        });
+        until("its time has passed", || leases(&serve).iter().any(|lease| lease["state"] == "over, a call goes on"));
+        assert!(ledger(&place).contains(&first), "not while something begun with it goes on");
+        gate.open();
+        assert_eq!(slow.join().unwrap(), "ok", "nobody took its connection away");
+        until("it is taken back then", || !ledger(&place).contains(&first));
+        // A server that is left with its credential is none that keeps dying.
+        for _ in 0..6 {
+            let before = ledger(&place);
+            until("the next one", || {
+                assert_eq!(task.word("shop", "act", "v"), "ok");
+                ledger(&place).iter().any(|lease| !before.contains(lease))
+            });
+        }
+    }
 }

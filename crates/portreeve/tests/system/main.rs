@@ -40,6 +40,7 @@ mod methods;
 mod minted;
 mod modes;
 mod mtls;
+mod oauth;
 mod orphans;
 mod outside;
 mod peers;

@@ -70,10 +70,6 @@ fn client(
     let key = key_at.map_or(Some(false), |cell| doc.truth(cell, "key = true"));
     let secret_at = table.take("secret");
     let secret = secret_at.map_or(Some(None), |cell| secret(doc, cell, around).map(Some));
-    if let (Some(cell), Some(true)) = (secret_at, key) {
-        doc.error(&cell.span(), "it shows either a secret or a key", "take one of them out");
-        return None;
-    }
     let resource = table.take("resource").map_or(Some(None), |cell| address(doc, cell, "resource", RESOURCE).map(Some));
     let revocation = table.need("revocation", REVOCATION).and_then(|cell| {
         let shown = format!("revocation = {REVOCATION}");
@@ -84,6 +80,10 @@ fn client(
         }
     });
     let scopes = scopes(doc, table, kind, around, templates);
+    if let (Some(cell), Some(true)) = (secret_at, key) {
+        doc.error(&cell.span(), "it shows either a secret or a key", "take one of them out");
+        return None;
+    }
     let shows = match (secret?, key?) {
         (Some(secret), _) => ClientShows::Secret(secret),
         (None, true) => ClientShows::Key,

@@ -1,6 +1,6 @@
 //! The scopes of each class of tokens.
 
-use super::{Around, shared::by_class};
+use super::{Around, shared::by_class_as};
 use crate::document::{Cell, Document, Table};
 use portreeve_core::{
     names::Name,
@@ -25,7 +25,7 @@ pub(super) fn scopes(
 ) -> Option<BTreeMap<Class, Vec<String>>> {
     let (none, example) = (BTreeMap::new(), example(templates));
     let scope = if templates { around.scope } else { Some(&none) };
-    by_class(doc, table, (kind, &example), |mut table, class| {
+    by_class_as("a class of tokens", doc, table, (kind, &example), |mut table, class| {
         let cell = table.need("scope", "[\"orders.read\"]");
         table.finish();
         let cell = cell?;
@@ -35,7 +35,8 @@ pub(super) fn scopes(
             doc.error(&cell.span(), message, format!("for example: {example}"));
             return None;
         }
-        items.iter().map(|item| one(doc, item, class, (scope, templates))).collect()
+        let all: Vec<_> = items.iter().map(|item| one(doc, item, class, (scope, templates))).collect();
+        all.into_iter().collect()
     })
 }
 
@@ -47,7 +48,9 @@ fn example(templates: bool) -> String {
 /// Plain scopes, whatever their class
 pub(super) fn plain(doc: &Document<'_>, cell: &Cell<'_>, example: &str) -> Option<Vec<String>> {
     let items = doc.array(cell, example)?;
-    items.iter().map(|item| one(doc, item, Class::Escalate, (Some(&BTreeMap::new()), false))).collect()
+    let none = BTreeMap::new();
+    let all: Vec<_> = items.iter().map(|item| one(doc, item, Class::Escalate, (Some(&none), false))).collect();
+    all.into_iter().collect()
 }
 
 fn one(
