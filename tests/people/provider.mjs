@@ -6,6 +6,7 @@
 //   /-/trust?name=…&jwks=…  whose assertions and tokens it takes, and where their keys are
 //   /-/api                  a server that takes its tokens: says what the one in Authorization may do
 //   /-/asked                how often each endpoint was asked
+//   /-/refreshes            the refresh tokens that it gave, the latest last
 //   /-/steal?token=…        asks with a refresh token as somebody who found it
 // Its name is the first line that it prints. It ends when its standard input does.
 
@@ -36,6 +37,7 @@ let trusted = {};
 let registered;
 const asked = {};
 const used = new Set();
+const refreshes = [];
 
 // What somebody whom we trust says, meant for us: once.
 const said = async (ctx, token, typ) => {
@@ -149,6 +151,9 @@ const make = (uri) => {
     pkce: { required: () => true },
     cookies: { keys: ['only for tests'] },
   });
+  provider.on('refresh_token.saved', (token) => {
+    if (!token.consumed) refreshes.push(token.jti);
+  });
   provider.registerGrantType(ASSERTION, assertion, ['assertion', 'scope', 'resource'], []);
   provider.registerGrantType(EXCHANGE, exchange, [
     'subject_token', 'subject_token_type', 'actor_token', 'actor_token_type', 'requested_token_type', 'audience', 'scope', 'resource',
@@ -239,6 +244,7 @@ server.on('request', async (request, response) => {
       return say(200, JSON.stringify({ scope, extra, accountId, clientId }));
     }
     if (url.pathname === '/-/asked') return say(200, JSON.stringify(asked));
+    if (url.pathname === '/-/refreshes') return say(200, JSON.stringify(refreshes));
     if (url.pathname === '/-/steal') {
       const body = new URLSearchParams({ grant_type: 'refresh_token', refresh_token: url.searchParams.get('token') });
       const authorization = `Basic ${Buffer.from('calendar:calendar-of-the-test').toString('base64')}`;

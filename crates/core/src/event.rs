@@ -705,6 +705,15 @@ pub enum Noted {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         version: Option<u32>,
     },
+    /// Somebody's account was connected for a source of credentials, or disconnected; nothing of it is recorded
+    Account {
+        /// The source
+        source: Name,
+        /// Whose account
+        user: Name,
+        /// Whether it is there now
+        connected: bool,
+    },
     /// A person signed in, or a link to sign in was made for them
     SignedIn {
         /// Who

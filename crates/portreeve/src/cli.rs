@@ -106,6 +106,9 @@ pub(crate) enum Command {
     /// List the credentials that tasks have, and where they come from
     #[command(subcommand)]
     Lease(Lease),
+    /// Connect your account at an authorization server, so that tasks on your behalf work with it; list and disconnect accounts
+    #[command(subcommand)]
+    Account(Account),
     /// List and exchange the keys of this data folder
     #[command(subcommand)]
     Key(Key),
@@ -594,6 +597,28 @@ pub(crate) enum Lease {
     List,
     /// List where credentials come from, and try to reach each; exit 1 if one cannot be
     Sources,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Account {
+    /// List your accounts; for the owner of the data folder, everybody's
+    List,
+    /// Connect your account for a source: agree in a browser, then paste the address at which it ends
+    Connect {
+        /// Which source, as `credentials/*.toml` names it
+        source: Name,
+        /// As which of the users whose account this is
+        #[arg(long, value_name = "USER")]
+        user: Option<Name>,
+    },
+    /// Forget an account, and have its server take it back
+    Disconnect {
+        /// Of which source
+        source: Name,
+        /// Whose, if it is not yours
+        #[arg(long, value_name = "USER")]
+        user: Option<Name>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -142,9 +142,9 @@ impl Accounts {
         form.extend(place.at.resource.as_deref().map(|resource| ("resource", resource)));
         let granted = client.tokens(&server, &form, None).await;
         let granted = granted.map_err(|refused| NotConnected::Refused(NotIssued::from(refused).to_string()))?;
-        // This token is not used: what it could do goes with it as soon as the server takes it back.
-        drop(client.revoke(&server, &granted.access, "access_token").await);
         let refresh = granted.refresh.as_ref().ok_or(NotConnected::NoRefresh)?;
+        // This token is not used. Where one is taken back at the end of each task, it shows what else goes with it.
+        client.goes_alone(&server, &granted.access, refresh).await.map_err(NotConnected::Server)?;
         let holder = holder(source, bearer);
         let _turn = self.turn(&holder).await;
         let kept = Kept::new(&place.at, bearer.generation, (refresh, granted.scope.clone()), means.clock.now());

@@ -278,6 +278,22 @@ impl Client<'_> {
         }
     }
 
+    /// Takes back a token of an account, and looks that the account is still good then (RFC 7009, 2.1, lets servers take both);
+    /// nothing is done where the policy does not say that tokens are taken back
+    pub(crate) async fn goes_alone(&self, server: &Server, access: &Secret, refresh: &Secret) -> Result<(), String> {
+        self.able(server)?;
+        if self.at.revocation == Revocation::ExpiryOnly {
+            return Ok(());
+        }
+        self.revoke(server, access, "access_token").await?;
+        match self.is_active(server, refresh).await? {
+            Some(true) => Ok(()),
+            _ => Err("the server takes the whole account back with one token of it: only `revocation = \"expiry only\"` is honest \
+                here, and the policy says otherwise"
+                .to_owned()),
+        }
+    }
+
     /// Takes back what was kept, and looks that it is of no use; where nothing can be looked at, the server is told `out_of_courtesy`
     pub(crate) async fn withdraw(&self, held: &Held, out_of_courtesy: bool) -> Result<Withdrawn, String> {
         let now = self.now();

@@ -2,6 +2,7 @@
 //!
 //! Each back end has a test here that hands [`holds`] a running one, and a way to try what it issued.
 
+mod account;
 mod oauth;
 
 use crate::support::postgres::Postgres;

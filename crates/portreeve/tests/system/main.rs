@@ -13,6 +13,7 @@
 )]
 
 mod acceptance;
+mod accounts;
 mod agents;
 mod approvals;
 mod author;

@@ -116,12 +116,12 @@ fn a_secret_that_was_exchanged_is_tried_beside_the_one_before() {
 }
 
 /// An authorization server that answers what a test wants
-struct Liar {
-    issuer: Issuer,
+pub(super) struct Liar {
+    pub(super) issuer: Issuer,
 }
 
 impl Liar {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let liar = Self { issuer: Issuer::with(&[]) };
         liar.says(json!({ "revocation_endpoint": liar.at("/revoke"), "introspection_endpoint": liar.at("/active") }));
         liar.gives(json!({ "access_token": "tok-1", "token_type": "Bearer", "expires_in": 60 }));
@@ -130,17 +130,21 @@ impl Liar {
         liar
     }
 
-    fn at(&self, path: &str) -> String {
+    pub(super) fn at(&self, path: &str) -> String {
         format!("{}{path}", self.issuer.name)
     }
 
-    fn says(&self, more: Value) {
-        let mut said = json!({ "issuer": self.issuer.name, "token_endpoint": self.at("/token") });
+    pub(super) fn says(&self, more: Value) {
+        let mut said = json!({
+            "issuer": self.issuer.name, "token_endpoint": self.at("/token"),
+            "authorization_endpoint": self.at("/authorize?tenant=1"),
+            "authorization_response_iss_parameter_supported": true,
+        });
         said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.issuer.serves("/.well-known/oauth-authorization-server", said);
     }
 
-    fn gives(&self, answer: Value) {
+    pub(super) fn gives(&self, answer: Value) {
         self.issuer.serves("/token", answer);
     }
 }

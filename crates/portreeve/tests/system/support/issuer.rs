@@ -66,6 +66,8 @@ pub(crate) struct Issuer {
     pub(crate) name: String,
     // Held only to read or change it.
     pages: Arc<Mutex<BTreeMap<String, (Value, usize)>>>,
+    /// What forms were sent to each page
+    forms: Arc<Mutex<BTreeMap<String, Vec<BTreeMap<String, String>>>>>,
     /// What is answered with another status than 200
     statuses: Arc<Mutex<BTreeMap<String, u16>>>,
 }
@@ -79,6 +81,8 @@ impl Issuer {
         let served = Arc::clone(&pages);
         let statuses: Arc<Mutex<BTreeMap<String, u16>>> = Arc::default();
         let refused = Arc::clone(&statuses);
+        let forms: Arc<Mutex<BTreeMap<String, Vec<BTreeMap<String, String>>>>> = Arc::default();
+        let sent = Arc::clone(&forms);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let mut reader = BufReader::new(&stream);
@@ -90,6 +94,8 @@ impl Issuer {
                 // What is not read would break the connection off.
                 let mut body = vec![0; length.last().unwrap_or(0)];
                 drop(reader.read_exact(&mut body));
+                let form = url::form_urlencoded::parse(&body).into_owned().collect();
+                sent.lock().unwrap_or_else(PoisonError::into_inner).entry(path.clone()).or_default().push(form);
                 let mut pages = served.lock().unwrap_or_else(PoisonError::into_inner);
                 let (status, body) = match pages.get_mut(&path) {
                     Some((page, asked)) => {
@@ -105,7 +111,7 @@ impl Issuer {
                 drop(write!(&stream, "{head}content-length: {}\r\n\r\n{body}", body.len()));
             }
         });
-        let issuer = Self { name, pages, statuses };
+        let issuer = Self { name, pages, forms, statuses };
         issuer.serves(
             "/.well-known/openid-configuration",
             json!({
@@ -140,6 +146,11 @@ impl Issuer {
     /// Nothing is served any more
     pub(crate) fn goes_silent(&self) {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The forms that were sent to a page, the latest last
+    pub(crate) fn forms(&self, path: &str) -> Vec<BTreeMap<String, String>> {
+        self.forms.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned().unwrap_or_default()
     }
 
     /// How often a page was asked for
