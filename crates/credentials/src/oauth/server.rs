@@ -19,7 +19,7 @@ use portreeve_identity::{
     mint::nonce,
     oidc::client::{ASSERTION_TYPE, basic},
 };
-use portreeve_upstream::fetch::Sent;
+use portreeve_upstream::fetch::{Hosts, Sent};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -38,6 +38,8 @@ const LIMITS: Limits = Limits { bytes_max: 256 << 10, depth_max: 8, nodes_max: 5
 const KEPT_MS: i64 = 10 * 60 * 1_000;
 /// How long a token may live whose answer never came, as far as anybody knows, in milliseconds
 const UNKNOWN_MS: i64 = 60 * 60 * 1_000;
+/// Characters of a scope that nobody asked for, as it is told
+const SCOPE_SHOWN_MAX: usize = 64;
 /// Bytes of one token
 const TOKEN_BYTES_MAX: usize = 16 << 10;
 
@@ -99,6 +101,11 @@ impl Client<'_> {
         self.means.clock.now()
     }
 
+    /// Where its document and what that names may be
+    fn hosts(&self) -> Hosts {
+        if self.at.private { Hosts::Private } else { Hosts::Public }
+    }
+
     /// What the server says of itself, at most ten minutes ago
     pub(crate) async fn server(&self) -> Result<Arc<Server>, String> {
         let now = self.now();
@@ -116,7 +123,7 @@ impl Client<'_> {
         let mut why = String::new();
         for place in places {
             let sent = Sent { method: Method::GET, headers: &[], body: Vec::new() };
-            let answer = match web::send(&place, sent).await {
+            let answer = match web::send_to(self.hosts(), &place, sent).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     why = format!("{place}: {error}");
@@ -128,7 +135,7 @@ impl Client<'_> {
                 continue;
             }
             // One of this machine may do without TLS, as its name already says.
-            let plain = issuer.starts_with("http://");
+            let plain = self.at.private && issuer.starts_with("http://");
             let found = discovery::server(&answer.body, issuer, plain).map_err(|error| format!("{place}: {error}"))?;
             let found = Arc::new(found);
             let mut known = self.means.servers.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,7 +202,7 @@ impl Client<'_> {
             let mut headers = vec![("content-type", "application/x-www-form-urlencoded")];
             headers.extend(shows.authorization.as_ref().map(|value| ("authorization", value.as_str())));
             let sent = Sent { method: Method::POST, headers: &headers, body };
-            let answer = web::send(url.as_str(), sent).await?;
+            let answer = web::send_to(self.hosts(), url.as_str(), sent).await?;
             let members = members(&answer.body).unwrap_or_default();
             let unknown =
                 answer.status == StatusCode::UNAUTHORIZED || text(&members, "error") == Some("invalid_client");
@@ -386,7 +393,8 @@ fn granted(members: &Members, asked: Option<&[String]>, now: Millis) -> Option<G
     let wrong = match (bearer, more) {
         (false, _) => Some("the server gave a token that is no bearer token (token_type)".to_owned()),
         (true, Some(more)) => {
-            Some(format!("the server gave more than was asked for: {}", portreeve_core::visible::line(more)))
+            let more: String = more.chars().take(SCOPE_SHOWN_MAX).collect();
+            Some(format!("the server gave more than was asked for: {}", portreeve_core::visible::line(&more)))
         }
         (true, None) => None,
     };

@@ -19,7 +19,7 @@ use std::{
 fn house(provider: &RealProvider, cal: &Upstream, revocation: &str) -> Place {
     let place = Place::with(&[("cal", cal)], "", "");
     let source = format!(
-        "owner = \"tests\"\n[account]\nissuer = \"{}\"\nclient_id = \"calendar\"\nsecret = \"calendar\"\n\
+        "owner = \"tests\"\n[account]\nissuer = \"{}\"\nprivate = true\nclient_id = \"calendar\"\nsecret = \"calendar\"\n\
          resource = \"https://orders.example\"\nrevocation = \"{revocation}\"\nask = [\"openid\", \"offline_access\"]\n\
          [account.read]\nscope = [\"orders.read\"]\n[account.write]\nscope = [\"orders.read\", \"orders.write\"]\n",
         provider.name

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 fn house(provider: &RealProvider, shop: &Upstream, oauth: &str) -> (Place, Serve) {
     let place = Place::with(&[("shop", shop)], "", "");
     let source = format!(
-        "owner = \"tests\"\n[oauth]\nissuer = \"{}\"\nresource = \"https://orders.example\"\n{oauth}\n\
+        "owner = \"tests\"\n[oauth]\nissuer = \"{}\"\nprivate = true\nresource = \"https://orders.example\"\n{oauth}\n\
          [oauth.read]\nscope = [\"orders.read\"]\n[oauth.write]\nscope = [\"orders.read\", \"orders.write\"]\n",
         provider.name
     );

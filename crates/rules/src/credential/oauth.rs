@@ -66,6 +66,7 @@ fn client(
     let issuer = table.need("issuer", ISSUER).and_then(|cell| address(doc, cell, "issuer", ISSUER));
     let client_id =
         table.need("client_id", "\"portreeve\"").and_then(|cell| doc.line(cell, "client_id = \"portreeve\""));
+    let private = table.take("private").map_or(Some(false), |cell| doc.truth(cell, "private = true"));
     let key_at = table.take("key");
     let key = key_at.map_or(Some(false), |cell| doc.truth(cell, "key = true"));
     let secret_at = table.take("secret");
@@ -90,5 +91,6 @@ fn client(
         (None, false) => ClientShows::Nothing,
     };
     let (issuer, client_id, resource, revocation) = (issuer?, client_id?, resource?, revocation?);
-    Some(OauthClient { issuer, client_id, shows, resource, revocation, scopes: scopes? })
+    let private = private?;
+    Some(OauthClient { issuer, private, client_id, shows, resource, revocation, scopes: scopes? })
 }

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct OauthClient {
     /// Its name, exactly
     pub issuer: String,
+    /// Whether its addresses may be on this machine or in a private network
+    pub private: bool,
     /// What we are called there
     pub client_id: String,
     /// How we show that it is us

@@ -44,7 +44,7 @@ impl House {
         let liar = Liar::new();
         liar.gives(tokens("at-0", Some("rt-1")));
         let file = format!(
-            "owner = \"tests\"\n[account]\nissuer = \"{}\"\nclient_id = \"portreeve\"\nsecret = \"client\"\n\
+            "owner = \"tests\"\n[account]\nissuer = \"{}\"\nprivate = true\nclient_id = \"portreeve\"\nsecret = \"client\"\n\
              revocation = \"{revocation}\"\nask = [\"offline_access\"]\n\
              [account.read]\nscope = [\"cal.read\"]\n[account.write]\nscope = [\"cal.read\", \"cal.write\"]\n",
             liar.issuer.name

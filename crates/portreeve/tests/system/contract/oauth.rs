@@ -24,7 +24,7 @@ pub(super) fn provider(test: &str) -> Option<RealProvider> {
 fn file(issuer: &str, client: &str, more: &str) -> String {
     format!(
         "owner = \"tests\"\n[scope]\ntenant = \"tenant\"\n[probe]\ntenant = \"eu-42\"\n\
-         [oauth]\nissuer = \"{issuer}\"\nresource = \"https://orders.example\"\nrevocation = \"immediate\"\n{client}\n{more}\n\
+         [oauth]\nissuer = \"{issuer}\"\nprivate = true\nresource = \"https://orders.example\"\nrevocation = \"immediate\"\n{client}\n{more}\n\
          [oauth.read]\nscope = [\"orders.read\", \"tenant:{{tenant}}\"]\n\
          [oauth.write]\nscope = [\"orders.read\", \"orders.write\"]\n"
     )
@@ -196,6 +196,9 @@ fn what_a_server_says_wrongly_is_not_used_and_is_taken_back() {
         assert!(matches!(&issued, Err(NotIssued::Refused(why)) if why.contains("_endpoint")), "{issued:?}");
         assert!(Runtime::new().unwrap().block_on(fresh().check()).is_err());
     }
+    // Unless it is said, no private network is asked, whoever names it.
+    let (_vault, public) = source(&files.replace("private = true\n", ""), SECRET);
+    assert!(matches!(issue(&public, &wanted(24, Class::Read, EU)), Err(NotIssued::Refused(_))));
     // Another issuer's document is nobody's.
     liar.says(json!({ "issuer": "https://id.example" }));
     assert!(matches!(issue(&fresh(), &wanted(23, Class::Read, EU)), Err(NotIssued::Refused(_))));

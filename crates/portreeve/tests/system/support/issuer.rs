@@ -59,6 +59,9 @@ impl Signer {
     }
 }
 
+/// A form that was sent
+pub(crate) type Form = BTreeMap<String, String>;
+
 /// Documents over HTTP, and how often each was asked for
 #[derive(Clone)]
 pub(crate) struct Issuer {
@@ -67,7 +70,7 @@ pub(crate) struct Issuer {
     // Held only to read or change it.
     pages: Arc<Mutex<BTreeMap<String, (Value, usize)>>>,
     /// What forms were sent to each page
-    forms: Arc<Mutex<BTreeMap<String, Vec<BTreeMap<String, String>>>>>,
+    forms: Arc<Mutex<Vec<(String, Form)>>>,
     /// What is answered with another status than 200
     statuses: Arc<Mutex<BTreeMap<String, u16>>>,
 }
@@ -81,7 +84,7 @@ impl Issuer {
         let served = Arc::clone(&pages);
         let statuses: Arc<Mutex<BTreeMap<String, u16>>> = Arc::default();
         let refused = Arc::clone(&statuses);
-        let forms: Arc<Mutex<BTreeMap<String, Vec<BTreeMap<String, String>>>>> = Arc::default();
+        let forms: Arc<Mutex<Vec<(String, Form)>>> = Arc::default();
         let sent = Arc::clone(&forms);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -95,7 +98,7 @@ impl Issuer {
                 let mut body = vec![0; length.last().unwrap_or(0)];
                 drop(reader.read_exact(&mut body));
                 let form = url::form_urlencoded::parse(&body).into_owned().collect();
-                sent.lock().unwrap_or_else(PoisonError::into_inner).entry(path.clone()).or_default().push(form);
+                sent.lock().unwrap_or_else(PoisonError::into_inner).push((path.clone(), form));
                 let mut pages = served.lock().unwrap_or_else(PoisonError::into_inner);
                 let (status, body) = match pages.get_mut(&path) {
                     Some((page, asked)) => {
@@ -149,8 +152,9 @@ impl Issuer {
     }
 
     /// The forms that were sent to a page, the latest last
-    pub(crate) fn forms(&self, path: &str) -> Vec<BTreeMap<String, String>> {
-        self.forms.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned().unwrap_or_default()
+    pub(crate) fn forms(&self, path: &str) -> Vec<Form> {
+        let forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        forms.iter().filter(|(to, _)| to == path).map(|(_, form)| form.clone()).collect()
     }
 
     /// How often a page was asked for
