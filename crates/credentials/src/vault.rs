@@ -17,6 +17,7 @@ use portreeve_identity::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    os::fd::OwnedFd,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -115,6 +116,8 @@ const SECRET: &str = ".secret";
 const LEASE: &str = ".lease";
 /// How files of accounts are called that people connected: `SOURCE.USER.account`, of which neither name has a dot
 const ACCOUNT: &str = ".account";
+/// And those that are held while a lease is being issued
+const ISSUING: &str = ".issuing";
 
 impl Vault {
     /// The vault in a folder, made if it is not there
@@ -229,6 +232,10 @@ impl Vault {
     /// # Errors
     /// [`Error`]
     pub fn keep(&self, lease: &LeaseName, secret: &Secret) -> Result<(), Error> {
+        if secret.expose().len() > SECRET_BYTES_MAX {
+            return Err(Error::Form);
+        }
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let context = format!("vault lease {} {lease}", self.tenant);
         let sealed = self.sealer.seal(&context, secret.expose().as_bytes()).ok_or(Error::System)?;
         Ok(self.folder.put(&format!("{lease}{LEASE}"), sealed.as_bytes())?)
@@ -251,7 +258,35 @@ impl Vault {
     /// # Errors
     /// [`Error`]
     pub fn forget(&self, lease: &LeaseName) -> Result<(), Error> {
-        Ok(self.folder.remove(&format!("{lease}{LEASE}"))?)
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.folder.remove(&format!("{lease}{LEASE}"))?;
+        Ok(self.folder.remove(&format!("{lease}{ISSUING}"))?)
+    }
+
+    /// The leases of which something is kept here
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn keeps(&self) -> Result<Vec<String>, Error> {
+        let files = self.folder.names()?;
+        let of = |file: &String| file.strip_suffix(LEASE).or_else(|| file.strip_suffix(ISSUING)).map(str::to_owned);
+        Ok(files.iter().filter_map(of).collect())
+    }
+
+    /// What whoever is asked to issue a lease holds open: as long as anybody does, it may still be issued
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn issuing(&self, lease: &LeaseName) -> Result<OwnedFd, Error> {
+        Ok(self.folder.lock(&format!("{lease}{ISSUING}"))?)
+    }
+
+    /// Whether somebody who was asked for a lease, and died or was left alone, may still issue it
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn is_issuing(&self, lease: &LeaseName) -> Result<bool, Error> {
+        Ok(self.folder.is_locked(&format!("{lease}{ISSUING}"))?)
     }
 
     /// Keeps what is known of an account that a user connected for a source
@@ -260,6 +295,7 @@ impl Vault {
     /// [`Error`]; what was kept before is still there then.
     pub fn keep_account(&self, source: &Name, user: &Name, account: &Secret) -> Result<(), Error> {
         let context = format!("vault account {} {source}.{user}", self.tenant);
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let sealed = self.sealer.seal(&context, account.expose().as_bytes()).ok_or(Error::System)?;
         Ok(self.folder.put(&format!("{source}.{user}{ACCOUNT}"), sealed.as_bytes())?)
     }
@@ -282,6 +318,7 @@ impl Vault {
     /// # Errors
     /// [`Error`]
     pub fn forget_account(&self, source: &Name, user: &Name) -> Result<(), Error> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.folder.remove(&format!("{source}.{user}{ACCOUNT}"))?)
     }
 

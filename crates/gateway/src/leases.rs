@@ -7,14 +7,15 @@
 use crate::{catalogue::Catalogue, door::Door, links::Unready};
 use portreeve_core::{
     engine::{Permit, Reply},
-    event::{End, LeaseEnd},
+    event::{Actor, End, LeaseEnd},
     hash::Hash,
     judge::Leasing,
     names::{EffectId, Name, RunId},
+    node::{Node, Why},
     policy::{CredentialSource, Credentials, Template},
     reason::{Reason, Word},
-    request::{Lease, Needs, Request, Resisted, Settle},
-    state::{LeaseKey, Leased, fresh_until},
+    request::{Lease, Needs, Request, Resisted, Settle, Stop},
+    state::{LeaseKey, Leased, OpenLease, fresh_until},
     time::Millis,
 };
 use portreeve_credentials::{
@@ -83,11 +84,14 @@ impl Credential {
     pub fn put(&self, credentials: &Credentials) -> Result<Put, String> {
         let headers = self.filled(&credentials.headers)?;
         let query = self.filled(&credentials.query)?;
-        Put::new(
-            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-            query.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-        )
-        .ok_or_else(|| "the credential has characters that no header can hold".to_owned())
+        let body = self.filled(&credentials.body)?;
+        let put = Put::new(pairs(&headers), pairs(&query))
+            .ok_or_else(|| "the credential has characters that no header can hold".to_owned())?
+            .with_body(pairs(&body));
+        match &credentials.certificate {
+            Some((chain, key)) => put.with_certificate(&self.fill(chain)?, &self.fill(key)?),
+            None => Ok(put),
+        }
     }
 
     /// What a process is given
@@ -103,12 +107,45 @@ impl Credential {
     }
 
     fn filled(&self, templates: &BTreeMap<String, Template>) -> Result<BTreeMap<String, Zeroizing<String>>, String> {
+        templates.iter().map(|(name, template)| Ok((name.clone(), self.fill(template)?))).collect()
+    }
+
+    fn fill(&self, template: &Template) -> Result<Zeroizing<String>, String> {
         let value = |field: &str| self.fields.get(field).map(Secret::expose);
-        let fill = |(name, template): (&String, &Template)| {
-            let filled = template.fill(value).map_err(|field| format!("its credentials have no `{field}`"))?;
-            Ok((name.clone(), Zeroizing::new(filled)))
-        };
-        templates.iter().map(fill).collect()
+        let filled = template.fill(value).map_err(|field| format!("its credentials have no `{field}`"))?;
+        Ok(Zeroizing::new(filled))
+    }
+}
+
+fn pairs(filled: &BTreeMap<String, Zeroizing<String>>) -> impl Iterator<Item = (&str, &str)> {
+    filled.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// A credential that is being issued: nobody looks for it meanwhile, and however that ends it is looked for then
+struct Coming<'a> {
+    leases: &'a Leases,
+    effect: EffectId,
+    /// Whether it is admitted, and nobody has said yet what became of it
+    admitted: bool,
+}
+
+impl<'a> Coming<'a> {
+    /// Before it is admitted, as it may be owed from then on
+    fn new(leases: &'a Leases, effect: EffectId) -> Self {
+        leases.coming().insert(effect);
+        Self { leases, effect, admitted: false }
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        if self.admitted {
+            let end = End::Unknown { why: "Portreeve failed on the way".to_owned() };
+            self.leases.door.later(Request::Settle(Settle::new(self.effect, end)));
+        }
+        self.leases.coming().remove(&self.effect);
+        // What was stopped meanwhile is owed from now on.
+        self.leases.door.look_again();
     }
 }
 
@@ -149,8 +186,8 @@ impl Leases {
         self.catalogue.view().bundle.as_ref()?.connectors.get(connector)?.credentials.clone()
     }
 
-    /// The credential of a run for a connector and a class, issued if there is none; whoever calls this makes sure that
-    /// nobody else asks for the same meanwhile
+    /// The credential of a run for this, issued if there is none; whoever calls this makes sure that nobody else asks for
+    /// the same meanwhile
     ///
     /// Goes on to its end whoever stops waiting.
     ///
@@ -167,21 +204,28 @@ impl Leases {
             return Ok(live);
         }
         let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
-        let lease = Lease { effect, connector: key.0.clone(), needs };
-        // Before it is admitted: from then on it may be owed, and must not be looked for while it is being made.
-        self.coming().insert(effect);
-        let (permit, leasing) = match self.door.submit(Request::Lease(Box::new(lease))).await {
-            Reply::Leased(permit, leasing) => (permit, *leasing),
-            other => {
-                self.coming().remove(&effect);
-                return Err(match other {
-                    Reply::Refused(reasons) => Unready::Refused(reasons),
-                    _ => Unready::Unreachable("the door gave another answer".to_owned()),
-                });
-            }
-        };
-        let leases = Arc::clone(self);
-        let issuing = tokio::spawn(async move { leases.issue(permit, leasing).await });
+        let (leases, (connector, class, _)) = (Arc::clone(self), key.clone());
+        // In a task of its own: what is admitted is issued, or known not to be, whoever waits for it.
+        let issuing = tokio::spawn(async move {
+            let mut coming = Coming::new(&leases, effect);
+            let lease = Lease { effect, connector: connector.clone(), needs };
+            let (permit, leasing) = match leases.door.submit(Request::Lease(Box::new(lease))).await {
+                Reply::Leased(permit, leasing) => (permit, *leasing),
+                Reply::Refused(reasons) => return Err(Unready::Refused(reasons)),
+                _ => return Err(Unready::Unreachable("the door gave another answer".to_owned())),
+            };
+            coming.admitted = true;
+            let wanted = leases.wanted(&connector).map(|of| of.config);
+            let issued = if (leasing.class, Some(leasing.config)) == (class, wanted) {
+                leases.issue(permit, leasing).await
+            } else {
+                let why = "the policy was changed while it was asked for; try again".to_owned();
+                leases.door.submit(Request::Settle(Settle::new(effect, End::NotSent { why: why.clone() }))).await;
+                Err(Unready::Unreachable(why))
+            };
+            coming.admitted = false;
+            issued
+        });
         issuing.await.unwrap_or_else(|_| Err(Unready::Unreachable("Portreeve failed on the way".to_owned())))
     }
 
@@ -194,7 +238,7 @@ impl Leases {
             state.lease(state.task_of(run)?, &key, config, now)
         });
         let effect = known.await??;
-        self.live().get(&effect).cloned()
+        self.live().get(&effect).filter(|live| live.is_good(now)).cloned()
     }
 
     async fn issue(&self, permit: Permit, leasing: Leasing) -> Result<Arc<Credential>, Unready> {
@@ -215,7 +259,7 @@ impl Leases {
             Err(closed) => Err(NotIssued::Refused(closed.to_string())),
         };
         let issued = issued.and_then(|issued| self.keep(&name, issued));
-        let result = match issued {
+        match issued {
             Ok(Issued { fields, handle, until, .. }) => {
                 let (lease, over) = (effect, AtomicBool::new(false));
                 let counts = until.map_or(leasing.until, |until| leasing.until.min(until));
@@ -239,11 +283,7 @@ impl Leases {
                 settle(End::Unknown { why: why.clone() }).await;
                 Err(self.unavailable(&leasing.source, &why))
             }
-        };
-        self.coming().remove(&effect);
-        // What was stopped meanwhile is owed from now on.
-        self.door.look_again();
-        result
+        }
     }
 
     async fn lives(&self, effect: EffectId) -> bool {
@@ -272,19 +312,35 @@ impl Leases {
     /// Takes a credential back, once; says whether it is to be tried again, and after how long
     pub async fn withdraw(&self, effect: EffectId) -> Option<Duration> {
         if self.coming().contains(&effect) {
-            // A late answer is taken back, and never used: it is owed again once it is there.
-            return None;
+            // A late answer is taken back, and never used: once it is there.
+            return Some(AGAIN);
         }
         let live = self.live().get(&effect).cloned();
         if let Some(live) = &live {
             live.over.store(true, Ordering::Relaxed);
         }
         let asked = self.door.ask(move |engine| {
-            let (_, lease) = engine.state().open_lease(effect)?;
-            let from = engine.shelf().get(lease.bundle).and_then(|bundle| bundle.sources.get(&lease.source));
-            Some((lease.handle.clone(), lease.usable_until, from.cloned().map(|from| (lease.source.clone(), from))))
+            let state = engine.state();
+            let found = state.open_lease(effect).map(|(open, lease)| {
+                let from = engine.shelf().get(lease.bundle).and_then(|bundle| bundle.sources.get(&lease.source));
+                // What only rests could go on: from here on it does not, as the back end may be half way.
+                let goes_on = open.task.is_none_or(|task| state.task(task).is_some()) && lease.over.is_none();
+                let from = from.cloned().map(|from| (lease.source.clone(), from));
+                (lease.handle.clone(), lease.usable_until, from, goes_on)
+            });
+            (!engine.in_doubt()).then_some(found)
         });
-        let (handle, until, from): (_, _, Option<(Name, CredentialSource)>) = asked.await??;
+        let Some(found) = asked.await? else { return Some(AGAIN) };
+        let Some((handle, until, from, goes_on)) = found else {
+            self.forget(effect);
+            return None;
+        };
+        if goes_on {
+            let stop = Stop { node: Node::Lease(effect), why: Why::Ended, by: Actor::System, at: None };
+            if !matches!(self.door.stop(stop).await.0, Reply::Recorded) {
+                return Some(AGAIN);
+            }
+        }
         let name = LeaseName::new(self.origin, effect);
         let done = match (from, self.means.vault.kept(&name)) {
             (Some((source, from)), Ok(keep)) => {
@@ -302,14 +358,38 @@ impl Leases {
         };
         match self.door.submit(Request::Settle(Settle::new(effect, End::Lease(end)))).await {
             Reply::Recorded => {
-                self.live().remove(&effect);
-                self.tries().remove(&effect);
-                if let Err(error) = self.means.vault.forget(&name) {
-                    tracing::warn!(%name, %error, "what a lease was taken back with could not be removed");
-                }
+                self.forget(effect);
                 None
             }
             _ => Some(AGAIN),
+        }
+    }
+
+    /// Forgets what taking a credential back needed
+    fn forget(&self, effect: EffectId) {
+        self.live().remove(&effect);
+        self.tries().remove(&effect);
+        let name = LeaseName::new(self.origin, effect);
+        if let Err(error) = self.means.vault.forget(&name) {
+            tracing::warn!(%name, %error, "what a lease was taken back with could not be removed");
+        }
+        crate::reaper::void(&self.latches, Node::Lease(effect));
+    }
+
+    /// Ends the credentials that are secrets of the vault under a name: what lies there now is another one, or nothing
+    pub async fn exchanged(&self, secret: &Name) {
+        let secret = secret.clone();
+        let asked = self.door.ask(move |engine| {
+            let state = engine.state();
+            let leases = state.effects().filter_map(|(id, _)| Some((id, state.open_lease(id)?.1)));
+            let of = |lease: &OpenLease| engine.shelf().get(lease.bundle)?.sources.get(&lease.source).cloned();
+            let names =
+                |from: CredentialSource| from.is_standing() && from.back_end.says().secrets().contains(&&secret);
+            leases.filter(|(_, lease)| of(lease).is_some_and(names)).map(|(id, _)| id).collect::<Vec<_>>()
+        });
+        for effect in asked.await.unwrap_or_default() {
+            let stop = Stop { node: Node::Lease(effect), why: Why::Ended, by: Actor::System, at: None };
+            self.door.stop(stop).await;
         }
     }
 
@@ -336,6 +416,14 @@ impl Leases {
 
     /// Names of ours that a back end knows and the record does not: taken back
     pub async fn sweep(&self) {
+        // What a crash kept from being forgotten.
+        for name in self.means.vault.keeps().unwrap_or_default() {
+            if let Some(lease) = LeaseName::read(self.origin, &name).and_then(|name| name.lease())
+                && self.is_unknown(lease).await
+            {
+                self.forget(lease);
+            }
+        }
         let sources = self.catalogue.view().bundle.as_ref().map(|bundle| bundle.sources.clone()).unwrap_or_default();
         for (source, from) in sources {
             let back_end = portreeve_credentials::open(&source, &from.back_end, &self.means);
@@ -350,12 +438,9 @@ impl Leases {
             let ours = names.iter().filter_map(|name| LeaseName::read(self.origin, name));
             for name in ours {
                 let Some(lease) = name.lease() else { continue };
-                let now = self.clock.now();
-                let known = self.door.ask(move |engine| {
-                    let state = engine.state();
-                    state.open_lease(lease).map(|(open, of)| state.leased(open, of, now))
-                });
-                if !matches!(known.await, Some(None::<Leased>)) {
+                let unknown =
+                    self.door.ask(move |engine| !engine.in_doubt() && engine.state().open_lease(lease).is_none());
+                if unknown.await != Some(true) {
                     continue;
                 }
                 let held = Held { name: name.clone(), handle: None, until: None, keep: None, fields: None };
@@ -367,6 +452,12 @@ impl Leases {
                 }
             }
         }
+    }
+
+    /// Whether the record does not know a lease as out; before it is admitted, it has no name at its back end
+    async fn is_unknown(&self, lease: EffectId) -> bool {
+        let unknown = self.door.ask(move |engine| !engine.in_doubt() && engine.state().open_lease(lease).is_none());
+        unknown.await == Some(true)
     }
 
     fn live(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, Arc<Credential>>> {

@@ -236,6 +236,11 @@ impl Links {
             Some(credentials) => Some((self.credential(run, (name, wants), needs).await?, credentials)),
             None => None,
         };
+        // What was issued under the policy of now is shown to nobody whom only an earlier one named.
+        let now = self.connector(name)?;
+        if with.is_some() && (&now.reach, &now.credentials) != (&connector.reach, &connector.credentials) {
+            return Err(Unready::Unreachable("the policy was changed meanwhile; try again".to_owned()));
+        }
         let relisted = match slot.take() {
             // Still there and still the same, only the listing is old.
             Some(ready) if ready.is_of(&connector) && ready.lease() == with.as_ref().map(|(with, _)| with.lease) => {
@@ -267,9 +272,16 @@ impl Links {
             }
         };
         self.saw(name, Some(&offer), ready.link.identity()).await;
-        let linked = ready.linked();
+        let (linked, with) = (ready.linked(), ready.with.as_ref().map(|(with, _)| Arc::clone(with)));
         let ready = Ready { listed: self.clock.now(), ..ready };
         *slot.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
+        // Who takes its credential back looks for it here; what came after that goes at once.
+        if with.is_some_and(|with| with.is_over()) {
+            if let Some(ready) = slot.take() {
+                self.leave(ready).await;
+            }
+            return Err(Unready::Unreachable("its credential ended meanwhile; try again".to_owned()));
+        }
         self.made.send_modify(|made| *made += 1);
         Ok(linked)
     }
@@ -572,6 +584,7 @@ impl Links {
     pub async fn gone(&self, effect: EffectId, why: Why) {
         let stop = Stop { node: Node::Child(effect), why, by: Actor::System, at: None };
         self.door.submit(Request::Stop(stop)).await;
+        crate::reaper::void(&self.latches, Node::Child(effect));
     }
 
     /// Lets go of the links of a run that is over

@@ -17,7 +17,7 @@ use crate::{
     outside::{Answer, Asking, Sends},
     pattern::Source,
     policy::Deed,
-    reason::{Reason, Word},
+    reason::Reason,
     request::{
         self, Call, Change, ChangeWhat, Clock, Copied, Issued, Looked, Needs, Open, PasskeyChange, Poll, Request,
         Resisted, Settle, Ship,
@@ -25,10 +25,7 @@ use crate::{
     time::Millis,
     value::Value,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     pub(super) fn judge(&mut self, request: &Request, clock: Clock, draft: &mut Draft) -> Reply {
@@ -426,17 +423,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             only: leasing.only,
             scope: leasing.scope.iter().map(commit).collect(),
         };
-        let because = leasing.elevated.iter().map(|grant| Because {
-            grant: *grant,
-            words: BTreeSet::from([Word::ClassNotOpen]),
-            reasons: Committed::new(&Value::Array(Vec::new()), draft.salts.draw()),
-        });
+        let because = becauses(leasing.observed.as_ref(), &leasing.used, draft);
         let admitted = Admitted {
             effect: lease.effect,
             task: leasing.task,
             bundle: self.state.bundle.unwrap_or_default(),
             now: leasing.now,
-            because: because.collect(),
+            because,
             what: What::Lease(Box::new(facts)),
             inputs: Inputs::default(),
             hold: None,
@@ -444,12 +437,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         let by = by(&lease.needs);
         let run = if let Actor::Run(run) = by { run } else { RunId::default() };
         self.record(draft, by, leasing.now, Event::Admitted(Box::new(admitted)));
-        let mut permit = self.permit(lease.effect, leasing.task.unwrap_or_default(), run, &lease.connector, clock);
+        let permit = self.permit(lease.effect, leasing.task.unwrap_or_default(), run, &lease.connector, clock);
+        let mut permit = permit.under(leasing.observed.as_ref());
+        permit.with(&leasing.used);
         if leasing.task.is_none() {
             permit.deadline = clock.steady.plus(PERMIT_MS);
         }
         permit.rests_on.push(Node::Lease(lease.effect));
-        permit.rests_on.extend(leasing.elevated.iter().copied().map(Node::Grant));
         permit.deadline = permit.deadline.min(leasing.until);
         Reply::Leased(permit, Box::new(leasing))
     }

@@ -94,6 +94,10 @@ pub struct Credentials {
     pub headers: BTreeMap<String, Template>,
     /// Members of the address's query, by name
     pub query: BTreeMap<String, Template>,
+    /// Members of every message that it is sent, by their place: a JSON Pointer (RFC 6901) below `/params`
+    pub body: BTreeMap<String, Template>,
+    /// The certificate that is shown to it, and its key, both as PEM
+    pub certificate: Option<(Template, Template)>,
     /// Variables of the environment of its process, by name
     pub env: BTreeMap<String, Template>,
     /// Files that its process can read, by the variable that holds their path

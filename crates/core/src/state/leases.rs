@@ -104,7 +104,7 @@ impl State {
         if !self.stands_on(open, now) {
             return Leased::Owed(Why::Ended);
         }
-        let lowered = || open.elevated.iter().any(|grant| !self.elevated.contains_key(grant));
+        let lowered = || open.elevated.iter().any(|grant| self.standing_elevation(*grant, now).is_none());
         let spent = lease.only.is_some() && lease.used && lease.under == 0;
         let passed = lease.over.or((now >= lease.until).then_some(Why::Expired)).or(spent.then_some(Why::Ended));
         match passed.or_else(|| lowered().then_some(Why::Ended)) {
@@ -113,6 +113,13 @@ impl State {
             None if lease.issued => Leased::Live,
             None => Leased::Coming,
         }
+    }
+
+    /// Whether a lease may be owed once this effect has ended, as it only waits for that
+    #[must_use]
+    pub fn is_waited_for(&self, effect: EffectId, now: Millis) -> bool {
+        let lease = self.effects.get(&effect).and_then(|open| self.open_lease(open.lease?));
+        lease.is_some_and(|(open, lease)| lease.only.is_some() || self.leased(open, lease, now) != Leased::Live)
     }
 
     /// Whether what goes with a lease may go on: what was begun with it does when its time has passed, and ends when
@@ -184,9 +191,10 @@ impl State {
             }
             End::Lease(LeaseEnd::Left { until }) => {
                 lease.left = true;
-                let passing = lease.until;
-                lease.usable_until = Some(*until);
-                self.lease_deadlines.remove(&(passing, id));
+                let passing = [Some(lease.until), lease.usable_until.replace(*until)];
+                for at in passing.into_iter().flatten() {
+                    self.lease_deadlines.remove(&(at, id));
+                }
                 self.lease_deadlines.insert((*until, id));
                 return false;
             }

@@ -52,7 +52,7 @@ fn house(test: &str) -> Option<House> {
             "owner = \"dba@example.com\"\nttl = \"10m\"\n\
              [postgres]\nhost = \"127.0.0.1\"\nport = {port}\ndatabase = \"orders\"\ntls = false\nadmin = \"orders-db-admin\"\n\
              [postgres.read]\ngrant = [\"USAGE ON SCHEMA {{schema}}\", \"SELECT ON ALL TABLES IN SCHEMA {{schema}}\"]\n\
-             [postgres.write]\ngrant = [\"USAGE ON SCHEMA {{schema}}\", \"SELECT, INSERT ON ALL TABLES IN SCHEMA {{schema}}\"]\n\
+             [postgres.write]\ngrant = [\"USAGE, CREATE ON SCHEMA {{schema}}\", \"SELECT, INSERT ON ALL TABLES IN SCHEMA {{schema}}\"]\n\
              [scope]\nschema = \"schema\"\n[probe]\nschema = \"shop\"\n"
         ),
     );
@@ -146,6 +146,11 @@ fn a_read_that_is_told_to_write_cannot_at_the_database() {
 #[test]
 fn what_a_role_left_in_other_databases_goes_with_it() {
     let Some(house) = house("what_a_role_left_in_other_databases_goes_with_it") else { return };
+    house.database.ask("postgres", "CREATE ROLE archive NOLOGIN").unwrap();
+    house.database.ask("postgres", "GRANT archive TO portreeve").unwrap();
+    let file = house.place.read("policy/credentials/orders-db.toml");
+    let keeping = file.replace("[postgres.read]", "keep_for = \"archive\"\n[postgres.read]");
+    house.place.write("policy/credentials/orders-db.toml", &keeping);
     let serve = serve(&house);
     let task = open(&serve);
     query(&task, "look", "SELECT 1");
@@ -158,10 +163,23 @@ fn what_a_role_left_in_other_databases_goes_with_it() {
     house.database.ask("other", "GRANT CREATE ON SCHEMA public TO portreeve").unwrap();
     serve.stop(&task.id);
     until("the role is gone", || house.database.roles().is_empty());
-    assert_eq!(
-        house.database.ask("other", "SELECT tableowner FROM pg_tables WHERE tablename = 'kept'").unwrap().len(),
-        1
-    );
+    let owner = house.database.ask("other", "SELECT tableowner FROM pg_tables WHERE tablename = 'kept'").unwrap();
+    assert_eq!(owner, ["archive"]);
+}
+
+#[test]
+fn what_a_role_made_goes_with_it_so_that_nobody_runs_it_with_other_rights() {
+    let Some(house) = house("what_a_role_made_goes_with_it_so_that_nobody_runs_it_with_other_rights") else { return };
+    let serve = serve(&house);
+    let task = open(&serve);
+    let made = "COMMIT; SET default_transaction_read_only = off; CREATE FUNCTION shop.take() RETURNS void SECURITY \
+                DEFINER LANGUAGE sql AS 'ALTER ROLE portreeve PASSWORD NULL'";
+    query(&task, "change", made);
+    let there = || house.database.ask("orders", "SELECT 1 FROM pg_proc WHERE proname = 'take'").unwrap().len();
+    assert_eq!(there(), 1);
+    serve.stop(&task.id);
+    until("the role is gone", || house.database.roles().is_empty());
+    assert_eq!(there(), 0);
 }
 
 #[test]

@@ -198,6 +198,8 @@ impl Policy {
                 config: Hash::of(format!("{wanted:?}").as_bytes()),
                 headers: BTreeMap::new(),
                 query: BTreeMap::new(),
+                body: BTreeMap::new(),
+                certificate: None,
                 env: BTreeMap::new(),
                 files: BTreeMap::new(),
             }),

@@ -1,16 +1,16 @@
 //! Credentials of tasks: none is used that does not count, none outlives what it rests on, none is lost sight of.
 
-use crate::house::{House, Policy, TOOLS, name};
+use crate::house::{House, Policy, TOOLS, name, owner};
 use portreeve_core::{
     due::{Owed, due},
     engine::Reply,
-    event::{Actor, End, Event, Evidence, LeaseEnd, What},
+    event::{Actor, End, Event, Evidence, LeaseEnd, To, What},
     judge::Wants,
-    names::{EffectId, RunId, TaskId},
+    names::{EffectId, GrantId, RunId, TaskId},
     node::{Node, Why},
     policy::{Alone, Class, Elevate, Serves},
     reason::Word,
-    request::{Lease, Needs, Request, Settle, Stop},
+    request::{Grant, Lease, Needs, Poll, Request, Settle, Stop},
     state::Leased,
     time::Millis,
 };
@@ -373,4 +373,57 @@ fn what_cannot_be_taken_back_is_known_until_its_time_has_passed() {
         _ => None,
     });
     assert_eq!(last, Some(settled.end));
+}
+
+#[test]
+fn a_call_that_goes_on_is_asked_after_with_no_credential_once_its_elevation_is_over() {
+    let mut world = World::new(Serves::Task);
+    world.elevate();
+    let lease = leased(&mut world, "run");
+    let (of, run) = (*world.open.last().unwrap(), RunId(1));
+    world.house.settle(of, End::Pending { bytes: 0, result: None });
+    let mut ask = |effect: u64| {
+        let poll = Poll { effect: EffectId(effect), run, of, method: "tasks/get".to_owned(), lease: None };
+        let lease = Lease { effect: EffectId(effect + 1), connector: name("shop"), needs: Needs::Poll(poll) };
+        let reply = world.house.turn(Request::Lease(Box::new(lease)));
+        let grants = world.house.engine.state().task(TaskId(1)).unwrap().elevations.keys().copied().collect::<Vec<_>>();
+        grants.into_iter().for_each(|grant| drop(world.house.stop(Node::Grant(grant))));
+        reply
+    };
+    match ask(700) {
+        Reply::Leased(permit, leasing) => {
+            assert!(leasing.used.len() == 1 && permit.rests_on().contains(&Node::Grant(leasing.used[0].grant)));
+        }
+        other => panic!("{other:?}"),
+    }
+    let reply = ask(800);
+    assert!(matches!(&reply, Reply::Refused(reasons) if reasons[0].word == Word::ClassNotOpen), "{reply:?}");
+    let (open, of) = world.house.engine.state().open_lease(lease).unwrap();
+    assert!(!matches!(world.house.engine.state().leased(open, of, world.now()), Leased::Live));
+}
+
+#[test]
+fn a_credential_that_only_observing_let_through_ends_with_that() {
+    let mut world = World::new(Serves::Task);
+    let grant = GrantId(77);
+    let observe = Grant {
+        grant,
+        by: owner(),
+        owner: "tests".to_owned(),
+        to: To::Observe { on: Node::Tenant },
+        why: "to see".to_owned(),
+        until: Millis(world.house.now + 20_000),
+    };
+    world.house.turn(Request::Grant(observe));
+    let lease = leased(&mut world, "run");
+    let stands = |world: &World| {
+        let state = world.house.engine.state();
+        let (open, of) = state.open_lease(lease).unwrap();
+        (open.grant, of.until, state.leased(open, of, world.now()))
+    };
+    let (of, until, now) = stands(&world);
+    assert_eq!((of, now), (Some(grant), Leased::Live));
+    assert!(until <= Millis(world.house.now + 20_000), "it outlives what let it through");
+    world.house.stop(Node::Grant(grant));
+    assert!(matches!(stands(&world).2, Leased::Owed(_)), "{:?}", stands(&world));
 }

@@ -108,6 +108,8 @@ pub struct Postgres {
     pub grants: BTreeMap<Class, Vec<String>>,
     /// Connections that one role may have at once
     pub connections: u16,
+    /// The role that gets what a lease's role made; nothing: it goes with the lease
+    pub keep_for: Option<String>,
 }
 
 impl Says for StaticSecret {
