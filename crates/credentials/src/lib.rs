@@ -6,13 +6,17 @@
 pub mod account;
 pub mod command;
 pub mod fixed;
+pub mod mariadb;
 pub mod means;
 pub mod minted;
 pub mod name;
+pub mod nats;
 pub mod oauth;
 pub mod postgres;
+pub mod redis;
 pub mod secret;
 pub mod source;
+mod stream;
 pub mod vault;
 pub mod web;
 
@@ -32,5 +36,8 @@ pub fn open(name: &Name, back_end: &BackEnd, means: &Means) -> Arc<dyn Source> {
         BackEnd::Minted(of) => Arc::new(minted::Minted::new(of.clone(), means.clone())),
         BackEnd::Oauth(of) => Arc::new(oauth::Oauth::new(of.clone(), means.clone())),
         BackEnd::Account(of) => Arc::new(account::Account::new(name.clone(), of.clone(), means.clone())),
+        BackEnd::MariaDb(of) => Arc::new(mariadb::MariaDb::new(of.clone(), vault)),
+        BackEnd::Redis(of) => Arc::new(redis::Redis::new(of.clone(), vault)),
+        BackEnd::Nats(of) => Arc::new(nats::Nats::new(of.clone(), vault)),
     }
 }

@@ -22,11 +22,7 @@ use postgres_protocol::{
     escape::{escape_identifier, escape_literal},
     password::scram_sha_256,
 };
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tls::Tls;
 use tokio_postgres::{Client, Config, Error, NoTls, error::SqlState};
 
@@ -81,15 +77,9 @@ impl Postgres {
 
     /// A session of Portreeve's own role
     async fn admin(&self, database: &str) -> Result<Client, String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let now = Millis(i64::try_from(now).unwrap_or(i64::MAX));
-        let secrets = self.vault.all(&self.of.admin, now).map_err(|error| error.to_string())?;
         let mut refused = None;
-        // One that was just exchanged may not have reached the server yet, so the one before it is tried, too.
-        for secret in secrets {
-            let form = || format!("the secret {} is not of the form USER:PASSWORD", self.of.admin);
-            let (user, password) = secret.expose().split_once(':').ok_or_else(form)?;
-            match self.connect((user, password), database).await {
+        for (user, password) in self.vault.logins(&self.of.admin)? {
+            match self.connect((&user, password.expose()), database).await {
                 Ok(client) => return Ok(client),
                 Err(Trouble::Refused(why)) => drop(refused.get_or_insert(why)),
                 Err(Trouble::Unknown(why)) => return Err(why),

@@ -4,7 +4,7 @@
 //! no file can stand in for another or for an earlier one of its own. Exchanging the master key seals the keys anew and
 //! touches no content ([`Vault::reseal`]). What is in it comes out only as a [`Secret`], for a back end.
 
-use crate::{name::LeaseName, secret::Secret};
+use crate::{name::LeaseName, secret::Secret, source};
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
     hmac,
@@ -200,6 +200,20 @@ impl Vault {
         let record = self.record(name)?.ok_or_else(|| Error::Missing(name.clone()))?;
         let counts = |version: &&Sealed| version.until.is_none_or(|until| now < until);
         record.versions.iter().filter(counts).map(|version| self.unsealed(name.as_str(), version)).collect()
+    }
+
+    /// Who Portreeve signs in as, out of a secret of the form `USER:PASSWORD`, the current one first: one that was just
+    /// exchanged may not have reached the server yet, so the one before it is tried, too
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn logins(&self, name: &Name) -> Result<Vec<(String, Secret)>, String> {
+        let secrets = self.all(name, source::now()).map_err(|error| error.to_string())?;
+        let form = || format!("the secret {name} is not of the form USER:PASSWORD");
+        let login = |secret: &Secret| {
+            secret.expose().split_once(':').map(|(user, password)| (user.to_owned(), password.into())).ok_or_else(form)
+        };
+        secrets.iter().map(login).collect()
     }
 
     /// Every secret, by name

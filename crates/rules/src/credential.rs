@@ -3,10 +3,13 @@
 mod command;
 mod fixed;
 mod grant;
+mod mariadb;
 mod minted;
+mod nats;
 mod oauth;
 mod postgres;
 mod put;
+mod redis;
 mod scopes;
 mod shared;
 
@@ -42,13 +45,16 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 6] = [
+const KINDS: [(&str, Read); 9] = [
     ("static", fixed::read),
     ("command", command::read),
     ("postgres", postgres::read),
     ("minted", minted::read),
     ("oauth", oauth::read),
     ("account", oauth::account),
+    ("mariadb", mariadb::read),
+    ("redis", redis::read),
+    ("nats", nats::read),
 ];
 
 const TTL_MS_MAX: i64 = 24 * 60 * 60 * 1_000;

@@ -8,6 +8,13 @@ mod template;
 pub use back_end::{BackEnd, CommandBackEnd, Postgres, Says, StaticSecret};
 pub use minted::{Minted, MintedFormat};
 pub use oauth::{Account, ClientShows, Oauth, OauthClient, OauthGrant};
+mod mariadb;
+mod nats;
+mod redis;
+
+pub use mariadb::MariaDb;
+pub use nats::{Nats, Revoking, Subjects};
+pub use redis::Redis;
 pub use template::Template;
 
 use super::Class;

@@ -3,7 +3,10 @@
 //! Each back end has a test here that hands [`holds`] a running one, and a way to try what it issued.
 
 mod account;
+pub(crate) mod mariadb;
+mod nats;
 mod oauth;
+mod redis;
 
 use crate::support::postgres::Postgres;
 use portreeve_core::{

@@ -1,6 +1,6 @@
 //! The systems that issue credentials, and what each of them says of itself.
 
-use super::{Account, Minted, Oauth, Revocation};
+use super::{Account, MariaDb, Minted, Nats, Oauth, Redis, Revocation};
 use crate::{names::Name, policy::Class, time::Millis};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +22,12 @@ pub enum BackEnd {
     Oauth(Oauth),
     /// An authorization server where people connect their accounts
     Account(Account),
+    /// MariaDB: a user for each lease
+    MariaDb(MariaDb),
+    /// Redis or Valkey: an ACL user for each lease
+    Redis(Redis),
+    /// NATS: a user JWT for each lease
+    Nats(Nats),
 }
 
 impl BackEnd {
@@ -35,6 +41,9 @@ impl BackEnd {
             Self::Minted(of) => of,
             Self::Oauth(of) => of,
             Self::Account(of) => of,
+            Self::MariaDb(of) => of,
+            Self::Redis(of) => of,
+            Self::Nats(of) => of,
         }
     }
 }
