@@ -13,8 +13,8 @@ mod trust;
 
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
 pub use credential::{
-    BackEnd, CommandBackEnd, CredentialSource, Credentials, MariaDb, Nats, Postgres, Redis, Revocation, Revoking, Says,
-    StaticSecret, Subjects, Template,
+    Account, BackEnd, ClientShows, CommandBackEnd, CredentialSource, Credentials, MariaDb, Minted, MintedFormat, Nats,
+    Oauth, OauthClient, OauthGrant, Postgres, Redis, Revocation, Revoking, Says, StaticSecret, Subjects, Template,
 };
 pub use issuer::{Attribute, AttributeKind, Bootstrap, BundleSource, Client, Issuer, People, Vouches};
 pub use person::{Ask, Quorum, Receiver, SignIn, User};

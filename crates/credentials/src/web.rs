@@ -14,7 +14,15 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// # Errors
 /// [`NotIssued::Refused`] where nothing of it left, [`NotIssued::Unknown`] where it may have arrived.
 pub async fn send(url: &str, sent: Sent<'_>) -> Result<Answer, NotIssued> {
-    let answer = fetch::send(url, sent, Hosts::Private, (ANSWER_BYTES_MAX, WITHIN)).await;
+    send_to(Hosts::Private, url, sent).await
+}
+
+/// The same, where the address may come out of a document that others wrote: it may be said that private networks are not asked
+///
+/// # Errors
+/// As [`send`].
+pub async fn send_to(hosts: Hosts, url: &str, sent: Sent<'_>) -> Result<Answer, NotIssued> {
+    let answer = fetch::send(url, sent, hosts, (ANSWER_BYTES_MAX, WITHIN)).await;
     answer.map_err(|error| match error {
         NotFetched::Address(_) | NotFetched::Network(_) | NotFetched::Silent(_) => {
             NotIssued::Refused(error.to_string())

@@ -19,6 +19,7 @@ use portreeve_core::{
     time::Millis,
 };
 use portreeve_credentials::{
+    means::Means,
     name::LeaseName,
     secret::{Fields, Secret},
     source::{Held, Issued, NotIssued, Wanted, Withdrawn},
@@ -42,7 +43,7 @@ pub struct Leases {
     latches: Arc<Latches>,
     clock: SteadyClock,
     catalogue: Arc<Catalogue>,
-    vault: Arc<Vault>,
+    means: Means,
     /// The record, whose leases are named after it
     origin: Hash,
     // Each held only for a look-up, never across an await.
@@ -160,17 +161,23 @@ impl Leases {
         (door, latches): (Door, Arc<Latches>),
         clock: SteadyClock,
         catalogue: Arc<Catalogue>,
-        vault: Arc<Vault>,
+        means: Means,
         origin: Hash,
     ) -> Arc<Self> {
         let (live, coming, tries) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { door, latches, clock, catalogue, vault, origin, live, coming, tries })
+        Arc::new(Self { door, latches, clock, catalogue, means, origin, live, coming, tries })
     }
 
     /// The vault
     #[must_use]
     pub fn vault(&self) -> &Arc<Vault> {
-        &self.vault
+        &self.means.vault
+    }
+
+    /// What back ends work with
+    #[must_use]
+    pub fn means(&self) -> &Means {
+        &self.means
     }
 
     /// What a connector wants to be shown, if it does
@@ -238,13 +245,14 @@ impl Leases {
         let (effect, task) = (permit.effect(), permit.task());
         let settle = |end: End| self.door.submit(Request::Settle(Settle::new(effect, end)));
         let name = LeaseName::new(self.origin, effect);
-        let source = portreeve_credentials::open(&leasing.from.back_end, &self.vault);
+        let source = portreeve_credentials::open(&leasing.source, &leasing.from.back_end, &self.means);
         let wanted = Wanted {
             name: name.clone(),
             class: leasing.class,
             scope: leasing.scope.clone(),
             until: leasing.until,
             task,
+            whom: leasing.whom.clone(),
         };
         let issued = match self.latches.pass(permit).enter(self.clock.now()) {
             Ok(_inside) => source.issue(&wanted).await,
@@ -290,7 +298,7 @@ impl Leases {
     /// Keeps what taking it back needs, before anything else is done with it
     fn keep(&self, name: &LeaseName, issued: Issued) -> Result<Issued, NotIssued> {
         if let Some(keep) = &issued.keep {
-            self.vault.keep(name, keep).map_err(|error| NotIssued::Unknown(error.to_string()))?;
+            self.means.vault.keep(name, keep).map_err(|error| NotIssued::Unknown(error.to_string()))?;
         }
         Ok(issued)
     }
@@ -317,7 +325,8 @@ impl Leases {
                 let from = engine.shelf().get(lease.bundle).and_then(|bundle| bundle.sources.get(&lease.source));
                 // What only rests could go on: from here on it does not, as the back end may be half way.
                 let goes_on = open.task.is_none_or(|task| state.task(task).is_some()) && lease.over.is_none();
-                (lease.handle.clone(), lease.usable_until, from.cloned(), goes_on)
+                let from = from.cloned().map(|from| (lease.source.clone(), from));
+                (lease.handle.clone(), lease.usable_until, from, goes_on)
             });
             (!engine.in_doubt()).then_some(found)
         });
@@ -333,11 +342,11 @@ impl Leases {
             }
         }
         let name = LeaseName::new(self.origin, effect);
-        let done = match (from, self.vault.kept(&name)) {
-            (Some(from), Ok(keep)) => {
+        let done = match (from, self.means.vault.kept(&name)) {
+            (Some((source, from)), Ok(keep)) => {
                 let fields = live.map(|live| live.fields.clone());
                 let held = Held { name: name.clone(), handle, until, keep, fields };
-                portreeve_credentials::open(&from.back_end, &self.vault).withdraw(&held).await
+                portreeve_credentials::open(&source, &from.back_end, &self.means).withdraw(&held).await
             }
             (None, _) => Err("the policy under which it was issued cannot be read".to_owned()),
             (_, Err(error)) => Err(error.to_string()),
@@ -361,7 +370,7 @@ impl Leases {
         self.live().remove(&effect);
         self.tries().remove(&effect);
         let name = LeaseName::new(self.origin, effect);
-        if let Err(error) = self.vault.forget(&name) {
+        if let Err(error) = self.means.vault.forget(&name) {
             tracing::warn!(%name, %error, "what a lease was taken back with could not be removed");
         }
         crate::reaper::void(&self.latches, Node::Lease(effect));
@@ -408,7 +417,7 @@ impl Leases {
     /// Names of ours that a back end knows and the record does not: taken back
     pub async fn sweep(&self) {
         // What a crash kept from being forgotten.
-        for name in self.vault.keeps().unwrap_or_default() {
+        for name in self.means.vault.keeps().unwrap_or_default() {
             if let Some(lease) = LeaseName::read(self.origin, &name).and_then(|name| name.lease())
                 && self.is_unknown(lease).await
             {
@@ -417,7 +426,7 @@ impl Leases {
         }
         let sources = self.catalogue.view().bundle.as_ref().map(|bundle| bundle.sources.clone()).unwrap_or_default();
         for (source, from) in sources {
-            let back_end = portreeve_credentials::open(&from.back_end, &self.vault);
+            let back_end = portreeve_credentials::open(&source, &from.back_end, &self.means);
             let prefix = portreeve_credentials::name::prefix(self.origin);
             let names = match back_end.sweep(&prefix).await {
                 Ok(names) => names,

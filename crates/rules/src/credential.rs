@@ -4,10 +4,13 @@ mod command;
 mod fixed;
 mod grant;
 mod mariadb;
+mod minted;
 mod nats;
+mod oauth;
 mod postgres;
 mod put;
 mod redis;
+mod scopes;
 mod shared;
 
 pub(crate) use put::credentials;
@@ -42,10 +45,13 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 6] = [
+const KINDS: [(&str, Read); 9] = [
     ("static", fixed::read),
     ("command", command::read),
     ("postgres", postgres::read),
+    ("minted", minted::read),
+    ("oauth", oauth::read),
+    ("account", oauth::account),
     ("mariadb", mariadb::read),
     ("redis", redis::read),
     ("nats", nats::read),

@@ -1,12 +1,17 @@
 //! Credentials for connectors: where they come from, and how they are put in.
 
 mod back_end;
-mod mariadb;
-mod nats;
-mod redis;
+mod minted;
+mod oauth;
 mod template;
 
 pub use back_end::{BackEnd, CommandBackEnd, Postgres, Says, StaticSecret};
+pub use minted::{Minted, MintedFormat};
+pub use oauth::{Account, ClientShows, Oauth, OauthClient, OauthGrant};
+mod mariadb;
+mod nats;
+mod redis;
+
 pub use mariadb::MariaDb;
 pub use nats::{Nats, Revoking, Subjects};
 pub use redis::Redis;

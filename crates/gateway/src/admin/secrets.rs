@@ -140,7 +140,7 @@ pub(super) async fn sources(State(admin): Shared, who: Who) -> Answer {
     for (name, source) in &bundle.sources {
         let connectors = bundle.connectors.iter();
         let used = connectors.filter(|(_, of)| of.credentials.as_ref().is_some_and(|of| of.source == *name));
-        let checked = portreeve_credentials::open(&source.back_end, admin.leases.vault()).check().await;
+        let checked = portreeve_credentials::open(name, &source.back_end, admin.leases.means()).check().await;
         let connectors: Vec<_> = used.map(|(connector, _)| connector).collect();
         all.push(described(
             source,

@@ -9,6 +9,7 @@ pub(crate) mod nats;
 pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod provider;
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod redis;

@@ -26,12 +26,23 @@ pub(super) fn by_class<'c, T>(
     doc: &Document<'_>,
     table: &mut Table<'c, '_>,
     (kind, example): (&str, &str),
+    one: impl FnMut(Table<'_, '_>, Class) -> Option<T>,
+) -> Option<BTreeMap<Class, T>> {
+    by_class_as("a class", doc, table, (kind, example), one)
+}
+
+/// The same, where a class is of another form
+pub(super) fn by_class_as<'c, T>(
+    what: &'static str,
+    doc: &Document<'_>,
+    table: &mut Table<'c, '_>,
+    (kind, example): (&str, &str),
     mut one: impl FnMut(Table<'_, '_>, Class) -> Option<T>,
 ) -> Option<BTreeMap<Class, T>> {
     let (mut found, mut whole) = (BTreeMap::new(), true);
     let cells = CLASSES.map(|(word, class)| (class, table.take(word)));
     for (class, cell) in cells.into_iter().filter_map(|(class, cell)| Some((class, cell?))) {
-        match doc.table(cell, "a class", example).and_then(|table| one(table, class)) {
+        match doc.table(cell, what, example).and_then(|table| one(table, class)) {
             Some(of) => drop(found.insert(class, of)),
             None => whole = false,
         }

@@ -151,8 +151,12 @@ fn the_keys_are_those_that_the_readers_know() {
         ("credential", "[mariadb]", "/properties/mariadb/properties"),
         ("credential", "[redis]", "/properties/redis/properties"),
         ("credential", "[nats]", "/properties/nats/properties"),
+        ("credential", "[minted]", "/properties/minted/properties"),
+        ("credential", "[oauth]", "/properties/oauth/properties"),
+        ("credential", "[account]", "/properties/account/properties"),
         // What a class has depends on the back end.
         ("credential", "a class", "/$defs/grants/properties /$defs/rules/properties /$defs/subjects/properties"),
+        ("credential", "a class of tokens", "/$defs/scopes/properties"),
         ("profile", "the file", "/properties"),
         ("profile", "a tool", "/$defs/tool/properties"),
         ("connector", "a tool", "/$defs/tool/properties"),

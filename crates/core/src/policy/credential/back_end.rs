@@ -1,6 +1,6 @@
 //! The systems that issue credentials, and what each of them says of itself.
 
-use super::{MariaDb, Nats, Redis, Revocation};
+use super::{Account, MariaDb, Minted, Nats, Oauth, Redis, Revocation};
 use crate::{names::Name, policy::Class, time::Millis};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +16,12 @@ pub enum BackEnd {
     Command(CommandBackEnd),
     /// PostgreSQL: a role for each lease
     Postgres(Postgres),
+    /// Tokens that Portreeve signs itself
+    Minted(Minted),
+    /// An authorization server that issues tokens to Portreeve
+    Oauth(Oauth),
+    /// An authorization server where people connect their accounts
+    Account(Account),
     /// MariaDB: a user for each lease
     MariaDb(MariaDb),
     /// Redis or Valkey: an ACL user for each lease
@@ -32,6 +38,9 @@ impl BackEnd {
             Self::Static(of) => of,
             Self::Command(of) => of,
             Self::Postgres(of) => of,
+            Self::Minted(of) => of,
+            Self::Oauth(of) => of,
+            Self::Account(of) => of,
             Self::MariaDb(of) => of,
             Self::Redis(of) => of,
             Self::Nats(of) => of,
