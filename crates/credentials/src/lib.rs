@@ -6,6 +6,7 @@
 pub mod command;
 pub mod fixed;
 pub mod name;
+pub mod openbao;
 pub mod postgres;
 pub mod secret;
 pub mod source;
@@ -25,5 +26,6 @@ pub fn open(back_end: &BackEnd, vault: &Arc<Vault>) -> Arc<dyn Source> {
         BackEnd::Static(of) => Arc::new(fixed::Fixed::new(of.clone(), vault)),
         BackEnd::Command(of) => Arc::new(command::Command::new(of.clone(), vault)),
         BackEnd::Postgres(of) => Arc::new(postgres::Postgres::new(of.clone(), vault)),
+        BackEnd::OpenBao(of) => Arc::new(openbao::OpenBao::new(of.clone(), vault)),
     }
 }

@@ -3,6 +3,7 @@
 mod command;
 mod fixed;
 mod grant;
+mod openbao;
 mod postgres;
 mod put;
 mod shared;
@@ -39,7 +40,8 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 3] = [("static", fixed::read), ("command", command::read), ("postgres", postgres::read)];
+const KINDS: [(&str, Read); 4] =
+    [("static", fixed::read), ("command", command::read), ("postgres", postgres::read), ("openbao", openbao::read)];
 
 const TTL_MS_MAX: i64 = 24 * 60 * 60 * 1_000;
 

@@ -9,7 +9,7 @@ mod gate;
 mod terms;
 
 pub(crate) use dial::{NoConnection, Seen, dial, over};
-pub use dial::{authorities, public};
+pub use dial::{authorities, public, trusting};
 pub(crate) use gate::{Gate, GateState};
 pub use terms::{Asked, Terms, Tls};
 

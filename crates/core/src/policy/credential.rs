@@ -1,9 +1,11 @@
 //! Credentials for connectors: where they come from, and how they are put in.
 
 mod back_end;
+mod openbao;
 mod template;
 
 pub use back_end::{BackEnd, CommandBackEnd, Postgres, Says, StaticSecret};
+pub use openbao::{BaoAsk, BaoSignIn, OpenBao};
 pub use template::Template;
 
 use super::Class;

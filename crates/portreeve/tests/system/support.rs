@@ -1,5 +1,6 @@
 //! What the tests of the whole system share: a place to run Portreeve in, hostile neighbours, the record.
 
+pub(crate) mod bao;
 pub(crate) mod fixture;
 pub(crate) mod front;
 pub(crate) mod http;

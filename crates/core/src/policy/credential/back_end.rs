@@ -1,6 +1,6 @@
 //! The systems that issue credentials, and what each of them says of itself.
 
-use super::Revocation;
+use super::{OpenBao, Revocation};
 use crate::{names::Name, policy::Class, time::Millis};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +16,8 @@ pub enum BackEnd {
     Command(CommandBackEnd),
     /// PostgreSQL: a role for each lease
     Postgres(Postgres),
+    /// OpenBao or HashiCorp Vault: a token for each lease
+    OpenBao(OpenBao),
 }
 
 impl BackEnd {
@@ -26,6 +28,7 @@ impl BackEnd {
             Self::Static(of) => of,
             Self::Command(of) => of,
             Self::Postgres(of) => of,
+            Self::OpenBao(of) => of,
         }
     }
 }
