@@ -45,6 +45,7 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     part("Java SDK", java(&interop.join("java")));
     part("Open Policy Agent", opa(&interop.join("opa")));
     part("SPIRE", heavy::spire(&interop.join("spire")));
+    part("Kubernetes", heavy::kubernetes(&interop.join("kubernetes")));
     part("Vault", heavy::vault(&interop.join("vault")));
     part("Keycloak", heavy::keycloak(&interop.join("keycloak")));
     Ok(Setup { interop, missing })

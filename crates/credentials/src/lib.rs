@@ -5,6 +5,8 @@
 
 pub mod command;
 pub mod fixed;
+pub mod github;
+pub mod kubernetes;
 pub mod name;
 pub mod openbao;
 pub mod postgres;
@@ -26,6 +28,8 @@ pub fn open(back_end: &BackEnd, vault: &Arc<Vault>) -> Arc<dyn Source> {
         BackEnd::Static(of) => Arc::new(fixed::Fixed::new(of.clone(), vault)),
         BackEnd::Command(of) => Arc::new(command::Command::new(of.clone(), vault)),
         BackEnd::Postgres(of) => Arc::new(postgres::Postgres::new(of.clone(), vault)),
+        BackEnd::Kubernetes(of) => Arc::new(kubernetes::Kubernetes::new(of.clone(), vault)),
+        BackEnd::GitHub(of) => Arc::new(github::GitHub::new(of.clone(), vault)),
         BackEnd::OpenBao(of) => Arc::new(openbao::OpenBao::new(of.clone(), vault)),
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     secret::{Fields, Secret},
     source::{Held, Issued, NotIssued, Source, Wanted, Withdrawn},
     vault::Vault,
-    web::{self, Api, Said},
+    web::{self, Api, Said, at},
 };
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -64,7 +64,7 @@ impl Session {
     async fn token(&self, accessor: &str) -> Result<Option<Value>, String> {
         let said = self.post("/v1/auth/token/lookup-accessor", json!({ "accessor": accessor })).await?;
         match said {
-            (StatusCode::OK, mut body) => Ok(Some(body["data"].take())),
+            (StatusCode::OK, body) => Ok(Some(at(&body, "/data").clone())),
             said if is_gone(&said) => Ok(None),
             said => Err(says("a token could not be looked at", &said)),
         }
@@ -91,7 +91,7 @@ impl Session {
         for some in accessors.chunks(AT_ONCE) {
             let tokens = try_join_all(some.iter().map(|accessor| self.token(accessor))).await?;
             for (accessor, token) in some.iter().zip(tokens) {
-                let name = token.as_ref().and_then(|token| token["meta"][META].as_str());
+                let name = token.as_ref().and_then(|token| at(token, "/meta").get(META).and_then(Value::as_str));
                 ours.extend(name.filter(|name| is_ours(name)).map(|name| (name.to_owned(), accessor.clone())));
             }
         }
@@ -207,14 +207,17 @@ impl OpenBao {
         });
         let path = format!("/v1/auth/token/create/{}", self.of.token_role);
         let said = session.ask(Method::POST, &path, Some(body)).await?;
-        let auth = &said.1["auth"];
-        let (StatusCode::OK, Some(token), Some(accessor), Some(lives)) =
-            (said.0, auth["client_token"].as_str(), auth["accessor"].as_str(), auth["lease_duration"].as_i64())
-        else {
+        let auth = at(&said.1, "/auth");
+        let (StatusCode::OK, Some(token), Some(accessor), Some(lives)) = (
+            said.0,
+            at(auth, "/client_token").as_str(),
+            at(auth, "/accessor").as_str(),
+            at(auth, "/lease_duration").as_i64(),
+        ) else {
             return Err(not_made(says("no token was made", &said), said.0));
         };
         let made = Made { accessor: accessor.to_owned(), lease: String::new() };
-        if auth["orphan"] != true {
+        if at(auth, "/orphan") != true {
             // It would end with the token that Portreeve signed in with.
             let why = format!("the role {} makes no orphans: set orphan=true", self.of.token_role);
             return Err(self.undo(session, &made, why).await);
@@ -256,8 +259,8 @@ impl OpenBao {
             Ok(said) => return Err(self.undo(session, &made, says("the engine gave nothing", &said)).await),
             Err(error) => return Err(NotIssued::Unknown(error.to_string())),
         };
-        made.lease = said["lease_id"].as_str().unwrap_or_default().to_owned();
-        let (fields, lives) = (fields(&said["data"]), said["lease_duration"].as_i64().unwrap_or_default());
+        made.lease = at(&said, "/lease_id").as_str().unwrap_or_default().to_owned();
+        let (fields, lives) = (fields(at(&said, "/data")), at(&said, "/lease_duration").as_i64().unwrap_or_default());
         if made.lease.is_empty() || lives <= 0 {
             let why = format!("{path} gives what has no lease: nothing would be taken back");
             return Err(self.undo(session, &made, why).await);
@@ -376,7 +379,7 @@ impl Source for OpenBao {
             return Err(says("Portreeve's own token is not taken", &said));
         }
         let may = |path: &str, what: &str| {
-            let all = said.1[path].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let all = said.1.get(path).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
             all.into_iter().any(|one| one == what || one == "root")
         };
         match needs.iter().find(|(path, what)| !may(path, what)) {
@@ -408,7 +411,7 @@ fn is_gone((status, body): &Said) -> bool {
         error.as_str().is_some_and(|text| text.contains("invalid accessor") || text.contains("invalid lease"))
     };
     *status == StatusCode::NOT_FOUND
-        || (status.is_client_error() && body["errors"].as_array().is_some_and(|all| all.iter().any(told)))
+        || (status.is_client_error() && at(body, "/errors").as_array().is_some_and(|all| all.iter().any(told)))
 }
 
 /// What the server refuses was not done; of all else that is not known
@@ -417,6 +420,6 @@ fn not_made(why: String, status: StatusCode) -> NotIssued {
 }
 
 fn says(what: &str, (status, body): &Said) -> String {
-    let errors: Vec<&str> = body["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let errors: Vec<&str> = at(body, "/errors").as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     format!("{what}: {}", web::line(&format!("{} {}", status.as_u16(), errors.join("; "))))
 }

@@ -87,6 +87,12 @@ impl Api {
     }
 }
 
+/// What stands at a place of an answer (RFC 6901); null if nothing does
+#[must_use]
+pub fn at<'v>(of: &'v Value, place: &str) -> &'v Value {
+    of.pointer(place).unwrap_or(&Value::Null)
+}
+
 /// The time of this machine
 #[must_use]
 pub fn now() -> Millis {

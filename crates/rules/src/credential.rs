@@ -2,7 +2,9 @@
 
 mod command;
 mod fixed;
+mod github;
 mod grant;
+mod kubernetes;
 mod openbao;
 mod postgres;
 mod put;
@@ -40,8 +42,14 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 4] =
-    [("static", fixed::read), ("command", command::read), ("postgres", postgres::read), ("openbao", openbao::read)];
+const KINDS: [(&str, Read); 6] = [
+    ("static", fixed::read),
+    ("command", command::read),
+    ("postgres", postgres::read),
+    ("openbao", openbao::read),
+    ("kubernetes", kubernetes::read),
+    ("github", github::read),
+];
 
 const TTL_MS_MAX: i64 = 24 * 60 * 60 * 1_000;
 

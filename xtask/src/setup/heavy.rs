@@ -1,4 +1,4 @@
-//! Counterparts that take minutes to get: SPIRE and Vault, built from their Go modules, and Keycloak, from its Maven artifact
+//! Counterparts that take minutes to get: SPIRE, Vault and Kubernetes, built from their Go modules, and Keycloak, from its Maven artifact
 //!
 //! They are kept in the account's cache folder, so that another clone, and the next run of CI, finds them there.
 
@@ -80,6 +80,45 @@ pub(super) fn vault(link: &Path) -> anyhow::Result<()> {
     point(link, &folder)
 }
 
+/// The API server of Kubernetes and its store, in a folder of their own
+pub(super) fn kubernetes(link: &Path) -> anyhow::Result<()> {
+    let folder = cache()?.join(format!("kubernetes-{KUBERNETES}"));
+    let installed = || {
+        let runs = |program: &str| shell::succeeds(&mut shell::command(folder.join(program), &["--version"]));
+        runs("kube-apiserver") && runs("etcd")
+    };
+    if !installed() {
+        println!("building the API server of Kubernetes {KUBERNETES}, which takes six minutes and more");
+        let module = folder.join("module");
+        fs::remove_dir_all(&module).ok();
+        fs::create_dir_all(&module)?;
+        fs::write(module.join("go.mod"), "module portreeve.example/kubernetes\n\ngo 1.25\n")?;
+        super::with_go(&folder, |go| {
+            let name = format!("k8s.io/kubernetes@v{KUBERNETES}");
+            shell::run(go().args(["mod", "download", "-modcacherw", &name]).current_dir(&module))?;
+            // Its parts are beside it in its own repository, and published under a version of their own.
+            let theirs = fs::read_to_string(folder.join("scratch").join(super::MODULES).join(&name).join("go.mod"))?;
+            let beside = theirs.lines().filter(|line| line.contains("=> ./staging/")).filter_map(|line| {
+                let part = line.trim().trim_start_matches("replace ").split(' ').next()?;
+                Some(format!("-replace={part}={part}@v0.{}", KUBERNETES.trim_start_matches("1.")))
+            });
+            let mut edit = go();
+            edit.args(["mod", "edit", &format!("-require={name}")]).args(beside).arg(format!("-require={ETCD}"));
+            shell::run(edit.current_dir(&module))?;
+            let etcd = ETCD.split('@').next().unwrap_or(ETCD);
+            for (program, package) in [("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"), ("etcd", etcd)] {
+                let mut build = go();
+                build.args(["build", "-mod=mod", "-trimpath", "-modcacherw", "-ldflags=-s -w", "-o"]);
+                shell::run(build.arg(folder.join(program)).arg(package).current_dir(&module))?;
+            }
+            Ok(())
+        })?;
+        fs::remove_dir_all(&module).ok();
+        ensure!(installed(), "it does not run");
+    }
+    point(link, &folder)
+}
+
 /// Puts one text in the place of another, which has to be there
 fn edit(file: &Path, from: &str, to: &str) -> anyhow::Result<()> {
     let text = fs::read_to_string(file).with_context(|| format!("could not read {}", file.display()))?;
@@ -131,6 +170,9 @@ fn point(link: &Path, folder: &Path) -> anyhow::Result<()> {
 
 const SPIRE: &str = "1.13.3";
 const PROGRAMS: &[&str] = &["spire-server", "spire-agent"];
+const KUBERNETES: &str = "1.34.4";
+/// The store that this version is published with
+const ETCD: &str = "go.etcd.io/etcd/server/v3@v3.6.4";
 const HASHICORP: &str = "github.com/hashicorp/vault";
 const VAULT: &str = "1.21.4";
 /// The published parts that it is built with

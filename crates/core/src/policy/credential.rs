@@ -1,10 +1,14 @@
 //! Credentials for connectors: where they come from, and how they are put in.
 
 mod back_end;
+mod github;
+mod kubernetes;
 mod openbao;
 mod template;
 
 pub use back_end::{BackEnd, CommandBackEnd, Postgres, Says, StaticSecret};
+pub use github::{GitHub, GitHubLevel};
+pub use kubernetes::{ClusterSignIn, Kubernetes};
 pub use openbao::{BaoAsk, BaoSignIn, OpenBao};
 pub use template::Template;
 

@@ -2,6 +2,8 @@
 //!
 //! Each back end has a test here that hands [`holds`] a running one, and a way to try what it issued.
 
+mod github;
+mod kubernetes;
 mod openbao;
 
 use crate::support::postgres::Postgres;
@@ -139,7 +141,7 @@ pub(crate) fn holds(subject: &Subject<'_>) {
     let class = runtime.block_on(source.issue(&wanted(4, Class::Escalate, subject.scope)));
     assert!(matches!(class, Err(NotIssued::Refused(_))), "{class:?}");
     if !subject.secrets.is_empty() {
-        let spoilt: Vec<_> = subject.secrets.iter().map(|(name, secret)| (*name, format!("{secret}x"))).collect();
+        let spoilt: Vec<_> = subject.secrets.iter().map(|(name, secret)| (*name, format!("x{secret}x"))).collect();
         let spoilt: Vec<_> = spoilt.iter().map(|(name, secret)| (*name, secret.as_str())).collect();
         refuses(&runtime, &self::source(&subject.file, &spoilt), subject);
         refuses(&runtime, &self::source(&subject.file, &[]), subject);

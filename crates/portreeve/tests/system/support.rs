@@ -1,8 +1,10 @@
 //! What the tests of the whole system share: a place to run Portreeve in, hostile neighbours, the record.
 
 pub(crate) mod bao;
+pub(crate) mod cluster;
 pub(crate) mod fixture;
 pub(crate) mod front;
+pub(crate) mod github;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod place;

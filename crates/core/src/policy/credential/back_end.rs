@@ -1,6 +1,6 @@
 //! The systems that issue credentials, and what each of them says of itself.
 
-use super::{OpenBao, Revocation};
+use super::{GitHub, Kubernetes, OpenBao, Revocation};
 use crate::{names::Name, policy::Class, time::Millis};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +18,10 @@ pub enum BackEnd {
     Postgres(Postgres),
     /// OpenBao or HashiCorp Vault: a token for each lease
     OpenBao(OpenBao),
+    /// Kubernetes: a token of a service account, bound to a Secret
+    Kubernetes(Kubernetes),
+    /// GitHub: a token of an installation of an app
+    GitHub(GitHub),
 }
 
 impl BackEnd {
@@ -29,6 +33,8 @@ impl BackEnd {
             Self::Command(of) => of,
             Self::Postgres(of) => of,
             Self::OpenBao(of) => of,
+            Self::Kubernetes(of) => of,
+            Self::GitHub(of) => of,
         }
     }
 }
