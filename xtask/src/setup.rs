@@ -41,6 +41,7 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     part("Python SDK 1 and the archived SQLite server", python(&interop.join("venv1"), PYTHON_1));
     part("LangGraph with the MCP adapters", python(&interop.join("venv-langgraph"), LANGGRAPH));
     part("SPIFFE client", python(&interop.join("venv-spiffe"), SPIFFE));
+    part("imitation of AWS", python(&interop.join("venv-aws"), AWS));
     part("Go SDK", go_client(&interop.join("go")));
     part("Java SDK", java(&interop.join("java")));
     part("Open Policy Agent", opa(&interop.join("opa")));
@@ -327,6 +328,9 @@ const LANGGRAPH: &[(&str, &str)] =
 
 /// The client that asks our own Workload API
 const SPIFFE: &[(&str, &str)] = &[("spiffe", "0.3.2")];
+
+/// What answers as AWS does, and checks signatures and roles
+const AWS: &[(&str, &str)] = &[("moto", "5.2.5"), ("flask", "3.1.2"), ("flask-cors", "6.0.1")];
 
 /// The Open Policy Agent whose Data API is tested against
 const OPA: &str = "1.22.0";

@@ -13,8 +13,8 @@ mod trust;
 
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
 pub use credential::{
-    BackEnd, BaoAsk, BaoSignIn, ClusterSignIn, CommandBackEnd, CredentialSource, Credentials, GitHub, GitHubLevel,
-    Kubernetes, OpenBao, Postgres, Revocation, Says, StaticSecret, Template,
+    Aws, AwsAllow, AwsRole, BackEnd, BaoAsk, BaoSignIn, ClusterSignIn, CommandBackEnd, CredentialSource, Credentials,
+    GitHub, GitHubLevel, Kubernetes, OpenBao, Postgres, Revocation, Says, StaticSecret, Template,
 };
 pub use issuer::{Attribute, AttributeKind, Bootstrap, BundleSource, Client, Issuer, People, Vouches};
 pub use person::{Ask, Quorum, Receiver, SignIn, User};

@@ -3,6 +3,7 @@
 //! *Nothing here decides whether a credential may be issued*, and no secret leaves this room but in [`Secret`]s, which
 //! nobody prints. Start at [`source`]: what a back end has to be able to do. Each has a module of its own; [`open`] picks it.
 
+pub mod aws;
 pub mod command;
 pub mod fixed;
 pub mod github;
@@ -29,6 +30,7 @@ pub fn open(back_end: &BackEnd, vault: &Arc<Vault>) -> Arc<dyn Source> {
         BackEnd::Command(of) => Arc::new(command::Command::new(of.clone(), vault)),
         BackEnd::Postgres(of) => Arc::new(postgres::Postgres::new(of.clone(), vault)),
         BackEnd::Kubernetes(of) => Arc::new(kubernetes::Kubernetes::new(of.clone(), vault)),
+        BackEnd::Aws(of) => Arc::new(aws::Aws::new(of.clone(), vault)),
         BackEnd::GitHub(of) => Arc::new(github::GitHub::new(of.clone(), vault)),
         BackEnd::OpenBao(of) => Arc::new(openbao::OpenBao::new(of.clone(), vault)),
     }

@@ -1,5 +1,6 @@
 //! `credentials/*.toml`: where credentials come from that live as long as a task.
 
+mod aws;
 mod command;
 mod fixed;
 mod github;
@@ -42,13 +43,14 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 6] = [
+const KINDS: [(&str, Read); 7] = [
     ("static", fixed::read),
     ("command", command::read),
     ("postgres", postgres::read),
     ("openbao", openbao::read),
     ("kubernetes", kubernetes::read),
     ("github", github::read),
+    ("aws", aws::read),
 ];
 
 const TTL_MS_MAX: i64 = 24 * 60 * 60 * 1_000;

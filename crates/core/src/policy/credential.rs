@@ -1,11 +1,13 @@
 //! Credentials for connectors: where they come from, and how they are put in.
 
+mod aws;
 mod back_end;
 mod github;
 mod kubernetes;
 mod openbao;
 mod template;
 
+pub use aws::{Aws, AwsAllow, AwsRole};
 pub use back_end::{BackEnd, CommandBackEnd, Postgres, Says, StaticSecret};
 pub use github::{GitHub, GitHubLevel};
 pub use kubernetes::{ClusterSignIn, Kubernetes};

@@ -2,6 +2,7 @@
 //!
 //! Each back end has a test here that hands [`holds`] a running one, and a way to try what it issued.
 
+mod aws;
 mod github;
 mod kubernetes;
 mod openbao;

@@ -7,6 +7,7 @@ pub(crate) mod front;
 pub(crate) mod github;
 pub(crate) mod http;
 pub(crate) mod issuer;
+pub(crate) mod moto;
 pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod process;

@@ -1,6 +1,6 @@
 //! The systems that issue credentials, and what each of them says of itself.
 
-use super::{GitHub, Kubernetes, OpenBao, Revocation};
+use super::{Aws, GitHub, Kubernetes, OpenBao, Revocation};
 use crate::{names::Name, policy::Class, time::Millis};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +22,8 @@ pub enum BackEnd {
     Kubernetes(Kubernetes),
     /// GitHub: a token of an installation of an app
     GitHub(GitHub),
+    /// AWS: a session of a role, with a policy of its own
+    Aws(Aws),
 }
 
 impl BackEnd {
@@ -35,6 +37,7 @@ impl BackEnd {
             Self::OpenBao(of) => of,
             Self::Kubernetes(of) => of,
             Self::GitHub(of) => of,
+            Self::Aws(of) => of,
         }
     }
 }
