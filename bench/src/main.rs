@@ -11,6 +11,7 @@ mod envelope;
 mod floors;
 mod growth;
 mod index;
+mod leases;
 mod load;
 mod print;
 mod process;
@@ -52,6 +53,8 @@ enum Part {
     Wire(wire::Options),
     /// Measure what it costs that callers prove who they are
     Who(who::Options),
+    /// Measure credentials: issuing, taking back, calls that go with one, memory
+    Leases(leases::Options),
     /// Become another command on one core, and end with the parent
     Pinned(process::Pinned),
 }
@@ -67,6 +70,7 @@ fn main() -> anyhow::Result<()> {
         Part::Index(options) => index::run(&options),
         Part::Wire(options) => wire::run(&options),
         Part::Who(options) => who::run(&options),
+        Part::Leases(options) => leases::run(&options),
         Part::Pinned(options) => process::run_pinned(&options),
     }
 }

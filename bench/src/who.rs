@@ -7,7 +7,7 @@
 
 mod handshake;
 mod keys;
-mod place;
+pub(crate) mod place;
 
 use std::path::PathBuf;
 
@@ -156,10 +156,10 @@ const NAMES: [&str; 7] = [
 
 /// How long something took, each time
 #[derive(Debug)]
-struct Spent(Histogram<u64>);
+pub(crate) struct Spent(Histogram<u64>);
 
 impl Spent {
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self(Histogram::new(3).context("histogram")?))
     }
 
@@ -169,15 +169,19 @@ impl Spent {
         self.0.record(now_ns() - began_ns).context("record")
     }
 
-    async fn wait<T>(&mut self, once: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    pub(crate) async fn wait<T>(&mut self, once: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         let began_ns = now_ns();
         let done = once.await?;
         self.0.record(now_ns() - began_ns).context("record")?;
         Ok(done)
     }
 
+    /// Microseconds at a quantile
+    pub(crate) fn at(&self, quantile: f64) -> f64 {
+        tenth_us(self.0.value_at_quantile(quantile))
+    }
+
     fn figure(&self, what: &'static str, agents: u32) -> Figure {
-        let at = |quantile| tenth_us(self.0.value_at_quantile(quantile));
-        Figure { what, agents, p50_us: at(0.5), p99_us: at(0.99) }
+        Figure { what, agents, p50_us: self.at(0.5), p99_us: self.at(0.99) }
     }
 }

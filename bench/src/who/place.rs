@@ -28,7 +28,7 @@ use crate::upstream::Era;
 #[derive(Debug)]
 pub(crate) struct Upstream {
     _running: Running,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Upstream {
@@ -53,7 +53,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    async fn to(url: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn to(url: &str) -> anyhow::Result<Self> {
         let target = Target::parse(&url.parse()?)?;
         let stream = TcpStream::connect(target.address).await.context("connect")?;
         stream.set_nodelay(true).context("TCP_NODELAY")?;

@@ -13,15 +13,15 @@ use crate::{
     due::{Owed, due, wake},
     event::{Actor, Booted, End, Event, Record, decode, encode},
     hash::Hash,
-    judge::{self, Again, Leasing, Reading, Shelf, Ticket},
+    judge::{self, Again, Leasing, Reading, Shelf, Ticket, Wants},
     log::{Append, Log, Read, Space},
     names::{BootId, EffectId, HoldId, Name, RunId, TaskId, Tool},
-    node::Node,
+    node::{Node, Why},
     outside::Asking,
     pattern::Source,
-    policy::{Bundle, Class},
+    policy::Bundle,
     reason::{Reason, Word},
-    request::{Clock, Request, Settle, Ship},
+    request::{Clock, Request, Settle, Ship, Stop},
     state::State,
     time::Millis,
     value::Value,
@@ -123,8 +123,10 @@ impl Permit {
     fn on(&mut self, lease: Option<EffectId>, state: &State) {
         let Some(id) = lease else { return };
         let until = state.open_lease(id).map_or(Millis(i64::MIN), |(_, lease)| lease.until);
+        let grants = state.open_lease(id).map(|(open, _)| open.grant.iter().chain(&open.elevated));
         self.lease = lease;
         self.rests_on.push(Node::Lease(id));
+        self.rests_on.extend(grants.into_iter().flatten().copied().map(Node::Grant));
         self.deadline = self.deadline.min(until);
     }
 
@@ -184,8 +186,8 @@ pub enum Reply {
     Permit(Permit),
     /// It would be permitted
     Clear,
-    /// It would be permitted, on a connection that is made for this class
-    Prepare(Class),
+    /// It would be permitted, on such a connection
+    Prepare(Wants),
     /// The credential may be issued, as this
     Leased(Permit, Box<Leasing>),
     /// Nothing is against it so far; these outside decision points have to be asked first
@@ -294,7 +296,23 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             let end = End::NotSent { why: "the record was in doubt, so no permit was given".to_owned() };
             Owed::Record(Request::Settle(Settle::new(*effect, end)))
         });
-        unclaimed.chain(due(&self.state, judge::now(&self.state, clock).0)).collect()
+        let now = judge::now(&self.state, clock).0;
+        unclaimed.chain(self.outdated()).chain(due(&self.state, now)).collect()
+    }
+
+    /// Credentials that the policy in force does not speak of like this: nothing is begun with them any more
+    fn outdated(&self) -> impl Iterator<Item = Owed> {
+        let current = self.shelf.current(&self.state);
+        let outdated = self.state.effects().filter_map(move |(id, open)| {
+            let (_, lease) = self.state.open_lease(id)?;
+            let connector = current?.connectors.get(open.connector.as_ref()?);
+            let config = connector.and_then(|connector| connector.credentials.as_ref()).map(|of| of.config);
+            (lease.over.is_none() && !lease.left && config != Some(lease.config)).then_some(id)
+        });
+        outdated.map(|id| {
+            let stop = Stop { node: Node::Lease(id), why: Why::Ended, by: Actor::System, at: None };
+            Owed::Record(Request::Stop(stop))
+        })
     }
 
     /// When something will be owed, or memory has to be folded again: put a turn through the door then, an

@@ -7,11 +7,10 @@ use crate::{
     engine::Permit,
     event::End,
     hash::Hash,
-    judge::{Again, Reading, Ticket},
+    judge::{Again, Reading, Ticket, Wants},
     names::EffectId,
     outside::{self, Answer as Answered, Asking},
     pattern::Source,
-    policy::Class,
     reason::{Reason, Word},
     request::{Call, Read, Settle},
     value::Value,
@@ -60,7 +59,7 @@ pub enum Do {
     /// Ask outside decision points, all at once, none for longer than its time
     Consult(Vec<Asking>),
     /// Make what must exist first for a call of this class: a lease, a session, a child process
-    Prepare(Class),
+    Prepare(Wants),
     /// Have the call admitted
     Admit(Call),
     /// Send what was judged, if the latch lets it through
@@ -78,8 +77,8 @@ pub enum Do {
 /// What happened
 #[derive(Debug)]
 pub enum Happened {
-    /// The door would permit the call, on a connection that is made for this class
-    Clear(Class),
+    /// The door would permit the call, on such a connection
+    Clear(Wants),
     /// Nothing is against it so far; these points have to be asked first
     Consult(Vec<Asking>),
     /// They have answered, or not
@@ -164,7 +163,7 @@ impl Life {
     pub fn next(&mut self, happened: Happened) -> Vec<Do> {
         let refusal = |reasons| vec![Do::Reply(Answer::Refusal(reasons))];
         let (phase, steps) = match (self.phase, happened) {
-            (Phase::Asking | Phase::Admitting, Happened::Clear(class)) => self.prepare(class),
+            (Phase::Asking | Phase::Admitting, Happened::Clear(wants)) => self.prepare(wants),
             (Phase::Asking, Happened::Consult(askings)) => self.consult(askings, Towards::Asking),
             (Phase::Admitting, Happened::Consult(askings)) => self.consult(askings, Towards::Admitting),
             (Phase::Consulting(towards), Happened::Heard(answers)) => {
@@ -243,10 +242,10 @@ impl Life {
     }
 
     /// What was made may be over, or be for another class by now; but a call does not go round for ever
-    fn prepare(&mut self, class: Class) -> (Phase, Vec<Do>) {
+    fn prepare(&mut self, wants: Wants) -> (Phase, Vec<Do>) {
         self.made += 1;
         if self.made <= ROUNDS_MAX {
-            return (Phase::Preparing, vec![Do::Prepare(class)]);
+            return (Phase::Preparing, vec![Do::Prepare(wants)]);
         }
         let reason = Reason::new(Word::CredentialUnavailable, &self.call.tool);
         (

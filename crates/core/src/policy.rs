@@ -14,13 +14,14 @@ mod trust;
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
 pub use credential::{
     Aws, AwsAllow, AwsRole, BackEnd, BaoAsk, BaoSignIn, ClusterSignIn, CommandBackEnd, CredentialSource, Credentials,
-    GitHub, GitHubLevel, Kubernetes, OpenBao, Postgres, Revocation, Says, StaticSecret, Template,
+    GitHub, GitHubLevel, Kubernetes, MariaDb, Nats, OpenBao, Postgres, Redis, Revocation, Revoking, Says, StaticSecret,
+    Subjects, Template,
 };
 pub use issuer::{Attribute, AttributeKind, Bootstrap, BundleSource, Client, Issuer, People, Vouches};
 pub use person::{Ask, Quorum, Receiver, SignIn, User};
 pub use profile::{Before, Environment, Label, Profile, Resource, Restored, Role, Target, Trust, Undo, Variant};
 pub use purpose::{
-    Alone, BreakGlass, Bytes, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter, Purpose, Usage, Users,
+    Alone, BreakGlass, Bytes, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter, Purpose, Serves, Usage, Users,
 };
 pub use role::{Deed, NoDeed, PersonRole, Roles};
 pub use trust::{IssuerKind, fits_rule, says_who};

@@ -374,6 +374,10 @@ words! {
         "The answer of an outside decision point cannot be understood."
         "A decision point of `extra/` answered with something that is neither yes nor no."
         "Its owner has to mend it; then try again.";
+    CredentialOutlives "credential_outlives" Final "parameter_violation"
+        "The credential that it needs would outlive the task."
+        "The back end of its source issues for no less time than it says, and cannot take back what it issued; the task, or what its class rests on, ends before."
+        "Open a task that lasts longer, or have the connector use a source that can take back.";
     TooManyLeases "too_many_leases" Later "quota_exceeded"
         "Too many credentials of this task are not taken back yet."
         "A task may have 32 credentials that are live or could not be taken back; a back end that does not answer adds up."

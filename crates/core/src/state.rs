@@ -20,7 +20,7 @@ pub use groups::Said;
 pub use holds::{AGAIN_MS, Answered, Counting, Hold, Reader, Reflex};
 pub(crate) use holds::{hand_of, owners};
 pub use keys::{EarlierKey, Keys};
-pub use leases::{Leased, OpenLease};
+pub use leases::{LeaseKey, Leased, OpenLease, fresh_until};
 pub use legs::{Leg, OpenCall, PENDING_MAX, Pending};
 pub use proposals::Proposed;
 pub use registry::{Met, Pin, Seen, Standing};
@@ -235,7 +235,7 @@ pub struct Task {
     pub undoes: Option<Undoes>,
     /// Its latest lease for each connector and class
     #[serde(with = "serial::pairs", default)]
-    pub leases: BTreeMap<(Name, Class), EffectId>,
+    pub leases: BTreeMap<LeaseKey, EffectId>,
     /// Leases of it that are not known to be of no use
     #[serde(default)]
     pub leased: u32,

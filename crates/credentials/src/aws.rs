@@ -8,7 +8,7 @@ pub mod sign;
 
 use crate::{
     secret::{Fields, Secret},
-    source::{Held, Issued, NotIssued, Source, Wanted, Withdrawn},
+    source::{Held, Issued, NotIssued, Source, Wanted, Withdrawn, now},
     vault::Vault,
     web,
 };
@@ -150,7 +150,7 @@ impl Aws {
         let all = [("Action", action), ("Version", version)];
         let all = all.iter().chain(parameters).map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
         let body = all.collect::<Vec<_>>().join("&").into_bytes();
-        let at = instant(web::now());
+        let at = instant(now());
         let host = url.split_once("//").map_or("", |(_, rest)| rest).to_owned();
         let mut headers = vec![("content-type", TYPE), ("host", host.as_str()), ("x-amz-date", at.as_str())];
         headers.extend(token.map(|token| ("x-amz-security-token", token)));
@@ -210,7 +210,7 @@ impl Aws {
         if !said.is_good() {
             return Err(said.says("the role does not say what it denies"));
         }
-        let now = web::now().0.div_euclid(1_000);
+        let now = now().0.div_euclid(1_000);
         let over = |policy: &&str| {
             let until = policy.strip_prefix(DENIED).and_then(|rest| rest.split_once('.')?.1.parse::<i64>().ok());
             until.is_some_and(|until| until < now)
@@ -239,7 +239,7 @@ impl Source for Aws {
         let role = self.of.roles.get(&wanted.class);
         let role = role.ok_or_else(|| refused(format!("there is no role for {}", wanted.class)))?;
         let policy = policy(role, &wanted.scope).map_err(refused)?;
-        let seconds = wanted.until.0.saturating_sub(web::now().0).div_euclid(1_000).saturating_add(1);
+        let seconds = wanted.until.0.saturating_sub(now().0).div_euclid(1_000).saturating_add(1);
         let seconds = seconds.clamp(SHORTEST, LONGEST).to_string();
         let (name, task) = (wanted.name.as_str(), wanted.task.to_string());
         let mut parameters = vec![
@@ -274,9 +274,9 @@ impl Source for Aws {
     }
 
     async fn withdraw(&self, held: &Held) -> Result<Withdrawn, String> {
-        let longest = || web::now().plus(LONGEST.saturating_mul(1_000));
+        let longest = || now().plus(LONGEST.saturating_mul(1_000));
         let until = held.until.unwrap_or_else(longest);
-        if until < web::now() {
+        if until < now() {
             return Ok(Withdrawn::Gone(Evidence::Expired));
         }
         let before = match &held.fields {

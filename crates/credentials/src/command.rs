@@ -9,10 +9,18 @@ use crate::{
     vault::Vault,
 };
 use async_trait::async_trait;
+use command_fds::{CommandFdExt as _, FdMapping};
 use portreeve_core::{event::Evidence, policy::CommandBackEnd, time::Millis};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
@@ -27,6 +35,8 @@ pub struct Command {
 const WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of an answer
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
+/// The number under which a program has open what tells that it may still issue
+const HELD: i32 = 99;
 /// Variables of our environment that a program may need to run at all
 const ENVIRONMENT: [&str; 7] = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 
@@ -63,7 +73,8 @@ impl Command {
         Self { of, vault }
     }
 
-    async fn ask(&self, mut question: Value) -> Result<Answer, NotIssued> {
+    /// `held` is open in the program, and in whatever it starts
+    async fn ask(&self, mut question: Value, held: Option<OwnedFd>) -> Result<Answer, NotIssued> {
         let refused = |why: String| NotIssued::Refused(why);
         let secret = self.of.secret.as_ref().map(|name| self.vault.get(name)).transpose();
         let secret = secret.map_err(|error| refused(error.to_string()))?;
@@ -75,16 +86,14 @@ impl Command {
         line.push('\n');
         let (program, arguments) = self.of.command.split_first().ok_or_else(|| refused("no program".to_owned()))?;
         let ours = ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
-        let child = tokio::process::Command::new(program)
-            .args(arguments)
-            .env_clear()
-            .envs(ours)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn();
+        let mut command = std::process::Command::new(program);
+        command.args(arguments).env_clear().envs(ours);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mapped = held.into_iter().map(|parent_fd| FdMapping { parent_fd, child_fd: HELD }).collect();
+        command.process_group(0).fd_mappings(mapped).map_err(|error| refused(error.to_string()))?;
+        let child = tokio::process::Command::from(command).kill_on_drop(true).spawn();
         let mut child = child.map_err(|error| refused(format!("{program} cannot be started: {error}")))?;
+        let _group = Group(child.id());
         let unknown = |why: String| NotIssued::Unknown(format!("{program} {why}"));
         let answer = async {
             if let Some(mut stdin) = child.stdin.take() {
@@ -113,6 +122,17 @@ impl Command {
     }
 }
 
+/// A program and what it started, which end when nobody waits for it any more
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let leader = self.0.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        // None is left where all went well.
+        let _ = leader.map(|leader| kill_process_group(leader, Signal::KILL));
+    }
+}
+
 #[async_trait]
 impl Source for Command {
     async fn issue(&self, wanted: &Wanted) -> Result<Issued, NotIssued> {
@@ -124,7 +144,8 @@ impl Source for Command {
             "until": wanted.until.0,
             "task": wanted.task.to_string(),
         });
-        match self.ask(question).await? {
+        let held = self.vault.issuing(&wanted.name).map_err(|error| NotIssued::Refused(error.to_string()))?;
+        match self.ask(question, Some(held)).await? {
             Answer::Issued { fields, handle, until, keep } => {
                 Ok(Issued { fields, handle, until: until.map(Millis), keep })
             }
@@ -134,13 +155,16 @@ impl Source for Command {
     }
 
     async fn withdraw(&self, held: &Held) -> Result<Withdrawn, String> {
+        if self.vault.is_issuing(&held.name).map_err(|error| error.to_string())? {
+            return Err("a program that was asked to issue it still runs, and may do so".to_owned());
+        }
         let question = json!({
             "do": "withdraw",
             "name": held.name.as_str(),
             "handle": held.handle,
             "keep": held.keep.as_ref().map(Secret::expose),
         });
-        match self.ask(question).await.map_err(|error| error.to_string())? {
+        match self.ask(question, None).await.map_err(|error| error.to_string())? {
             Answer::Withdrawn { evidence } => Ok(Withdrawn::Gone(evidence)),
             Answer::Left { until } => Ok(Withdrawn::Left(Millis(until))),
             Answer::Refused { why } => Err(why),
@@ -149,7 +173,7 @@ impl Source for Command {
     }
 
     async fn sweep(&self, prefix: &str) -> Result<Vec<String>, String> {
-        match self.ask(json!({ "do": "sweep", "prefix": prefix })).await.map_err(|error| error.to_string())? {
+        match self.ask(json!({ "do": "sweep", "prefix": prefix }), None).await.map_err(|error| error.to_string())? {
             Answer::Names(names) => Ok(names),
             Answer::Refused { why } => Err(why),
             _ => Err("the program answered something else than was asked".to_owned()),
@@ -157,7 +181,7 @@ impl Source for Command {
     }
 
     async fn check(&self) -> Result<(), String> {
-        match self.ask(json!({ "do": "check" })).await.map_err(|error| error.to_string())? {
+        match self.ask(json!({ "do": "check" }), None).await.map_err(|error| error.to_string())? {
             Answer::Ok {} => Ok(()),
             Answer::Refused { why } => Err(why),
             _ => Err("the program answered something else than was asked".to_owned()),

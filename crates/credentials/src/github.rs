@@ -6,7 +6,7 @@
 
 use crate::{
     secret::{Fields, Secret},
-    source::{Held, Issued, NotIssued, Source, Wanted, Withdrawn},
+    source::{Held, Issued, NotIssued, Source, Wanted, Withdrawn, now},
     vault::Vault,
     web::{self, Api, Said, at},
 };
@@ -70,7 +70,7 @@ impl GitHub {
             _ => return Err(form()),
         };
         let pair = pair.map_err(|_| form())?;
-        let now = web::now().0.div_euclid(1_000);
+        let now = now().0.div_euclid(1_000);
         let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let said = json!({ "iss": self.of.app, "iat": now.saturating_sub(AHEAD_S), "exp": now.saturating_add(SAID_S) });
         let message = format!("{}.{}", part(json!({ "alg": "RS256", "typ": "JWT" })), part(said));
@@ -159,7 +159,7 @@ impl Source for GitHub {
     }
 
     async fn withdraw(&self, held: &Held) -> Result<Withdrawn, String> {
-        let lives = || web::now().plus(Installation::lives_ms());
+        let lives = || now().plus(Installation::lives_ms());
         let until = held.until.unwrap_or_else(lives);
         // Nobody has one whose answer never came, and nobody can take it back.
         let Some(token) = &held.keep else { return Ok(Withdrawn::Left(until)) };

@@ -7,7 +7,7 @@
 
 use crate::{
     secret::{Fields, Secret},
-    source::{Held, Issued, NotIssued, Source, Wanted, Withdrawn},
+    source::{Held, Issued, NotIssued, Source, Wanted, Withdrawn, now},
     vault::Vault,
     web::{self, Api, Said, at},
 };
@@ -103,7 +103,7 @@ impl Kubernetes {
             let why = says("no Secret was made", &said);
             return Err(if said.0.is_client_error() { refused(why) } else { NotIssued::Unknown(why) });
         };
-        let seconds = wanted.until.0.saturating_sub(web::now().0).div_euclid(1_000).saturating_add(1).max(SHORTEST);
+        let seconds = wanted.until.0.saturating_sub(now().0).div_euclid(1_000).saturating_add(1).max(SHORTEST);
         let ask = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",

@@ -8,11 +8,15 @@ pub mod command;
 pub mod fixed;
 pub mod github;
 pub mod kubernetes;
+pub mod mariadb;
 pub mod name;
+pub mod nats;
 pub mod openbao;
 pub mod postgres;
+pub mod redis;
 pub mod secret;
 pub mod source;
+mod stream;
 pub mod vault;
 pub mod web;
 
@@ -29,6 +33,9 @@ pub fn open(back_end: &BackEnd, vault: &Arc<Vault>) -> Arc<dyn Source> {
         BackEnd::Static(of) => Arc::new(fixed::Fixed::new(of.clone(), vault)),
         BackEnd::Command(of) => Arc::new(command::Command::new(of.clone(), vault)),
         BackEnd::Postgres(of) => Arc::new(postgres::Postgres::new(of.clone(), vault)),
+        BackEnd::MariaDb(of) => Arc::new(mariadb::MariaDb::new(of.clone(), vault)),
+        BackEnd::Redis(of) => Arc::new(redis::Redis::new(of.clone(), vault)),
+        BackEnd::Nats(of) => Arc::new(nats::Nats::new(of.clone(), vault)),
         BackEnd::Kubernetes(of) => Arc::new(kubernetes::Kubernetes::new(of.clone(), vault)),
         BackEnd::Aws(of) => Arc::new(aws::Aws::new(of.clone(), vault)),
         BackEnd::GitHub(of) => Arc::new(github::GitHub::new(of.clone(), vault)),

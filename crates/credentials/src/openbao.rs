@@ -8,7 +8,7 @@
 
 use crate::{
     secret::{Fields, Secret},
-    source::{Held, Issued, NotIssued, Source, Wanted, Withdrawn},
+    source::{Held, Issued, NotIssued, Source, Wanted, Withdrawn, now},
     vault::Vault,
     web::{self, Api, Said, at},
 };
@@ -193,7 +193,7 @@ impl OpenBao {
         wanted: &Wanted,
         ask: &BaoAsk,
     ) -> Result<(Secret, Made, Millis), NotIssued> {
-        let seconds = wanted.until.0.saturating_sub(web::now().0).div_euclid(1_000).saturating_add(1).max(1);
+        let seconds = wanted.until.0.saturating_sub(now().0).div_euclid(1_000).saturating_add(1).max(1);
         let ttl = format!("{seconds}s");
         let body = json!({
             "policies": ask.policies,
@@ -222,7 +222,7 @@ impl OpenBao {
             let why = format!("the role {} makes no orphans: set orphan=true", self.of.token_role);
             return Err(self.undo(session, &made, why).await);
         }
-        let until = web::now().plus(lives.saturating_mul(1_000));
+        let until = now().plus(lives.saturating_mul(1_000));
         Ok((token.into(), made, until))
     }
 
@@ -265,7 +265,7 @@ impl OpenBao {
             let why = format!("{path} gives what has no lease: nothing would be taken back");
             return Err(self.undo(session, &made, why).await);
         }
-        let until = web::now().plus(lives.saturating_mul(1_000)).min(token_until);
+        let until = now().plus(lives.saturating_mul(1_000)).min(token_until);
         Ok(Issued { fields, handle: Some(format!("{} {}", made.accessor, made.lease)), until: Some(until), keep: None })
     }
 
@@ -339,7 +339,7 @@ impl Source for OpenBao {
         session.over_and_out().await;
         unmade?;
         if self.of.revocation == Revocation::ExpiryOnly {
-            return Ok(Withdrawn::Left(held.until.unwrap_or_else(|| web::now().plus(LONGEST_MS))));
+            return Ok(Withdrawn::Left(held.until.unwrap_or_else(|| now().plus(LONGEST_MS))));
         }
         let says = if held.handle.is_some() {
             "neither its token nor the lease of what the engine gave it"

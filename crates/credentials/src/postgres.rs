@@ -22,11 +22,7 @@ use postgres_protocol::{
     escape::{escape_identifier, escape_literal},
     password::scram_sha_256,
 };
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tls::Tls;
 use tokio_postgres::{Client, Config, Error, NoTls, error::SqlState};
 
@@ -42,6 +38,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 const STATEMENT: Duration = Duration::from_secs(10);
 /// How long open sessions get to end once they are told to
 const ENDING: Duration = Duration::from_secs(5);
+/// The codes with which a server refuses whom it does not know, or does not let in
+const NOT_LET_IN: [&str; 2] = ["28P01", "28000"];
+/// Bytes of a name; the server cuts off what is longer, so that it would be another one's
+const NAME_BYTES_MAX: usize = 63;
 /// How often they are looked for meanwhile
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -77,15 +77,9 @@ impl Postgres {
 
     /// A session of Portreeve's own role
     async fn admin(&self, database: &str) -> Result<Client, String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let now = Millis(i64::try_from(now).unwrap_or(i64::MAX));
-        let secrets = self.vault.all(&self.of.admin, now).map_err(|error| error.to_string())?;
         let mut refused = None;
-        // One that was just exchanged may not have reached the server yet, so the one before it is tried, too.
-        for secret in secrets {
-            let form = || format!("the secret {} is not of the form USER:PASSWORD", self.of.admin);
-            let (user, password) = secret.expose().split_once(':').ok_or_else(form)?;
-            match self.connect((user, password), database).await {
+        for (user, password) in self.vault.logins(&self.of.admin)? {
+            match self.connect((&user, password.expose()), database).await {
                 Ok(client) => return Ok(client),
                 Err(Trouble::Refused(why)) => drop(refused.get_or_insert(why)),
                 Err(Trouble::Unknown(why)) => return Err(why),
@@ -98,6 +92,8 @@ impl Postgres {
         let mut config = Config::new();
         config.host(&self.of.host).port(self.of.port).user(user).password(password).dbname(database);
         config.connect_timeout(CONNECT).application_name("portreeve");
+        // A statement that we no longer wait for does not wait on, either, with others waiting behind it.
+        config.options("-c statement_timeout=9000 -c lock_timeout=3000");
         let silent = || Trouble::Unknown("the server does not answer".to_owned());
         if self.of.tls {
             let tls = Tls::new().map_err(|error| Trouble::Unknown(error.to_string()))?;
@@ -131,6 +127,9 @@ impl Postgres {
             all.push(format!("ALTER ROLE {role} SET default_transaction_read_only = on"));
         }
         all.push(format!("COMMENT ON ROLE {role} IS {}", escape_literal(&format!("Portreeve: {}", wanted.task))));
+        if let Some((name, _)) = wanted.scope.iter().find(|(_, value)| value.len() > NAME_BYTES_MAX) {
+            return Err(format!("{name} is longer than {NAME_BYTES_MAX} bytes, which no name is"));
+        }
         let quoted: BTreeMap<&str, String> =
             wanted.scope.iter().map(|(name, value)| (name.as_str(), escape_identifier(value))).collect();
         for grant in grants {
@@ -147,6 +146,13 @@ impl Postgres {
         let name = held.name.as_str();
         let role = escape_identifier(name);
         let admin = self.admin(&self.of.database).await?;
+        // What it made goes with it: whoever got it would run what is in it, with more rights than it was made with.
+        let disown = match &self.of.keep_for {
+            None => format!("DROP OWNED BY {role} CASCADE"),
+            Some(keeper) => {
+                format!("REASSIGN OWNED BY {role} TO {}; DROP OWNED BY {role}", escape_identifier(keeper))
+            }
+        };
         let found = run(admin.query_opt("SELECT oid FROM pg_roles WHERE rolname = $1", &[&name])).await?;
         if let Some(found) = found {
             let oid: u32 = found.get(0);
@@ -160,7 +166,6 @@ impl Postgres {
                 &[&oid],
             ))
             .await?;
-            let disown = format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}");
             for row in elsewhere {
                 let database: String = row.get(0);
                 let there = self.admin(&database).await?;
@@ -169,8 +174,17 @@ impl Postgres {
             run(admin.batch_execute(&disown)).await?;
             self.end_sessions(&admin, oid).await?;
             run(admin.batch_execute(&format!("DROP ROLE {role}"))).await?;
-            // A session that came in between lives on without a name.
-            self.end_sessions(&admin, oid).await?;
+        }
+        // A session that came in between lives on without a name, and only a superuser may end it.
+        let nameless = run(admin.query(
+            "SELECT pid FROM pg_stat_activity s WHERE usesysid IS NOT NULL \
+             AND NOT EXISTS (SELECT 1 FROM pg_roles r WHERE r.oid = s.usesysid)",
+            &[],
+        ))
+        .await?;
+        if let Some(session) = nameless.first() {
+            let pid: i32 = session.get(0);
+            return Err(format!("a session of a role that is gone is open: SELECT pg_terminate_backend({pid})"));
         }
         let left = run(admin.query_opt("SELECT 1 FROM pg_roles WHERE rolname = $1", &[&name])).await?;
         if left.is_some() {
@@ -179,8 +193,11 @@ impl Postgres {
         match held.fields.as_ref().and_then(|fields| fields.get("password")) {
             Some(password) => match self.connect((name, password.expose()), &self.of.database).await {
                 Ok(_) => Err("the server still lets the role in".to_owned()),
-                Err(Trouble::Refused(says)) => Ok(Evidence::Refused { says }),
-                Err(Trouble::Unknown(why)) => Err(why),
+                // Any other refusal, such as of one connection too many, says nothing of the role.
+                Err(Trouble::Refused(says)) if NOT_LET_IN.iter().any(|code| says.starts_with(code)) => {
+                    Ok(Evidence::Refused { says })
+                }
+                Err(Trouble::Refused(why) | Trouble::Unknown(why)) => Err(why),
             },
             None => Ok(Evidence::Absent { says: "no role of its name and no session of it".to_owned() }),
         }

@@ -12,7 +12,11 @@ use portreeve_core::{
     policy::Class,
     time::Millis,
 };
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// What is asked for
 #[derive(Clone, Debug)]
@@ -75,6 +79,12 @@ pub enum Withdrawn {
     Gone(Evidence),
     /// It cannot be taken back: its time has to pass
     Left(Millis),
+}
+
+/// This moment
+pub(crate) fn now() -> Millis {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    Millis(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
 /// A system that issues credentials

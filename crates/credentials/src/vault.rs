@@ -4,7 +4,7 @@
 //! no file can stand in for another or for an earlier one of its own. Exchanging the master key seals the keys anew and
 //! touches no content ([`Vault::reseal`]). What is in it comes out only as a [`Secret`], for a back end.
 
-use crate::{name::LeaseName, secret::Secret};
+use crate::{name::LeaseName, secret::Secret, source};
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
     hmac,
@@ -17,6 +17,7 @@ use portreeve_identity::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    os::fd::OwnedFd,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -113,6 +114,8 @@ const PRINTS: &str = "prints";
 const SECRET: &str = ".secret";
 /// How files of what leases are taken back with are called
 const LEASE: &str = ".lease";
+/// And those that are held while a lease is being issued
+const ISSUING: &str = ".issuing";
 
 impl Vault {
     /// The vault in a folder, made if it is not there
@@ -197,6 +200,20 @@ impl Vault {
         record.versions.iter().filter(counts).map(|version| self.unsealed(name.as_str(), version)).collect()
     }
 
+    /// Who Portreeve signs in as, out of a secret of the form `USER:PASSWORD`, the current one first: one that was just
+    /// exchanged may not have reached the server yet, so the one before it is tried, too
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn logins(&self, name: &Name) -> Result<Vec<(String, Secret)>, String> {
+        let secrets = self.all(name, source::now()).map_err(|error| error.to_string())?;
+        let form = || format!("the secret {name} is not of the form USER:PASSWORD");
+        let login = |secret: &Secret| {
+            secret.expose().split_once(':').map(|(user, password)| (user.to_owned(), password.into())).ok_or_else(form)
+        };
+        secrets.iter().map(login).collect()
+    }
+
     /// Every secret, by name
     ///
     /// # Errors
@@ -227,6 +244,10 @@ impl Vault {
     /// # Errors
     /// [`Error`]
     pub fn keep(&self, lease: &LeaseName, secret: &Secret) -> Result<(), Error> {
+        if secret.expose().len() > SECRET_BYTES_MAX {
+            return Err(Error::Form);
+        }
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let context = format!("vault lease {} {lease}", self.tenant);
         let sealed = self.sealer.seal(&context, secret.expose().as_bytes()).ok_or(Error::System)?;
         Ok(self.folder.put(&format!("{lease}{LEASE}"), sealed.as_bytes())?)
@@ -249,7 +270,35 @@ impl Vault {
     /// # Errors
     /// [`Error`]
     pub fn forget(&self, lease: &LeaseName) -> Result<(), Error> {
-        Ok(self.folder.remove(&format!("{lease}{LEASE}"))?)
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.folder.remove(&format!("{lease}{LEASE}"))?;
+        Ok(self.folder.remove(&format!("{lease}{ISSUING}"))?)
+    }
+
+    /// The leases of which something is kept here
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn keeps(&self) -> Result<Vec<String>, Error> {
+        let files = self.folder.names()?;
+        let of = |file: &String| file.strip_suffix(LEASE).or_else(|| file.strip_suffix(ISSUING)).map(str::to_owned);
+        Ok(files.iter().filter_map(of).collect())
+    }
+
+    /// What whoever is asked to issue a lease holds open: as long as anybody does, it may still be issued
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn issuing(&self, lease: &LeaseName) -> Result<OwnedFd, Error> {
+        Ok(self.folder.lock(&format!("{lease}{ISSUING}"))?)
+    }
+
+    /// Whether somebody who was asked for a lease, and died or was left alone, may still issue it
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn is_issuing(&self, lease: &LeaseName) -> Result<bool, Error> {
+        Ok(self.folder.is_locked(&format!("{lease}{ISSUING}"))?)
     }
 
     /// Seals every key with the current master key, so that the one before it can go; what no master key opens is left

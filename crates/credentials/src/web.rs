@@ -2,17 +2,13 @@
 
 use crate::source::NotIssued;
 use http::{Method, StatusCode};
-use portreeve_core::{names::Name, policy::Template, time::Millis};
+use portreeve_core::{names::Name, policy::Template};
 use portreeve_upstream::{
     fetch::{self, Answer, Hosts, NotFetched, Sent},
     http::{Terms, trusting},
 };
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_rustls::rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject as _},
@@ -91,13 +87,6 @@ impl Api {
 #[must_use]
 pub fn at<'v>(of: &'v Value, place: &str) -> &'v Value {
     of.pointer(place).unwrap_or(&Value::Null)
-}
-
-/// The time of this machine
-#[must_use]
-pub fn now() -> Millis {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    Millis(i64::try_from(now).unwrap_or(i64::MAX))
 }
 
 /// Who is believed where a file has the certificates of who vouches for a server

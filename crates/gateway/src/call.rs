@@ -34,11 +34,11 @@ use portreeve_core::{
     event::End,
     hash::Hash,
     judge::Ticket,
+    judge::Wants,
     life::{Answer, Do, Happened, Life},
     names::EffectId,
     outside::Asking,
     pattern::Source,
-    policy::Class,
     reason::{Reason, Word},
     request::{Call, Needs, Read, Request},
 };
@@ -315,10 +315,12 @@ impl Calls {
         let class = self.catalogue.view().class(&tool);
         let mut link = self.links.ready(call.run, &tool.connector, client.can, class);
         call.lease = link.as_ref().and_then(|linked| linked.lease);
+        let call_run = call.run;
         let (mut life, first) = Life::start(call, link.is_some());
         let mut steps = VecDeque::from([first]);
         let (mut legged, mut withheld, mut riding) = (None, None, Vec::new());
         let (mut keeping, mut kept) = (None, Hash::default());
+        let mut alone = self.links.alone(call_run);
         while let Some(step) = steps.pop_front() {
             let happened = match step {
                 Do::Ask(call) => self.asked(Request::Ask(call)).await,
@@ -348,8 +350,9 @@ impl Calls {
                         happened = self.holds.waiting.wait(ticket.hold, &mut walk.patience, client) => happened,
                     }
                 }
-                Do::Prepare(class) => {
-                    let (ready, happened) = self.prepare((life.call(), class), client, entered).await;
+                Do::Prepare(wants) => {
+                    alone.only = wants.only;
+                    let (ready, happened) = self.prepare((life.call(), wants), client, entered).await;
                     link = ready;
                     happened
                 }
@@ -436,7 +439,7 @@ impl Calls {
     async fn asked(&self, request: Request) -> Happened {
         match self.door.submit(request).await {
             Reply::Permit(permit) => Happened::Admitted(permit),
-            Reply::Prepare(class) => Happened::Clear(class),
+            Reply::Prepare(wants) => Happened::Clear(wants),
             Reply::Consult(askings) => Happened::Consult(askings),
             Reply::Refused(reasons) => Happened::Refused(reasons),
             Reply::Read(reading) => Happened::Read(reading),
@@ -468,7 +471,7 @@ impl Calls {
     /// Has the link made ready, and waits for it no longer than the client does and the call would be permitted
     async fn prepare(
         &self,
-        (call, class): (&Call, Class),
+        (call, wants): (&Call, Wants),
         client: &Client,
         entered: &mut Entered,
     ) -> (Option<Linked>, Happened) {
@@ -476,7 +479,7 @@ impl Calls {
         let needs = Needs::Call(Box::new(call.clone()));
         let mut stops = self.under_way.stops();
         // In a task of its own: what has begun to be made is finished, or reaped, whoever waits for it.
-        let mut preparing = tokio::spawn(async move { links.prepare(run, (&of, can), (class, needs)).await });
+        let mut preparing = tokio::spawn(async move { links.prepare(run, (&of, can), (wants, needs)).await });
         loop {
             tokio::select! {
                 prepared = &mut preparing => return match prepared {

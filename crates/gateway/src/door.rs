@@ -317,7 +317,7 @@ impl Keeper {
                 }
             }
             let was_in_doubt = self.engine.in_doubt();
-            let looks = gathered.look_again || gathered.items.iter().any(|item| matters(&item.request));
+            let looks = gathered.look_again || gathered.items.iter().any(|item| self.matters(&item.request));
             if !gathered.items.is_empty() || wakes || (was_in_doubt && retry) {
                 let recorded = self.turn(gathered.items);
                 let still = wakes && self.engine.wake().is_some_and(|wake| wake <= self.clock.now());
@@ -442,6 +442,18 @@ impl Keeper {
         }
     }
 
+    /// Whether something may be owed because of a request
+    fn matters(&self, request: &Request) -> bool {
+        match request {
+            Request::Stop(_) | Request::Change(_) => true,
+            Request::Settle(Settle { effect, end, .. }) => {
+                let child_started = matches!(end, End::Done { process: Some(_), .. });
+                child_started || self.engine.state().is_waited_for(*effect, self.clock.now())
+            }
+            _ => false,
+        }
+    }
+
     /// What has to be told once a stop is recorded; its latch is closed before
     fn ends(&self, request: &Request) -> Option<Notice> {
         let Request::Stop(stop) = request else { return None };
@@ -489,10 +501,4 @@ fn is_unrecorded(answer: &Reply) -> bool {
 /// Whether a request stops something on which questions may depend that are not about it
 fn stops_more(request: &Request) -> bool {
     matches!(request, Request::Stop(stop) if !matches!(stop.node, Node::Hold(_) | Node::Child(_) | Node::Lease(_)))
-}
-
-/// Whether something may be owed because of a request
-fn matters(request: &Request) -> bool {
-    let child_started = matches!(request, Request::Settle(Settle { end: End::Done { process: Some(_), .. }, .. }));
-    child_started || matches!(request, Request::Stop(_) | Request::Change(_))
 }

@@ -7,14 +7,15 @@
 use crate::{catalogue::Catalogue, door::Door, links::Unready};
 use portreeve_core::{
     engine::{Permit, Reply},
-    event::{End, LeaseEnd},
+    event::{Actor, End, LeaseEnd},
     hash::Hash,
     judge::Leasing,
     names::{EffectId, Name, RunId},
-    policy::{Class, CredentialSource, Credentials, Template},
+    node::{Node, Why},
+    policy::{CredentialSource, Credentials, Template},
     reason::{Reason, Word},
-    request::{Lease, Needs, Request, Resisted, Settle},
-    state::Leased,
+    request::{Lease, Needs, Request, Resisted, Settle, Stop},
+    state::{LeaseKey, Leased, OpenLease, fresh_until},
     time::Millis,
 };
 use portreeve_credentials::{
@@ -57,7 +58,7 @@ pub struct Leases {
 pub struct Credential {
     /// The effect that it is
     pub lease: EffectId,
-    until: Millis,
+    fresh_until: Millis,
     fields: Fields,
     over: AtomicBool,
 }
@@ -66,7 +67,13 @@ impl Credential {
     /// Whether something can still be begun with it
     #[must_use]
     pub fn is_good(&self, now: Millis) -> bool {
-        !self.over.load(Ordering::Relaxed) && now < self.until
+        !self.is_over() && now < self.fresh_until
+    }
+
+    /// Whether it is being taken back, or was
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// What every request to a server carries
@@ -76,11 +83,14 @@ impl Credential {
     pub fn put(&self, credentials: &Credentials) -> Result<Put, String> {
         let headers = self.filled(&credentials.headers)?;
         let query = self.filled(&credentials.query)?;
-        Put::new(
-            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-            query.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-        )
-        .ok_or_else(|| "the credential has characters that no header can hold".to_owned())
+        let body = self.filled(&credentials.body)?;
+        let put = Put::new(pairs(&headers), pairs(&query))
+            .ok_or_else(|| "the credential has characters that no header can hold".to_owned())?
+            .with_body(pairs(&body));
+        match &credentials.certificate {
+            Some((chain, key)) => put.with_certificate(&self.fill(chain)?, &self.fill(key)?),
+            None => Ok(put),
+        }
     }
 
     /// What a process is given
@@ -96,12 +106,45 @@ impl Credential {
     }
 
     fn filled(&self, templates: &BTreeMap<String, Template>) -> Result<BTreeMap<String, Zeroizing<String>>, String> {
+        templates.iter().map(|(name, template)| Ok((name.clone(), self.fill(template)?))).collect()
+    }
+
+    fn fill(&self, template: &Template) -> Result<Zeroizing<String>, String> {
         let value = |field: &str| self.fields.get(field).map(Secret::expose);
-        let fill = |(name, template): (&String, &Template)| {
-            let filled = template.fill(value).map_err(|field| format!("its credentials have no `{field}`"))?;
-            Ok((name.clone(), Zeroizing::new(filled)))
-        };
-        templates.iter().map(fill).collect()
+        let filled = template.fill(value).map_err(|field| format!("its credentials have no `{field}`"))?;
+        Ok(Zeroizing::new(filled))
+    }
+}
+
+fn pairs(filled: &BTreeMap<String, Zeroizing<String>>) -> impl Iterator<Item = (&str, &str)> {
+    filled.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// A credential that is being issued: nobody looks for it meanwhile, and however that ends it is looked for then
+struct Coming<'a> {
+    leases: &'a Leases,
+    effect: EffectId,
+    /// Whether it is admitted, and nobody has said yet what became of it
+    admitted: bool,
+}
+
+impl<'a> Coming<'a> {
+    /// Before it is admitted, as it may be owed from then on
+    fn new(leases: &'a Leases, effect: EffectId) -> Self {
+        leases.coming().insert(effect);
+        Self { leases, effect, admitted: false }
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        if self.admitted {
+            let end = End::Unknown { why: "Portreeve failed on the way".to_owned() };
+            self.leases.door.later(Request::Settle(Settle::new(self.effect, end)));
+        }
+        self.leases.coming().remove(&self.effect);
+        // What was stopped meanwhile is owed from now on.
+        self.leases.door.look_again();
     }
 }
 
@@ -136,8 +179,8 @@ impl Leases {
         self.catalogue.view().bundle.as_ref()?.connectors.get(connector)?.credentials.clone()
     }
 
-    /// The credential of a run for a connector and a class, issued if there is none; whoever calls this makes sure that
-    /// nobody else asks for the same meanwhile
+    /// The credential of a run for this, issued if there is none; whoever calls this makes sure that nobody else asks for
+    /// the same meanwhile
     ///
     /// Goes on to its end whoever stops waiting.
     ///
@@ -145,43 +188,50 @@ impl Leases {
     /// [`Unready`]
     pub async fn get(
         self: &Arc<Self>,
-        (run, connector, class): (Option<RunId>, &Name, Class),
+        (run, key): (Option<RunId>, &LeaseKey),
         needs: Needs,
     ) -> Result<Arc<Credential>, Unready> {
         if let Some(run) = run
-            && let Some(live) = self.known(run, connector, class).await
+            && let Some(live) = self.known(run, key).await
         {
             return Ok(live);
         }
         let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
-        let lease = Lease { effect, connector: connector.clone(), needs };
-        // Before it is admitted: from then on it may be owed, and must not be looked for while it is being made.
-        self.coming().insert(effect);
-        let (permit, leasing) = match self.door.submit(Request::Lease(Box::new(lease))).await {
-            Reply::Leased(permit, leasing) => (permit, *leasing),
-            other => {
-                self.coming().remove(&effect);
-                return Err(match other {
-                    Reply::Refused(reasons) => Unready::Refused(reasons),
-                    _ => Unready::Unreachable("the door gave another answer".to_owned()),
-                });
-            }
-        };
-        let leases = Arc::clone(self);
-        let issuing = tokio::spawn(async move { leases.issue(permit, leasing).await });
+        let (leases, (connector, class, _)) = (Arc::clone(self), key.clone());
+        // In a task of its own: what is admitted is issued, or known not to be, whoever waits for it.
+        let issuing = tokio::spawn(async move {
+            let mut coming = Coming::new(&leases, effect);
+            let lease = Lease { effect, connector: connector.clone(), needs };
+            let (permit, leasing) = match leases.door.submit(Request::Lease(Box::new(lease))).await {
+                Reply::Leased(permit, leasing) => (permit, *leasing),
+                Reply::Refused(reasons) => return Err(Unready::Refused(reasons)),
+                _ => return Err(Unready::Unreachable("the door gave another answer".to_owned())),
+            };
+            coming.admitted = true;
+            let wanted = leases.wanted(&connector).map(|of| of.config);
+            let issued = if (leasing.class, Some(leasing.config)) == (class, wanted) {
+                leases.issue(permit, leasing).await
+            } else {
+                let why = "the policy was changed while it was asked for; try again".to_owned();
+                leases.door.submit(Request::Settle(Settle::new(effect, End::NotSent { why: why.clone() }))).await;
+                Err(Unready::Unreachable(why))
+            };
+            coming.admitted = false;
+            issued
+        });
         issuing.await.unwrap_or_else(|_| Err(Unready::Unreachable("Portreeve failed on the way".to_owned())))
     }
 
     /// The credential that a run has already
-    async fn known(&self, run: RunId, connector: &Name, class: Class) -> Option<Arc<Credential>> {
-        let (connector, now) = (connector.clone(), self.clock.now());
-        let config = self.wanted(&connector)?.config;
+    async fn known(&self, run: RunId, key: &LeaseKey) -> Option<Arc<Credential>> {
+        let (key, now) = (key.clone(), self.clock.now());
+        let config = self.wanted(&key.0)?.config;
         let known = self.door.ask(move |engine| {
             let state = engine.state();
-            state.lease(state.task_of(run)?, (&connector, class), config, now)
+            state.lease(state.task_of(run)?, &key, config, now)
         });
         let effect = known.await??;
-        self.live().get(&effect).cloned()
+        self.live().get(&effect).filter(|live| live.is_good(now)).cloned()
     }
 
     async fn issue(&self, permit: Permit, leasing: Leasing) -> Result<Arc<Credential>, Unready> {
@@ -201,11 +251,12 @@ impl Leases {
             Err(closed) => Err(NotIssued::Refused(closed.to_string())),
         };
         let issued = issued.and_then(|issued| self.keep(&name, issued));
-        let result = match issued {
+        match issued {
             Ok(Issued { fields, handle, until, .. }) => {
                 let (lease, over) = (effect, AtomicBool::new(false));
                 let counts = until.map_or(leasing.until, |until| leasing.until.min(until));
-                let held = Arc::new(Credential { lease, until: counts, fields, over });
+                let fresh_until = fresh_until(leasing.now, counts, leasing.bound);
+                let held = Arc::new(Credential { lease, fresh_until, fields, over });
                 // Known before it is on the record, so that whoever takes it back finds what to try it with.
                 self.live().insert(effect, Arc::clone(&held));
                 match settle(End::Lease(LeaseEnd::Issued { until, handle })).await {
@@ -224,11 +275,7 @@ impl Leases {
                 settle(End::Unknown { why: why.clone() }).await;
                 Err(self.unavailable(&leasing.source, &why))
             }
-        };
-        self.coming().remove(&effect);
-        // What was stopped meanwhile is owed from now on.
-        self.door.look_again();
-        result
+        }
     }
 
     async fn lives(&self, effect: EffectId) -> bool {
@@ -257,19 +304,34 @@ impl Leases {
     /// Takes a credential back, once; says whether it is to be tried again, and after how long
     pub async fn withdraw(&self, effect: EffectId) -> Option<Duration> {
         if self.coming().contains(&effect) {
-            // A late answer is taken back, and never used: it is owed again once it is there.
-            return None;
+            // A late answer is taken back, and never used: once it is there.
+            return Some(AGAIN);
         }
         let live = self.live().get(&effect).cloned();
         if let Some(live) = &live {
             live.over.store(true, Ordering::Relaxed);
         }
         let asked = self.door.ask(move |engine| {
-            let (_, lease) = engine.state().open_lease(effect)?;
-            let from = engine.shelf().get(lease.bundle).and_then(|bundle| bundle.sources.get(&lease.source));
-            Some((lease.handle.clone(), lease.usable_until, from.cloned()))
+            let state = engine.state();
+            let found = state.open_lease(effect).map(|(open, lease)| {
+                let from = engine.shelf().get(lease.bundle).and_then(|bundle| bundle.sources.get(&lease.source));
+                // What only rests could go on: from here on it does not, as the back end may be half way.
+                let goes_on = open.task.is_none_or(|task| state.task(task).is_some()) && lease.over.is_none();
+                (lease.handle.clone(), lease.usable_until, from.cloned(), goes_on)
+            });
+            (!engine.in_doubt()).then_some(found)
         });
-        let (handle, until, from): (_, _, Option<CredentialSource>) = asked.await??;
+        let Some(found) = asked.await? else { return Some(AGAIN) };
+        let Some((handle, until, from, goes_on)) = found else {
+            self.forget(effect);
+            return None;
+        };
+        if goes_on {
+            let stop = Stop { node: Node::Lease(effect), why: Why::Ended, by: Actor::System, at: None };
+            if !matches!(self.door.stop(stop).await.0, Reply::Recorded) {
+                return Some(AGAIN);
+            }
+        }
         let name = LeaseName::new(self.origin, effect);
         let done = match (from, self.vault.kept(&name)) {
             (Some(from), Ok(keep)) => {
@@ -287,14 +349,38 @@ impl Leases {
         };
         match self.door.submit(Request::Settle(Settle::new(effect, End::Lease(end)))).await {
             Reply::Recorded => {
-                self.live().remove(&effect);
-                self.tries().remove(&effect);
-                if let Err(error) = self.vault.forget(&name) {
-                    tracing::warn!(%name, %error, "what a lease was taken back with could not be removed");
-                }
+                self.forget(effect);
                 None
             }
             _ => Some(AGAIN),
+        }
+    }
+
+    /// Forgets what taking a credential back needed
+    fn forget(&self, effect: EffectId) {
+        self.live().remove(&effect);
+        self.tries().remove(&effect);
+        let name = LeaseName::new(self.origin, effect);
+        if let Err(error) = self.vault.forget(&name) {
+            tracing::warn!(%name, %error, "what a lease was taken back with could not be removed");
+        }
+        crate::reaper::void(&self.latches, Node::Lease(effect));
+    }
+
+    /// Ends the credentials that are secrets of the vault under a name: what lies there now is another one, or nothing
+    pub async fn exchanged(&self, secret: &Name) {
+        let secret = secret.clone();
+        let asked = self.door.ask(move |engine| {
+            let state = engine.state();
+            let leases = state.effects().filter_map(|(id, _)| Some((id, state.open_lease(id)?.1)));
+            let of = |lease: &OpenLease| engine.shelf().get(lease.bundle)?.sources.get(&lease.source).cloned();
+            let names =
+                |from: CredentialSource| from.is_standing() && from.back_end.says().secrets().contains(&&secret);
+            leases.filter(|(_, lease)| of(lease).is_some_and(names)).map(|(id, _)| id).collect::<Vec<_>>()
+        });
+        for effect in asked.await.unwrap_or_default() {
+            let stop = Stop { node: Node::Lease(effect), why: Why::Ended, by: Actor::System, at: None };
+            self.door.stop(stop).await;
         }
     }
 
@@ -321,6 +407,14 @@ impl Leases {
 
     /// Names of ours that a back end knows and the record does not: taken back
     pub async fn sweep(&self) {
+        // What a crash kept from being forgotten.
+        for name in self.vault.keeps().unwrap_or_default() {
+            if let Some(lease) = LeaseName::read(self.origin, &name).and_then(|name| name.lease())
+                && self.is_unknown(lease).await
+            {
+                self.forget(lease);
+            }
+        }
         let sources = self.catalogue.view().bundle.as_ref().map(|bundle| bundle.sources.clone()).unwrap_or_default();
         for (source, from) in sources {
             let back_end = portreeve_credentials::open(&from.back_end, &self.vault);
@@ -335,12 +429,9 @@ impl Leases {
             let ours = names.iter().filter_map(|name| LeaseName::read(self.origin, name));
             for name in ours {
                 let Some(lease) = name.lease() else { continue };
-                let now = self.clock.now();
-                let known = self.door.ask(move |engine| {
-                    let state = engine.state();
-                    state.open_lease(lease).map(|(open, of)| state.leased(open, of, now))
-                });
-                if !matches!(known.await, Some(None::<Leased>)) {
+                let unknown =
+                    self.door.ask(move |engine| !engine.in_doubt() && engine.state().open_lease(lease).is_none());
+                if unknown.await != Some(true) {
                     continue;
                 }
                 let held = Held { name: name.clone(), handle: None, until: None, keep: None, fields: None };
@@ -352,6 +443,12 @@ impl Leases {
                 }
             }
         }
+    }
+
+    /// Whether the record does not know a lease as out; before it is admitted, it has no name at its back end
+    async fn is_unknown(&self, lease: EffectId) -> bool {
+        let unknown = self.door.ask(move |engine| !engine.in_doubt() && engine.state().open_lease(lease).is_none());
+        unknown.await == Some(true)
     }
 
     fn live(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, Arc<Credential>>> {

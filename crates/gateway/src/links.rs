@@ -15,6 +15,7 @@ use portreeve_core::{
     engine::Reply,
     event::{Actor, End},
     hash::Hash,
+    judge::Wants,
     names::{EffectId, Name, RunId, ToolName},
     node::{Node, Why},
     offer::Identity,
@@ -22,6 +23,7 @@ use portreeve_core::{
     policy::{Class, Connector, Credentials, Reach},
     reason::Reason,
     request::{Needs, Probed, Request, Saw, Settle, Start, Stop},
+    state::LeaseKey,
     time::Millis,
 };
 use portreeve_mcp::can::Can;
@@ -56,17 +58,36 @@ pub struct Links {
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     // One at a time asks for a credential; held across awaits on purpose.
     leasing: Mutex<Turns>,
+    /// By their lease: those that nothing begins on any more, while calls on them go on
+    closing: Mutex<HashMap<EffectId, Vec<Ready>>>,
     children: Mutex<HashMap<EffectId, Arc<Child>>>,
     endpoints: Mutex<HashMap<String, Arc<Http>>>,
     /// How many links were made
     made: watch::Sender<u64>,
 }
 
-/// Whose link it is; where a connector wants credentials, each class has its own
-type Key = (RunId, Name, Can, Option<Class>);
+/// Whose link it is
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    run: RunId,
+    connector: Name,
+    can: Can,
+    /// Where the connector wants credentials, each class has its own link
+    class: Option<Class>,
+    /// And where those serve one call, each call
+    only: Option<EffectId>,
+}
+
+impl Key {
+    fn new(run: RunId, connector: (&Name, &Connector), can: Can, wants: Wants) -> Self {
+        let (name, connector) = connector;
+        let class = connector.credentials.as_ref().map(|_| wants.class);
+        Self { run, connector: name.clone(), can, class, only: wants.only }
+    }
+}
 
 /// Whose turn it is to ask for a credential
-type Turns = HashMap<(RunId, Name, Class), Arc<tokio::sync::Mutex<()>>>;
+type Turns = HashMap<(RunId, LeaseKey), Arc<tokio::sync::Mutex<()>>>;
 
 /// A link that is ready, and the credential that it was made with
 #[derive(Clone, Debug)]
@@ -80,8 +101,8 @@ pub struct Linked {
 #[derive(Debug, Default)]
 struct Slot {
     ready: Mutex<Option<Ready>>,
-    // One at a time makes the link; held across awaits on purpose. Holds when links were made lately.
-    making: tokio::sync::Mutex<VecDeque<Millis>>,
+    // One at a time makes the link; held across awaits on purpose. Holds when links were made lately, and with what.
+    making: tokio::sync::Mutex<VecDeque<(Millis, Option<EffectId>)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -116,6 +137,23 @@ impl Ready {
     }
 }
 
+/// What was made for one call alone: let go of when this is dropped, however the call ended
+#[derive(Debug)]
+pub struct Alone<'a> {
+    links: &'a Links,
+    run: RunId,
+    /// The call, once something is made for it
+    pub only: Option<EffectId>,
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.only {
+            self.links.spent(self.run, call);
+        }
+    }
+}
+
 /// Why a link could not be made
 #[derive(Debug)]
 pub enum Unready {
@@ -127,7 +165,7 @@ pub enum Unready {
 
 /// Kinds of clients of one run that may have links to one connector at once
 const KINDS_MAX: usize = 8;
-/// Links that one run may make to one connector within a minute: a server that keeps dying is left alone
+/// Links that one run may make to one connector, with one credential, within a minute: a server that keeps dying is left alone
 const MADE_PER_MINUTE_MAX: usize = 5;
 /// How long a listing is believed before a call: a changed definition is noticed this soon at the latest
 const LISTED_MS_MAX: i64 = 60_000;
@@ -155,6 +193,7 @@ impl Links {
             launch: (settings.keeper.clone(), folder),
             peers,
             slots: Mutex::default(),
+            closing: Mutex::default(),
             children: Mutex::default(),
             endpoints: Mutex::default(),
             made: watch::Sender::new(0),
@@ -166,15 +205,15 @@ impl Links {
     pub fn ready(&self, run: RunId, connector: &Name, can: Can, class: Class) -> Option<Linked> {
         let view = self.catalogue.view();
         let connector_now = view.bundle.as_ref()?.connectors.get(connector)?;
-        let class = connector_now.credentials.as_ref().map(|_| class);
-        let slot = Arc::clone(self.slots().get(&(run, connector.clone(), can, class))?);
+        let key = Key::new(run, (connector, connector_now), can, Wants { class, only: None });
+        let slot = Arc::clone(self.slots().get(&key)?);
         slot.ready(connector_now, self.clock.now())
     }
 
     /// Whether a run has had a link to a connector, and is not over
     #[must_use]
     pub fn has(&self, run: RunId, connector: &Name, can: Can) -> bool {
-        self.slots().keys().any(|(of, name, kind, _)| (of, name, kind) == (&run, connector, &can))
+        self.slots().keys().any(|key| (key.run, &key.connector, key.can) == (run, connector, can))
     }
 
     /// Makes the link ready: a child, a session, and a look at what the connector offers now
@@ -185,18 +224,23 @@ impl Links {
         self: &Arc<Self>,
         run: RunId,
         (name, can): (&Name, Can),
-        (class, needs): (Class, Needs),
+        (wants, needs): (Wants, Needs),
     ) -> Result<Linked, Unready> {
         let connector = self.connector(name)?;
-        let slot = self.slot((run, name.clone(), can, connector.credentials.as_ref().map(|_| class)))?;
+        let slot = self.slot(Key::new(run, (name, &connector), can, wants))?;
         let mut made = slot.making.lock().await;
         if let Some(linked) = slot.ready(&connector, self.clock.now()) {
             return Ok(linked);
         }
         let with = match connector.credentials.clone() {
-            Some(credentials) => Some((self.credential(run, (name, class), needs).await?, credentials)),
+            Some(credentials) => Some((self.credential(run, (name, wants), needs).await?, credentials)),
             None => None,
         };
+        // What was issued under the policy of now is shown to nobody whom only an earlier one named.
+        let now = self.connector(name)?;
+        if with.is_some() && (&now.reach, &now.credentials) != (&connector.reach, &connector.credentials) {
+            return Err(Unready::Unreachable("the policy was changed meanwhile; try again".to_owned()));
+        }
         let relisted = match slot.take() {
             // Still there and still the same, only the listing is old.
             Some(ready) if ready.is_of(&connector) && ready.lease() == with.as_ref().map(|(with, _)| with.lease) => {
@@ -209,7 +253,7 @@ impl Links {
                 }
             }
             Some(ready) => {
-                self.leave(ready).await;
+                self.replaced(ready).await;
                 None
             }
             None => None,
@@ -217,19 +261,27 @@ impl Links {
         let (ready, offer) = match relisted {
             Some(relisted) => relisted,
             None => {
-                let now = self.clock.now();
-                made.retain(|at| now.since(*at) < 60_000);
+                // A link that ends with its credential is no server that keeps dying.
+                let (now, lease) = (self.clock.now(), with.as_ref().map(|(with, _)| with.lease));
+                made.retain(|(at, with)| now.since(*at) < 60_000 && *with == lease);
                 if made.len() >= MADE_PER_MINUTE_MAX {
                     return Err(Unready::Unreachable("it keeps ending; wait a minute".to_owned()));
                 }
-                made.push_back(now);
+                made.push_back((now, lease));
                 self.make((run, can), name, connector.reach, with).await?
             }
         };
         self.saw(name, Some(&offer), ready.link.identity()).await;
-        let linked = ready.linked();
+        let (linked, with) = (ready.linked(), ready.with.as_ref().map(|(with, _)| Arc::clone(with)));
         let ready = Ready { listed: self.clock.now(), ..ready };
         *slot.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
+        // Who takes its credential back looks for it here; what came after that goes at once.
+        if with.is_some_and(|with| with.is_over()) {
+            if let Some(ready) = slot.take() {
+                self.leave(ready).await;
+            }
+            return Err(Unready::Unreachable("its credential ended meanwhile; try again".to_owned()));
+        }
         self.made.send_modify(|made| *made += 1);
         Ok(linked)
     }
@@ -239,23 +291,73 @@ impl Links {
     /// # Errors
     /// [`Unready`]
     pub async fn look(self: &Arc<Self>, run: RunId, name: &Name, can: Can) -> Result<Linked, Unready> {
-        self.prepare(run, (name, can), (Class::Read, Needs::Look(run))).await
+        let wants = Wants { class: Class::Read, only: None };
+        self.prepare(run, (name, can), (wants, Needs::Look(run))).await
     }
 
     /// The credential of a run for a class, which several links may be made with
     async fn credential(
         &self,
         run: RunId,
-        (name, class): (&Name, Class),
+        (name, wants): (&Name, Wants),
         needs: Needs,
     ) -> Result<Arc<Credential>, Unready> {
-        let one = Arc::clone(self.leasing().entry((run, name.clone(), class)).or_default());
+        let key = (name.clone(), wants.class, wants.only);
+        let one = Arc::clone(self.leasing().entry((run, key.clone())).or_default());
         let _one = one.lock().await;
-        self.leases.get((Some(run), name, class), needs).await
+        self.leases.get((Some(run), &key), needs).await
+    }
+
+    /// What is made for one call of a run alone, and ends with this
+    #[must_use]
+    pub fn alone(&self, run: RunId) -> Alone<'_> {
+        Alone { links: self, run, only: None }
+    }
+
+    /// Lets go of what was made for one call, once that is over
+    fn spent(&self, run: RunId, call: EffectId) {
+        self.leasing().retain(|(of, (.., only)), _| *of != run || *only != Some(call));
+        let gone = self.gone_from(|key| key.run == run && key.only == Some(call));
+        for ready in gone {
+            // Its process ends with the credential that it was started with.
+            if let Some(lease) = ready.lease() {
+                self.door.later(Request::Stop(Stop {
+                    node: Node::Lease(lease),
+                    why: Why::Ended,
+                    by: Actor::System,
+                    at: None,
+                }));
+            }
+            tokio::spawn(async move { ready.link.end().await });
+        }
+    }
+
+    /// Takes links out that are used no more
+    fn gone_from(&self, is_over: impl Fn(&Key) -> bool) -> Vec<Ready> {
+        let mut slots = self.slots();
+        let over: Vec<Key> = slots.keys().filter(|key| is_over(key)).cloned().collect();
+        over.iter().filter_map(|key| slots.remove(key)?.take()).collect()
+    }
+
+    /// Begins nothing more on a link; where calls may be under way with a credential that only nears its end, it goes
+    /// with that
+    async fn replaced(&self, ready: Ready) {
+        let Some((with, _)) = ready.with.clone().filter(|(with, _)| !with.is_over() && !ready.link.is_over()) else {
+            return self.leave(ready).await;
+        };
+        self.closing().entry(with.lease).or_default().push(ready);
+        // Taken back meanwhile: nobody asks for it again.
+        if with.is_over() {
+            self.unleash(with.lease);
+        }
     }
 
     /// Lets go of the links that were made with a credential that goes
     pub fn unleash(&self, lease: EffectId) {
+        let closing = self.closing().remove(&lease).unwrap_or_default();
+        for ready in closing.into_iter().filter(|ready| ready.child.is_none()) {
+            tokio::spawn(async move { ready.link.end().await });
+        }
         let slots: Vec<Arc<Slot>> = self.slots().values().map(Arc::clone).collect();
         for slot in slots {
             let mut ready = slot.ready.lock().unwrap_or_else(PoisonError::into_inner);
@@ -283,7 +385,7 @@ impl Links {
 
     fn slot(&self, key: Key) -> Result<Arc<Slot>, Unready> {
         let mut slots = self.slots();
-        let alike = |other: &&Key| (other.0, &other.1, other.3) == (key.0, &key.1, key.3);
+        let alike = |other: &&Key| Key { can: key.can, ..(*other).clone() } == key;
         if !slots.contains_key(&key) && slots.keys().filter(alike).count() >= KINDS_MAX {
             return Err(Unready::Unreachable("too many kinds of clients of this task use it".to_owned()));
         }
@@ -414,7 +516,7 @@ impl Links {
     async fn probe_with(&self, reach: &Reach, known: Option<(Name, Actor)>) -> Result<(Offer, Identity), Unready> {
         let wanted = known.and_then(|(name, by)| Some((self.leases.wanted(&name)?, name, by)));
         let Some((credentials, name, by)) = wanted else { return self.probe(reach, None).await };
-        let credential = self.leases.get((None, &name, Class::Read), Needs::Probe(by)).await?;
+        let credential = self.leases.get((None, &(name, Class::Read, None)), Needs::Probe(by)).await?;
         let probed = self.probe(reach, Some((&credential, &credentials))).await;
         let stop = Stop { node: Node::Lease(credential.lease), why: Why::Killed, by: Actor::System, at: None };
         self.door.stop(stop).await;
@@ -482,18 +584,13 @@ impl Links {
     pub async fn gone(&self, effect: EffectId, why: Why) {
         let stop = Stop { node: Node::Child(effect), why, by: Actor::System, at: None };
         self.door.submit(Request::Stop(stop)).await;
+        crate::reaper::void(&self.latches, Node::Child(effect));
     }
 
     /// Lets go of the links of a run that is over
     pub fn forget(&self, run: RunId) {
-        let gone: Vec<Arc<Slot>> = {
-            let mut slots = self.slots();
-            self.leasing().retain(|(of, ..), _| *of != run);
-            let gone = slots.iter().filter(|((of, ..), _)| *of == run).map(|(_, slot)| Arc::clone(slot)).collect();
-            slots.retain(|(of, ..), _| *of != run);
-            gone
-        };
-        for ready in gone.into_iter().filter_map(|slot| slot.take()) {
+        self.leasing().retain(|(of, _), _| *of != run);
+        for ready in self.gone_from(|key| key.run == run) {
             // A server is told that its session is over; a child ends by the stop that was recorded.
             if ready.child.is_none() {
                 tokio::spawn(async move { ready.link.end().await });
@@ -544,6 +641,10 @@ impl Links {
 
     fn leasing(&self) -> std::sync::MutexGuard<'_, Turns> {
         self.leasing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn closing(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, Vec<Ready>>> {
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn children(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, Arc<Child>>> {

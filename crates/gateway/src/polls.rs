@@ -18,6 +18,7 @@ use portreeve_core::{
     engine::Reply,
     event::End,
     json::Json,
+    judge::Wants,
     names::EffectId,
     policy::Class,
     reason::{Reason, Word},
@@ -116,10 +117,8 @@ impl Polls {
         &self,
         of: &Bound,
         method: Method,
-        lease: Option<EffectId>,
+        (effect, lease): (EffectId, Option<EffectId>),
     ) -> Result<portreeve_core::engine::Permit, Vec<Reason>> {
-        let unavailable = |why: String| vec![Reason::new(Word::RecordUnavailable, "randomness").with("why", why)];
-        let effect = EffectId(crate::tasks::draw().map_err(unavailable)?);
         let poll = Poll { effect, run: of.run, of: of.effect, method: method.as_str().to_owned(), lease };
         match self.door.submit(Request::Poll(poll)).await {
             Reply::Permit(permit) => Ok(permit),
@@ -165,19 +164,21 @@ impl Polls {
             return Ok(Last::ok(reply::result(id, era, &json!({}))));
         }
         let (run, pending) = (of.run, of.effect);
-        let class = self.door.ask(move |engine| {
+        let unavailable =
+            |why: String| refused(vec![Reason::new(Word::RecordUnavailable, "randomness").with("why", why)]);
+        let effect = EffectId(crate::tasks::draw().map_err(unavailable)?);
+        let connector = of.connector.clone();
+        let wants = self.door.ask(move |engine| {
             let state = engine.state();
-            Some(state.task(state.task_of(run)?)?.pending(pending)?.class)
+            let task = state.task_of(run)?;
+            let class = state.task(task)?.pending(pending)?.class;
+            Some(Wants::new(state, engine.shelf(), (task, &connector, class), effect))
         });
-        let class = class.await.flatten().unwrap_or(Class::Read);
-        let needs = Needs::Poll(Poll {
-            effect: of.effect,
-            run,
-            of: of.effect,
-            method: method.as_str().to_owned(),
-            lease: None,
-        });
-        let prepared = self.links.prepare(run, (&of.connector, client.can), (class, needs)).await;
+        let wants = wants.await.flatten().unwrap_or(Wants { class: Class::Read, only: None });
+        let mut alone = self.links.alone(run);
+        alone.only = wants.only;
+        let needs = Needs::Poll(Poll { effect, run, of: of.effect, method: method.as_str().to_owned(), lease: None });
+        let prepared = self.links.prepare(run, (&of.connector, client.can), (wants, needs)).await;
         let Linked { link, lease } = match prepared {
             Ok(linked) => linked,
             Err(Unready::Refused(reasons)) => return Err(refused(reasons)),
@@ -200,7 +201,7 @@ impl Polls {
             return Err(fate(Fate::Rejected("it is too long".to_owned())));
         };
         let put: Vec<(Put, String)> = answers.into_iter().map(|(_, put, answer)| (put, answer)).collect();
-        let permit = self.admit(&of, method, lease).await.map_err(refused)?;
+        let permit = self.admit(&of, method, (effect, lease)).await.map_err(refused)?;
         let (permits, leaving) = match self.asks.admit_all(of.run, &of.connector, &put).await {
             Ok(admitted) => admitted,
             Err(reasons) => {
@@ -209,7 +210,7 @@ impl Polls {
                 return Err(refused(reasons));
             }
         };
-        let (effect, answer_max) = (permit.effect(), permit.answer_max());
+        let answer_max = permit.answer_max();
         let sending = Sending {
             bytes: &bytes,
             message: &sent,

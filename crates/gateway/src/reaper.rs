@@ -42,11 +42,7 @@ pub async fn run(
                 streams.look_at_lives();
                 // These never live again; the others may, and their latches follow the registry.
                 if matches!(node, Node::Grant(_) | Node::Hold(_)) {
-                    let latches = Arc::clone(&latches);
-                    tokio::spawn(async move {
-                        tokio::time::sleep(VOID).await;
-                        latches.forget(&node);
-                    });
+                    void(&latches, node);
                 }
             }
             Notice::Ended(task, run) => {
@@ -56,13 +52,8 @@ pub async fn run(
                 sessions.forget(run);
                 links.forget(run);
                 tasks.ended(run);
-                let latches = Arc::clone(&latches);
-                tokio::spawn(async move {
-                    // Until then a permit from its life may still look for the closed latch.
-                    tokio::time::sleep(VOID).await;
-                    task.into_iter().for_each(|task| latches.forget(&Node::Task(task)));
-                    latches.forget(&Node::Run(run));
-                });
+                task.into_iter().for_each(|task| void(&latches, Node::Task(task)));
+                void(&latches, Node::Run(run));
             }
             Notice::Withdraw { effect } => {
                 // The same is owed until it is recorded as done, and taken back by one at a time.
@@ -99,6 +90,15 @@ pub async fn run(
             }
         }
     }
+}
+
+/// Forgets the latch of what never lives again, once no permit from its life can look for it any more
+pub(crate) fn void(latches: &Arc<Latches>, node: Node) {
+    let latches = Arc::clone(latches);
+    tokio::spawn(async move {
+        tokio::time::sleep(VOID).await;
+        latches.forget(&node);
+    });
 }
 
 /// After this no permit from before is good any more

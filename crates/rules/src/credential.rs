@@ -6,9 +6,12 @@ mod fixed;
 mod github;
 mod grant;
 mod kubernetes;
+mod mariadb;
+mod nats;
 mod openbao;
 mod postgres;
 mod put;
+mod redis;
 mod shared;
 
 pub(crate) use put::credentials;
@@ -43,10 +46,13 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 7] = [
+const KINDS: [(&str, Read); 10] = [
     ("static", fixed::read),
     ("command", command::read),
     ("postgres", postgres::read),
+    ("mariadb", mariadb::read),
+    ("redis", redis::read),
+    ("nats", nats::read),
     ("openbao", openbao::read),
     ("kubernetes", kubernetes::read),
     ("github", github::read),

@@ -19,8 +19,8 @@ use portreeve_core::{
     path::FieldPath,
     pattern::{Conditions, Operand, Pattern},
     policy::{
-        Ask, Bytes, Class, Elevate, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Trust, Undo,
-        Usage, Users,
+        Ask, Bytes, Class, Elevate, Entry, Kind, Label, Limits, OnHold, Opening, Parameter, Purpose, Serves, Trust,
+        Undo, Usage, Users,
     },
     time::Millis,
     value::Value,
@@ -75,6 +75,7 @@ pub(crate) fn purpose<'t>(
         glass.apply(doc, open, limits);
     }
     if let Some(entries) = &entries {
+        credentials(doc, facts, entries, &placeholders);
         vouched_by_strangers(doc, facts, entries, &placeholders);
     }
     unused(doc, declared, &placeholders);
@@ -244,6 +245,9 @@ fn limits(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Limits> {
     let on_hold = table
         .take("on_hold")
         .map_or(Some(OnHold::Ask), |cell| doc.word(cell, &[("deny", OnHold::Deny), ("ask", OnHold::Ask)]));
+    let credentials = table
+        .take("credentials")
+        .map_or(Some(Serves::Task), |cell| doc.word(cell, &[("task", Serves::Task), ("call", Serves::Call)]));
     table.finish();
     Some(Limits {
         expires_after_ms: expires_after_ms?,
@@ -253,6 +257,7 @@ fn limits(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Limits> {
         ceiling: ceiling?,
         bytes: bytes?,
         on_hold: on_hold?,
+        credentials: credentials?,
     })
 }
 
@@ -517,6 +522,30 @@ fn standing(
             message,
             format!("add \"{class}\" to `standing` under `[task]`, or say in `[elevate]` who opens it for a while"),
         );
+    }
+}
+
+/// What a connector wants to be shown has to be issued for what is called there, and narrowed by what the task has
+fn credentials(doc: &Document<'_>, facts: &Facts, entries: &[Placed], placeholders: &Placeholders) {
+    let mut told = BTreeSet::new();
+    for (usage, span) in entries.iter().flat_map(|(entry, spans)| entry.uses.iter().zip(spans)) {
+        let connector = &usage.tool.connector;
+        let wanted = facts.connectors.get(connector).and_then(|of| of.as_ref()?.credentials.as_ref());
+        let source = wanted.and_then(|wanted| Some((&wanted.source, facts.sources.get(&wanted.source)?.as_ref()?)));
+        let Some((name, source)) = source else { continue };
+        if let Some(class) = facts.class_of(usage).filter(|class| !source.classes().contains(class)) {
+            let message = format!("`{usage}` is `{class}`, for which `credentials/{name}.toml` issues nothing");
+            doc.error(span, message, "let it issue for that class as well, or take the tool out");
+        }
+        for (of, parameter) in &source.scope {
+            placeholders.used.borrow_mut().insert(parameter.clone());
+            if !placeholders.parameters.contains_key(parameter) && told.insert((connector, parameter)) {
+                let message = format!(
+                    "the credentials of `{connector}` are narrowed by `{of}`, the parameter `{parameter}`, which this purpose lacks"
+                );
+                doc.error(span, message, format!("add [parameters.{parameter}], or the connector is never called"));
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use portreeve_core::{
     pattern::{Operand, Pattern},
     policy::{
         Agent, Alone, Ask, Bundle, Bytes, Class, Connector, Elevate, Entry, Kind, Limits, OnHold, Opening, Parameter,
-        PersonRole, Profile, Purpose, Quorum, Reach, Roles, Tier, Usage, User, Users,
+        PersonRole, Profile, Purpose, Quorum, Reach, Roles, Serves, Tier, Usage, User, Users,
     },
     reason::{Reason, Word},
     rules::{Question, Rules},
@@ -235,6 +235,7 @@ impl Spec {
                 ceiling: None,
                 bytes: Bytes::default(),
                 on_hold: OnHold::Ask,
+                credentials: Serves::Task,
             },
             PARAMETERS.iter().map(|name| parameter(name)).collect::<Option<_>>()?,
             self.steps.iter().map(entry).collect::<Option<_>>()?,

@@ -6,11 +6,13 @@
 
 mod dial;
 mod gate;
+mod put;
 mod terms;
 
 pub(crate) use dial::{NoConnection, Seen, dial, over};
 pub use dial::{authorities, public, trusting};
 pub(crate) use gate::{Gate, GateState};
+pub use put::Put;
 pub use terms::{Asked, Terms, Tls};
 
 use crate::{
@@ -52,51 +54,6 @@ pub struct Http {
     idle: Mutex<Vec<Idle>>,
     seen: Mutex<Option<Identity>>,
     known: Mutex<Option<Version>>,
-}
-
-/// What goes along with every request and nobody is to read: a credential
-#[derive(Clone, Default)]
-pub struct Put {
-    headers: Vec<(HeaderName, HeaderValue)>,
-    /// Members of the query, encoded
-    query: String,
-}
-
-impl Put {
-    /// These headers and members of the query; nothing if one of them can be no part of a request
-    #[must_use]
-    pub fn new<'p>(
-        headers: impl IntoIterator<Item = (&'p str, &'p str)>,
-        query: impl IntoIterator<Item = (&'p str, &'p str)>,
-    ) -> Option<Self> {
-        let header = |(name, value): (&str, &str)| {
-            let mut value = HeaderValue::from_str(value).ok()?;
-            value.set_sensitive(true);
-            Some((name.parse::<HeaderName>().ok()?, value))
-        };
-        let headers = headers.into_iter().map(header).collect::<Option<Vec<_>>>()?;
-        let members = query.into_iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
-        Some(Self { headers, query: members.collect::<Vec<_>>().join("&") })
-    }
-}
-
-impl fmt::Debug for Put {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Put(..)")
-    }
-}
-
-/// A text in a query (RFC 3986, 2.1)
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 /// Why there is no answer
@@ -216,7 +173,8 @@ impl Http {
     pub fn with(&self, put: Put) -> Self {
         let known = self.known();
         let (idle, seen, known) = (Mutex::default(), Mutex::new(self.identity()), Mutex::new(known));
-        let (uri, host, tls) = (self.uri.clone(), self.host.clone(), self.tls.clone());
+        let (uri, host) = (self.uri.clone(), self.host.clone());
+        let tls = put.shown.clone().or_else(|| self.tls.clone());
         Self { uri, host, clock: self.clock, expected: self.expected.clone(), tls, put, idle, seen, known }
     }
 
@@ -254,6 +212,7 @@ impl Http {
         gate: &Arc<Gate>,
     ) -> Result<Exchange, Trouble> {
         let (mut sender, mut driver) = self.connection().await?;
+        let body = if method == Method::POST { self.put.into_message(body) } else { body };
         // A server may answer before it has read a long message; what it has not read must not leave later.
         let keep = body.len() <= KEEP_BYTES_MAX;
         let request = self.request(method, headers, body, gate).map_err(|error| error.to_string())?;

@@ -494,6 +494,7 @@ fn refund() -> HoldView {
             target: Some("Order::\"ord_5831\" in Shop::\"berlin\"".to_owned()),
             label: "confidential".to_owned(),
             undo: Some("shop.cancel_refund with the refund's id".to_owned()),
+            credential: None,
             changes: vec![
                 Change { mark: ' ', text: "order ord_5831".to_owned() },
                 Change { mark: '-', text: "status: paid".to_owned() },
@@ -570,6 +571,7 @@ fn hostile() -> HoldView {
         target: Some(EVIL.to_owned()),
         label: EVIL.to_owned(),
         undo: Some(EVIL.to_owned()),
+        credential: None,
         changes: vec![Change { mark: '+', text: EVIL.to_owned() }, Change { mark: '<', text: EVIL.to_owned() }],
     };
     hold
@@ -598,6 +600,7 @@ fn grave() -> HoldView {
         target: Some("Account::\"DE89370400440532013000\"".to_owned()),
         label: "restricted".to_owned(),
         undo: None,
+        credential: None,
         changes: Vec::new(),
     };
     hold

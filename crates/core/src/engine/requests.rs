@@ -17,7 +17,7 @@ use crate::{
     outside::{Answer, Asking, Sends},
     pattern::Source,
     policy::Deed,
-    reason::{Reason, Word},
+    reason::Reason,
     request::{
         self, Call, Change, ChangeWhat, Clock, Copied, Issued, Looked, Needs, Open, PasskeyChange, Poll, Request,
         Resisted, Settle, Ship,
@@ -25,10 +25,7 @@ use crate::{
     time::Millis,
     value::Value,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
     pub(super) fn judge(&mut self, request: &Request, clock: Clock, draft: &mut Draft) -> Reply {
@@ -37,14 +34,14 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Ok(Judged::Admit(admission)) => Reply::Permit(self.admit(call, admission, clock, draft)),
                 Ok(Judged::Consult(askings)) => self.consult(call, askings, clock, draft),
                 Ok(Judged::Read(reading)) => Reply::Read(reading),
-                Ok(Judged::Prepare(admission)) => Reply::Prepare(admission.class),
+                Ok(Judged::Prepare(admission)) => self.prepare(call, &admission),
                 Ok(Judged::Hold(held)) => self.hold_call(call, *held, draft),
                 Ok(Judged::Again(again)) => Reply::Again(again),
                 Err(reasons) => self.refuse(&Actor::Run(call.run), call.tool.to_string(), reasons, clock, draft),
             },
             Request::Ask(call) => match judge::judge_question(&self.state, &self.shelf, call, clock) {
-                Ok(Judged::Admit(admission)) => Reply::Prepare(admission.class),
-                Ok(Judged::Prepare(admission)) => Reply::Prepare(admission.class),
+                Ok(Judged::Admit(admission)) => self.prepare(call, &admission),
+                Ok(Judged::Prepare(admission)) => self.prepare(call, &admission),
                 Ok(Judged::Consult(askings)) => self.consult(call, askings, clock, draft),
                 Ok(Judged::Read(reading)) => Reply::Read(reading),
                 Ok(Judged::Hold(held)) => self.hold_call(call, *held, draft),
@@ -102,7 +99,7 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 Reply::Recorded
             }
             Request::Poll(poll) => match judge::judge_poll(&self.state, &self.shelf, poll, clock) {
-                Ok(judge::Polling { class, lease: Err(()), .. }) => Reply::Prepare(class),
+                Ok(judge::Polling { lease: Err(wants), .. }) => Reply::Prepare(wants),
                 Ok(polling) => Reply::Permit(self.poll(poll, polling, clock, draft)),
                 Err(reasons) => {
                     // What the agent wrote is not what is counted by: a made-up call is like any other.
@@ -391,6 +388,12 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         permit
     }
 
+    /// What a call that would be admitted leaves on
+    fn prepare(&self, call: &Call, admission: &Admission) -> Reply {
+        let of = (admission.task, &call.tool.connector, admission.class);
+        Reply::Prepare(judge::Wants::new(&self.state, &self.shelf, of, call.effect))
+    }
+
     /// Lets a credential be issued
     fn lease(&mut self, lease: &request::Lease, leasing: judge::Leasing, clock: Clock, draft: &mut Draft) -> Reply {
         let commit = |(name, value): (&Name, &String)| {
@@ -404,19 +407,17 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
             config: leasing.config,
             revocation: leasing.from.revocation(),
             until: leasing.until,
+            bound: leasing.bound,
+            only: leasing.only,
             scope: leasing.scope.iter().map(commit).collect(),
         };
-        let because = leasing.elevated.iter().map(|grant| Because {
-            grant: *grant,
-            words: BTreeSet::from([Word::ClassNotOpen]),
-            reasons: Committed::new(&Value::Array(Vec::new()), draft.salts.draw()),
-        });
+        let because = becauses(leasing.observed.as_ref(), &leasing.used, draft);
         let admitted = Admitted {
             effect: lease.effect,
             task: leasing.task,
             bundle: self.state.bundle.unwrap_or_default(),
             now: leasing.now,
-            because: because.collect(),
+            because,
             what: What::Lease(Box::new(facts)),
             inputs: Inputs::default(),
             hold: None,
@@ -424,12 +425,13 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
         let by = by(&lease.needs);
         let run = if let Actor::Run(run) = by { run } else { RunId::default() };
         self.record(draft, by, leasing.now, Event::Admitted(Box::new(admitted)));
-        let mut permit = self.permit(lease.effect, leasing.task.unwrap_or_default(), run, &lease.connector, clock);
+        let permit = self.permit(lease.effect, leasing.task.unwrap_or_default(), run, &lease.connector, clock);
+        let mut permit = permit.under(leasing.observed.as_ref());
+        permit.with(&leasing.used);
         if leasing.task.is_none() {
             permit.deadline = clock.steady.plus(PERMIT_MS);
         }
         permit.rests_on.push(Node::Lease(lease.effect));
-        permit.rests_on.extend(leasing.elevated.iter().copied().map(Node::Grant));
         permit.deadline = permit.deadline.min(leasing.until);
         Reply::Leased(permit, Box::new(leasing))
     }

@@ -3,7 +3,7 @@
 use crate::{
     commit::Committed,
     hash::Hash,
-    names::Name,
+    names::{EffectId, Name},
     policy::{Class, Revocation},
     time::Millis,
 };
@@ -30,6 +30,11 @@ pub struct LeaseFacts {
     pub revocation: Revocation,
     /// From then on nothing is begun with it, and it is taken back
     pub until: Millis,
+    /// Until when what it rests on lets it live: where it is over before, a call may need another one
+    pub bound: Millis,
+    /// The one call that may go with it, if it is not every call of its task, connector and class
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<EffectId>,
     /// What it is narrowed to
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scope: BTreeMap<Name, Committed>,

@@ -21,7 +21,7 @@ use crate::{
     reason::{Reason, Sort, Word},
     request::{Call, Clock, Start},
     rules::Link,
-    state::{Hold, State, Task},
+    state::{Hold, Leased, State, Task},
     time::Millis,
     value::Value,
 };
@@ -170,14 +170,13 @@ pub fn judge_call(state: &State, shelf: &Shelf, call: &Call, clock: Clock) -> Re
 
 /// What may be admitted needs the connection that its class wants
 fn goes(state: &State, shelf: &Shelf, call: &Call, mut admission: Admission) -> Judged {
-    let Some(current) = shelf.current(state) else { return Judged::Prepare(Box::new(admission)) };
     let of = (admission.task, &call.tool.connector, admission.class);
-    match lease::goes_with(state, current, of, call.lease, admission.now) {
+    match lease::goes_with(state, shelf, of, (call.effect, call.lease), admission.now) {
         Ok(lease) => {
             admission.lease = lease;
             Judged::Admit(admission)
         }
-        Err(()) => Judged::Prepare(Box::new(admission)),
+        Err(_) => Judged::Prepare(Box::new(admission)),
     }
 }
 
@@ -549,6 +548,17 @@ pub fn judge_start(state: &State, shelf: &Shelf, start: &Start, clock: Clock) ->
     reasons.extend(state.life(task_id, now));
     reasons.extend(state.connector_life(&start.connector));
     reasons.extend(changed_connector(state, &start.connector));
+    // What it is given may have ended while the child was being made ready.
+    let lease = start.lease.map(|lease| (lease, state.open_lease(lease)));
+    if let Some((id, lease)) = lease
+        && !lease.is_some_and(|(open, lease)| {
+            open.task == Some(task_id)
+                && open.connector.as_ref() == Some(&start.connector)
+                && state.leased(open, lease, now) == Leased::Live
+        })
+    {
+        reasons.insert(Reason::new(Word::CredentialUnavailable, Node::Lease(id)));
+    }
     let (Some(task), Some(current)) = (state.task(task_id), shelf.current(state)) else {
         reasons.insert(Reason::new(Word::PolicyUnavailable, "policy"));
         return Err(reasons.into_iter().collect());

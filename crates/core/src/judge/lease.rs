@@ -2,22 +2,26 @@
 
 use super::{
     Shelf,
-    call::{Admission, Judged, chain, judge_question, judge_start, versions},
+    call::{Admission, Judged, Starting, Used, chain, judge_question, judge_start, versions},
+    grant::Observed,
     may, now,
-    poll::judge_poll,
+    poll::{Polling, judge_poll},
 };
 use crate::{
     hash::Hash,
     names::{EffectId, GrantId, Name, RunId, TaskId, Tool},
     node::Node,
-    policy::{Bundle, Class, CredentialSource, Credentials, Deed},
+    policy::{Bundle, Class, CredentialSource, Credentials, Deed, Revocation, Serves},
     reason::{Reason, Word},
-    request::{Clock, Lease, Needs, Start},
+    request::{Clock, Lease, Needs, Poll, Start},
     state::{State, Task},
     time::Millis,
     value::Value,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What a credential will be, once no reason is left
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +40,14 @@ pub struct Leasing {
     pub scope: BTreeMap<Name, String>,
     /// When it is over at the latest
     pub until: Millis,
+    /// Until when what it rests on would let it live
+    pub bound: Millis,
+    /// The one call that may go with it, if it is not every call of its task, connector and class
+    pub only: Option<EffectId>,
     /// The elevations without which its class would not be open
-    pub elevated: BTreeSet<GrantId>,
+    pub used: Vec<Used>,
+    /// What would have refused it, if a grant lets it through
+    pub observed: Option<Observed>,
     /// The time that was judged with
     pub now: Millis,
 }
@@ -55,33 +65,34 @@ const PROBE_MS: i64 = 120_000;
 /// # Errors
 /// The reasons, sorted.
 pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) -> Result<Leasing, Vec<Reason>> {
-    let now = now(state, clock).0;
+    let (now, clock_reason) = now(state, clock);
     let not_yours = |tool: &Tool| Err(vec![Reason::new(Word::NotYours, tool)]);
-    let (task_id, class, elevated) = match &lease.needs {
+    let For { task: task_id, class, call, used, observed } = match &lease.needs {
         Needs::Call(call) if call.tool.connector == lease.connector => {
             match judge_question(state, shelf, call, clock)? {
-                Judged::Admit(admission) => admitted(state, &admission),
-                Judged::Prepare(admission) => admitted(state, &admission),
+                Judged::Admit(admission) => For::call(state, call.effect, admission),
+                Judged::Prepare(admission) => For::call(state, call.effect, *admission),
                 // It needs something else first, and is put again.
                 _ => return Err(vec![Reason::new(Word::Withheld, &call.tool)]),
             }
         }
         Needs::Call(call) => return not_yours(&call.tool),
         Needs::Poll(poll) => match judge_poll(state, shelf, poll, clock)? {
-            polling if polling.tool.connector == lease.connector => {
-                (Some(polling.task), polling.class, BTreeMap::new())
-            }
+            polling if polling.tool.connector == lease.connector => For::poll(state, poll, polling, now)?,
             polling => return not_yours(&polling.tool),
         },
-        Needs::Look(run) => (Some(looks(state, shelf, (lease, *run), clock)?), Class::Read, BTreeMap::new()),
+        Needs::Look(run) => looks(state, shelf, (lease, *run), clock)?,
         Needs::Probe(by) => {
+            if let Some(reason) = clock_reason {
+                return Err(vec![reason]);
+            }
             let node = Node::Connector(lease.connector.clone());
             let unmet =
                 may(state, shelf, by, Deed::Accept, &node, now).or_else(|| state.connector_life(&lease.connector));
             if let Some(reason) = unmet {
                 return Err(vec![reason]);
             }
-            (None, Class::Read, BTreeMap::new())
+            For { task: None, class: Class::Read, call: None, used: Vec::new(), observed: None }
         }
     };
     let Some(current) = shelf.current(state) else {
@@ -115,8 +126,17 @@ pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) ->
     }
     let tasks = task_id.zip(task).into_iter().flat_map(|(id, task)| chain(state, id, task));
     let probes = task.is_none().then(|| now.plus(PROBE_MS));
-    let ends = tasks.map(|(_, task)| task.expires).chain(elevated.values().copied()).chain(probes);
-    let until = ends.chain(from.ttl_ms.map(|ttl| now.plus(ttl))).min().unwrap_or(now);
+    let opened = used.iter().map(|used| used.until).chain(observed.as_ref().map(|observed| observed.until));
+    let ends = tasks.map(|(_, task)| task.expires).chain(opened).chain(probes);
+    let bound = ends.min().unwrap_or(now);
+    let until = from.ttl_ms.map_or(bound, |ttl| bound.min(now.plus(ttl)));
+    let shortest = now.plus(from.back_end.says().shortest_ms());
+    if from.revocation() == Revocation::ExpiryOnly && shortest > until {
+        let reason =
+            Reason::new(Word::CredentialOutlives, &named).with("seconds", from.back_end.says().shortest_ms() / 1_000);
+        return Err(vec![reason]);
+    }
+    let only = task_id.and_then(|id| Wants::new(state, shelf, (id, &lease.connector, class), call?).only);
     Ok(Leasing {
         task: task_id,
         class,
@@ -125,7 +145,10 @@ pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) ->
         config: credentials.config,
         scope,
         until,
-        elevated: elevated.into_keys().collect(),
+        bound,
+        only,
+        used,
+        observed,
         now,
     })
 }
@@ -136,34 +159,94 @@ pub(super) fn source<'b>(bundle: &'b Bundle, connector: &Name) -> Option<(&'b Cr
     Some((credentials, bundle.sources.get(&credentials.source)?))
 }
 
+/// The connection that a call leaves on
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// Made for this class
+    pub class: Class,
+    /// With a credential that serves this call alone; nothing if others may leave on it, too
+    pub only: Option<EffectId>,
+}
+
+impl Wants {
+    /// What a call of a task wants
+    #[must_use]
+    pub fn new(state: &State, shelf: &Shelf, (task, connector, class): (TaskId, &Name, Class), call: EffectId) -> Self {
+        let each = |current: &Arc<Bundle>| {
+            source(current, connector)?;
+            let says = |task: &Task, bundle: &Bundle| {
+                bundle.purposes.get(&task.purpose).is_some_and(|of| of.limits.credentials == Serves::Call)
+            };
+            let tasks = chain(state, task, state.task(task)?);
+            let mut all = tasks.flat_map(|(_, task)| versions(shelf, task.bundle, current).map(move |of| (task, of)));
+            all.any(|(task, bundle)| bundle.is_some_and(|bundle| says(task, bundle))).then_some(call)
+        };
+        Self { class, only: shelf.current(state).and_then(each) }
+    }
+}
+
 /// Whether a connection that was made with `has` is one that a call of this class may leave on; and with which lease
 ///
 /// # Errors
-/// It has to be made anew, with a lease of this class.
+/// It has to be made anew, as that says.
 pub(super) fn goes_with(
     state: &State,
-    current: &Bundle,
-    (task, connector, class): (TaskId, &Name, Class),
-    has: Option<EffectId>,
+    shelf: &Shelf,
+    of: (TaskId, &Name, Class),
+    (call, has): (EffectId, Option<EffectId>),
     now: Millis,
-) -> Result<Option<EffectId>, ()> {
+) -> Result<Option<EffectId>, Wants> {
+    let (task, connector, class) = of;
+    let wants = || Wants::new(state, shelf, of, call);
+    let current = shelf.current(state).ok_or_else(wants)?;
     let wanted = current.connectors.get(connector).and_then(|connector| connector.credentials.as_ref());
     let lease = match wanted {
         None => None,
-        Some(credentials) => Some(state.lease(task, (connector, class), credentials.config, now).ok_or(())?),
+        Some(credentials) => {
+            let wants = wants();
+            let key = (connector.clone(), class, wants.only);
+            Some(state.lease(task, &key, credentials.config, now).ok_or(wants)?)
+        }
     };
-    if lease == has { Ok(lease) } else { Err(()) }
+    if lease == has { Ok(lease) } else { Err(wants()) }
 }
 
-fn admitted(state: &State, admission: &Admission) -> (Option<TaskId>, Class, BTreeMap<GrantId, Millis>) {
-    let used = admission.used.iter().filter(|used| state.is_elevation(used.grant));
-    (Some(admission.task), admission.class, used.map(|used| (used.grant, used.until)).collect())
+/// What a credential is for, and what it rests on beside its task
+struct For {
+    task: Option<TaskId>,
+    class: Class,
+    /// The call, if it is issued for one
+    call: Option<EffectId>,
+    used: Vec<Used>,
+    observed: Option<Observed>,
+}
+
+impl For {
+    fn call(state: &State, call: EffectId, admission: Admission) -> Self {
+        let Admission { task, class, used, observed, .. } = admission;
+        let used = used.into_iter().filter(|used| state.is_elevation(used.grant)).collect();
+        Self { task: Some(task), class, call: Some(call), used, observed }
+    }
+
+    /// The call that is asked after was made under elevations; where one is over, its class is not open any more
+    fn poll(state: &State, poll: &Poll, polling: Polling, now: Millis) -> Result<Self, Vec<Reason>> {
+        let Polling { task, class, observed, tool, .. } = polling;
+        let begun = state.task(task).and_then(|task| task.pending(poll.of)).map(|pending| &pending.elevated);
+        let closed = || Reason::new(Word::ClassNotOpen, &tool).with("class", class);
+        let lives = |grant: &GrantId| {
+            let (until, givers) = state.standing_elevation(*grant, now).ok_or_else(|| vec![closed()])?;
+            let rests_on = std::iter::once(Node::Grant(*grant)).chain(givers).collect();
+            Ok(Used { grant: *grant, reason: closed(), until, rests_on })
+        };
+        let used: Result<Vec<Used>, Vec<Reason>> = begun.into_iter().flatten().map(lives).collect();
+        Ok(Self { task: Some(task), class, call: Some(poll.effect), used: used?, observed })
+    }
 }
 
 /// Whether a task may look at what a connector has
-fn looks(state: &State, shelf: &Shelf, (lease, run): (&Lease, RunId), clock: Clock) -> Result<TaskId, Vec<Reason>> {
+fn looks(state: &State, shelf: &Shelf, (lease, run): (&Lease, RunId), clock: Clock) -> Result<For, Vec<Reason>> {
     let start = Start { effect: lease.effect, run, connector: lease.connector.clone(), lease: None };
-    let task_id = judge_start(state, shelf, &start, clock)?.task;
+    let Starting { task: task_id, observed, .. } = judge_start(state, shelf, &start, clock)?;
     let reads = |task: &Task, bundle: &Bundle| {
         let purpose = bundle.purposes.get(&task.purpose);
         let tier = bundle.connectors.get(&lease.connector).map(|connector| connector.tier).unwrap_or_default();
@@ -176,7 +259,8 @@ fn looks(state: &State, shelf: &Shelf, (lease, run): (&Lease, RunId), clock: Clo
         })
     });
     let closed = || vec![Reason::new(Word::ClassNotOpen, &lease.connector).with("class", Class::Read)];
-    stands.then_some(task_id).ok_or_else(closed)
+    let looks = For { task: Some(task_id), class: Class::Read, call: None, used: Vec::new(), observed };
+    stands.then_some(looks).ok_or_else(closed)
 }
 
 /// A value as it stands in a name or a grant

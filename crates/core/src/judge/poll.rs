@@ -5,7 +5,8 @@ use super::{
     call::{OPEN_MAX, chain, live_pin, versions},
     envelope::{Share, limits},
     grant::{Observed, lift},
-    lease, now,
+    lease::{self, Wants},
+    now,
 };
 use crate::{
     event::Charge,
@@ -33,8 +34,8 @@ pub struct Polling {
     pub wanted: BTreeSet<Source>,
     /// Of which class the call is
     pub class: Class,
-    /// The lease that it goes with; otherwise a connection has to be made with one of its class
-    pub lease: Result<Option<EffectId>, ()>,
+    /// The lease that it goes with; otherwise the connection that has to be made
+    pub lease: Result<Option<EffectId>, Wants>,
     /// The time that was judged with
     pub now: Millis,
     /// What would have refused it, if a grant lets it through
@@ -113,6 +114,6 @@ pub fn judge_poll(state: &State, shelf: &Shelf, poll: &Poll, clock: Clock) -> Re
         return Err(reasons.into_iter().collect());
     }
     let class = pending.class;
-    let lease = lease::goes_with(state, current, (task_id, &tool.connector, class), poll.lease, now);
+    let lease = lease::goes_with(state, shelf, (task_id, &tool.connector, class), (poll.effect, poll.lease), now);
     Ok(Polling { task: task_id, tool: tool.clone(), charges, wanted, class, lease, now, observed })
 }

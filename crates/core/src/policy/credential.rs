@@ -4,14 +4,20 @@ mod aws;
 mod back_end;
 mod github;
 mod kubernetes;
+mod mariadb;
+mod nats;
 mod openbao;
+mod redis;
 mod template;
 
 pub use aws::{Aws, AwsAllow, AwsRole};
 pub use back_end::{BackEnd, CommandBackEnd, Postgres, Says, StaticSecret};
 pub use github::{GitHub, GitHubLevel};
 pub use kubernetes::{ClusterSignIn, Kubernetes};
+pub use mariadb::MariaDb;
+pub use nats::{Nats, Revoking, Subjects};
 pub use openbao::{BaoAsk, BaoSignIn, OpenBao};
+pub use redis::Redis;
 pub use template::Template;
 
 use super::Class;
@@ -98,6 +104,10 @@ pub struct Credentials {
     pub headers: BTreeMap<String, Template>,
     /// Members of the address's query, by name
     pub query: BTreeMap<String, Template>,
+    /// Members of every message that it is sent, by their place: a JSON Pointer (RFC 6901) below `/params`
+    pub body: BTreeMap<String, Template>,
+    /// The certificate that is shown to it, and its key, both as PEM
+    pub certificate: Option<(Template, Template)>,
     /// Variables of the environment of its process, by name
     pub env: BTreeMap<String, Template>,
     /// Files that its process can read, by the variable that holds their path

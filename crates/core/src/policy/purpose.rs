@@ -182,6 +182,18 @@ pub struct Limits {
     pub bytes: Bytes,
     /// What a question to people does
     pub on_hold: OnHold,
+    /// How long a credential serves
+    pub credentials: Serves,
+}
+
+/// How long a credential serves that was issued for a call
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Serves {
+    /// All calls of its task, connector and class
+    #[default]
+    Task,
+    /// The call that it was issued for, and none after it
+    Call,
 }
 
 /// Bytes, counted as canonical JSON on the way out and as they were written on the way back

@@ -121,6 +121,13 @@ impl State {
         all.filter(move |(_, open)| open.left > 0 && self.elevation_lives(open, now)).map(|(id, open)| (*id, open))
     }
 
+    /// Until when an elevation counts, and who gave it; nothing if it does not count at `now`
+    pub(crate) fn standing_elevation(&self, grant: GrantId, now: Millis) -> Option<(Millis, Vec<Node>)> {
+        let task = self.tasks.get(self.elevated.get(&grant)?)?;
+        let open = task.elevations.get(&grant).filter(|open| self.elevation_lives(open, now))?;
+        Some((open.until, task.givers(grant).collect()))
+    }
+
     fn elevation_lives(&self, open: &Open, now: Millis) -> bool {
         let gone = |(node, generation): &(Node, u64)| self.gone(node, *generation).is_some();
         open.until > now && !open.rests_on.iter().any(gone)

@@ -11,6 +11,9 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
+/// What a credential of a task is for: a connector, a class, and one call alone, if it is for no other
+pub type LeaseKey = (Name, Class, Option<EffectId>);
+
 /// A credential that was admitted and is not known to be of no use
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenLease {
@@ -26,6 +29,16 @@ pub struct OpenLease {
     pub revocation: Revocation,
     /// From then on nothing is begun with it, and it is taken back
     pub until: Millis,
+    /// From then on another one is issued for calls that come: this one would not last for them
+    pub fresh_until: Millis,
+    /// Until when what it rests on lets it live
+    pub bound: Millis,
+    /// When it was admitted
+    pub since: Millis,
+    /// The one call that may go with it; nothing if every call of its task, connector and class may
+    pub only: Option<EffectId>,
+    /// Whether that call has begun: no other one does
+    pub used: bool,
     /// Whether its back end has issued it
     pub issued: bool,
     /// Until when the back end itself takes it, as far as that is known
@@ -56,19 +69,14 @@ pub enum Leased {
 }
 
 impl State {
-    /// The lease that a task has for a connector and a class, issued under this configuration, if it can be used
+    /// The lease that a task has for this, issued under this configuration, if a call can begin with it
     #[must_use]
-    pub fn lease(
-        &self,
-        task: TaskId,
-        (connector, class): (&Name, Class),
-        config: Hash,
-        now: Millis,
-    ) -> Option<EffectId> {
-        let id = *self.tasks.get(&task)?.leases.get(&(connector.clone(), class))?;
+    pub fn lease(&self, task: TaskId, key: &LeaseKey, config: Hash, now: Millis) -> Option<EffectId> {
+        let id = *self.tasks.get(&task)?.leases.get(key)?;
         let open = self.effects.get(&id)?;
         let OpenWhat::Lease(lease) = &open.what else { return None };
-        (lease.config == config && self.leased(open, lease, now) == Leased::Live).then_some(id)
+        let good = lease.config == config && now < lease.fresh_until;
+        (good && self.leased(open, lease, now) == Leased::Live).then_some(id)
     }
 
     /// A lease that is not known to be of no use, with the task that it is for
@@ -96,14 +104,22 @@ impl State {
         if !self.stands_on(open, now) {
             return Leased::Owed(Why::Ended);
         }
-        let lowered = || open.elevated.iter().any(|grant| !self.elevated.contains_key(grant));
-        let passed = lease.over.or((now >= lease.until).then_some(Why::Expired));
+        let lowered = || open.elevated.iter().any(|grant| self.standing_elevation(*grant, now).is_none());
+        let spent = lease.only.is_some() && lease.used && lease.under == 0;
+        let passed = lease.over.or((now >= lease.until).then_some(Why::Expired)).or(spent.then_some(Why::Ended));
         match passed.or_else(|| lowered().then_some(Why::Ended)) {
             Some(_) if lease.under > 0 => Leased::Closing,
             Some(why) => Leased::Owed(why),
             None if lease.issued => Leased::Live,
             None => Leased::Coming,
         }
+    }
+
+    /// Whether a lease may be owed once this effect has ended, as it only waits for that
+    #[must_use]
+    pub fn is_waited_for(&self, effect: EffectId, now: Millis) -> bool {
+        let lease = self.effects.get(&effect).and_then(|open| self.open_lease(open.lease?));
+        lease.is_some_and(|(open, lease)| lease.only.is_some() || self.leased(open, lease, now) != Leased::Live)
     }
 
     /// Whether what goes with a lease may go on: what was begun with it does when its time has passed, and ends when
@@ -120,7 +136,7 @@ impl State {
 
     /// An admitted lease; the one before it for the same is not used any more
     pub(super) fn leasing(&mut self, admitted: &Admitted, facts: &LeaseFacts) -> OpenWhat {
-        let key = (facts.connector.clone(), facts.class);
+        let key = (facts.connector.clone(), facts.class, facts.only);
         let task = admitted.task.and_then(|task| self.tasks.get_mut(&task));
         let before = task.and_then(|task| {
             task.leased = task.leased.saturating_add(1);
@@ -137,6 +153,11 @@ impl State {
             bundle: admitted.bundle,
             revocation: facts.revocation,
             until: facts.until,
+            fresh_until: fresh_until(admitted.now, facts.until, facts.bound),
+            bound: facts.bound,
+            since: admitted.now,
+            only: facts.only,
+            used: false,
             issued: false,
             usable_until: None,
             handle: None,
@@ -157,6 +178,7 @@ impl State {
                 // One that ends earlier than was asked for counts no longer than that.
                 let (before, after) = (lease.until, until.map_or(lease.until, |until| lease.until.min(until)));
                 lease.until = after;
+                lease.fresh_until = fresh_until(lease.since, after, lease.bound);
                 if self.lease_deadlines.remove(&(before, id)) {
                     self.lease_deadlines.insert((after, id));
                 }
@@ -169,9 +191,10 @@ impl State {
             }
             End::Lease(LeaseEnd::Left { until }) => {
                 lease.left = true;
-                let passing = lease.until;
-                lease.usable_until = Some(*until);
-                self.lease_deadlines.remove(&(passing, id));
+                let passing = [Some(lease.until), lease.usable_until.replace(*until)];
+                for at in passing.into_iter().flatten() {
+                    self.lease_deadlines.remove(&(at, id));
+                }
                 self.lease_deadlines.insert((*until, id));
                 return false;
             }
@@ -195,6 +218,7 @@ impl State {
     pub(super) fn under_lease(&mut self, lease: Option<EffectId>, begins: bool) {
         if let Some(Open { what: OpenWhat::Lease(lease), .. }) = lease.and_then(|id| self.effects.get_mut(&id)) {
             lease.under = if begins { lease.under.saturating_add(1) } else { lease.under.saturating_sub(1) };
+            lease.used |= begins;
         }
     }
 
@@ -209,3 +233,19 @@ impl State {
         }
     }
 }
+
+/// Until when calls begin with a credential of this time: where another one could last until `bound`, not with one that
+/// is about to end
+#[must_use]
+pub fn fresh_until(since: Millis, until: Millis, bound: Millis) -> Millis {
+    if until >= bound {
+        return until;
+    }
+    let reserve = (until.since(since) / RESERVE_SHARE).clamp(0, RESERVE_MS_MAX);
+    Millis(until.0 - reserve)
+}
+
+/// Of a credential's time, the part at its end in which calls that come get another one
+const RESERVE_SHARE: i64 = 4;
+/// That part at most, in milliseconds
+const RESERVE_MS_MAX: i64 = 30_000;

@@ -74,7 +74,8 @@ pub(super) async fn set(State(admin): Shared, who: Who, Path(name): Path<String>
     let overlap = (ask.overlap_ms > 0).then(|| now.plus(ask.overlap_ms));
     let of = name.clone();
     let listed = apart(move || vault.set(&of, &ask.value, (now, overlap), ask.twin)).await?;
-    record(&admin, &who, name, Some(listed.version)).await?;
+    record(&admin, &who, name.clone(), Some(listed.version)).await?;
+    admin.leases.exchanged(&name).await;
     Ok(Json(json!(listed)))
 }
 
@@ -87,6 +88,7 @@ pub(super) async fn remove(State(admin): Shared, who: Who, Path(name): Path<Stri
         return Err(failure(vault::Error::Missing(name)));
     }
     record(&admin, &who, name.clone(), None).await?;
+    admin.leases.exchanged(&name).await;
     Ok(Json(json!({ "name": name, "removed": true })))
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Eyes,
     past::{Made, Story},
-    view::{About, AnswerView, Change, HoldState, HoldView, QuestionView, Shown, StepView},
+    view::{About, AnswerView, Change, CredentialView, HoldState, HoldView, QuestionView, Shown, StepView},
 };
 use crate::{catalogue::View, door::TheEngine};
 use portreeve_core::{
@@ -86,7 +86,7 @@ pub(super) fn hold_view(engine: &TheEngine, id: HoldId, hold: &Hold, eyes: &Eyes
         hold: id,
         code: id.code(),
         state: stands(state, bundle.map(AsRef::as_ref), hold, now),
-        about: about(&held.what),
+        about: about(&held.what, bundle.map(AsRef::as_ref)),
         binding: held.binding,
         task: held.task,
         agent: held.agent.clone(),
@@ -174,7 +174,19 @@ pub(super) fn with_story(view: &mut HoldView, hold: &Hold, story: &Story, catalo
     view.steps = steps.get(steps.len().saturating_sub(STEPS)..).unwrap_or_default().to_vec();
 }
 
-fn about(what: &HeldWhat) -> About {
+/// What a connector wants to be shown
+fn credential(bundle: &Bundle, connector: &Name) -> Option<CredentialView> {
+    let wanted = bundle.connectors.get(connector)?.credentials.as_ref()?;
+    let source = bundle.sources.get(&wanted.source)?;
+    Some(CredentialView {
+        source: wanted.source.clone(),
+        kind: source.back_end.says().kind().to_owned(),
+        revocation: source.revocation().to_string(),
+        standing: source.is_standing(),
+    })
+}
+
+fn about(what: &HeldWhat, bundle: Option<&Bundle>) -> About {
     match what {
         HeldWhat::Call(call) => About::Call {
             tool: call.tool.to_string(),
@@ -186,6 +198,7 @@ fn about(what: &HeldWhat) -> About {
             label: call.label.to_string(),
             undo: call.undo.clone(),
             changes: changes(call),
+            credential: bundle.and_then(|bundle| credential(bundle, &call.tool.connector)),
         },
         HeldWhat::Elevation(elevation) => About::Elevation {
             class: elevation.class,

@@ -84,6 +84,19 @@ pub enum HoldState {
     Over,
 }
 
+/// A credential that would go with a call
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialView {
+    /// The source that it comes from
+    pub source: Name,
+    /// What kind of back end that is
+    pub kind: String,
+    /// What taking it back achieves, in words
+    pub revocation: String,
+    /// Whether it is there before the task and after it
+    pub standing: bool,
+}
+
 /// What a hold is about
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -108,6 +121,8 @@ pub enum About {
         undo: Option<String>,
         /// What changes, if that could be read before
         changes: Vec<Change>,
+        /// What credential its server is shown, and what taking that back achieves; `None`: none
+        credential: Option<CredentialView>,
     },
     /// The opening of a class for a while
     Elevation {

@@ -6,7 +6,7 @@
 
 use super::{Error, SigningKey};
 use rustix::{
-    fs::{self, AtFlags, FileType, Mode, OFlags, Stat},
+    fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat},
     io::Errno,
 };
 use std::{
@@ -57,6 +57,38 @@ impl Folder {
             error => file(path, error),
         })?;
         Ok(Self { path: path.to_owned(), folder })
+    }
+
+    /// A file that is locked for as long as somebody has it open: we, or whoever was given it
+    ///
+    /// # Errors
+    /// [`Error`]: it is locked already, or cannot be made.
+    pub fn lock(&self, name: &str) -> Result<OwnedFd, Error> {
+        let path = self.path.join(name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let held =
+            fs::openat(&self.folder, name, flags, Mode::RUSR | Mode::WUSR).map_err(|error| file(&path, error))?;
+        fs::flock(&held, FlockOperation::NonBlockingLockExclusive).map_err(|error| file(&path, error))?;
+        Ok(held)
+    }
+
+    /// Whether somebody has such a file open
+    ///
+    /// # Errors
+    /// [`Error`]: nobody knows.
+    pub fn is_locked(&self, name: &str) -> Result<bool, Error> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let held = match fs::openat(&self.folder, name, flags, Mode::empty()) {
+            Ok(held) => held,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(file(&path, error)),
+        };
+        match fs::flock(&held, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(file(&path, error)),
+        }
     }
 
     /// The key in a file, made anew if there is none

@@ -5,7 +5,10 @@
 mod aws;
 mod github;
 mod kubernetes;
+pub(crate) mod mariadb;
+mod nats;
 mod openbao;
+mod redis;
 
 use crate::support::postgres::Postgres;
 use portreeve_core::{

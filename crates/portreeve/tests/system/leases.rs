@@ -1,12 +1,18 @@
 //! Credentials that live as long as a task: what is issued is taken back, whoever dies when, and no agent ever sees one.
 
 use crate::support::{
-    place::{Place, Serve, Task},
+    front::Front,
+    place::{PROGRAM, Place, Serve, Task},
+    tls::{Authority, pem},
     until,
-    upstream::{Received, Upstream, Wire},
+    upstream::{Gate, Received, Upstream, Wire},
 };
 use serde_json::{Value, json};
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 fn good(_: &Received, _: &mut Wire) -> bool {
     false
@@ -16,8 +22,8 @@ const SECRET: &str = "sk-live-0123456789-never-shown";
 
 /// A back end: a program that keeps a ledger of what it issued and not taken back, in the folder of the test
 ///
-/// Files tell it what to do: `refuses`, `breaks` (ends without an answer), `hangs` (until the file is gone), `stays`
-/// (takes nothing back).
+/// Files tell it what to do: `refuses`, `breaks` (ends without an answer), `hangs` (until the file is gone; `late`: before
+/// anything is issued), `stays` (takes nothing back).
 const BACK_END: &str = r#"#!/usr/bin/env python3
 import json, os, sys, time
 home = os.environ["HOME"]
@@ -34,6 +40,8 @@ assert ask["v"] == 1
 if ask["do"] == "issue":
     if there("refuses"):
         say({"refused": {"why": "not today"}})
+    while there("late"):
+        time.sleep(0.01)
     with open(os.path.join(ledger, ask["name"]), "w") as kept:
         json.dump(ask, kept)
     if there("breaks"):
@@ -322,6 +330,66 @@ fn what_a_crash_leaves_behind_is_taken_back_by_its_name() {
 }
 
 #[test]
+fn what_is_issued_after_its_asker_died_is_taken_back_too() {
+    let shop = Upstream::http(&["act"], good);
+    let place = with_program(&shop);
+    let serve = place.serve(&["shop"]);
+    let task = serve.open("work");
+    place.write("asked", "");
+    place.write("late", "");
+    let calling = {
+        let task = task.clone();
+        std::thread::spawn(move || task.try_post("shop", call().as_bytes()))
+    };
+    until("one is asked for", || place.read("asked").contains("issue"));
+    serve.kill();
+    drop(calling.join());
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    let tail = || place.run(&["audit", "tail", "-n", "1000"]).good().out;
+    until("it is not believed to be gone", || tail().contains("still runs"));
+    assert!(ledger(&place).is_empty() && leases(&serve).len() == 1);
+    fs::remove_file(place.path().join("late")).unwrap();
+    until("it is taken back once it is known", || leases(&serve).is_empty());
+    assert_eq!(ledger(&place), Vec::<String>::new());
+    assert_eq!(fs::read_dir(place.data().join("vault")).unwrap().count(), 1, "nothing is kept of it");
+}
+
+#[test]
+fn what_the_policy_does_not_speak_of_any_more_ends_without_another_call() {
+    let shop = Upstream::http(&["act"], good);
+    let place = with_program(&shop);
+    let serve = place.serve(&["shop"]);
+    let task = serve.open("work");
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    let [first] = ledger(&place).try_into().unwrap();
+    let source = place.read("policy/credentials/shop-key.toml");
+    place.write("policy/credentials/shop-key.toml", &format!("ttl = \"10m\"\n{source}"));
+    place.run(&["policy", "apply"]).good();
+    until("it is taken back", || ledger(&place).is_empty() && leases(&serve).is_empty());
+    assert_eq!(task.word("shop", "act", "v"), "ok", "the next call gets one as it is said now");
+    assert_ne!(ledger(&place), [first]);
+}
+
+#[test]
+fn a_secret_that_is_exchanged_is_put_in_by_tasks_that_run() {
+    let shop = Upstream::http(&["act"], good);
+    let source =
+        "owner = \"tests\"\n[static]\nsecret = \"shop\"\nclasses = [\"read\", \"write\"]\nrotate_by = 2099-01-01\n";
+    let place = house(&shop, source, "headers = { Authorization = \"Bearer {secret}\" }");
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    place.run_with(&["secret", "set", "shop"], SECRET).good();
+    place.run(&["connector", "accept", "shop", "--yes"]).good();
+    let task = serve.open("work");
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    place.run_with(&["secret", "set", "shop"], "sk-live-the-next-one").good();
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    let used: Vec<_> = shop.calls().iter().map(|call| call.header("authorization").unwrap().to_owned()).collect();
+    assert_eq!(used, [format!("Bearer {SECRET}"), "Bearer sk-live-the-next-one".to_owned()]);
+    place.run(&["secret", "remove", "shop"]).good();
+    assert_eq!(task.word("shop", "act", "v"), "credential_unavailable", "what is taken out is used no more");
+}
+
+#[test]
 fn a_process_gets_its_credential_by_its_environment_or_a_file_that_only_it_has() {
     let before = "echo \"env=$SHOP_TOKEN file=$(cat $SHOP_FILE)\" >> $HOME/seen";
     let shop = Upstream::stdio_with(&["act"], before, "kill $(jobs -p)", good);
@@ -343,4 +411,211 @@ fn a_process_gets_its_credential_by_its_environment_or_a_file_that_only_it_has()
     assert!(watched.ends(), "the process outlives its credential");
     until("it is taken back", || ledger(&place).is_empty());
     assert_eq!(task.word("shop", "act", "v"), "ok", "the next call gets another process and another credential");
+}
+
+/// Holds back the call with the value `slow` until it is let go on
+fn until_opened(gate: &Gate) -> impl Fn(&Received, &mut Wire) -> bool + Send + Sync + 'static {
+    let gate = gate.clone();
+    move |received, _| {
+        if received.value == "slow" {
+            gate.wait();
+        }
+        false
+    }
+}
+
+#[test]
+fn each_call_has_a_credential_of_its_own_where_the_purpose_says_so() {
+    let gate = Gate::default();
+    for shop in [Upstream::http(&["act"], until_opened(&gate)), Upstream::stdio(&["act"], until_opened(&gate))] {
+        gate.shut();
+        let http = shop.reach().starts_with("url");
+        let place = with_program(&shop);
+        if !http {
+            place.connector(
+                "shop",
+                &shop,
+                "\n[credentials]\nsource = \"shop-key\"\nenv = { SHOP_TOKEN = \"{token}\" }\n",
+            );
+        }
+        place.purpose("work", &[("shop", &shop)], "credentials = \"call\"", "");
+        let serve = place.serve(&["shop"]);
+        until("what looked is taken back", || leases(&serve).is_empty());
+        let task = serve.open("work");
+        let slow = {
+            let task = task.clone();
+            std::thread::spawn(move || task.word("shop", "act", "slow"))
+        };
+        until("it is under way", || shop.values().contains(&"slow".to_owned()));
+        let [first] = ledger(&place).try_into().unwrap();
+        // Others come and go meanwhile, many at once, and each leaves nothing behind.
+        let others: Vec<_> = (0..6)
+            .map(|value| {
+                let task = task.clone();
+                std::thread::spawn(move || task.word("shop", "act", &value.to_string()))
+            })
+            .collect();
+        for other in others {
+            assert_eq!(other.join().unwrap(), "ok");
+        }
+        until("only the slow one's is left", || ledger(&place) == [first.clone()] && leases(&serve).len() == 1);
+        gate.open();
+        assert_eq!(slow.join().unwrap(), "ok", "nobody took its connection away");
+        until("nothing is left, and the task lives", || ledger(&place).is_empty() && leases(&serve).is_empty());
+        if http {
+            let mut used: Vec<_> =
+                shop.calls().iter().map(|call| call.header("authorization").unwrap().to_owned()).collect();
+            used.sort();
+            used.dedup();
+            assert_eq!(used.len(), 7, "each had another one");
+        }
+    }
+}
+
+#[test]
+fn one_that_is_about_to_end_is_replaced_and_what_was_begun_with_it_goes_on() {
+    let gate = Gate::default();
+    for shop in [Upstream::http(&["act"], until_opened(&gate)), Upstream::stdio(&["act"], until_opened(&gate))] {
+        gate.shut();
+        let place = with_program(&shop);
+        let source = place.read("policy/credentials/shop-key.toml");
+        place.write("policy/credentials/shop-key.toml", &format!("ttl = \"1s\"\n{source}"));
+        if !shop.reach().starts_with("url") {
+            place.connector(
+                "shop",
+                &shop,
+                "\n[credentials]\nsource = \"shop-key\"\nenv = { SHOP_TOKEN = \"{token}\" }\n",
+            );
+        }
+        let serve = place.serve(&["shop"]);
+        until("what looked is taken back", || leases(&serve).is_empty());
+        let task = serve.open("work");
+        let slow = {
+            let task = task.clone();
+            std::thread::spawn(move || task.word("shop", "act", "slow"))
+        };
+        until("it is under way", || shop.values().contains(&"slow".to_owned()));
+        let [first] = ledger(&place).try_into().unwrap();
+        until("a call gets the next one", || {
+            assert_eq!(task.word("shop", "act", "v"), "ok", "no call falls between two");
+            ledger(&place).len() == 2
+        });
+        until("its time has passed", || leases(&serve).iter().any(|lease| lease["state"] == "over, a call goes on"));
+        assert!(ledger(&place).contains(&first), "not while something begun with it goes on");
+        gate.open();
+        assert_eq!(slow.join().unwrap(), "ok", "nobody took its connection away");
+        until("it is taken back then", || !ledger(&place).contains(&first));
+        // A server that is left with its credential is none that keeps dying.
+        for _ in 0..6 {
+            let before = ledger(&place);
+            until("the next one", || {
+                assert_eq!(task.word("shop", "act", "v"), "ok");
+                ledger(&place).iter().any(|lease| !before.contains(lease))
+            });
+        }
+    }
+}
+
+#[test]
+fn a_credential_goes_in_messages_and_in_tls_where_a_server_wants_it_there() {
+    let (authority, clients) = (Authority::new("servers"), Authority::new("clients"));
+    let shop = Upstream::http(&["act"], good);
+    let server = shop.url().split('/').nth(2).unwrap().parse().unwrap();
+    let front = Front::of(server, &authority.server(), &[clients.der()]);
+    let place = Place::with(&[("shop", &shop)], "", "");
+    let source = |secret: &str| {
+        format!(
+            "owner = \"tests\"\n[static]\nsecret = \"{secret}\"\nclasses = [\"read\", \"write\"]\nrotate_by = 2099-01-01\n"
+        )
+    };
+    place.write("policy/credentials/shop-key.toml", &source("shop"));
+    let put =
+        "body = { \"/params/_meta/com.example~1key\" = \"Key {secret}\", \"/params/arguments/key\" = \"{secret}\" }";
+    place.connector("shop", &shop, &format!("\n[credentials]\nsource = \"shop-key\"\n{put}\n"));
+    place.write("servers.pem", &pem("CERTIFICATE", &authority.der()));
+    let trusts = |command: &mut std::process::Command| {
+        command.env("SSL_CERT_FILE", place.path().join("servers.pem"));
+    };
+    let serve = Serve::start_as(&place, trusts).unwrap_or_else(|ran| panic!("{ran:?}"));
+    place.run_with(&["secret", "set", "shop"], SECRET).good();
+    place.run(&["connector", "accept", "shop", "--yes"]).good();
+    let task = serve.open("work");
+    // What the agent writes in its place does not arrive.
+    let answer = task.call("shop", "act", &json!({ "value": "v" }));
+    assert!(answer.get("result").is_some(), "{answer}");
+    let [call] = shop.calls().try_into().unwrap_or_else(|calls: Vec<_>| panic!("{}", calls.len()));
+    let call = call.json();
+    assert_eq!(call["params"]["_meta"]["com.example/key"], format!("Key {SECRET}"));
+    assert_eq!(call["params"]["arguments"], json!({ "value": "v", "key": SECRET }));
+    let asked: Vec<Value> = shop.received().iter().map(Received::json).collect();
+    let listed = asked.iter().find(|asked| asked["method"] == "tools/list").unwrap();
+    assert_eq!(listed["params"]["_meta"]["com.example/key"], format!("Key {SECRET}"));
+    assert!(listed["params"].get("arguments").is_none());
+    assert_eq!(holding(&place.data(), SECRET), Vec::<String>::new(), "put in after all that is kept");
+
+    // In TLS: with the certificate it is let in, without it is not.
+    let (chain, key) = clients.svid("spiffe://example.org/gateway").pem();
+    place.write("policy/credentials/pair.toml", &source("pair"));
+    let text = place.read("policy/connectors/shop.toml");
+    let secure = |put: &str| {
+        text.replace(&shop.reach(), &format!("url = \"{}\"\n", front.url("/mcp")))
+            .replace("source = \"shop-key\"", "source = \"pair\"")
+            .replace(text.lines().find(|line| line.starts_with("body")).unwrap(), put)
+    };
+    place.run_with(&["secret", "set", "pair"], format!("{chain}{key}").trim()).good();
+    place.write("policy/connectors/shop.toml", &secure("query = { pair = \"{secret}\" }"));
+    place.run(&["policy", "apply"]).good();
+    let shown = place.json(&["connector", "show", "shop"]);
+    assert!(shown["unreachable"].is_string(), "{shown}");
+    place.write("policy/connectors/shop.toml", &secure("certificate = { chain = \"{secret}\", key = \"{secret}\" }"));
+    place.run(&["policy", "apply"]).good();
+    place.run(&["connector", "accept", "shop", "--yes"]).good();
+    assert_eq!(serve.open("work").word("shop", "act", "w"), "ok");
+    assert!(front.clients().iter().flatten().next().is_some(), "it was shown");
+}
+
+/// Whether a text stands anywhere in what a process has in memory
+fn has_in_memory(pid: u32, text: &str) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    maps.lines().any(|line| {
+        let (range, rest) = line.split_once(' ').unwrap();
+        let (from, to) = range.split_once('-').unwrap();
+        let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+        // What the kernel itself put there cannot be read, and holds nothing of anybody.
+        rest.starts_with('r')
+            && memory.read_exact_at(&mut bytes, from).is_ok()
+            && bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
+}
+
+#[test]
+fn no_agent_has_a_credential_in_its_memory() {
+    let shop = Upstream::http(&["act"], good);
+    let place = with_program(&shop);
+    let serve = place.serve(&["shop"]);
+    let params = json!({ "name": "act", "arguments": { "value": "what-the-agent-says" } });
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    let agent = format!(
+        "coproc B {{ exec '{PROGRAM}' bridge shop; }}\necho '{call}' >&${{B[1]}}\nread -r answer <&${{B[0]}}\n\
+         echo \"$answer\" > answer\necho $$ $B_PID > pids.new\nmv pids.new pids\n\
+         while [ ! -e done ]; do sleep 0.02; done\n"
+    );
+    place.write("agent.sh", &agent);
+    let mut command = place.command(PROGRAM, &["exec", "--purpose", "work", "--", "bash", "agent.sh"]);
+    let mut exec = command.spawn().unwrap();
+    until("the agent has its answer", || place.path().join("pids").exists());
+    assert!(place.read("answer").contains("\"result\""), "{}", place.read("answer"));
+    let [lease] = ledger(&place).try_into().unwrap();
+    let mut pids: Vec<u32> = place.read("pids").split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    pids.push(exec.id());
+    assert!(pids[..2].iter().all(|pid| has_in_memory(*pid, "what-the-agent-says")), "they are looked through");
+    for pid in pids {
+        assert!(!has_in_memory(pid, &format!("tok-{lease}")), "process {pid} has the credential");
+    }
+    assert!(has_in_memory(serve.pid(), &format!("tok-{lease}")), "whoever puts it in has it");
+    place.write("done", "");
+    exec.wait().unwrap();
+    until("nothing is left", || ledger(&place).is_empty());
 }

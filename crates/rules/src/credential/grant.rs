@@ -5,8 +5,77 @@ use crate::document::{Cell, Document, Table};
 use portreeve_core::{names::Name, policy::Class};
 use std::collections::BTreeMap;
 
-/// How grants look
-pub(super) const GRANTS: &str = "[\"USAGE ON SCHEMA shop\", \"SELECT ON ALL TABLES IN SCHEMA shop\"]";
+/// How a database writes grants, and which of their words give what
+pub(super) struct Dialect {
+    /// How grants look
+    pub(super) example: &'static str,
+    /// What stands around names
+    quote: char,
+    /// What no grant has
+    never: &'static [char],
+    /// What gives more than any class has
+    more: &'static [&'static str],
+    /// What changes something
+    changes: &'static [&'static str],
+    /// Roles that are there in every server and change something; none: a grant names what it is on
+    changing_roles: Option<&'static [&'static str]>,
+}
+
+/// PostgreSQL; three roles of it reach the server's own account
+pub(super) const POSTGRES: Dialect = Dialect {
+    example: "[\"USAGE ON SCHEMA shop\", \"SELECT ON ALL TABLES IN SCHEMA shop\"]",
+    quote: '"',
+    never: &[';', '\'', '\\'],
+    more: &["OPTION", "SUPERUSER", "pg_execute_server_program", "pg_write_server_files", "pg_read_server_files"],
+    changes: &["INSERT", "UPDATE", "DELETE", "TRUNCATE", "CREATE", "TRIGGER", "MAINTAIN"],
+    changing_roles: Some(&[
+        "pg_write_all_data",
+        "pg_maintain",
+        "pg_signal_backend",
+        "pg_create_subscription",
+        "pg_database_owner",
+    ]),
+};
+
+/// MariaDB; what is granted on everything reaches the server itself
+pub(super) const MARIADB: Dialect = Dialect {
+    example: "[\"SELECT ON shop.*\"]",
+    quote: '`',
+    never: &[';', '\'', '"', '#'],
+    more: &[
+        "OPTION",
+        "SUPER",
+        "FILE",
+        "PROCESS",
+        "RELOAD",
+        "SHUTDOWN",
+        "ADMIN",
+        "MONITOR",
+        "REPLAY",
+        "REPLICATION",
+        "USER",
+        "PROXY",
+        "IDENTIFIED",
+        "WITH",
+        "REQUIRE",
+    ],
+    changes: &[
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "CREATE",
+        "DROP",
+        "ALTER",
+        "INDEX",
+        "TRIGGER",
+        "EVENT",
+        "REFERENCES",
+        "LOCK",
+        "HISTORY",
+    ],
+    changing_roles: None,
+};
+
 /// Grants of one class
 const GRANTS_MAX: usize = 64;
 
@@ -14,26 +83,27 @@ const GRANTS_MAX: usize = 64;
 pub(super) fn granted(
     doc: &Document<'_>,
     mut table: Table<'_, '_>,
-    class: Class,
+    (class, dialect): (Class, &Dialect),
     scope: Option<&BTreeMap<Name, Name>>,
 ) -> Option<Vec<String>> {
-    let cell = table.need("grant", GRANTS);
+    let shown = dialect.example;
+    let cell = table.need("grant", shown);
     table.finish();
     let cell = cell?;
-    let items = doc.array(cell, GRANTS)?;
+    let items = doc.array(cell, shown)?;
     if items.is_empty() || items.len() > GRANTS_MAX {
-        doc.error(&cell.span(), format!("expected 1 to {GRANTS_MAX} grants"), format!("for example: grant = {GRANTS}"));
+        doc.error(&cell.span(), format!("expected 1 to {GRANTS_MAX} grants"), format!("for example: grant = {shown}"));
         return None;
     }
     let one = |item: &Cell<'_>| {
-        let text = doc.line(item, GRANTS)?;
+        let text = doc.line(item, shown)?;
         let wrong = |message: &str, remedy: &str| doc.error(&item.span(), message, remedy);
         narrowed(doc, item, &text, scope)?;
-        if text.contains([';', '\'', '\\']) || text.contains("--") || text.contains("/*") {
-            wrong("a grant is what stands between GRANT and TO, and nothing else", &format!("for example: {GRANTS}"));
+        if text.contains(dialect.never) || text.contains("--") || text.contains("/*") {
+            wrong("a grant is what stands between GRANT and TO, and nothing else", &format!("for example: {shown}"));
             return None;
         }
-        if let Err((message, remedy)) = bounded(&text, class) {
+        if let Err((message, remedy)) = bounded(&text, class, dialect) {
             wrong(&message, remedy);
             return None;
         }
@@ -43,30 +113,34 @@ pub(super) fn granted(
     grants.into_iter().collect()
 }
 
-/// What grants of roles give that are there in every server: its own account, or changes without a word for them
-const OWN_ACCOUNT: [&str; 3] = ["pg_execute_server_program", "pg_write_server_files", "pg_read_server_files"];
-const CHANGING_ROLES: [&str; 5] =
-    ["pg_write_all_data", "pg_maintain", "pg_signal_backend", "pg_create_subscription", "pg_database_owner"];
-const CHANGES: [&str; 7] = ["INSERT", "UPDATE", "DELETE", "TRUNCATE", "CREATE", "TRIGGER", "MAINTAIN"];
-
 /// Whether a grant gives no more than a class may have, as far as its own words say that; what is wrong with it, otherwise
-fn bounded(grant: &str, class: Class) -> Result<(), (String, &'static str)> {
+fn bounded(grant: &str, class: Class, dialect: &Dialect) -> Result<(), (String, &'static str)> {
     // What stands in quotes is a name, whatever it says.
-    let plain: Vec<&str> = grant.split('"').step_by(2).collect();
+    let plain: Vec<&str> = grant.split(dialect.quote).step_by(2).collect();
     let plain = plain.join(" ");
     let words = || plain.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
     let is = |word: &str, one: &[&str]| one.iter().any(|one| word.eq_ignore_ascii_case(one));
-    if words().any(|word| is(word, &["TO"])) || grant.matches('"').count() % 2 == 1 {
+    if words().any(|word| is(word, &["TO"])) || grant.matches(dialect.quote).count() % 2 == 1 {
         return Err(("a grant is what stands between GRANT and TO, and nothing else".to_owned(), "take the rest out"));
     }
     // `ALL TABLES IN SCHEMA` names tables, `ALL` at the beginning gives everything.
     let everything = words().next().filter(|word| is(word, &["ALL"]));
-    let more = |word: &&str| is(word, &["OPTION", "SUPERUSER"]) || is(word, &OWN_ACCOUNT);
+    let more = |word: &&str| is(word, dialect.more);
     if let Some(word) = everything.or_else(|| words().find(more)) {
         return Err((format!("`{word}` gives more than a class"), "name what the class needs"));
     }
     let on = words().any(|word| is(word, &["ON"]));
-    let changes = |word: &&str| if on { is(word, &CHANGES) } else { is(word, &CHANGING_ROLES) };
+    if dialect.changing_roles.is_none() {
+        // `db.*` is all of a database; an asterisk without a dot before it is every database.
+        let everywhere =
+            plain.match_indices('*').any(|(at, _)| !plain.get(..at).is_some_and(|before| before.ends_with('.')));
+        if !on || everywhere {
+            let message = "a grant says on which database or table of it".to_owned();
+            return Err((message, "what is granted on everything is more than a class"));
+        }
+    }
+    let roles = dialect.changing_roles.unwrap_or_default();
+    let changes = |word: &&str| is(word, if on { dialect.changes } else { roles });
     match words().take_while(|word| !is(word, &["ON"])).find(changes).filter(|_| class == Class::Read) {
         Some(word) => {
             let message = format!("`{word}` lets a role of the class read change something");

@@ -2,7 +2,7 @@
 
 use super::{
     Around,
-    grant::{GRANTS, granted},
+    grant::{POSTGRES, granted},
     shared::{by_class, host, secret, tls},
 };
 use crate::document::{Cell, Document};
@@ -18,11 +18,15 @@ pub(super) fn read(doc: &Document<'_>, cell: &Cell<'_>, around: &Around<'_>) -> 
     let tls = tls(doc, &mut table, host.as_deref());
     let admin = table.need("admin", "\"orders-db-admin\"").and_then(|cell| secret(doc, cell, around));
     let connections = table.take("connections").map_or(Some(CONNECTIONS), |cell| doc.count(cell, "connections = 4"));
-    let example = format!("grant = {GRANTS}");
-    let grants =
-        by_class(doc, &mut table, ("postgres", &example), |table, class| granted(doc, table, class, around.scope));
+    let keep_for =
+        table.take("keep_for").map_or(Some(None), |cell| doc.line(cell, "keep_for = \"orders_owner\"").map(Some));
+    let example = format!("grant = {}", POSTGRES.example);
+    let grants = by_class(doc, &mut table, ("postgres", &example), |table, class| {
+        granted(doc, table, (class, &POSTGRES), around.scope)
+    });
     table.finish();
     let connections = u16::try_from(connections?).unwrap_or(u16::MAX);
-    let (host, port, database, tls, admin) = (host?, port?, database?, tls?, admin?);
-    Some(BackEnd::Postgres(Postgres { host, port, database, tls, admin, grants: grants?, connections }))
+    let (host, port, database, tls, admin, keep_for) = (host?, port?, database?, tls?, admin?, keep_for?);
+    let grants = grants?;
+    Some(BackEnd::Postgres(Postgres { host, port, database, tls, admin, grants, connections, keep_for }))
 }

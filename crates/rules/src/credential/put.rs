@@ -11,7 +11,7 @@ use portreeve_core::{
     names::Name,
     policy::{Class, Connector, CredentialSource, Credentials, Reach, Template},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 /// Reads `[credentials]` of a connector; `before` are the connectors that were read before it
 pub(crate) fn credentials(
@@ -44,25 +44,33 @@ pub(crate) fn credentials(
         })
     };
     let (headers, query, env, files) = (read("headers"), read("query"), read("env"), read("files"));
+    let (body, certificate) = (read("body"), table.take("certificate"));
+    let certificate = certificate.map_or(Some(None), |cell| shown(doc, cell, reach, fields).map(Some));
     table.finish();
     let ((headers_at, headers), (query_at, query)) = (headers?, query?);
-    let ((env_at, env), (files_at, files)) = (env?, files?);
+    let ((env_at, env), (files_at, files), (body_at, body)) = (env?, files?, body?);
+    let certificate_at = certificate.as_ref().and_then(|of| of.as_ref().map(|(at, _)| at.clone()));
+    let certificate = certificate?.map(|(_, certificate)| certificate);
     let misplaced = match reach? {
-        Reach::Stdio { .. } => headers_at.or(query_at).map(|at| (at, "a process gets `env` or `files`")),
+        Reach::Stdio { .. } => {
+            let at = headers_at.or(query_at).or(body_at).or(certificate_at);
+            at.map(|at| (at, "a process gets `env` or `files`"))
+        }
         Reach::Http { url, .. } => {
             if !is_guarded(url) {
                 let message = "credentials would be sent in the clear";
                 doc.error(&cell.span(), message, "use an https:// address; http:// is for this machine only");
                 return None;
             }
-            env_at.or(files_at).map(|at| (at, "a server behind a url gets `headers` or `query`"))
+            env_at.or(files_at).map(|at| (at, "a server behind a url gets `headers`, `query`, `body` or `certificate`"))
         }
     };
     if let Some((at, remedy)) = misplaced {
         doc.error(&at, "there is nowhere to put this", remedy);
         return None;
     }
-    if headers.is_empty() && query.is_empty() && env.is_empty() && files.is_empty() {
+    let anywhere = [&headers, &query, &body, &env, &files].iter().any(|of| !of.is_empty());
+    if !anywhere && certificate.is_none() {
         let message = "nothing says where the credential is put";
         let example = match reach? {
             Reach::Stdio { .. } => "env = { DATABASE_URI = \"postgresql://{user}:{password}@{host}/{database}\" }",
@@ -84,12 +92,25 @@ pub(crate) fn credentials(
         return None;
     }
     let (source, from) = (source?, from?);
-    let put = [("headers", &headers), ("query", &query), ("env", &env), ("files", &files)];
+    let pair = certificate
+        .as_ref()
+        .map(|(chain, key)| BTreeMap::from([("chain".to_owned(), chain.clone()), ("key".to_owned(), key.clone())]));
+    let pair = pair.unwrap_or_default();
+    let put = [
+        ("headers", &headers),
+        ("query", &query),
+        ("body", &body),
+        ("certificate", &pair),
+        ("env", &env),
+        ("files", &files),
+    ];
     let put = put
         .iter()
         .flat_map(|(kind, of)| of.iter().map(move |(name, text)| format!("{kind} {name}={}\n", text.as_str())));
-    let config = Hash::of(put.fold(format!("{source} {}\n", from.digest), |text, line| text + &line).as_bytes());
-    Some(Credentials { source, config, headers, query, env, files })
+    // Whom it is shown to is part of it: what was issued for one server is never sent to another.
+    let shown_to = format!("{source} {} {}\n", from.digest, reach?);
+    let config = Hash::of(put.fold(shown_to, |text, line| text + &line).as_bytes());
+    Some(Credentials { source, config, headers, query, body, certificate, env, files })
 }
 
 /// Whether a source can give a connector what it wants
@@ -112,6 +133,67 @@ fn usable(doc: &Document<'_>, at: &Cell<'_>, (name, from): (&Name, &CredentialSo
     Some(())
 }
 
+/// `certificate = { chain = "{certificate}", key = "{private_key}" }`: what is shown where TLS asks for it
+fn shown(
+    doc: &Document<'_>,
+    cell: &Cell<'_>,
+    reach: Option<&Reach>,
+    fields: Option<&'static [&'static str]>,
+) -> Option<(Range<usize>, (Template, Template))> {
+    const EXAMPLE: &str = "{ chain = \"{certificate}\", key = \"{private_key}\" }";
+    let mut table = doc.table(cell, "`certificate`", &format!("certificate = {EXAMPLE}"))?;
+    let mut one = |key: &'static str, example: &'static str| {
+        table.need(key, example).and_then(|cell| template(doc, cell, &format!("{key} = {example}"), fields))
+    };
+    let (chain, key) = (one("chain", "\"{certificate}\""), one("key", "\"{private_key}\""));
+    table.finish();
+    if let Some(Reach::Http { url, spiffe, svid }) = reach {
+        let trouble = match () {
+            () if !url.starts_with("https://") => {
+                Some(("a certificate is shown in TLS only", "use an https:// address"))
+            }
+            () if *svid || spiffe.is_some() => {
+                Some(("`spiffe` and `svid` say already what is shown", "take `certificate` out, or those"))
+            }
+            () => None,
+        };
+        if let Some((message, remedy)) = trouble {
+            doc.error(&cell.span(), message, remedy);
+            return None;
+        }
+    }
+    Some((cell.span(), (chain?, key?)))
+}
+
+/// A template with at least one field that the credential has
+fn template(
+    doc: &Document<'_>,
+    cell: &Cell<'_>,
+    example: &str,
+    fields: Option<&'static [&'static str]>,
+) -> Option<Template> {
+    let template = match Template::read(doc.text(cell, example)?) {
+        Ok(template) => template,
+        Err(error) => {
+            doc.error(&cell.span(), error.to_string(), format!("for example: {example}"));
+            return None;
+        }
+    };
+    if template.fields().next().is_none() {
+        let remedy = "a secret is no part of a policy: put it into the vault with `portreeve secret set NAME`, and write {FIELD} \
+            here; what is no secret stands in `[env]` or in the address";
+        doc.error(&cell.span(), "no field of a credential stands here", remedy);
+        return None;
+    }
+    let unknown = fields.and_then(|known| template.fields().find(|field| !known.contains(field)).zip(fields));
+    if let Some((field, known)) = unknown {
+        let message = format!("the credentials of its source have no `{field}`");
+        doc.error(&cell.span(), message, format!("they have {}", known.join(", ")));
+        return None;
+    }
+    Some(template)
+}
+
 fn templates(
     doc: &Document<'_>,
     (cell, kind): (&Cell<'_>, &str),
@@ -124,12 +206,14 @@ fn templates(
         let (good, example) = match kind {
             "headers" => (is_header(name), EXAMPLE),
             "query" => (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()), "key = \"{secret}\""),
+            "body" => (is_place(name), "\"/params/_meta/com.example~1key\" = \"{secret}\""),
             _ => (is_variable(name), "API_TOKEN = \"{secret}\""),
         };
         if !good {
             let what = match kind {
                 "headers" => "header",
                 "query" => "member of a query",
+                "body" => "place in a message",
                 _ => "variable",
             };
             let message = format!("`{}` is no {what} for a credential", name.escape_debug());
@@ -140,32 +224,10 @@ fn templates(
             doc.error(&span, format!("the header `{}` stands here twice", name.escape_debug()), "take one of them out");
             whole = false;
         }
-        let template = doc.text(cell, example).and_then(|text| match Template::read(text) {
-            Ok(template) => Some(template),
-            Err(error) => {
-                doc.error(&cell.span(), error.to_string(), format!("for example: {example}"));
-                None
-            }
-        });
-        let Some(template) = template else {
+        let Some(template) = template(doc, cell, example, fields) else {
             whole = false;
             continue;
         };
-        if template.fields().next().is_none() {
-            let remedy = "a secret is no part of a policy: put it into the vault with `portreeve secret set NAME`, and write {FIELD} \
-                here; what is no secret stands in `[env]` or in the address";
-            doc.error(&cell.span(), "no field of a credential stands here", remedy);
-            whole = false;
-        }
-        let unknown = fields.and_then(|known| template.fields().find(|field| !known.contains(field)).zip(fields));
-        if let Some((field, known)) = unknown {
-            doc.error(
-                &cell.span(),
-                format!("the credentials of its source have no `{field}`"),
-                format!("they have {}", known.join(", ")),
-            );
-            whole = false;
-        }
         put.insert(name.to_owned(), template);
     }
     whole.then_some(put)
@@ -200,4 +262,13 @@ fn is_header(name: &str) -> bool {
         && !lower.starts_with("content-")
         && !lower.starts_with("mcp-")
         && !lower.starts_with("proxy-")
+}
+
+/// Whether a credential may stand at this place of a message: in what the server is told beside the call, or in an argument
+fn is_place(pointer: &str) -> bool {
+    let inside = ["/params/_meta/", "/params/arguments/"].iter().find_map(|place| pointer.strip_prefix(place));
+    // RFC 6901, 3: `~` stands before 0 and 1 only.
+    let good =
+        |part: &str| !part.is_empty() && part.replace("~0", "").replace("~1", "").bytes().all(|byte| byte != b'~');
+    inside.is_some_and(|inside| inside.split('/').all(good))
 }

@@ -5,7 +5,7 @@ use portreeve_core::{
     names::Name,
     path::{FieldPath, Step},
     pattern::{Conditions, Pattern},
-    policy::{Ask, Bundle, Entry, Limits, OnHold, Parameter, Purpose, Users},
+    policy::{Ask, Bundle, Entry, Limits, OnHold, Parameter, Purpose, Serves, Users},
 };
 use std::collections::BTreeMap;
 
@@ -121,6 +121,13 @@ fn limits(place: &str, old: &Limits, new: &Limits, changes: &mut Changes) {
     match (old.on_hold, new.on_hold) {
         (OnHold::Deny, OnHold::Ask) => changes.push(place, Verdict::Wider, "people are asked now, and may say yes"),
         (OnHold::Ask, OnHold::Deny) => changes.push(place, Verdict::Narrower, "nobody is asked any more"),
+        _ => {}
+    }
+    match (old.credentials, new.credentials) {
+        (Serves::Call, Serves::Task) => {
+            changes.push(place, Verdict::Wider, "a credential serves all calls of its task now")
+        }
+        (Serves::Task, Serves::Call) => changes.push(place, Verdict::Narrower, "a credential serves one call now"),
         _ => {}
     }
 }

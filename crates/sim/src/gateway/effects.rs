@@ -185,7 +185,7 @@ fn in_words(todo: &Todo) -> String {
             let names: Vec<&str> = askings.iter().map(|asking| asking.point.name.as_str()).collect();
             format!("consult {}", names.join(" "))
         }
-        Todo::Step(Do::Prepare(class)) => format!("prepare for {class}"),
+        Todo::Step(Do::Prepare(wants)) => format!("prepare for {}", wants.class),
         Todo::Step(Do::Read(reading)) => format!("read {}", reading.tool),
         Todo::Step(Do::Wait(ticket)) => format!("wait for {}", ticket.hold),
         Todo::Step(Do::Forward(permit)) => format!("forward by {}", permit.deadline()),

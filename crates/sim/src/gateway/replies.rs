@@ -45,7 +45,7 @@ impl Gateway {
         let lost = matches!(&reply, Reply::Refused(reasons) if is_of_the_record(reasons));
         match (item.who, reply) {
             (Who::Flight(id), Reply::Permit(permit)) => self.happened(id, Happened::Admitted(permit)),
-            (Who::Flight(id), Reply::Prepare(class)) => self.happened(id, Happened::Clear(class)),
+            (Who::Flight(id), Reply::Prepare(wants)) => self.happened(id, Happened::Clear(wants)),
             (Who::Flight(id), Reply::Consult(askings)) => self.happened(id, Happened::Consult(askings)),
             (Who::Flight(id), Reply::Refused(reasons)) => {
                 env.report.refusals += 1;
@@ -139,7 +139,7 @@ fn in_words(reply: &Reply) -> String {
         }
         Reply::Permit(permit) => format!("permit {}", permit.effect()),
         Reply::Clear => "clear".to_owned(),
-        Reply::Prepare(class) => format!("clear for {class}"),
+        Reply::Prepare(wants) => format!("clear for {}", wants.class),
         Reply::Leased(..) => "lease".to_owned(),
         Reply::Consult(askings) => format!("consult {} points", askings.len()),
         Reply::Read(reading) => format!("read {}", reading.tool),

@@ -163,7 +163,7 @@ impl Pure {
             Reply::Consult(askings) => Happened::Consult(askings),
             Reply::Held(ticket) => Happened::Held(ticket),
             Reply::Again(again) => Happened::Again(again),
-            Reply::Prepare(class) => Happened::Clear(class),
+            Reply::Prepare(wants) => Happened::Clear(wants),
             _ => Happened::Waited,
         }
     }

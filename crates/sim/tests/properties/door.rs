@@ -11,7 +11,7 @@ use portreeve_core::{
     pattern::{Operand, Pattern},
     policy::{
         Agent, Bundle, Bytes, Class, Connector, Entry, Kind, Limits, OnHold, Opening, Parameter, Profile, Purpose,
-        Reach, Roles, Tier, Usage, Users,
+        Reach, Roles, Serves, Tier, Usage, Users,
     },
     reason::{Reason, Word},
     request::{Call, Change, ChangeWhat, Clock, Fit, Grant, Open, Poll, Request, Settle, Stop},
@@ -292,6 +292,7 @@ fn limited(entries: &[Entry], rules: &[usize], calls: Option<u32>, bytes: Bytes)
             ceiling: None,
             bytes,
             on_hold: OnHold::Deny,
+            credentials: Serves::Task,
         },
         BTreeMap::from([(name("p"), Parameter { kind: Kind::Decimal { min: None, max: None }, default: None })]),
         entries.to_vec(),

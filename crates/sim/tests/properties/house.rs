@@ -15,8 +15,8 @@ use portreeve_core::{
     policy::{
         Agent, Alone, Ask, Attribute, AttributeKind, BackEnd, BreakGlass, Bundle, Bytes, Class, Client, CommandBackEnd,
         Connector, CredentialSource, Credentials, Elevate, Entry, Issuer, IssuerKind, Label, Limits, OnHold, Opening,
-        People, PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Revocation, Roles, SignIn, Tier, Usage, User,
-        Users, Variant, Vouches,
+        People, PersonRole, Profile, Purpose, Quorum, Reach, Receiver, Revocation, Roles, Serves, SignIn, Tier, Usage,
+        User, Users, Variant, Vouches,
     },
     reason::{Reason, Word},
     request::{self, Answering, Call, Change, ChangeWhat, Clock, Fit, Open, Request, Review, Settle, Stop, Undo},
@@ -70,6 +70,7 @@ pub(crate) struct Ceiling {
     pub(crate) glass: Option<BreakGlass>,
     pub(crate) opening: Option<Quorum>,
     pub(crate) on_hold: OnHold,
+    pub(crate) serves: Serves,
     pub(crate) idle_ms: Option<i64>,
     pub(crate) expires_ms: i64,
 }
@@ -110,6 +111,7 @@ impl Policy {
             glass: None,
             opening: None,
             on_hold: OnHold::Ask,
+            serves: Serves::Task,
             idle_ms: Some(20_000),
             expires_ms: 600_000,
         };
@@ -196,6 +198,8 @@ impl Policy {
                 config: Hash::of(format!("{wanted:?}").as_bytes()),
                 headers: BTreeMap::new(),
                 query: BTreeMap::new(),
+                body: BTreeMap::new(),
+                certificate: None,
                 env: BTreeMap::new(),
                 files: BTreeMap::new(),
             }),
@@ -294,6 +298,7 @@ impl Ceiling {
                 ceiling: None,
                 bytes: Bytes::default(),
                 on_hold: self.on_hold,
+                credentials: self.serves,
             },
             BTreeMap::new(),
             self.tools.iter().map(entry).collect(),

@@ -1,15 +1,16 @@
 //! Credentials of tasks: none is used that does not count, none outlives what it rests on, none is lost sight of.
 
-use crate::house::{House, Policy, TOOLS, name};
+use crate::house::{House, Policy, TOOLS, name, owner};
 use portreeve_core::{
     due::{Owed, due},
     engine::Reply,
-    event::{Actor, End, Event, Evidence, LeaseEnd, What},
-    names::{EffectId, RunId, TaskId},
+    event::{Actor, End, Event, Evidence, LeaseEnd, To, What},
+    judge::Wants,
+    names::{EffectId, GrantId, RunId, TaskId},
     node::{Node, Why},
-    policy::{Alone, Class, Elevate},
+    policy::{Alone, Class, Elevate, Serves},
     reason::Word,
-    request::{Lease, Needs, Request, Settle, Stop},
+    request::{Grant, Lease, Needs, Poll, Request, Settle, Stop},
     state::Leased,
     time::Millis,
 };
@@ -86,15 +87,17 @@ struct World {
     made: BTreeSet<EffectId>,
     open: Vec<EffectId>,
     leases: Vec<EffectId>,
+    serves: Serves,
 }
 
-fn policy(ttl: i64) -> Policy {
+fn policy(ttl: i64, serves: Serves) -> Policy {
     let alone = Alone { uses: crate::house::usages(&["shop.run"]), times: 2, within_ms: 15_000 };
     let elevate = Elevate { alone: [(Class::Execute, alone)].into(), ask: None };
     Policy::new()
         .with(|policy| policy.purposes.values_mut().for_each(|purpose| purpose.asks.clear()))
         .with(|policy| policy.credentials = Some((vec![Class::Read, Class::Write, Class::Execute], Some(ttl * 10_000))))
         .work(|work| {
+            work.serves = serves;
             work.expires_ms = 60_000;
             work.idle_ms = None;
             work.elevate = Some(elevate);
@@ -102,10 +105,10 @@ fn policy(ttl: i64) -> Policy {
 }
 
 impl World {
-    fn new() -> Self {
-        let mut house = House::new(policy(2));
+    fn new(serves: Serves) -> Self {
+        let mut house = House::new(policy(2, serves));
         house.delegate();
-        Self { house, made: BTreeSet::new(), open: Vec::new(), leases: Vec::new() }
+        Self { house, made: BTreeSet::new(), open: Vec::new(), leases: Vec::new(), serves }
     }
 
     fn now(&self) -> Millis {
@@ -141,7 +144,7 @@ impl World {
                 self.open.clear();
             }
             Step::Elevate => self.elevate(),
-            Step::Change(ttl) => self.house.apply(policy(*ttl)),
+            Step::Change(ttl) => self.house.apply(policy(*ttl, self.serves)),
         }
         self.check();
     }
@@ -155,17 +158,16 @@ impl World {
     fn call(&mut self, run: u64, tool: &str, issue: Issue) {
         let mut call = self.house.request(run, tool, &[]);
         let (effect, task) = (call.effect, self.house.engine.state().task_of(RunId(run)));
-        let class = match self.house.turn(Request::Ask(call.clone())) {
-            Reply::Prepare(class) => class,
+        let wants = match self.house.turn(Request::Ask(call.clone())) {
+            Reply::Prepare(wants) => wants,
             Reply::Refused(_) => return,
             other => panic!("{other:?}"),
         };
-        let config = self.config();
-        let known =
-            task.and_then(|task| self.house.engine.state().lease(task, (&name("shop"), class), config, self.now()));
+        let (config, key) = (self.config(), (name("shop"), wants.class, wants.only));
+        let known = task.and_then(|task| self.house.engine.state().lease(task, &key, config, self.now()));
         call.lease = match known {
             Some(lease) => Some(lease),
-            None => match self.issue(&call, class, issue) {
+            None => match self.issue(&call, wants, issue) {
                 Some(lease) => Some(lease),
                 None => return,
             },
@@ -175,7 +177,7 @@ impl World {
         self.permitted(effect, &reply);
     }
 
-    fn issue(&mut self, call: &portreeve_core::request::Call, class: Class, issue: Issue) -> Option<EffectId> {
+    fn issue(&mut self, call: &portreeve_core::request::Call, wants: Wants, issue: Issue) -> Option<EffectId> {
         let effect = EffectId(self.house.id());
         let lease = Lease { effect, connector: name("shop"), needs: Needs::Call(Box::new(call.clone())) };
         let leasing = match self.house.turn(Request::Lease(Box::new(lease))) {
@@ -189,7 +191,8 @@ impl World {
             }
             other => panic!("{other:?}"),
         };
-        assert_eq!(leasing.class, class);
+        assert_eq!((leasing.class, leasing.only), (wants.class, wants.only));
+        assert_eq!(leasing.only.is_some(), self.serves == Serves::Call);
         let task = self.house.engine.state().task(leasing.task.unwrap()).unwrap();
         assert!(leasing.until <= task.expires, "it outlives its task");
         self.leases.push(effect);
@@ -227,6 +230,8 @@ impl World {
         let admitted = self.house.admitted().into_iter().find(|admitted| admitted.effect == effect).unwrap();
         let What::Call(facts) = &admitted.what else { panic!("{admitted:?}") };
         assert_eq!((facts.class, facts.lease, admitted.task), (of.class, Some(lease), open.task));
+        assert_eq!(of.only, (self.serves == Serves::Call).then_some(effect), "another call's");
+        assert!(of.until == of.bound || admitted.now < of.fresh_until, "it is about to end, and could last longer");
         assert!(of.issued && of.over.is_none() && admitted.now < of.until && of.config == self.config());
         assert!(self.made.contains(&lease), "it does not exist");
         assert!(permit.rests_on().contains(&Node::Lease(lease)) && permit.deadline() <= of.until);
@@ -273,8 +278,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn none_is_used_that_does_not_count_and_none_is_left(steps in prop::collection::vec(step(), 1..40)) {
-        let mut world = World::new();
+    fn none_is_used_that_does_not_count_and_none_is_left(
+        alone in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut world = World::new(if alone { Serves::Call } else { Serves::Task });
         for step in &steps {
             world.play(step);
         }
@@ -305,7 +313,7 @@ fn leased(world: &mut World, tool: &str) -> EffectId {
 
 #[test]
 fn a_run_may_not_end_what_is_not_its_own_nor_take_a_credential_for_what_it_may_not_call() {
-    let mut world = World::new();
+    let mut world = World::new(Serves::Task);
     let lease = leased(&mut world, "look");
     let stop = |by| Request::Stop(Stop { node: Node::Lease(lease), why: Why::Killed, by, at: None });
     let reply = world.house.turn(stop(Actor::Run(RunId(2))));
@@ -328,7 +336,7 @@ fn a_run_may_not_end_what_is_not_its_own_nor_take_a_credential_for_what_it_may_n
 
 #[test]
 fn a_credential_that_an_elevation_opened_ends_with_it() {
-    let mut world = World::new();
+    let mut world = World::new(Serves::Task);
     world.elevate();
     let lease = leased(&mut world, "run");
     let (_, of) = world.house.engine.state().open_lease(lease).unwrap();
@@ -349,7 +357,7 @@ fn a_credential_that_an_elevation_opened_ends_with_it() {
 
 #[test]
 fn what_cannot_be_taken_back_is_known_until_its_time_has_passed() {
-    let mut world = World::new();
+    let mut world = World::new(Serves::Task);
     let lease = leased(&mut world, "look");
     world.house.stop(Node::Task(TaskId(1)));
     let until = Millis(world.house.now + 50_000);
@@ -365,4 +373,57 @@ fn what_cannot_be_taken_back_is_known_until_its_time_has_passed() {
         _ => None,
     });
     assert_eq!(last, Some(settled.end));
+}
+
+#[test]
+fn a_call_that_goes_on_is_asked_after_with_no_credential_once_its_elevation_is_over() {
+    let mut world = World::new(Serves::Task);
+    world.elevate();
+    let lease = leased(&mut world, "run");
+    let (of, run) = (*world.open.last().unwrap(), RunId(1));
+    world.house.settle(of, End::Pending { bytes: 0, result: None });
+    let mut ask = |effect: u64| {
+        let poll = Poll { effect: EffectId(effect), run, of, method: "tasks/get".to_owned(), lease: None };
+        let lease = Lease { effect: EffectId(effect + 1), connector: name("shop"), needs: Needs::Poll(poll) };
+        let reply = world.house.turn(Request::Lease(Box::new(lease)));
+        let grants = world.house.engine.state().task(TaskId(1)).unwrap().elevations.keys().copied().collect::<Vec<_>>();
+        grants.into_iter().for_each(|grant| drop(world.house.stop(Node::Grant(grant))));
+        reply
+    };
+    match ask(700) {
+        Reply::Leased(permit, leasing) => {
+            assert!(leasing.used.len() == 1 && permit.rests_on().contains(&Node::Grant(leasing.used[0].grant)));
+        }
+        other => panic!("{other:?}"),
+    }
+    let reply = ask(800);
+    assert!(matches!(&reply, Reply::Refused(reasons) if reasons[0].word == Word::ClassNotOpen), "{reply:?}");
+    let (open, of) = world.house.engine.state().open_lease(lease).unwrap();
+    assert!(!matches!(world.house.engine.state().leased(open, of, world.now()), Leased::Live));
+}
+
+#[test]
+fn a_credential_that_only_observing_let_through_ends_with_that() {
+    let mut world = World::new(Serves::Task);
+    let grant = GrantId(77);
+    let observe = Grant {
+        grant,
+        by: owner(),
+        owner: "tests".to_owned(),
+        to: To::Observe { on: Node::Tenant },
+        why: "to see".to_owned(),
+        until: Millis(world.house.now + 20_000),
+    };
+    world.house.turn(Request::Grant(observe));
+    let lease = leased(&mut world, "run");
+    let stands = |world: &World| {
+        let state = world.house.engine.state();
+        let (open, of) = state.open_lease(lease).unwrap();
+        (open.grant, of.until, state.leased(open, of, world.now()))
+    };
+    let (of, until, now) = stands(&world);
+    assert_eq!((of, now), (Some(grant), Leased::Live));
+    assert!(until <= Millis(world.house.now + 20_000), "it outlives what let it through");
+    world.house.stop(Node::Grant(grant));
+    assert!(matches!(stands(&world).2, Leased::Owed(_)), "{:?}", stands(&world));
 }

@@ -15,7 +15,11 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsConnector,
-    rustls::{CertificateError, ClientConfig, Error, RootCertStore, pki_types::ServerName, server::ParsedCertificate},
+    rustls::{
+        CertificateError, ClientConfig, Error, RootCertStore,
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+        server::ParsedCertificate,
+    },
 };
 
 /// What bytes go through, encrypted or not
@@ -130,6 +134,21 @@ pub fn authorities() -> Arc<RootCertStore> {
         Arc::new(roots)
     };
     Arc::clone(ROOTS.get_or_init(read))
+}
+
+/// TLS that believes the authorities of this machine, and shows this
+pub(super) fn showing(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> io::Result<Arc<ClientConfig>> {
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(authorities())
+        .with_client_auth_cert(chain, key)
+        .map_err(io::Error::other)?;
+    Ok(Arc::new(config))
 }
 
 /// TLS that believes these authorities

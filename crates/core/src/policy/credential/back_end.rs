@@ -1,6 +1,6 @@
 //! The systems that issue credentials, and what each of them says of itself.
 
-use super::{Aws, GitHub, Kubernetes, OpenBao, Revocation};
+use super::{Aws, GitHub, Kubernetes, MariaDb, Nats, OpenBao, Redis, Revocation};
 use crate::{names::Name, policy::Class, time::Millis};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +16,12 @@ pub enum BackEnd {
     Command(CommandBackEnd),
     /// PostgreSQL: a role for each lease
     Postgres(Postgres),
+    /// MariaDB: a user for each lease
+    MariaDb(MariaDb),
+    /// Redis or Valkey: an ACL user for each lease
+    Redis(Redis),
+    /// NATS: a user JWT for each lease
+    Nats(Nats),
     /// OpenBao or HashiCorp Vault: a token for each lease
     OpenBao(OpenBao),
     /// Kubernetes: a token of a service account, bound to a Secret
@@ -34,6 +40,9 @@ impl BackEnd {
             Self::Static(of) => of,
             Self::Command(of) => of,
             Self::Postgres(of) => of,
+            Self::MariaDb(of) => of,
+            Self::Redis(of) => of,
+            Self::Nats(of) => of,
             Self::OpenBao(of) => of,
             Self::Kubernetes(of) => of,
             Self::GitHub(of) => of,
@@ -111,6 +120,8 @@ pub struct Postgres {
     pub grants: BTreeMap<Class, Vec<String>>,
     /// Connections that one role may have at once
     pub connections: u16,
+    /// The role that gets what a lease's role made; nothing: it goes with the lease
+    pub keep_for: Option<String>,
 }
 
 impl Says for StaticSecret {

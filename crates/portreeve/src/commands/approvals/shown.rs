@@ -72,7 +72,7 @@ const ERASED: &str = "(the record keeps no value)";
 fn about(about: &About, lines: &mut Vec<String>) {
     let mut line = |name: &str, text: &str| lines.push(format!("{name:<10} {}", plain(text)));
     match about {
-        About::Call { tool, says, variants, class, arguments, target, label, undo, changes } => {
+        About::Call { tool, says, variants, class, arguments, target, label, undo, changes, credential } => {
             let names: Vec<&str> = variants.iter().map(portreeve_core::names::Name::as_str).collect();
             let variants = if names.is_empty() { String::new() } else { format!(" as {}", names.join(", ")) };
             line("would call", &format!("{tool} ({class}){variants}"));
@@ -88,6 +88,10 @@ fn about(about: &About, lines: &mut Vec<String>) {
             line("results", &format!("may be {label}"));
             for change in changes {
                 line("change", &format!("{} {}", change.mark, change.text));
+            }
+            if let Some(of) = credential {
+                let standing = if of.standing { ", a standing secret" } else { "" };
+                line("credential", &format!("{} ({}){standing}; taken back: {}", of.source, of.kind, of.revocation));
             }
             match undo {
                 Some(undo) => line("undo", undo),

@@ -69,7 +69,7 @@ fn aws_gives_a_session_under_its_name_and_denies_it_by_that() {
     let plain = said.replace("%22", "\"").replace("%3A", ":").replace("%2A", "*").replace("&quot;", "\"");
     assert!(plain.contains(&format!("\"*:{}\"", ask.name)) && plain.contains("aws:userid"), "{said}");
     assert!(matches!(runtime.block_on(source.withdraw(&all)), Ok(Withdrawn::Gone(_))), "again, without harm");
-    assert_eq!(moto.denials(), [denial.clone()]);
+    assert_eq!(moto.denials(), std::slice::from_ref(&denial));
     // A name is enough.
     let other = wanted(7, Class::Read, SCOPE).name;
     let by_name = Held { name: other.clone(), handle: None, until: None, keep: None, fields: None };

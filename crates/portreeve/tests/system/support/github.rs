@@ -195,7 +195,7 @@ fn issue(body: &Value, state: &mut State) -> Option<Response> {
         return says(503, &json!({ "message": "Service unavailable" }));
     }
     let names: Vec<&str> = body["repositories"].as_array()?.iter().filter_map(Value::as_str).collect();
-    if names.iter().any(|name| *name == "missing") {
+    if names.contains(&"missing") {
         let message =
             "There is at least one repository that does not exist or is not accessible to the parent installation.";
         return says(422, &json!({ "message": message }));

@@ -36,9 +36,7 @@ impl Postgres {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let password = folder.path().join("password");
         fs::write(&password, ADMIN.1).unwrap();
-        if is_root() {
-            chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
+        give_to_somebody(&data);
         let mut init = as_somebody(Command::new(programs.join("initdb")));
         init.args(["--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C", "-U", ADMIN.0]);
         init.arg("--pwfile").arg(&password).arg("-D").arg(&data).stdin(Stdio::null());
@@ -134,7 +132,15 @@ fn is_root() -> bool {
     fs::metadata(Path::new("/proc/self")).is_ok_and(|own| own.uid() == 0)
 }
 
-fn as_somebody(mut command: Command) -> Command {
+/// Lets whom [`as_somebody`] runs write there
+pub(crate) fn give_to_somebody(folder: &Path) {
+    if is_root() {
+        chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
+/// A program that does not run as root, which database servers refuse
+pub(crate) fn as_somebody(mut command: Command) -> Command {
     if is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
