@@ -139,8 +139,7 @@ async fn measure(options: &Options, back_end: &BackEnd) -> anyhow::Result<Row> {
         let task = place.task().await?;
         first.wait(place.call(&task)).await?;
         warm.wait(place.call(&task)).await?;
-        place.stop(&task).await?;
-        back.wait(place.none_left()).await?;
+        back.wait(place.gone(&task)).await?;
         if has_floor {
             has_floor = back_end.floor(number, &mut floor_issue, &mut floor_back).await?;
         }

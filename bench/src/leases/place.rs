@@ -92,13 +92,14 @@ impl Place {
         Ok(())
     }
 
-    /// Stops a task
-    pub(super) async fn stop(&mut self, task: &Task) -> anyhow::Result<()> {
-        ask(&mut self.admin, Method::POST, "/v1/stop", json!({ "node": task.id })).await.map(drop)
+    /// Stops a task, and returns once its credential is known to be of no use
+    pub(super) async fn gone(&mut self, task: &Task) -> anyhow::Result<()> {
+        ask(&mut self.admin, Method::POST, "/v1/stop", json!({ "node": task.id })).await?;
+        self.none_left().await
     }
 
     /// Returns once no credential is left of which it is not known that it is of no use
-    pub(super) async fn none_left(&mut self) -> anyhow::Result<()> {
+    async fn none_left(&mut self) -> anyhow::Result<()> {
         loop {
             let listed = ask(&mut self.admin, Method::GET, "/v1/leases", json!({})).await?;
             if listed.get("leases").and_then(Value::as_array).is_none_or(Vec::is_empty) {

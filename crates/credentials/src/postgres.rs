@@ -42,6 +42,9 @@ const ENDING: Duration = Duration::from_secs(5);
 const NOT_LET_IN: [&str; 2] = ["28P01", "28000"];
 /// Bytes of a name; the server cuts off what is longer, so that it would be another one's
 const NAME_BYTES_MAX: usize = 63;
+/// One at a time grants or takes away: PostgreSQL refuses the second of two that change what is granted on the same thing.
+/// The number is that of everything that makes roles like this, whatever its record.
+const ALONE: &str = "SELECT pg_advisory_xact_lock(8100130)";
 /// How often they are looked for meanwhile
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -117,11 +120,14 @@ impl Postgres {
             self.of.grants.get(&wanted.class).ok_or_else(|| format!("nothing is granted to {}", wanted.class))?;
         let verifier = escape_literal(&scram_sha_256(password.expose().as_bytes()));
         let until = instant(wanted.until);
-        let mut all = vec![format!(
-            "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION INHERIT \
+        let mut all = vec![
+            ALONE.to_owned(),
+            format!(
+                "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION INHERIT \
              CONNECTION LIMIT {} PASSWORD {verifier} VALID UNTIL '{until}'",
-            self.of.connections
-        )];
+                self.of.connections
+            ),
+        ];
         // A word to those who look at the server; whoever holds the role could set it otherwise, so nothing rests on it.
         if wanted.class == Class::Read {
             all.push(format!("ALTER ROLE {role} SET default_transaction_read_only = on"));
@@ -169,9 +175,9 @@ impl Postgres {
             for row in elsewhere {
                 let database: String = row.get(0);
                 let there = self.admin(&database).await?;
-                run(there.batch_execute(&disown)).await?;
+                run(there.batch_execute(&format!("BEGIN; {ALONE}; {disown}; COMMIT"))).await?;
             }
-            run(admin.batch_execute(&disown)).await?;
+            run(admin.batch_execute(&format!("BEGIN; {ALONE}; {disown}; COMMIT"))).await?;
             self.end_sessions(&admin, oid).await?;
             run(admin.batch_execute(&format!("DROP ROLE {role}"))).await?;
         }

@@ -11,6 +11,7 @@ mod openbao;
 mod redis;
 
 use crate::support::postgres::Postgres;
+use futures_util::future::join_all;
 use portreeve_core::{
     event::Evidence,
     hash::Hash,
@@ -139,6 +140,15 @@ pub(crate) fn holds(subject: &Subject<'_>) {
     let gone = withdraw(&less);
     assert!(matches!(&gone, Withdrawn::Gone(Evidence::Refused { .. } | Evidence::Absent { .. })), "{gone:?}");
     assert!(!(subject.lets_in)(&fields));
+    assert_eq!(ours(), Vec::<String>::new());
+
+    // Many at once are no trouble to each other.
+    let asked: Vec<Wanted> = (20..28).map(|lease| wanted(lease, Class::Read, subject.scope)).collect();
+    let issued = runtime.block_on(join_all(asked.iter().map(|wanted| source.issue(wanted))));
+    let all: Vec<Held> = asked.iter().zip(issued).map(|(wanted, issued)| held(&wanted.name, issued.unwrap())).collect();
+    for gone in runtime.block_on(join_all(all.iter().map(|held| source.withdraw(held)))) {
+        assert!(matches!(&gone, Ok(Withdrawn::Gone(_))), "{gone:?}");
+    }
     assert_eq!(ours(), Vec::<String>::new());
 
     // What nobody said how to issue, and what Portreeve itself is not let in for.

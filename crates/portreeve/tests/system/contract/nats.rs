@@ -85,7 +85,7 @@ fn nats_holds_to_it() {
         lists: false,
         unique: false,
     });
-    assert_eq!(nats.revoked(), 2);
+    assert_eq!(nats.revoked(), 10);
 }
 
 #[test]
