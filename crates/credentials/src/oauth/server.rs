@@ -123,7 +123,7 @@ impl Client<'_> {
         let mut why = String::new();
         for place in places {
             let sent = Sent { method: Method::GET, headers: &[], body: Vec::new() };
-            let answer = match web::send_to(self.hosts(), &place, sent).await {
+            let answer = match web::send_on(None, self.hosts(), &place, sent).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     why = format!("{place}: {error}");
@@ -202,7 +202,7 @@ impl Client<'_> {
             let mut headers = vec![("content-type", "application/x-www-form-urlencoded")];
             headers.extend(shows.authorization.as_ref().map(|value| ("authorization", value.as_str())));
             let sent = Sent { method: Method::POST, headers: &headers, body };
-            let answer = web::send_to(self.hosts(), url.as_str(), sent).await?;
+            let answer = web::send_on(None, self.hosts(), url.as_str(), sent).await?;
             let members = members(&answer.body).unwrap_or_default();
             let unknown =
                 answer.status == StatusCode::UNAUTHORIZED || text(&members, "error") == Some("invalid_client");

@@ -1,6 +1,6 @@
 //! The systems that issue credentials, and what each of them says of itself.
 
-use super::{Account, MariaDb, Minted, Nats, Oauth, Redis, Revocation};
+use super::{Account, Aws, GitHub, Kubernetes, MariaDb, Minted, Nats, Oauth, OpenBao, Redis, Revocation};
 use crate::{names::Name, policy::Class, time::Millis};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +28,14 @@ pub enum BackEnd {
     Redis(Redis),
     /// NATS: a user JWT for each lease
     Nats(Nats),
+    /// OpenBao or HashiCorp Vault: a token for each lease
+    OpenBao(OpenBao),
+    /// Kubernetes: a token of a service account, bound to a Secret
+    Kubernetes(Kubernetes),
+    /// GitHub: a token of an installation of an app
+    GitHub(GitHub),
+    /// AWS: a session of a role, with a policy of its own
+    Aws(Aws),
 }
 
 impl BackEnd {
@@ -44,6 +52,10 @@ impl BackEnd {
             Self::MariaDb(of) => of,
             Self::Redis(of) => of,
             Self::Nats(of) => of,
+            Self::OpenBao(of) => of,
+            Self::Kubernetes(of) => of,
+            Self::GitHub(of) => of,
+            Self::Aws(of) => of,
         }
     }
 }

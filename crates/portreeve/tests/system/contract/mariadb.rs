@@ -57,6 +57,7 @@ fn mariadb_holds_to_it() {
         scope: &[("shop", "shop_eu")],
         lets_in: &|fields| database.ask_as(who(fields), "shop_eu", "SELECT 1").is_ok(),
         lists: true,
+        unique: true,
     });
     // The password itself stands in no statement.
     let statements = database.statements();

@@ -41,7 +41,15 @@ fn oauth_holds_to_it() {
     let subject = |client: &str, secrets: &'static [(&'static str, &'static str)]| {
         let nobody = file(&format!("http://127.0.0.1:{}", nobody()), client, "");
         let file = file(&provider.name, client, "");
-        holds(&Subject { file, nobody: Some(nobody), secrets, scope: EU, lets_in: &lets_in, lists: false });
+        holds(&Subject {
+            file,
+            nobody: Some(nobody),
+            secrets,
+            scope: EU,
+            lets_in: &lets_in,
+            lists: false,
+            unique: false,
+        });
     };
     subject(WORKER, SECRET);
     // With a key instead: `private_key_jwt`.

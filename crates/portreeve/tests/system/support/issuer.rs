@@ -35,6 +35,14 @@ impl Signer {
         json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": self.kid, "alg": "EdDSA", "use": "sig" })
     }
 
+    /// The public key as PEM (RFC 8410, 4)
+    pub(crate) fn pem(&self) -> String {
+        let mut der = vec![0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+        der.extend(self.key.public_key().as_bytes());
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+    }
+
     /// A token of this type with these claims
     pub(crate) fn token(&self, typ: &str, claims: &Value) -> String {
         self.signed(&json!({ "alg": "EdDSA", "typ": typ, "kid": self.kid }), claims)
