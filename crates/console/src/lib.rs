@@ -75,6 +75,7 @@ pub fn router(desk: Arc<dyn Desk>, https: bool) -> Result<Router, NotDrawn> {
         .route("/sign-in/with/{issuer}/return", get(pages::elsewhere::finish))
         .route("/sign-in/{token}", get(pages::entry::link).post(pages::entry::take))
         .route("/sign-out", post(pages::entry::out))
+        .route("/accounts/return", get(pages::elsewhere::connected))
         .route("/me", get(pages::me::page))
         .route("/me/passkeys", post(pages::me::register))
         .route("/me/passkeys/ask", post(pages::me::ask))

@@ -562,11 +562,13 @@ pub enum KeyUse {
     Webhook,
     /// What is sealed follows from it
     Master,
+    /// It signs tokens for servers of others, and what shows them that it is us
+    Upstream,
 }
 
 impl KeyUse {
     /// All of them
-    pub const ALL: [Self; 4] = [Self::Token, Self::Answer, Self::Webhook, Self::Master];
+    pub const ALL: [Self; 5] = [Self::Token, Self::Answer, Self::Webhook, Self::Master, Self::Upstream];
 
     /// Its name, in files, commands and the record
     #[must_use]
@@ -576,6 +578,7 @@ impl KeyUse {
             Self::Answer => "answer",
             Self::Webhook => "webhook",
             Self::Master => "master",
+            Self::Upstream => "upstream",
         }
     }
 }
@@ -588,7 +591,7 @@ impl std::fmt::Display for KeyUse {
 
 /// There is no such key
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no key {0:?}: expected token, answer, webhook or master")]
+#[error("there is no key {0:?}: expected token, answer, webhook, master or upstream")]
 pub struct NoKeyUse(String);
 
 impl std::str::FromStr for KeyUse {
@@ -701,6 +704,15 @@ pub enum Noted {
         /// How often it was exchanged, from 1; nothing if it is not there any more
         #[serde(default, skip_serializing_if = "Option::is_none")]
         version: Option<u32>,
+    },
+    /// Somebody's account was connected for a source of credentials, or disconnected; nothing of it is recorded
+    Account {
+        /// The source
+        source: Name,
+        /// Whose account
+        user: Name,
+        /// Whether it is there now
+        connected: bool,
     },
     /// A person signed in, or a link to sign in was made for them
     SignedIn {

@@ -22,7 +22,7 @@ pub use grant::{GRANT_MS_MAX, Observed, judge_grant};
 pub use hold::{
     Again, Asking, Holding, SHOWN_BYTES_MAX, Ticket, WHY_BYTES_MAX, judge_answer, judge_review, may_answer, may_review,
 };
-pub use lease::{LEASES_MAX, Leasing, Wants, judge_lease};
+pub use lease::{LEASES_MAX, Leasing, Wants, Whom, judge_lease};
 pub use listed::{Listed, listed, visible};
 pub use open::{Opened, Opening, judge_open};
 pub use poll::{Polling, judge_poll};

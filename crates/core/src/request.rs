@@ -55,6 +55,8 @@ pub enum Request {
     Resisted(Resisted),
     /// A secret of the vault is another one
     Secret(SecretChange),
+    /// Somebody's account was connected or disconnected
+    Account(AccountChange),
     /// May it be asked how a call stands that goes on at its connector
     Poll(Poll),
     /// Stop a node
@@ -214,6 +216,19 @@ pub enum Needs {
     Look(RunId),
     /// A person who looks at what a server offers, outside of any task
     Probe(Actor),
+}
+
+/// Somebody's account was connected for a source of credentials, or disconnected
+#[derive(Clone, Debug)]
+pub struct AccountChange {
+    /// Who did it
+    pub by: Actor,
+    /// For which source
+    pub source: Name,
+    /// Whose account
+    pub user: Name,
+    /// Whether it is there now
+    pub connected: bool,
 }
 
 /// A secret was put into the vault, exchanged or taken out

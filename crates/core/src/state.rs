@@ -570,7 +570,8 @@ impl State {
                 | Noted::Shipped { .. }
                 | Noted::Issued { .. }
                 | Noted::Resisted { .. }
-                | Noted::Secret { .. },
+                | Noted::Secret { .. }
+                | Noted::Account { .. },
             ) => {}
         }
     }

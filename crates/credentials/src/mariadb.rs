@@ -107,7 +107,9 @@ impl MariaDb {
             .user(Some(user))
             .pass(Some(password.expose()))
             .max_allowed_packet(Some(PACKET))
-            .wait_timeout(Some(60));
+            .wait_timeout(Some(60))
+            // A statement that we no longer wait for does not wait on, either, with others waiting behind it.
+            .init(vec!["SET SESSION max_statement_time = 9, lock_wait_timeout = 3"]);
         let connecting = timeout(CONNECT, Conn::new(opts)).await;
         let silent = || Trouble::Unknown("the server does not answer".to_owned());
         Ok(Session(connecting.map_err(|_| silent())??))

@@ -8,6 +8,7 @@ use crate::{name::LeaseName, secret::Fields, secret::Secret};
 use async_trait::async_trait;
 use portreeve_core::{
     event::Evidence,
+    judge::Whom,
     names::{Name, TaskId},
     policy::Class,
     time::Millis,
@@ -31,6 +32,8 @@ pub struct Wanted {
     pub until: Millis,
     /// For which task, for the back end's own record
     pub task: TaskId,
+    /// Who works there, and on whose behalf
+    pub whom: Whom,
 }
 
 /// A credential

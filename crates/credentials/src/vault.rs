@@ -17,6 +17,7 @@ use portreeve_identity::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     os::fd::OwnedFd,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -34,6 +35,8 @@ pub struct Vault {
     prints: hmac::Key,
     // One writer at a time; held while files are written, never across an await.
     writing: Mutex<()>,
+    /// How often each was taken out
+    used: Mutex<BTreeMap<Name, u64>>,
 }
 
 /// Why the vault does not do what was asked
@@ -75,6 +78,8 @@ pub struct Listed {
     pub before_until: Option<Millis>,
     /// The secret of another name that is the same, if somebody accepted that
     pub twin: Option<Name>,
+    /// How often it was taken out for a back end since this process began
+    pub used: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -114,6 +119,8 @@ const PRINTS: &str = "prints";
 const SECRET: &str = ".secret";
 /// How files of what leases are taken back with are called
 const LEASE: &str = ".lease";
+/// How files of accounts are called that people connected: `SOURCE.USER.account`, of which neither name has a dot
+const ACCOUNT: &str = ".account";
 /// And those that are held while a lease is being issued
 const ISSUING: &str = ".issuing";
 
@@ -138,7 +145,7 @@ impl Vault {
             }
         };
         let prints = hmac::Key::new(hmac::HMAC_SHA256, &prints);
-        Ok(Self { folder, tenant, sealer, prints, writing: Mutex::new(()) })
+        Ok(Self { folder, tenant, sealer, prints, writing: Mutex::new(()), used: Mutex::default() })
     }
 
     /// Puts a secret there, or another one in its place; the one before it is still tried until `overlap`
@@ -177,7 +184,7 @@ impl Vault {
         versions.truncate(VERSIONS_MAX);
         let record = Record { versions, twin };
         self.write(name, &record)?;
-        listed(name, &record, now).ok_or_else(|| Error::Missing(name.clone()))
+        self.listed(name, &record, now).ok_or_else(|| Error::Missing(name.clone()))
     }
 
     /// A secret
@@ -187,6 +194,7 @@ impl Vault {
     pub fn get(&self, name: &Name) -> Result<Secret, Error> {
         let record = self.record(name)?.ok_or_else(|| Error::Missing(name.clone()))?;
         let current = record.versions.first().ok_or_else(|| Error::Missing(name.clone()))?;
+        self.count(name);
         self.unsealed(name.as_str(), current)
     }
 
@@ -197,6 +205,7 @@ impl Vault {
     pub fn all(&self, name: &Name, now: Millis) -> Result<Vec<Secret>, Error> {
         let record = self.record(name)?.ok_or_else(|| Error::Missing(name.clone()))?;
         let counts = |version: &&Sealed| version.until.is_none_or(|until| now < until);
+        self.count(name);
         record.versions.iter().filter(counts).map(|version| self.unsealed(name.as_str(), version)).collect()
     }
 
@@ -223,7 +232,7 @@ impl Vault {
         names.sort();
         let mut all = Vec::new();
         for name in names {
-            all.extend(self.record(&name)?.and_then(|record| listed(&name, &record, now)));
+            all.extend(self.record(&name)?.and_then(|record| self.listed(&name, &record, now)));
         }
         Ok(all)
     }
@@ -301,6 +310,68 @@ impl Vault {
         Ok(self.folder.is_locked(&format!("{lease}{ISSUING}"))?)
     }
 
+    /// Keeps what is known of an account that a user connected for a source
+    ///
+    /// # Errors
+    /// [`Error`]; what was kept before is still there then.
+    pub fn keep_account(&self, source: &Name, user: &Name, account: &Secret) -> Result<(), Error> {
+        let context = format!("vault account {} {source}.{user}", self.tenant);
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let sealed = self.sealer.seal(&context, account.expose().as_bytes()).ok_or(Error::System)?;
+        Ok(self.folder.put(&format!("{source}.{user}{ACCOUNT}"), sealed.as_bytes())?)
+    }
+
+    /// What is known of an account
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn account(&self, source: &Name, user: &Name) -> Result<Option<Secret>, Error> {
+        let file = format!("{source}.{user}{ACCOUNT}");
+        let Some(sealed) = self.folder.take(&file, FILE_BYTES_MAX)? else { return Ok(None) };
+        let context = format!("vault account {} {source}.{user}", self.tenant);
+        let opened = std::str::from_utf8(&sealed).ok().and_then(|sealed| self.sealer.open(&context, sealed));
+        let opened = opened.and_then(|opened| String::from_utf8(opened).ok());
+        opened.map(Secret::new).map(Some).ok_or(Error::Sealed(file))
+    }
+
+    /// Forgets an account
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn forget_account(&self, source: &Name, user: &Name) -> Result<(), Error> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.folder.remove(&format!("{source}.{user}{ACCOUNT}"))?)
+    }
+
+    /// Every account that is kept: its source, and its user
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn accounts(&self) -> Result<Vec<(Name, Name)>, Error> {
+        let names = self.folder.names()?;
+        let read = |file: &String| {
+            let (source, user) = file.strip_suffix(ACCOUNT)?.split_once('.')?;
+            Some((source.parse().ok()?, user.parse().ok()?))
+        };
+        let mut all: Vec<(Name, Name)> = names.iter().filter_map(read).collect();
+        all.sort();
+        Ok(all)
+    }
+
+    fn listed(&self, name: &Name, record: &Record, now: Millis) -> Option<Listed> {
+        let current = record.versions.first()?;
+        let before_until = record.versions.get(1).and_then(|version| version.until).filter(|until| now < *until);
+        let (version, made, twin) = (current.n, current.made, record.twin.clone());
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or_default();
+        Some(Listed { name: name.clone(), version, made, before_until, twin, used })
+    }
+
+    fn count(&self, name: &Name) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = used.entry(name.clone()).or_default();
+        *used = used.saturating_add(1);
+    }
+
     /// Seals every key with the current master key, so that the one before it can go; what no master key opens is left
     /// as it is, and told to whoever asks for it
     ///
@@ -313,7 +384,10 @@ impl Vault {
         let files = self.folder.names()?;
         let leases = files.iter().filter_map(|file| Some((file, file.strip_suffix(LEASE)?)));
         let leases = leases.map(|(file, lease)| self.again(file, &format!("vault lease {} {lease}", self.tenant)));
-        for done in sealed.chain(prints).chain(leases) {
+        let accounts = files.iter().filter_map(|file| Some((file, file.strip_suffix(ACCOUNT)?)));
+        let accounts =
+            accounts.map(|(file, account)| self.again(file, &format!("vault account {} {account}", self.tenant)));
+        for done in sealed.chain(prints).chain(leases).chain(accounts) {
             match done {
                 Ok(()) | Err(Error::Sealed(_)) => {}
                 Err(error) => return Err(error),
@@ -402,13 +476,6 @@ impl Vault {
         let text = serde_json::to_vec(record).map_err(|_| Error::System)?;
         Ok(self.folder.put(&format!("{name}{SECRET}"), &text)?)
     }
-}
-
-fn listed(name: &Name, record: &Record, now: Millis) -> Option<Listed> {
-    let current = record.versions.first()?;
-    let before = record.versions.get(1).and_then(|version| version.until).filter(|until| now < *until);
-    let (version, made) = (current.n, current.made);
-    Some(Listed { name: name.clone(), version, made, before_until: before, twin: record.twin.clone() })
 }
 
 fn random() -> Result<Zeroizing<[u8; 32]>, Error> {
@@ -510,6 +577,7 @@ mod tests {
         let lease = LeaseName::new(portreeve_core::hash::Hash::of(b"o"), portreeve_core::names::EffectId(1));
         ours.set(&name("a"), &"one".into(), (Millis(0), None), false).unwrap();
         ours.keep(&lease, &"back".into()).unwrap();
+        ours.keep_account(&name("cal"), &name("lea"), &"theirs".into()).unwrap();
         // One that nobody can open keeps no other from being sealed anew.
         fs::copy(folder.path().join("vault/a.secret"), folder.path().join("vault/0.secret")).unwrap();
         let keys = Keys::one(first).turned(second.into(), Millis(100));
@@ -519,6 +587,14 @@ mod tests {
         let ours = vault(folder.path(), "t", &sealer).unwrap();
         assert_eq!(ours.get(&name("a")).unwrap(), "one".into());
         assert_eq!(ours.kept(&lease).unwrap(), Some("back".into()));
+        assert_eq!(ours.account(&name("cal"), &name("lea")).unwrap(), Some("theirs".into()));
+        assert_eq!(ours.accounts().unwrap(), [(name("cal"), name("lea"))]);
+        // Nobody has the account of another user, or of another source.
+        for (source, user) in [("cal", "bo"), ("mail", "lea")] {
+            let path = |of: &str| folder.path().join("vault").join(of);
+            fs::copy(path("cal.lea.account"), path(&format!("{source}.{user}.account"))).unwrap();
+            assert!(matches!(ours.account(&name(source), &name(user)), Err(Error::Sealed(_))), "{source}.{user}");
+        }
         ours.forget(&lease).unwrap();
         assert_eq!(ours.kept(&lease).unwrap(), None);
     }

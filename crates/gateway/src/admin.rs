@@ -1,5 +1,6 @@
 //! The administration: `/v1/…` over the sockets.
 
+mod accounts;
 mod agents;
 mod keys;
 mod modes;
@@ -35,7 +36,7 @@ use axum::{
     Json, Router,
     extract::{Path, State},
     http::StatusCode,
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use portreeve_core::{
     engine::Reply,
@@ -130,6 +131,9 @@ fn shared() -> Router<Arc<Admin>> {
         .route("/v1/reviews/{task}", post(people::review))
         .route("/v1/secrets", get(secrets::list))
         .route("/v1/secrets/{name}", put(secrets::set).delete(secrets::remove))
+        .route("/v1/accounts", get(accounts::list).post(accounts::begin))
+        .route("/v1/accounts/finish", post(accounts::finish))
+        .route("/v1/accounts/{source}", delete(accounts::disconnect))
         .route("/v1/leases", get(secrets::leases))
         .route("/v1/leases/sources", get(secrets::sources))
         .route("/v1/keys", get(keys::list))

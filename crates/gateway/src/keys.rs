@@ -43,6 +43,7 @@ pub(crate) struct Found {
     pub(crate) token: Arc<Ring>,
     pub(crate) answer: Arc<Ring>,
     pub(crate) webhook: Arc<Ring>,
+    pub(crate) upstream: Arc<Ring>,
     master: Arc<Ring>,
     pub(crate) sealer: Arc<Sealer>,
     keeper: Keeper,
@@ -103,13 +104,13 @@ pub(crate) fn find(
         keeper.tidy(of, &keys)?;
         Ok(Ring::new(keys))
     };
-    let (token, answer, webhook, master) =
-        (ring(KeyUse::Token)?, ring(KeyUse::Answer)?, ring(KeyUse::Webhook)?, ring(KeyUse::Master)?);
+    let (token, answer, webhook) = (ring(KeyUse::Token)?, ring(KeyUse::Answer)?, ring(KeyUse::Webhook)?);
+    let (master, upstream) = (ring(KeyUse::Master)?, ring(KeyUse::Upstream)?);
     let sealer = Arc::new(Sealer::new(master.keys().current()).ok_or(Error::Seal)?);
     if !sealer.turn(&master.keys(), now) {
         return Err(Error::Seal);
     }
-    Ok(Found { token, answer, webhook, master, sealer, keeper })
+    Ok(Found { token, answer, webhook, upstream, master, sealer, keeper })
 }
 
 /// The keys while they are used
@@ -172,6 +173,7 @@ impl KeyRoom {
             (KeyUse::Answer, found.answer),
             (KeyUse::Webhook, found.webhook),
             (KeyUse::Master, found.master),
+            (KeyUse::Upstream, found.upstream),
         ];
         Arc::new(Self {
             door,
@@ -230,7 +232,7 @@ impl KeyRoom {
         // Answers that are signed already are recorded first; further ones are signed with the new key.
         let _none_between = match of {
             KeyUse::Answer => Some(self.answering.write().await),
-            KeyUse::Token | KeyUse::Webhook | KeyUse::Master => None,
+            KeyUse::Token | KeyUse::Webhook | KeyUse::Master | KeyUse::Upstream => None,
         };
         let what = ChangeWhat::Key(change);
         match self.door.submit(Request::Change(Change { by, what })).await {
@@ -360,20 +362,25 @@ fn unusable(what: &str) -> Failure {
 
 /// Where the public keys of tokens are told
 const JWKS: &str = "/.well-known/jwks.json";
+/// Where those are told with which we show servers of others who asks, so that neither kind of token is taken for the other
+pub(crate) const UPSTREAM_JWKS: &str = "/.well-known/upstream-jwks.json";
 
 /// Whether a path tells public keys; whoever asks may know them
 #[must_use]
 pub fn serves(path: &str) -> bool {
-    path == JWKS
+    path == JWKS || path == UPSTREAM_JWKS
 }
 
 /// The public keys of tokens, for whoever checks them (RFC 7517)
 pub(crate) fn router(keys: Arc<KeyRoom>) -> Router {
-    Router::new().route(JWKS, get(jwks)).with_state(keys)
+    Router::new()
+        .route(JWKS, get(|State(room): State<Arc<KeyRoom>>| jwks(room, KeyUse::Token)))
+        .route(UPSTREAM_JWKS, get(|State(room): State<Arc<KeyRoom>>| jwks(room, KeyUse::Upstream)))
+        .with_state(keys)
 }
 
-async fn jwks(State(room): State<Arc<KeyRoom>>) -> Result<impl IntoResponse, Failure> {
-    let ring = room.rings.get(&KeyUse::Token).ok_or_else(Failure::unavailable)?;
+async fn jwks(room: Arc<KeyRoom>, of: KeyUse) -> Result<impl IntoResponse, Failure> {
+    let ring = room.rings.get(&of).ok_or_else(Failure::unavailable)?;
     // As long as the next key is told before it signs at the least; see `token::LIFETIME_MS`.
     let headers = [(header::CACHE_CONTROL, "public, max-age=300"), (header::CONTENT_TYPE, "application/jwk-set+json")];
     Ok((headers, Json(ring.keys().jwks(room.clock.now()))))

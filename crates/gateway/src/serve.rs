@@ -53,8 +53,9 @@ use portreeve_core::{
     node::Node,
     request::{Change, ChangeWhat, Request},
 };
-use portreeve_credentials::vault::Vault;
+use portreeve_credentials::{means::Means, vault::Vault};
 use portreeve_identity::{
+    mint::Minter,
     passkey::{self, Passkeys},
     token::Issuer,
 };
@@ -203,7 +204,10 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         vault.reseal().map_err(|error| Error::System(error.to_string()))?;
     }
     let kept = (door.clone(), Arc::clone(&latches));
-    let leases = Leases::new(kept, clock, Arc::clone(&catalogue), Arc::clone(&vault), origin);
+    let bases = sites.bases().map(str::to_owned).collect();
+    let minter = Arc::new(Minter::new(sites.name().to_owned(), bases, Arc::clone(&found.upstream)));
+    let means = Means::new(Arc::clone(&vault), minter, clock);
+    let leases = Leases::new(kept, clock, Arc::clone(&catalogue), means, origin);
     let kept = (Arc::clone(&catalogue), Some(settings.data.join("bundles")));
     let issuers = Issuers::new(clock, Arc::clone(&workload), authority.clone(), kept);
     let issuers = Arc::new(issuers);
@@ -357,7 +361,7 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     );
     tokio::spawn(reaping);
     let sweeping = Arc::clone(&leases);
-    tokio::spawn(async move { sweeping.sweep().await });
+    tokio::spawn(async move { sweeping.keep_swept().await });
     let mut listening = vec![
         tokio::spawn(listen::tcp(listener, plain, room)),
         tokio::spawn(teller.run(settings.data.clone())),

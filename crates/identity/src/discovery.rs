@@ -35,6 +35,23 @@ pub struct Discovery {
     pub says_issuer: bool,
 }
 
+/// What the document of an authorization server says that is of use to its client (RFC 8414, 2)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where people are sent to agree
+    pub authorization: Option<Url>,
+    /// Where tokens are had
+    pub token: Url,
+    /// Where they are taken back (RFC 7009)
+    pub revocation: Option<Url>,
+    /// Where it says what a token is worth (RFC 7662)
+    pub introspection: Option<Url>,
+    /// Whether a client may show its secret in `Authorization`; else it goes with the form
+    pub basic: bool,
+    /// Whether it says its name in answers to the browser (RFC 9207)
+    pub says_issuer: bool,
+}
+
 /// Why a document is not used
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotDiscovery {
@@ -47,6 +64,9 @@ pub enum NotDiscovery {
     /// It names no keys
     #[error("the discovery document does not say where the keys are (jwks_uri)")]
     Keys,
+    /// It gives no tokens
+    #[error("the discovery document does not say where tokens are had (token_endpoint)")]
+    Token,
     /// It has an address that is none to go to
     #[error("the discovery document has an address that is not https, or has a user or a fragment in it")]
     Address,
@@ -57,29 +77,68 @@ pub enum NotDiscovery {
 /// # Errors
 /// [`NotDiscovery`]
 pub fn read(bytes: &[u8], issuer: &str, plain: bool) -> Result<Discovery, NotDiscovery> {
-    let json = scan(bytes, &LIMITS).map_err(|_| NotDiscovery::Json)?;
-    let Ok(Value::Object(members)) = json.to_value() else { return Err(NotDiscovery::Json) };
-    if members.get("issuer").and_then(Value::as_str) != Some(issuer) {
-        return Err(NotDiscovery::Issuer);
-    }
+    let members = of_issuer(bytes, issuer)?;
     let algorithms = match members.get("id_token_signing_alg_values_supported") {
         Some(Value::Array(names)) => names.iter().filter_map(|name| algorithm(name.as_str()?).ok()).collect(),
         _ => crate::jose::ALGORITHMS.to_vec(),
     };
-    // Where the document does not say, it is so (OpenID Connect Discovery 1.0, 3).
-    let basic = match members.get("token_endpoint_auth_methods_supported") {
-        Some(Value::Array(names)) => names.iter().any(|name| name.as_str() == Some("client_secret_basic")),
-        _ => true,
-    };
     Ok(Discovery {
-        basic,
+        basic: basic(&members),
         keys: address(&members, "jwks_uri", plain)?.ok_or(NotDiscovery::Keys)?,
         algorithms,
         authorization: address(&members, "authorization_endpoint", plain)?,
         token: address(&members, "token_endpoint", plain)?,
         device: address(&members, "device_authorization_endpoint", plain)?,
-        says_issuer: members.get("authorization_response_iss_parameter_supported") == Some(&Value::Bool(true)),
+        says_issuer: says_issuer(&members),
     })
+}
+
+/// Reads the same document for a client that wants tokens; where the keys are is of no use to it
+///
+/// # Errors
+/// [`NotDiscovery`]
+pub fn server(bytes: &[u8], issuer: &str, plain: bool) -> Result<Server, NotDiscovery> {
+    let members = of_issuer(bytes, issuer)?;
+    Ok(Server {
+        authorization: address(&members, "authorization_endpoint", plain)?,
+        token: address(&members, "token_endpoint", plain)?.ok_or(NotDiscovery::Token)?,
+        revocation: address(&members, "revocation_endpoint", plain)?,
+        introspection: address(&members, "introspection_endpoint", plain)?,
+        basic: basic(&members),
+        says_issuer: says_issuer(&members),
+    })
+}
+
+/// Where the document of an issuer is: by RFC 8414, 3.1, with its path behind the well-known part, and where OpenID Connect
+/// Discovery 1.0, 4, has it; nothing if it is no address
+#[must_use]
+pub fn places(issuer: &str) -> Option<[String; 2]> {
+    let url = Url::parse(issuer).ok()?;
+    let path = url.path().trim_end_matches('/');
+    let origin = url.origin().ascii_serialization();
+    let openid = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+    Some([format!("{origin}/.well-known/oauth-authorization-server{path}"), openid])
+}
+
+fn of_issuer(bytes: &[u8], issuer: &str) -> Result<BTreeMap<String, Value>, NotDiscovery> {
+    let json = scan(bytes, &LIMITS).map_err(|_| NotDiscovery::Json)?;
+    let Ok(Value::Object(members)) = json.to_value() else { return Err(NotDiscovery::Json) };
+    match members.get("issuer").and_then(Value::as_str) {
+        Some(said) if said == issuer => Ok(members),
+        _ => Err(NotDiscovery::Issuer),
+    }
+}
+
+/// Where the document does not say, it is so (OpenID Connect Discovery 1.0, 3)
+fn basic(members: &BTreeMap<String, Value>) -> bool {
+    match members.get("token_endpoint_auth_methods_supported") {
+        Some(Value::Array(names)) => names.iter().any(|name| name.as_str() == Some("client_secret_basic")),
+        _ => true,
+    }
+}
+
+fn says_issuer(members: &BTreeMap<String, Value>) -> bool {
+    members.get("authorization_response_iss_parameter_supported") == Some(&Value::Bool(true))
 }
 
 fn address(members: &BTreeMap<String, Value>, name: &str, plain: bool) -> Result<Option<Url>, NotDiscovery> {
@@ -117,6 +176,22 @@ mod tests {
         let plain = document("").replace("https://id.example/keys", "http://127.0.0.1:1/keys");
         assert!(read(plain.as_bytes(), ISSUER, true).is_ok());
         assert_eq!(read(plain.as_bytes(), ISSUER, false), Err(NotDiscovery::Address));
+    }
+
+    #[test]
+    fn a_server_says_where_tokens_are_had_and_taken_back() {
+        let more = r#","token_endpoint":"https://id.example/t","revocation_endpoint":"https://id.example/r""#;
+        let found = server(document(more).as_bytes(), ISSUER, false).unwrap();
+        assert_eq!(found.revocation.unwrap().as_str(), "https://id.example/r");
+        assert!(found.introspection.is_none() && found.basic && !found.says_issuer);
+        assert_eq!(server(document("").as_bytes(), ISSUER, false), Err(NotDiscovery::Token));
+        assert_eq!(server(document(more).as_bytes(), "https://id.example", false), Err(NotDiscovery::Issuer));
+        let [oauth, openid] = places(ISSUER).unwrap();
+        assert_eq!(oauth, "https://id.example/.well-known/oauth-authorization-server/a");
+        assert_eq!(openid, "https://id.example/a/.well-known/openid-configuration");
+        let [oauth, openid] = places("http://localhost:81/").unwrap();
+        assert_eq!(oauth, "http://localhost:81/.well-known/oauth-authorization-server");
+        assert_eq!(openid, "http://localhost:81/.well-known/openid-configuration");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The keys of a data folder: the one of each use that signs now, those before it, and for tokens the one after it.
+//! The keys of a data folder: the one of each use that signs now, those before it, and where others check what it signs the one after it.
 //!
 //! The record says which key is the current one, with its public half ([`portreeve_core::state::Keys`]); the private ones
 //! lie in files, or come from somewhere else ([`Source`]). A rotation makes the next key, has the change recorded, and only
@@ -38,7 +38,7 @@ pub const OVERLAP_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 #[must_use]
 pub fn overlap_ms(of: KeyUse) -> i64 {
     match of {
-        KeyUse::Token => LIFETIME_MS + SKEW_MS,
+        KeyUse::Token | KeyUse::Upstream => LIFETIME_MS + SKEW_MS,
         // What was answered is checked with the key of its time, for ever; nothing new is signed with it.
         KeyUse::Answer => 0,
         KeyUse::Webhook | KeyUse::Master => OVERLAP_MS,
@@ -336,7 +336,7 @@ impl Keeper {
 
     /// The public half of the key after this one, made if there is none
     fn next(&self, of: KeyUse) -> Result<Option<PublicKey>, Error> {
-        if of != KeyUse::Token || *self.source(of) != Source::File {
+        if !is_told(of) || *self.source(of) != Source::File {
             return Ok(None);
         }
         self.folder.load_or_make(&next_file(of)).map(|key| Some(key.public_key()))
@@ -469,6 +469,11 @@ pub fn is_vouched(tenant: &str, change: &NewKey) -> bool {
 
 /// Of the text with which keys vouch
 const VERSION: i64 = 1;
+
+/// Whether others check with its public key what they are shown, so that they have to know it before it signs
+fn is_told(of: KeyUse) -> bool {
+    matches!(of, KeyUse::Token | KeyUse::Upstream)
+}
 
 /// Whether earlier keys of this use have something to do
 fn keeps_secret(of: KeyUse) -> bool {

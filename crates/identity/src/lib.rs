@@ -11,6 +11,7 @@
 //! * [`jose`], [`svid`]: tokens and certificates of others, read strictly and verified. [`workload`] says what a
 //!   platform's token means, [`assertion`] and [`dpop`] are an agent's own key, [`discovery`] what an issuer says of
 //!   itself, [`once`] what counts once.
+//! * [`mint`]: tokens of ours for servers of others, which say who works on whose behalf.
 //! * [`key`], [`keyring`], [`seal`]: what all of it rests on.
 //!
 //! Nothing here reads a clock: the time is an argument.
@@ -30,6 +31,7 @@ pub mod jose;
 pub mod key;
 pub mod keyring;
 pub mod link;
+pub mod mint;
 pub mod oidc;
 pub mod once;
 pub mod passkey;

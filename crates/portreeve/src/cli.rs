@@ -106,6 +106,9 @@ pub(crate) enum Command {
     /// List the credentials that tasks have, and where they come from
     #[command(subcommand)]
     Lease(Lease),
+    /// Connect your account at an authorization server, so that tasks on your behalf work with it; list and disconnect accounts
+    #[command(subcommand)]
+    Account(Account),
     /// List and exchange the keys of this data folder
     #[command(subcommand)]
     Key(Key),
@@ -605,12 +608,34 @@ pub(crate) enum Lease {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Account {
+    /// List your accounts; for the owner of the data folder, everybody's
+    List,
+    /// Connect your account for a source: agree in a browser, then paste the address at which it ends
+    Connect {
+        /// Which source, as `credentials/*.toml` names it
+        source: Name,
+        /// As which of the users whose account this is
+        #[arg(long, value_name = "USER")]
+        user: Option<Name>,
+    },
+    /// Forget an account, and have its server take it back
+    Disconnect {
+        /// Of which source
+        source: Name,
+        /// Whose, if it is not yours
+        #[arg(long, value_name = "USER")]
+        user: Option<Name>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Key {
     /// List every key that is of use: where it comes from, since when it signs, until when that counts
     List,
     /// Sign with another key from now on; what the one before signed still counts for a while
     Rotate {
-        /// Which: token, answer, webhook or master
+        /// Which: token, answer, webhook, master or upstream
         name: KeyUse,
         /// Let nothing count any more that earlier keys signed or sealed: for a key that somebody else may have
         #[arg(long)]

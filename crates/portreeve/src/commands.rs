@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod account;
 mod agent;
 mod approvals;
 mod audit;
@@ -68,6 +69,7 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Role(role) => role::run(&cli, role).await,
         Command::Secret(secret) => secret::run(&cli, secret).await,
         Command::Lease(lease) => secret::leases(&cli, lease).await,
+        Command::Account(account) => account::run(&cli, account).await,
         Command::Key(key) => key::run(&cli, key).await,
         Command::Doctor => doctor::run(&cli).await,
         Command::Agent(agent) => agent::run(&cli, agent).await,
@@ -112,6 +114,7 @@ fn works_elsewhere(command: &Command) -> bool {
         | Command::Key(_)
         | Command::Secret(_)
         | Command::Lease(_)
+        | Command::Account(_)
         | Command::Reviews
         | Command::Review { .. }
         | Command::Approvals(_)

@@ -65,15 +65,21 @@ struct KeysConfig {
     answer: Option<String>,
     webhook: Option<String>,
     master: Option<String>,
+    upstream: Option<String>,
     #[serde(default)]
     earlier: BTreeMap<KeyUse, String>,
 }
 
 impl KeysConfig {
     fn read(self) -> Result<Sources, String> {
-        let Self { token, answer, webhook, master, earlier } = self;
-        let current =
-            [(KeyUse::Token, token), (KeyUse::Answer, answer), (KeyUse::Webhook, webhook), (KeyUse::Master, master)];
+        let Self { token, answer, webhook, master, upstream, earlier } = self;
+        let current = [
+            (KeyUse::Token, token),
+            (KeyUse::Answer, answer),
+            (KeyUse::Webhook, webhook),
+            (KeyUse::Master, master),
+            (KeyUse::Upstream, upstream),
+        ];
         let current = current.into_iter().filter_map(|(of, text)| Some((of, text?)));
         let read = |of: KeyUse, text: &str| {
             let source = text.parse::<Source>().map_err(|error| format!("keys: {of}: {error}"))?;

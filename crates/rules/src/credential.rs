@@ -1,13 +1,20 @@
 //! `credentials/*.toml`: where credentials come from that live as long as a task.
 
+mod aws;
 mod command;
 mod fixed;
+mod github;
 mod grant;
+mod kubernetes;
 mod mariadb;
+mod minted;
 mod nats;
+mod oauth;
+mod openbao;
 mod postgres;
 mod put;
 mod redis;
+mod scopes;
 mod shared;
 
 pub(crate) use put::credentials;
@@ -42,13 +49,20 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 6] = [
+const KINDS: [(&str, Read); 13] = [
     ("static", fixed::read),
     ("command", command::read),
     ("postgres", postgres::read),
+    ("minted", minted::read),
+    ("oauth", oauth::read),
+    ("account", oauth::account),
     ("mariadb", mariadb::read),
     ("redis", redis::read),
     ("nats", nats::read),
+    ("openbao", openbao::read),
+    ("kubernetes", kubernetes::read),
+    ("github", github::read),
+    ("aws", aws::read),
 ];
 
 const TTL_MS_MAX: i64 = 24 * 60 * 60 * 1_000;

@@ -110,7 +110,11 @@ pub async fn send(url: &str, sent: Sent<'_>, hosts: Hosts, limits: (usize, Durat
     send_on(None, url, sent, hosts, limits).await
 }
 
-async fn send_on(
+/// The same, where TLS is spoken on these terms
+///
+/// # Errors
+/// [`NotFetched`]
+pub async fn send_on(
     terms: Option<&Terms>,
     url: &str,
     sent: Sent<'_>,
@@ -241,8 +245,10 @@ fn request(uri: &Uri, sent: Sent<'_>) -> Result<Request<Full<Bytes>>, http::Erro
         .method(sent.method)
         .uri(path)
         .header(header::HOST, HeaderValue::from_str(host)?)
-        .header(header::ACCEPT, "application/json")
         .header(header::CONNECTION, "close");
+    if !sent.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept")) {
+        builder = builder.header(header::ACCEPT, "application/json");
+    }
     for (name, value) in sent.headers {
         builder = builder.header(*name, *value);
     }

@@ -10,7 +10,7 @@ mod put;
 mod terms;
 
 pub(crate) use dial::{NoConnection, Seen, dial, over};
-pub use dial::{authorities, public};
+pub use dial::{authorities, public, trusting};
 pub(crate) use gate::{Gate, GateState};
 pub use put::Put;
 pub use terms::{Asked, Terms, Tls};
@@ -212,7 +212,7 @@ impl Http {
         gate: &Arc<Gate>,
     ) -> Result<Exchange, Trouble> {
         let (mut sender, mut driver) = self.connection().await?;
-        let body = if method == Method::POST { self.put.into_message(body) } else { body };
+        let body = if method == Method::POST { self.put.message(body) } else { body };
         // A server may answer before it has read a long message; what it has not read must not leave later.
         let keep = body.len() <= KEEP_BYTES_MAX;
         let request = self.request(method, headers, body, gate).map_err(|error| error.to_string())?;

@@ -67,6 +67,19 @@ pub(crate) async fn finish(
     Ok((cookies, html(&page)).into_response())
 }
 
+#[derive(Template)]
+#[template(path = "account.html")]
+struct Connected {
+    frame: Frame,
+}
+
+/// `GET /accounts/return`: where somebody comes back to who connects an account at a terminal
+///
+/// It says what to do with its own address, and does nothing with it: only whoever began it finishes it.
+pub(crate) async fn connected(State(console): State<Arc<Console>>) -> Response {
+    html(&Connected { frame: Frame::bare(None, console.desk.now()) }).into_response()
+}
+
 fn at<'c>(console: &'c Console, issuer: &str) -> Result<(&'c SignIns, Name), Refusal> {
     let found = console.desk.sign_ins().zip(issuer.parse().ok());
     found.ok_or_else(|| {

@@ -98,6 +98,18 @@ impl<L: Log, B: Bundles, S: Snapshots> Engine<L, B, S> {
                 self.record(draft, by, now, Event::Noted(Noted::Secret { name, version }));
                 Reply::Recorded
             }
+            Request::Account(change) => {
+                let now = judge::now(&self.state, clock).0;
+                let request::AccountChange { by, source, user, connected } = change.clone();
+                // One's own is one's own; nobody connects one for somebody else.
+                let own = by.user() == Some(&user);
+                let unmet = || judge::may(&self.state, &self.shelf, &by, Deed::Secrets, &source, now);
+                if let Some(reason) = (!own).then(unmet).flatten() {
+                    return self.refuse_person(&by, format!("account of {user}"), vec![reason], clock, draft);
+                }
+                self.record(draft, by, now, Event::Noted(Noted::Account { source, user, connected }));
+                Reply::Recorded
+            }
             Request::Poll(poll) => match judge::judge_poll(&self.state, &self.shelf, poll, clock) {
                 Ok(judge::Polling { lease: Err(wants), .. }) => Reply::Prepare(wants),
                 Ok(polling) => Reply::Permit(self.poll(poll, polling, clock, draft)),

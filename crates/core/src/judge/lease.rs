@@ -28,6 +28,8 @@ use std::{
 pub struct Leasing {
     /// The task that it is for; nothing if somebody looks at what a server offers
     pub task: Option<TaskId>,
+    /// For whom
+    pub whom: Whom,
     /// Of which class
     pub class: Class,
     /// Where it comes from
@@ -50,6 +52,21 @@ pub struct Leasing {
     pub observed: Option<Observed>,
     /// The time that was judged with
     pub now: Millis,
+}
+
+/// Whom a credential is for, as servers of others can be told
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whom {
+    /// The agent that works; nothing if somebody looks at what a server offers
+    pub agent: Option<Name>,
+    /// The agents whose tasks it was delegated by, the nearest first
+    pub above: Vec<Name>,
+    /// The user on whose behalf, or who looks
+    pub user: Option<Name>,
+    /// Since which change of the policy that user has the name
+    pub generation: u64,
+    /// For which purpose
+    pub purpose: Option<Name>,
 }
 
 /// Credentials of one task that are not known to be of no use
@@ -139,6 +156,7 @@ pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) ->
     let only = task_id.and_then(|id| Wants::new(state, shelf, (id, &lease.connector, class), call?).only);
     Ok(Leasing {
         task: task_id,
+        whom: whom(state, task_id.zip(task), &lease.needs),
         class,
         source: credentials.source.clone(),
         from: from.clone(),
@@ -151,6 +169,23 @@ pub fn judge_lease(state: &State, shelf: &Shelf, lease: &Lease, clock: Clock) ->
         observed,
         now,
     })
+}
+
+fn whom(state: &State, task: Option<(TaskId, &Task)>, needs: &Needs) -> Whom {
+    let user = match (task, needs) {
+        (Some((_, task)), _) => task.user.clone(),
+        (None, Needs::Probe(by)) => by.user().cloned(),
+        (None, _) => None,
+    };
+    let generation = user.as_ref().and_then(|user| state.generation(&Node::User(user.clone()))).unwrap_or_default();
+    let above = task.into_iter().flat_map(|(id, task)| chain(state, id, task).skip(1));
+    Whom {
+        agent: task.map(|(_, task)| task.agent.clone()),
+        above: above.map(|(_, task)| task.agent.clone()).collect(),
+        user,
+        generation,
+        purpose: task.map(|(_, task)| task.purpose.clone()),
+    }
 }
 
 /// What a connector wants to be shown, and where that comes from; `None`: nothing

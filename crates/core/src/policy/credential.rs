@@ -1,14 +1,26 @@
 //! Credentials for connectors: where they come from, and how they are put in.
 
+mod aws;
 mod back_end;
+mod github;
+mod kubernetes;
 mod mariadb;
+mod minted;
 mod nats;
+mod oauth;
+mod openbao;
 mod redis;
 mod template;
 
+pub use aws::{Aws, AwsAllow, AwsRole};
 pub use back_end::{BackEnd, CommandBackEnd, Postgres, Says, StaticSecret};
+pub use github::{GitHub, GitHubLevel};
+pub use kubernetes::{ClusterSignIn, Kubernetes};
 pub use mariadb::MariaDb;
+pub use minted::{Minted, MintedFormat};
 pub use nats::{Nats, Revoking, Subjects};
+pub use oauth::{Account, ClientShows, Oauth, OauthClient, OauthGrant};
+pub use openbao::{BaoAsk, BaoSignIn, OpenBao};
 pub use redis::Redis;
 pub use template::Template;
 

@@ -45,7 +45,7 @@ pub(super) async fn list(State(admin): Shared, who: Who) -> Answer {
     let view = |one: &vault::Listed| {
         json!({
             "name": one.name, "version": one.version, "made": one.made, "before_until": one.before_until,
-            "twin": one.twin, "sources": used(&one.name), "standing": standing(&one.name),
+            "twin": one.twin, "used": one.used, "sources": used(&one.name), "standing": standing(&one.name),
         })
     };
     Ok(Json(json!({ "secrets": listed.iter().map(view).collect::<Vec<_>>() })))
@@ -140,7 +140,7 @@ pub(super) async fn sources(State(admin): Shared, who: Who) -> Answer {
     for (name, source) in &bundle.sources {
         let connectors = bundle.connectors.iter();
         let used = connectors.filter(|(_, of)| of.credentials.as_ref().is_some_and(|of| of.source == *name));
-        let checked = portreeve_credentials::open(&source.back_end, admin.leases.vault()).check().await;
+        let checked = portreeve_credentials::open(name, &source.back_end, admin.leases.means()).check().await;
         let connectors: Vec<_> = used.map(|(connector, _)| connector).collect();
         all.push(described(
             source,
@@ -196,7 +196,7 @@ pub(super) async fn leases(State(admin): Shared, who: Who) -> Answer {
         found.map(view).collect::<Vec<_>>()
     });
     let leases = asked.await.ok_or_else(Failure::unavailable)?;
-    Ok(Json(json!({ "leases": leases })))
+    Ok(Json(json!({ "leases": leases, "counted": admin.leases.counted() })))
 }
 
 fn in_words(stands: Leased) -> &'static str {

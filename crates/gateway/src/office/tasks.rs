@@ -356,6 +356,10 @@ fn noted_line(noted: &Noted) -> Line {
         }
         Noted::Secret { name, version: Some(version) } => line(format!("the secret {name} is version {version}")),
         Noted::Secret { name, version: None } => line(format!("the secret {name} is not there any more")),
+        Noted::Account { source, user, connected } => {
+            let connected = if *connected { "connected" } else { "disconnected" };
+            line(format!("the account of {user} for {source} is {connected}"))
+        }
         Noted::Looked { connector, method, shown, hidden, .. } => {
             line(format!("{method} of {connector}: {shown} shown, {hidden} hidden"))
         }

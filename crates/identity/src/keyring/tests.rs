@@ -102,7 +102,7 @@ fn the_first_start_makes_keys_and_the_next_finds_them() {
         let (again, change) = house.start(of).unwrap();
         assert_eq!((again.name(), change), (first.name(), None));
         assert_eq!(again.next(), first.next());
-        assert_eq!(first.next().is_some(), of == KeyUse::Token);
+        assert_eq!(first.next().is_some(), is_told(of));
     }
 }
 
@@ -139,7 +139,7 @@ proptest! {
                 prop_assert_eq!(secret, counts && (keeps_secret(of) || *until == Millis(i64::MAX)));
             }
             // Nothing lies about that is of no use any more.
-            let secrets = keys.secrets(now).count() + usize::from(of == KeyUse::Token);
+            let secrets = keys.secrets(now).count() + usize::from(is_told(of));
             prop_assert_eq!(files(&house.path()).len(), secrets, "{:?}", files(&house.path()));
         }
     }

@@ -1,6 +1,6 @@
 //! How we show an issuer that we are its client.
 
-use crate::{base64url, keyring::Keys, secret};
+use crate::{keyring::Keys, mint::signed, secret};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use portreeve_core::time::Millis;
 use serde_json::json;
@@ -24,15 +24,11 @@ pub fn basic(client_id: &str, secret: &str) -> String {
 #[must_use]
 pub fn assertion(keys: &Keys, client_id: &str, issuer: &str, now: Millis) -> Option<String> {
     let seconds = now.0.div_euclid(1_000);
-    let header = json!({ "typ": "client-authentication+jwt", "alg": "EdDSA", "kid": keys.name() });
     let claims = json!({
         "iss": client_id, "sub": client_id, "aud": issuer, "jti": secret::draw::<16>()?,
         "iat": seconds, "exp": seconds + ASSERTION_S,
     });
-    let part = |json: &serde_json::Value| base64url::encode(json.to_string().as_bytes());
-    let message = format!("{}.{}", part(&header), part(&claims));
-    let signature = keys.current().sign(message.as_bytes()).ok()?;
-    Some(format!("{message}.{}", base64url::encode(&signature)))
+    signed(keys, "client-authentication+jwt", &claims)
 }
 
 #[cfg(test)]

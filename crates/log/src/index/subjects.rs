@@ -110,7 +110,8 @@ pub fn subjects(record: &Record) -> Subjects {
             | Noted::Passkey { .. }
             | Noted::Shipped { .. }
             | Noted::Issued { .. }
-            | Noted::Secret { .. },
+            | Noted::Secret { .. }
+            | Noted::Account { .. },
         ) => Subjects::default(),
     };
     found.about.extend(found.born.iter().copied());

@@ -251,6 +251,12 @@ pub(crate) fn in_words(record: &Record) -> String {
             format!("noted      secret {name} is version {version}")
         }
         Event::Noted(Noted::Secret { name, version: None }) => format!("noted      secret {name} is taken out"),
+        Event::Noted(Noted::Account { source, user, connected }) => {
+            format!(
+                "noted      the account of {user} for {source} is {}",
+                if *connected { "connected" } else { "disconnected" }
+            )
+        }
         Event::Noted(Noted::Reviewed { task, by, why }) => format!("noted      {task} reviewed by {by}: {}", said(why)),
         Event::Noted(Noted::Probed { reach, tools }) => format!("noted      asked: {reach} offers {tools} tools"),
     };

@@ -83,6 +83,6 @@ fn rotated(name: KeyUse, keys: &[KeyView]) {
             "receivers: give them the `webhook_key` of `portreeve status`; until then both keys sign each message",
         ),
         KeyUse::Answer => output::tip("auditors: the change is on the record, signed by the key before"),
-        KeyUse::Token | KeyUse::Master => {}
+        KeyUse::Token | KeyUse::Master | KeyUse::Upstream => {}
     }
 }

@@ -7,8 +7,10 @@ use crate::support::{
     nats::{Nats, PYTHON},
     place::{Place, Serve, Task},
     redis::Redis,
+    tls::{Authority, pem},
     until,
 };
+use rcgen::SanType;
 use serde_json::{Value, json};
 
 /// The connector's program
@@ -171,8 +173,10 @@ fn a_task_has_a_user_of_nats_for_each_class_and_the_account_revokes_them() {
     // The official client takes the file as it is.
     assert!(said(&one, "look", "sub orders.eu.new").contains("done"));
     assert!(said(&other, "look", "sub orders.eu.new").contains("done"));
-    assert!(said(&one, "look", "pub orders.eu.new stolen").to_lowercase().contains("permissions violation"));
-    assert!(said(&one, "look", "sub orders.us.new").to_lowercase().contains("permissions violation"));
+    for refused in ["pub orders.eu.new stolen", "sub orders.us.new"] {
+        let said = said(&one, "look", refused).to_lowercase();
+        assert!(said.contains("permissions violation"), "{refused}: {said}");
+    }
     assert!(said(&one, "change", "pub orders.eu.new hello").contains("done"));
     assert!(said(&other, "look", "next").contains("hello"));
     serve.stop(&one.id);
@@ -237,4 +241,92 @@ fn a_task_has_a_user_of_mariadb_for_each_class_and_nothing_is_left_of_them() {
     let evidence = evidence(&place);
     let refused = |one: &Value| one.pointer("/refused/says").is_some_and(|says| says.to_string().contains("1045"));
     assert!(evidence.iter().all(refused), "{evidence:?}");
+}
+
+#[test]
+fn back_ends_are_reached_over_tls_by_the_name_of_their_certificate_alone() {
+    let test = "back_ends_are_reached_over_tls_by_the_name_of_their_certificate_alone";
+    let (place, authority) = (Place::new(), Authority::new("of the back ends"));
+    let only = |name: &str| vec![SanType::DnsName(name.try_into().unwrap())];
+    let (chain, key) = authority.server_with(|of| of.subject_alt_names = only("localhost")).pem();
+    for (name, text) in [("chain.pem", &chain), ("key.pem", &key), ("roots.pem", &pem("CERTIFICATE", &authority.der()))]
+    {
+        place.write(name, text);
+    }
+    let at = |name: &str| place.path().join(name).display().to_string();
+    let secure = crate::contract::nobody();
+    let redis = Redis::start_with(
+        true,
+        &format!(
+            "tls-port {secure}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n",
+            at("chain.pem"),
+            at("key.pem"),
+            at("roots.pem")
+        ),
+    );
+    let Some(redis) = redis else {
+        println!("SKIPPED: {test}: Redis is missing");
+        return;
+    };
+    let tls = format!("tls {{ cert_file: {:?}, key_file: {:?} }}\n", at("chain.pem"), at("key.pem"));
+    let Some(nats) = Nats::start_with(test, &tls) else { return };
+    let Some(database) = MariaDb::start_with(Some((chain, key))) else {
+        println!("SKIPPED: {test}: MariaDB is missing");
+        return;
+    };
+    prepare(&database);
+    let (bus, account, sql) = (nats.port(), &nats.account, database.port());
+    // Each is called by the name that stands in its certificate, and once more by its address, which does not.
+    for (host, of) in [("localhost", "named"), ("127.0.0.1", "nameless")] {
+        let head = "owner = \"ops@example.com\"\n";
+        for (kind, text) in [
+            (
+                "redis",
+                format!(
+                    "[redis]\nhost = \"{host}\"\nport = {secure}\nadmin = \"{of}-redis\"\n[redis.read]\nrules = [\"+@read\"]\n"
+                ),
+            ),
+            (
+                "nats",
+                format!(
+                    "[nats]\nhost = \"{host}\"\nport = {bus}\naccount = \"{account}\"\nsigning = \"{of}-signing\"\n\
+                     operator = \"{of}-operator\"\nsystem = \"{of}-system\"\n[nats.read]\nsubscribe = [\"x\"]\n"
+                ),
+            ),
+            (
+                "mariadb",
+                format!(
+                    "[mariadb]\nhost = \"{host}\"\nport = {sql}\ndatabase = \"shop_eu\"\nadmin = \"{of}-mariadb\"\n\
+                     [mariadb.read]\ngrant = [\"SELECT ON shop_eu.*\"]\n"
+                ),
+            ),
+        ] {
+            place.write(&format!("policy/credentials/{of}-{kind}.toml"), &format!("{head}{text}"));
+        }
+    }
+    let believing = |command: &mut std::process::Command| {
+        command.env("SSL_CERT_FILE", at("roots.pem"));
+    };
+    let serve = Serve::start_as(&place, believing).unwrap_or_else(|ran| panic!("{ran:?}"));
+    for of in ["named", "nameless"] {
+        for (name, secret) in [
+            ("redis", "portreeve:portreeve-of-redis"),
+            ("mariadb", "portreeve:portreeve-of-mariadb"),
+            ("signing", nats.signing.expose()),
+            ("operator", nats.operator.expose()),
+            ("system", nats.system.expose()),
+        ] {
+            place.run_with(&["secret", "set", &format!("{of}-{name}"), "--legacy"], secret).good();
+        }
+    }
+    let sources = place.run(&["lease", "sources"]).out;
+    for kind in ["redis", "nats", "mariadb"] {
+        let line = |of: &str| {
+            let name = format!("{of}-{kind} ");
+            sources.lines().find(|line| line.starts_with(&name)).unwrap_or_else(|| panic!("{sources}")).to_owned()
+        };
+        assert!(line("named").contains("reached"), "{}", line("named"));
+        assert!(line("nameless").contains("certificate"), "{}", line("nameless"));
+    }
+    drop((serve, redis));
 }

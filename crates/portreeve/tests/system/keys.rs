@@ -25,7 +25,7 @@ use std::{
     thread,
 };
 
-const NAMES: [&str; 4] = ["token", "answer", "webhook", "master"];
+const NAMES: [&str; 5] = ["token", "answer", "webhook", "master", "upstream"];
 
 fn good(_: &Received, _: &mut Wire) -> bool {
     false
@@ -115,7 +115,7 @@ fn keys_are_exchanged_under_load_and_no_call_is_refused() {
             assert!(ran.out.contains(after["thumbprint"].as_str().unwrap()), "{ran:?}");
             assert_ne!(before["key"], after["key"]);
             // What takes over is what was told beforehand.
-            assert_eq!(next.is_some(), name == "token");
+            assert_eq!(next.is_some(), ["token", "upstream"].contains(&name));
             assert!(next.is_none_or(|next| next["key"] == after["key"]), "round {round}");
             assert!(keys(&place, name).iter().any(|key| key["key"] == before["key"] && key["state"] == "earlier"));
         }
@@ -154,7 +154,7 @@ fn keys_are_exchanged_under_load_and_no_call_is_refused() {
     // All of it is on the record, each by the owner and vouched for.
     let record = place.record();
     let changes: Vec<&Value> = record.events("changed").filter_map(|(_, changed)| changed.get("key")).collect();
-    assert_eq!(changes.len(), 4 + 16 + 2, "{changes:?}");
+    assert_eq!(changes.len(), 5 + 20 + 2, "{changes:?}");
     for name in NAMES {
         let chain: Vec<_> = changes.iter().filter(|change| change["use"] == name).collect();
         assert!(chain[0].get("before").is_none());
@@ -177,7 +177,7 @@ fn a_rotation_that_is_killed_leaves_the_old_key_or_the_new_one() {
     let mut recorded = 0;
     for round in 0..12u32 {
         let task = serve.open("work");
-        let name = NAMES[round as usize % 4];
+        let name = NAMES[round as usize % 5];
         let before = current(&place, name);
         let running = Arc::new(AtomicUsize::new(0));
         let path = place.data();

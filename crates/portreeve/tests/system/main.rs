@@ -13,6 +13,7 @@
 )]
 
 mod acceptance;
+mod accounts;
 mod agents;
 mod approvals;
 mod author;
@@ -39,8 +40,10 @@ mod language;
 mod leases;
 mod lossless;
 mod methods;
+mod minted;
 mod modes;
 mod mtls;
+mod oauth;
 mod orphans;
 mod outside;
 mod peers;

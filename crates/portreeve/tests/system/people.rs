@@ -4,15 +4,13 @@ mod elsewhere;
 mod keycloak;
 mod provider;
 
-use crate::{
-    interop::interop,
-    support::{
-        http::{Response, exchange, request},
-        issuer::{Signer, now},
-        place::{PROGRAM, Place, Ran, Running, Serve, finish},
-        until,
-        upstream::Upstream,
-    },
+use crate::support::{
+    http::{Response, exchange, request},
+    issuer::{Signer, now},
+    place::{PROGRAM, Place, Ran, Running, Serve, finish},
+    provider::RealProvider,
+    until,
+    upstream::Upstream,
 };
 use provider::Provider;
 use serde_json::{Value, json};
@@ -462,37 +460,21 @@ fn a_device_that_is_refused_gets_nothing() {
     assert_eq!(house.signed_in(), Vec::<Value>::new());
 }
 
-const REAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/people/provider.mjs");
-
 #[test]
 fn people_sign_in_at_a_real_provider() {
-    let Some(folder) = interop("people_sign_in_at_a_real_provider", &["node/node_modules/oidc-provider"]) else {
-        return;
-    };
+    let Some(provider) = RealProvider::start("people_sign_in_at_a_real_provider") else { return };
     // The provider has to know where people come back to, and the policy where the provider is.
-    let place = Place::bare();
-    let mut command = place.command("node", &[REAL]);
-    command.env("PORTREEVE_INTEROP", &folder);
-    let provider = Running::talking(command);
-    let name = provider.lines.next().expect("the provider says its name");
     let house = House::of(
-        &name,
+        &provider.name,
         "[people.attributes]\nrefund_limit = { claim = \"limits.refund\", type = \"decimal\" }\n\
          office = { claim = \"office\", type = \"string\" }\n",
     );
-    let control = |what: &str| -> String {
-        let (url, host) = (Url::parse(&name).unwrap(), name.trim_start_matches("http://").to_owned());
-        let stream = TcpStream::connect(("127.0.0.1", url.port().unwrap())).unwrap();
-        let answer = exchange(stream, &request("GET", what, &[("host", &host)], b""));
-        assert_eq!(answer.status, 200, "{answer:?}");
-        String::from_utf8(answer.body).unwrap()
-    };
     let back = format!("{}/sign-in/with/company/return", house.base());
-    control(&format!("/-/register?{}", query(&[("uri", &back)])));
+    provider.control("register", &[("uri", &back)]);
 
     let mut browser = Browser::default();
     let sent = house.begin(&mut browser);
-    let returned = control(&format!("/-/visit?{}", query(&[("url", sent.as_str())])));
+    let returned = provider.control("visit", &[("url", sent.as_str())]);
     let returned = Url::parse(&returned).unwrap();
     assert!(returned.as_str().starts_with(&back), "{returned}");
     let path = format!("{}?{}", returned.path(), returned.query().unwrap());
@@ -522,7 +504,7 @@ fn people_sign_in_at_a_real_provider() {
             break code.to_owned();
         }
     };
-    control(&format!("/-/type?{}", query(&[("code", &code)])));
+    provider.control("type", &[("code", &code)]);
     assert_eq!(login.end(), 0);
     let who = house.at_server(&["whoami"]).good().json();
     assert_eq!((&who["user"], &who["groups"][0]["group"]), (&json!("zz-ana"), &json!("leads")), "{who}");

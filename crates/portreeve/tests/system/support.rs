@@ -1,14 +1,19 @@
 //! What the tests of the whole system share: a place to run Portreeve in, hostile neighbours, the record.
 
+pub(crate) mod bao;
+pub(crate) mod cluster;
 pub(crate) mod fixture;
 pub(crate) mod front;
+pub(crate) mod github;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod mariadb;
+pub(crate) mod moto;
 pub(crate) mod nats;
 pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod provider;
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod redis;

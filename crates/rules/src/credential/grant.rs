@@ -1,10 +1,8 @@
 //! What roles of a class are granted at a database.
 
+use super::shared::narrowed;
 use crate::document::{Cell, Document, Table};
-use portreeve_core::{
-    names::Name,
-    policy::{Class, Template},
-};
+use portreeve_core::{names::Name, policy::Class};
 use std::collections::BTreeMap;
 
 /// How a database writes grants, and which of their words give what
@@ -100,23 +98,7 @@ pub(super) fn granted(
     let one = |item: &Cell<'_>| {
         let text = doc.line(item, shown)?;
         let wrong = |message: &str, remedy: &str| doc.error(&item.span(), message, remedy);
-        let template = match Template::read(&text) {
-            Ok(template) => template,
-            Err(error) => {
-                wrong(&error.to_string(), "a name of `[scope]` in braces stands for its value");
-                return None;
-            }
-        };
-        let unknown = template.fields().find(|field| {
-            scope.is_some_and(|scope| !field.parse::<Name>().is_ok_and(|field| scope.contains_key(&field)))
-        });
-        if let Some(field) = unknown {
-            wrong(
-                &format!("nothing says what `{{{field}}}` is"),
-                &format!("add it to `[scope]`: {field} = \"PARAMETER\""),
-            );
-            return None;
-        }
+        narrowed(doc, item, &text, scope)?;
         if text.contains(dialect.never) || text.contains("--") || text.contains("/*") {
             wrong("a grant is what stands between GRANT and TO, and nothing else", &format!("for example: {shown}"));
             return None;

@@ -1,8 +1,14 @@
 //! What files of several back ends have in common.
 
-use super::Around;
-use crate::document::{Cell, Document, Table};
-use portreeve_core::{names::Name, policy::Class};
+use super::{Around, TTL_MS_MAX};
+use crate::{
+    address::is_guarded,
+    document::{Cell, Document, Table},
+};
+use portreeve_core::{
+    names::Name,
+    policy::{Class, Revocation, Template},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const CLASSES: [(&str, Class); 4] =
@@ -26,12 +32,23 @@ pub(super) fn by_class<'c, T>(
     doc: &Document<'_>,
     table: &mut Table<'c, '_>,
     (kind, example): (&str, &str),
+    one: impl FnMut(Table<'_, '_>, Class) -> Option<T>,
+) -> Option<BTreeMap<Class, T>> {
+    by_class_as("a class", doc, table, (kind, example), one)
+}
+
+/// The same, where a class is of another form
+pub(super) fn by_class_as<'c, T>(
+    what: &'static str,
+    doc: &Document<'_>,
+    table: &mut Table<'c, '_>,
+    (kind, example): (&str, &str),
     mut one: impl FnMut(Table<'_, '_>, Class) -> Option<T>,
 ) -> Option<BTreeMap<Class, T>> {
     let (mut found, mut whole) = (BTreeMap::new(), true);
     let cells = CLASSES.map(|(word, class)| (class, table.take(word)));
     for (class, cell) in cells.into_iter().filter_map(|(class, cell)| Some((class, cell?))) {
-        match doc.table(cell, "a class", example).and_then(|table| one(table, class)) {
+        match doc.table(cell, what, example).and_then(|table| one(table, class)) {
             Some(of) => drop(found.insert(class, of)),
             None => whole = false,
         }
@@ -101,4 +118,64 @@ pub(super) fn tls(doc: &Document<'_>, table: &mut Table<'_, '_>, host: Option<&s
         );
     }
     Some(tls)
+}
+
+/// How `revocation` looks
+pub(super) const REVOCATION: &str = "\"immediate\"; or a time such as \"30s\", \"expiry only\", \"gateway only\"";
+
+/// `revocation`: what taking one back achieves, where only who runs the back end knows that
+pub(super) fn revocation(doc: &Document<'_>, cell: &Cell<'_>) -> Option<Revocation> {
+    let example = format!("revocation = {REVOCATION}");
+    match doc.text(cell, &example)? {
+        "immediate" => Some(Revocation::Immediate),
+        "expiry only" => Some(Revocation::ExpiryOnly),
+        "gateway only" => Some(Revocation::GatewayOnly),
+        _ => doc.duration(cell, TTL_MS_MAX, &example).map(|within_ms| Revocation::Eventual { within_ms }),
+    }
+}
+
+/// A text with names of `[scope]` in braces, each of which stands for its value
+pub(super) fn narrowed(
+    doc: &Document<'_>,
+    cell: &Cell<'_>,
+    text: &str,
+    scope: Option<&BTreeMap<Name, Name>>,
+) -> Option<Template> {
+    let template = match Template::read(text) {
+        Ok(template) => template,
+        Err(error) => {
+            doc.error(&cell.span(), error.to_string(), "a name of `[scope]` in braces stands for its value");
+            return None;
+        }
+    };
+    let unknown = template
+        .fields()
+        .find(|field| scope.is_some_and(|scope| !field.parse::<Name>().is_ok_and(|field| scope.contains_key(&field))));
+    if let Some(field) = unknown {
+        let remedy = format!("add it to `[scope]`: {field} = \"PARAMETER\"");
+        doc.error(&cell.span(), format!("nothing says what `{{{field}}}` is"), remedy);
+        return None;
+    }
+    Some(template)
+}
+
+/// The address of an API, without a slash at its end: https, or http on this machine
+pub(super) fn address(doc: &Document<'_>, cell: &Cell<'_>, example: &str) -> Option<String> {
+    let text = doc.line(cell, example)?;
+    if !is_guarded(&text) || text.contains('?') {
+        let message = "expected an https:// address without a query; http:// is for this machine only";
+        doc.error(&cell.span(), message, format!("for example: {example}"));
+        return None;
+    }
+    Some(text.trim_end_matches('/').to_owned())
+}
+
+/// A file of this machine, by its whole path
+pub(super) fn path(doc: &Document<'_>, cell: &Cell<'_>, example: &str) -> Option<String> {
+    let text = doc.line(cell, example)?;
+    if !text.starts_with('/') {
+        doc.error(&cell.span(), "expected the whole path of a file", format!("for example: {example}"));
+        return None;
+    }
+    Some(text)
 }

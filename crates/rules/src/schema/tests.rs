@@ -148,7 +148,25 @@ fn the_keys_are_those_that_the_readers_know() {
         ("credential", "[static]", "/properties/static/properties"),
         ("credential", "[command]", "/properties/command/properties"),
         ("credential", "[postgres]", "/properties/postgres/properties"),
-        ("credential", "a class", "/$defs/grants/properties"),
+        ("credential", "[mariadb]", "/properties/mariadb/properties"),
+        ("credential", "[redis]", "/properties/redis/properties"),
+        ("credential", "[nats]", "/properties/nats/properties"),
+        ("credential", "[minted]", "/properties/minted/properties"),
+        ("credential", "[oauth]", "/properties/oauth/properties"),
+        ("credential", "[account]", "/properties/account/properties"),
+        ("credential", "[openbao]", "/properties/openbao/properties"),
+        ("credential", "[kubernetes]", "/properties/kubernetes/properties"),
+        ("credential", "[github]", "/properties/github/properties"),
+        ("credential", "[aws]", "/properties/aws/properties"),
+        ("credential", "a statement", "/$defs/aws_role/properties/allow/items/properties"),
+        // What a class has depends on the back end.
+        (
+            "credential",
+            "a class",
+            "/$defs/grants/properties /$defs/rules/properties /$defs/subjects/properties /$defs/bao_ask/properties \
+             /$defs/account/properties /$defs/permissions/properties /$defs/aws_role/properties",
+        ),
+        ("credential", "a class of tokens", "/$defs/scopes/properties"),
         ("profile", "the file", "/properties"),
         ("profile", "a tool", "/$defs/tool/properties"),
         ("connector", "a tool", "/$defs/tool/properties"),
@@ -172,8 +190,10 @@ fn the_keys_are_those_that_the_readers_know() {
         ("purpose", "`call`", "/properties/case/items/properties/call/properties"),
     ] {
         let schema = schema(kind);
-        let keys = schema.pointer(pointer).unwrap_or_else(|| panic!("{kind}{pointer}")).as_object().unwrap();
-        let own: BTreeSet<&str> = keys.keys().map(String::as_str).collect();
+        let at = |pointer: &str| {
+            schema.pointer(pointer).unwrap_or_else(|| panic!("{kind}{pointer}")).as_object().unwrap().keys()
+        };
+        let own: BTreeSet<&str> = pointer.split(' ').flat_map(at).map(String::as_str).collect();
         let read: BTreeSet<&str> = known
             .iter()
             .filter(|(path, of, _)| self::kind(path) == Some(kind) && *of == what)

@@ -152,7 +152,10 @@ pub(super) fn showing(
 }
 
 /// TLS that believes these authorities
-pub(crate) fn trusting(roots: Arc<RootCertStore>) -> io::Result<Arc<ClientConfig>> {
+///
+/// # Errors
+/// The cryptography of this machine has nothing that is good enough.
+pub fn trusting(roots: Arc<RootCertStore>) -> io::Result<Arc<ClientConfig>> {
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -60,26 +60,23 @@ impl Put {
     }
 
     /// A message with what goes along in it: requests and notifications, and arguments of calls only
-    pub(super) fn into_message(&self, bytes: Vec<u8>) -> Vec<u8> {
+    pub(super) fn message(&self, bytes: Vec<u8>) -> Vec<u8> {
         if self.body.is_empty() {
             return bytes;
         }
-        let edited = {
-            let Ok(message) = json::scan_distinct(&bytes, &Limits { bytes_max: bytes.len(), ..Limits::DEFAULT }) else {
-                return bytes;
-            };
-            let Some(method) = message.get("method").and_then(Json::as_str) else { return bytes };
-            let mut edit = Edit::of(&bytes, &message);
-            for (path, value) in &self.body {
-                let in_arguments = path.get(1).is_some_and(|part| part == "arguments");
-                if !in_arguments || method == "tools/call" {
-                    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                    edit.set(&path, value);
-                }
-            }
-            edit.done()
+        let Ok(message) = json::scan_distinct(&bytes, &Limits { bytes_max: bytes.len(), ..Limits::DEFAULT }) else {
+            return bytes;
         };
-        edited
+        let Some(method) = message.get("method").and_then(Json::as_str) else { return bytes };
+        let mut edit = Edit::of(&bytes, &message);
+        for (path, value) in &self.body {
+            let in_arguments = path.get(1).is_some_and(|part| part == "arguments");
+            if !in_arguments || method == "tools/call" {
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                edit.set(&path, value);
+            }
+        }
+        edit.done()
     }
 }
 

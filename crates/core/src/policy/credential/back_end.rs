@@ -1,6 +1,6 @@
 //! The systems that issue credentials, and what each of them says of itself.
 
-use super::{MariaDb, Nats, Redis, Revocation};
+use super::{Account, Aws, GitHub, Kubernetes, MariaDb, Minted, Nats, Oauth, OpenBao, Redis, Revocation};
 use crate::{names::Name, policy::Class, time::Millis};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,12 +16,26 @@ pub enum BackEnd {
     Command(CommandBackEnd),
     /// PostgreSQL: a role for each lease
     Postgres(Postgres),
+    /// Tokens that Portreeve signs itself
+    Minted(Minted),
+    /// An authorization server that issues tokens to Portreeve
+    Oauth(Oauth),
+    /// An authorization server where people connect their accounts
+    Account(Account),
     /// MariaDB: a user for each lease
     MariaDb(MariaDb),
     /// Redis or Valkey: an ACL user for each lease
     Redis(Redis),
     /// NATS: a user JWT for each lease
     Nats(Nats),
+    /// OpenBao or HashiCorp Vault: a token for each lease
+    OpenBao(OpenBao),
+    /// Kubernetes: a token of a service account, bound to a Secret
+    Kubernetes(Kubernetes),
+    /// GitHub: a token of an installation of an app
+    GitHub(GitHub),
+    /// AWS: a session of a role, with a policy of its own
+    Aws(Aws),
 }
 
 impl BackEnd {
@@ -32,9 +46,16 @@ impl BackEnd {
             Self::Static(of) => of,
             Self::Command(of) => of,
             Self::Postgres(of) => of,
+            Self::Minted(of) => of,
+            Self::Oauth(of) => of,
+            Self::Account(of) => of,
             Self::MariaDb(of) => of,
             Self::Redis(of) => of,
             Self::Nats(of) => of,
+            Self::OpenBao(of) => of,
+            Self::Kubernetes(of) => of,
+            Self::GitHub(of) => of,
+            Self::Aws(of) => of,
         }
     }
 }

@@ -57,6 +57,7 @@ fn mariadb_holds_to_it() {
         scope: &[("shop", "shop_eu")],
         lets_in: &|fields| database.ask_as(who(fields), "shop_eu", "SELECT 1").is_ok(),
         lists: true,
+        unique: true,
     });
     // The password itself stands in no statement.
     let statements = database.statements();
@@ -88,7 +89,7 @@ fn a_user_of_mariadb_has_what_its_class_is_granted_and_half_of_one_lets_nobody_i
     // What it has open ends with it.
     let (sender, ended) = mpsc::channel();
     thread::scope(|scope| {
-        let sleeps = || sender.send(database.ask_as(who(&issued.fields), "shop_eu", "SELECT SLEEP(600)")).unwrap();
+        let sleeps = || sender.send(database.ask_as(who(&issued.fields), "shop_eu", "SELECT SLEEP(30)")).unwrap();
         scope.spawn(sleeps);
         crate::support::until("it sleeps", || database.sessions() == 1);
         let gone = runtime.block_on(source.withdraw(&held(&reader, issued.clone())));

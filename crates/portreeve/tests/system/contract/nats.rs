@@ -83,6 +83,7 @@ fn nats_holds_to_it() {
         scope: &[("tenant", "eu")],
         lets_in: &|fields| Session::enter(&nats, fields, None).is_ok(),
         lists: false,
+        unique: false,
     });
     assert_eq!(nats.revoked(), 10);
 }

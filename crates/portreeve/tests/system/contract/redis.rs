@@ -38,6 +38,7 @@ fn redis_holds_to_it() {
             scope: &[("tenant", "eu")],
             lets_in: &|fields| redis.session(who(fields)).is_ok(),
             lists: true,
+            unique: true,
         });
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct MariaDb {
     port: u16,
     folder: TempDir,
     child: Option<Child>,
+    /// Whether it speaks TLS to those who want to
+    tls: bool,
 }
 
 /// Who may do everything
@@ -26,6 +28,11 @@ const ADMIN: (&str, &str) = ("admin", "admin-of-the-test");
 impl MariaDb {
     /// A running server; nothing where MariaDB is not installed
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(None)
+    }
+
+    /// The same, which shows this certificate (PEM) with its key
+    pub(crate) fn start_with(shown: Option<(String, String)>) -> Option<Self> {
         Command::new(program("mariadbd")).arg("--version").stdout(Stdio::null()).status().ok()?;
         let folder = tempfile::Builder::new().prefix("ptr-mdb-").tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -39,7 +46,12 @@ impl MariaDb {
         let made = install.stdin(Stdio::null()).env("TMPDIR", folder.path().join("tmp")).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        let mut server = Self { port, folder, child: None };
+        let tls = shown.is_some();
+        for (name, text) in shown.into_iter().flat_map(|(chain, key)| [("chain.pem", chain), ("key.pem", key)]) {
+            fs::write(folder.path().join(name), text).unwrap();
+            give_to_somebody(&folder.path().join(name));
+        }
+        let mut server = Self { port, folder, child: None, tls };
         server.up();
         let admin = format!(
             "CREATE USER {0}@'%' IDENTIFIED BY '{1}'; GRANT ALL ON *.* TO {0}@'%' WITH GRANT OPTION; DROP USER root@localhost",
@@ -58,6 +70,9 @@ impl MariaDb {
         command.arg(format!("--tmpdir={}", at("tmp"))).args(["--bind-address=127.0.0.1", "--skip-name-resolve"]);
         command.arg("--general-log=1").arg(format!("--general-log-file={}", at("data/statements")));
         command.arg("--innodb-flush-log-at-trx-commit=0").current_dir(self.folder.path());
+        if self.tls {
+            command.arg(format!("--ssl-cert={}", at("chain.pem"))).arg(format!("--ssl-key={}", at("key.pem")));
+        }
         let log = fs::File::options().create(true).append(true).open(at("log")).unwrap();
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
         until("MariaDB answers", || {
@@ -97,7 +112,18 @@ impl MariaDb {
         statement: &str,
     ) -> Result<Vec<String>, String> {
         let mut client = Command::new(program("mariadb"));
-        client.args(["--no-defaults", "-N", "-B", "-h", "127.0.0.1", "-P", &self.port.to_string(), "-u", user]);
+        client.args([
+            "--no-defaults",
+            "-N",
+            "-B",
+            "-h",
+            "127.0.0.1",
+            "-P",
+            &self.port.to_string(),
+            "-u",
+            user,
+            "--skip-ssl",
+        ]);
         client.args(["-D", database, "-e", statement]).env("MYSQL_PWD", password).stdin(Stdio::null());
         let answer = client.output().unwrap();
         let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect::<Vec<_>>();

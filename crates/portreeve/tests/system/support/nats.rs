@@ -46,6 +46,11 @@ fn token(key: &Key, sub: &str, nats: &Value) -> String {
 impl Nats {
     /// A running server; nothing where it was not installed
     pub(crate) fn start(test: &str) -> Option<Self> {
+        Self::start_with(test, "")
+    }
+
+    /// The same, with more in its configuration
+    pub(crate) fn start_with(test: &str, more: &str) -> Option<Self> {
         let program = interop(test, &[SERVER])?.join(SERVER);
         let folder = tempfile::Builder::new().prefix("ptr-nats-").tempdir().unwrap();
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
@@ -68,7 +73,7 @@ impl Nats {
         let config = format!(
             "listen: \"127.0.0.1:{port}\"\noperator: {}\nsystem_account: {sys_id}\n\
              resolver: {{ type: full, dir: {:?}, allow_delete: true, interval: \"2m\" }}\n\
-             resolver_preload: {{\n{sys_id}: {}\n{account_id}: {}\n}}\n",
+             resolver_preload: {{\n{sys_id}: {}\n{account_id}: {}\n}}\n{more}",
             token(&root, &root.public(), &operators),
             folder.path().join("accounts").display(),
             token(&operator, &sys_id, &of(&[sys_signing.public()])),

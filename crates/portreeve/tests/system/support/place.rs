@@ -450,6 +450,12 @@ impl Running {
         self.child.as_mut().unwrap().stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
+    /// Writes a line to its standard input
+    pub(crate) fn say(&mut self, line: &str) {
+        let stdin = self.child.as_mut().unwrap().stdin.as_mut().unwrap();
+        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
     /// Its process
     pub(crate) fn watched(&self) -> Watched {
         Watched::of(self.child.as_ref().unwrap().id()).unwrap()

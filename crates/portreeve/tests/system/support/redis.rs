@@ -31,10 +31,15 @@ impl Redis {
 
     /// The same; `filed`: whether it keeps its users in a file of their own
     pub(crate) fn start_as(filed: bool) -> Option<Self> {
+        Self::start_with(filed, "")
+    }
+
+    /// The same, with more in its configuration
+    pub(crate) fn start_with(filed: bool, more: &str) -> Option<Self> {
         Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().ok()?;
         let folder = tempfile::Builder::new().prefix("ptr-redis-").tempdir().unwrap();
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        let server = format!("bind 127.0.0.1\nport {port}\nsave \"\"\n");
+        let server = format!("bind 127.0.0.1\nport {port}\nsave \"\"\n{more}");
         let (config, users) = (folder.path().join("redis.conf"), folder.path().join("users.acl"));
         if filed {
             fs::write(config, format!("{server}aclfile {}\n", users.display())).unwrap();

@@ -1,0 +1,182 @@
+//! Tokens and database roles of a real HashiCorp Vault, whose API OpenBao has as well.
+
+use super::{Subject, held, holds, nobody, source, wanted};
+use crate::interop::interop;
+use crate::support::{
+    bao::{Bao, NEEDS},
+    issuer::{Signer, now},
+    place::{Place, Serve},
+    postgres::Postgres,
+    until,
+    upstream::Upstream,
+};
+use portreeve_core::policy::Class;
+use portreeve_credentials::{
+    name::prefix,
+    secret::Fields,
+    source::{Held, NotIssued, Withdrawn},
+};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+fn both(test: &str) -> Option<(Postgres, Bao)> {
+    let interop = interop(test, &NEEDS)?;
+    let Some(database) = Postgres::start() else {
+        println!("SKIPPED: {test}: PostgreSQL is missing");
+        return None;
+    };
+    let bao = Bao::start(&interop, &database);
+    Some((database, bao))
+}
+
+fn file(port: u16, sign_in: &str) -> String {
+    format!(
+        "owner = \"dba@example.com\"\n[scope]\nwhat = \"what\"\n[probe]\nwhat = \"orders\"\n\
+         [openbao]\nurl = \"http://127.0.0.1:{port}\"\n{sign_in}\ntoken_role = \"portreeve\"\n\
+         [openbao.read]\npath = \"database/creds/{{what}}-reader\"\npolicies = [\"orders-reader\"]\n"
+    )
+}
+
+const APP_ROLE: &str = "approle = \"bao\"";
+const SCOPE: &[(&str, &str)] = &[("what", "orders")];
+
+/// The roles that the engine made at the database
+fn roles(database: &Postgres) -> Vec<String> {
+    database.ask("postgres", "SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-%' ORDER BY 1").unwrap()
+}
+
+fn lets_in(database: &Postgres, fields: &Fields) -> bool {
+    database.ask_as((fields["username"].expose(), fields["password"].expose()), "postgres", "SELECT 1").is_ok()
+}
+
+#[test]
+fn openbao_holds_to_it() {
+    let Some((database, bao)) = both("openbao_holds_to_it") else { return };
+    let before = bao.tokens();
+    holds(&Subject {
+        file: file(bao.port(), APP_ROLE),
+        nobody: Some(file(nobody(), APP_ROLE)),
+        secrets: &[("bao", &bao.app_role())],
+        scope: SCOPE,
+        lets_in: &|fields| lets_in(&database, fields),
+        lists: true,
+        unique: false,
+    });
+    assert_eq!(bao.tokens(), before, "Portreeve signs out, and leaves no token behind");
+    assert_eq!(roles(&database), Vec::<String>::new());
+}
+
+#[test]
+fn openbao_is_signed_in_to_with_a_token_of_a_workload_identity() {
+    let Some((database, bao)) = both("openbao_is_signed_in_to_with_a_token_of_a_workload_identity") else { return };
+    let (signer, other) = (Signer::new("one"), Signer::new("other"));
+    bao.believe(&signer.pem());
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    let claims = json!({ "sub": "portreeve", "aud": "bao", "iat": now(), "exp": now() + 600 });
+    std::fs::write(&token, signer.token("JWT", &claims)).unwrap();
+    let sign_in = format!("jwt_file = {:?}\nrole = \"portreeve\"", token.display());
+    let (_vault, source) = source(&file(bao.port(), &sign_in), &[]);
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(source.check()).unwrap();
+    let ask = wanted(7, Class::Read, SCOPE);
+    let issued = runtime.block_on(source.issue(&ask)).unwrap();
+    assert!(lets_in(&database, &issued.fields));
+    // It is read anew each time: what is there now is another one's.
+    std::fs::write(&token, other.token("JWT", &claims)).unwrap();
+    assert!(runtime.block_on(source.withdraw(&held(&ask.name, issued.clone()))).is_err());
+    std::fs::write(&token, signer.token("JWT", &claims)).unwrap();
+    assert!(matches!(runtime.block_on(source.withdraw(&held(&ask.name, issued))), Ok(Withdrawn::Gone(_))));
+    assert_eq!(roles(&database), Vec::<String>::new());
+}
+
+#[test]
+fn openbao_gives_no_more_than_was_asked_for() {
+    let Some((database, bao)) = both("openbao_gives_no_more_than_was_asked_for") else { return };
+    let runtime = Runtime::new().unwrap();
+    let (_vault, source) = source(&file(bao.port(), APP_ROLE), &[("bao", &bao.app_role())]);
+    let ask = wanted(8, Class::Read, SCOPE);
+    let before = bao.tokens();
+    let refused = |what: &str, scope: &[(&str, &str)]| {
+        let issued = runtime.block_on(source.issue(&wanted(8, Class::Read, scope)));
+        assert!(matches!(&issued, Err(NotIssued::Refused(why)) if why.contains(what)), "{what}: {issued:?}");
+        assert_eq!((bao.tokens(), roles(&database).len()), (before, 0), "{what}: nothing is left of it");
+    };
+    // What a task says is one part of a path, and the token may read what its policies say.
+    refused("may not stand there", &[("what", "../../sys/")]);
+    refused("403", &[("what", "others")]);
+    // The token store's role says something else than was asked for.
+    bao.role(&json!({ "orphan": false, "allowed_policies": ["orders-reader"] }));
+    refused("orphan", SCOPE);
+    bao.role(&json!({ "orphan": true, "allowed_policies": ["other"] }));
+    refused("subset", SCOPE);
+    // What it gives for an hour is over when the token is that it was given.
+    bao.role(&json!({ "orphan": true, "renewable": false, "allowed_policies": ["orders-reader"] }));
+    let issued = runtime.block_on(source.issue(&ask)).unwrap();
+    let most = ask.until.plus(2_000);
+    assert!(issued.until.is_some_and(|until| until <= most), "{issued:?}");
+    runtime.block_on(source.withdraw(&held(&ask.name, issued))).unwrap();
+}
+
+/// The server ends a token at once, and what it was given later: as long as that is still there, nothing was taken back
+#[test]
+fn openbao_has_taken_back_only_once_the_database_has() {
+    let Some((mut database, bao)) = both("openbao_has_taken_back_only_once_the_database_has") else { return };
+    let runtime = Runtime::new().unwrap();
+    let (_vault, source) = source(&file(bao.port(), APP_ROLE), &[("bao", &bao.app_role())]);
+    let (one, other) = (wanted(9, Class::Read, SCOPE), wanted(10, Class::Read, SCOPE));
+    let issue = |wanted| runtime.block_on(source.issue(wanted)).unwrap();
+    let (one_is, other_is) = (issue(&one), issue(&other));
+    database.down();
+    let one_held = held(&one.name, one_is.clone());
+    let by_name = Held { name: other.name.clone(), handle: None, until: None, keep: None, fields: None };
+    let why = runtime.block_on(source.withdraw(&one_held)).unwrap_err();
+    assert!(why.contains("lease"), "{why}");
+    let why = runtime.block_on(source.withdraw(&by_name)).unwrap_err();
+    assert!(why.contains("over and still there"), "{why}");
+    database.up();
+    assert!(lets_in(&database, &one_is.fields) || roles(&database).is_empty());
+    let taken = |held: &Held| matches!(runtime.block_on(source.withdraw(held)), Ok(Withdrawn::Gone(_)));
+    until("the first is taken back", || taken(&one_held));
+    until("the second is taken back", || taken(&by_name));
+    assert!(!lets_in(&database, &one_is.fields) && !lets_in(&database, &other_is.fields));
+    assert_eq!(roles(&database), Vec::<String>::new());
+    let names = runtime.block_on(source.sweep(&prefix(super::origin()))).unwrap();
+    assert_eq!(names, Vec::<String>::new());
+}
+
+#[test]
+fn a_task_has_a_token_and_a_role_of_openbao_for_as_long_as_it_lives() {
+    let test = "a_task_has_a_token_and_a_role_of_openbao_for_as_long_as_it_lives";
+    let Some((database, bao)) = both(test) else { return };
+    let shop = Upstream::http(&["act"], |_, _| false);
+    let place =
+        Place::with(&[("shop", &shop)], "[parameters]\nwhat = { type = \"string\", pattern = \"[a-z]+\" }\n", "");
+    let with = file(bao.port(), APP_ROLE);
+    let write = "[openbao.write]\npath = \"database/creds/orders-reader\"\npolicies = [\"orders-reader\"]\n";
+    place.write("policy/credentials/orders.toml", &format!("{with}{write}"));
+    let put = "headers = { X-Orders = \"{username}:{password}\" }";
+    place.connector("shop", &shop, &format!("\n[credentials]\nsource = \"orders\"\n{put}\n"));
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    place.run_with(&["secret", "set", "bao"], &bao.app_role()).good();
+    let sources = place.run(&["lease", "sources"]).good().out;
+    assert!(sources.contains("openbao") && sources.contains("immediate") && sources.contains("reached"), "{sources}");
+    place.run(&["connector", "accept", "shop", "--yes"]).good();
+    until("what looked is taken back", || bao.names().is_empty() && roles(&database).is_empty());
+    let task = serve.open_with(&json!({ "purpose": "work", "parameters": { "what": "orders" } }));
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    let calls = shop.calls();
+    let (user, password) = calls[0].header("x-orders").unwrap().split_once(':').unwrap();
+    assert!(database.ask_as((user, password), "postgres", "SELECT 1").is_ok());
+    assert_eq!((bao.names().len(), roles(&database).len()), (1, 1));
+    serve.stop(&task.id);
+    until("both are gone", || bao.names().is_empty() && roles(&database).is_empty());
+    assert!(database.ask_as((user, password), "postgres", "SELECT 1").is_err());
+    let leases = || serve.admin("GET", "/v1/leases", &Value::Null).1["leases"].as_array().unwrap().len();
+    until("that is on the record", || leases() == 0);
+    serve.terminate();
+    let record = place.record();
+    let ends: Vec<String> = record.events("settled").map(|(_, settled)| settled["end"].to_string()).collect();
+    assert!(ends.iter().any(|end| end.contains("neither its token nor the lease")), "{ends:?}");
+    assert!(!ends.iter().any(|end| end.contains(password)));
+}
