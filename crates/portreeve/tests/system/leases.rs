@@ -597,6 +597,7 @@ fn no_agent_has_a_credential_in_its_memory() {
     let shop = Upstream::http(&["act"], good);
     let place = with_program(&shop);
     let serve = place.serve(&["shop"]);
+    until("what looked is taken back", || leases(&serve).is_empty());
     let params = json!({ "name": "act", "arguments": { "value": "what-the-agent-says" } });
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
     let agent = format!(
