@@ -136,6 +136,9 @@ impl Account {
     ) -> Result<Granted, NotIssued> {
         let refresh =
             kept.refresh().ok_or_else(|| NotIssued::Refused("the account has no refresh token".to_owned()))?;
+        // What cannot be written now could not be kept afterwards either, when the server has given another one.
+        let writable = kept.write(&self.means.vault, holder);
+        writable.map_err(|error| NotIssued::Refused(format!("the account cannot be kept: {error}")))?;
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.expose())];
         match self.client().token(server, &form, scope).await {
             Ok(granted) => {

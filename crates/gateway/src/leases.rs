@@ -15,7 +15,7 @@ use portreeve_core::{
     policy::{CredentialSource, Credentials, Template},
     reason::{Reason, Word},
     request::{Lease, Needs, Request, Resisted, Settle, Stop},
-    state::{LeaseKey, Leased, OpenLease, fresh_until},
+    state::{LeaseKey, Leased, OpenLease, Task, fresh_until},
     time::Millis,
 };
 use portreeve_credentials::{
@@ -415,13 +415,28 @@ impl Leases {
     /// Ends the credentials that are secrets of the vault under a name: what lies there now is another one, or nothing
     pub async fn exchanged(&self, secret: &Name) {
         let secret = secret.clone();
+        self.end(move |_, _, from| from.is_standing() && from.back_end.says().secrets().contains(&&secret)).await;
+    }
+
+    /// Ends the credentials of somebody's account: it is another one now, or none
+    pub async fn parted(&self, source: &Name, user: &Name) {
+        let (source, user) = (source.clone(), user.clone());
+        self.end(move |task, lease, _| {
+            lease.source == source && task.is_some_and(|task| task.user.as_ref() == Some(&user))
+        })
+        .await;
+    }
+
+    /// Begins nothing more with these, also such as are only coming
+    async fn end(&self, which: impl Fn(Option<&Task>, &OpenLease, &CredentialSource) -> bool + Send + 'static) {
         let asked = self.door.ask(move |engine| {
             let state = engine.state();
-            let leases = state.effects().filter_map(|(id, _)| Some((id, state.open_lease(id)?.1)));
-            let of = |lease: &OpenLease| engine.shelf().get(lease.bundle)?.sources.get(&lease.source).cloned();
-            let names =
-                |from: CredentialSource| from.is_standing() && from.back_end.says().secrets().contains(&&secret);
-            leases.filter(|(_, lease)| of(lease).is_some_and(names)).map(|(id, _)| id).collect::<Vec<_>>()
+            let ends = |id: &EffectId| {
+                let (open, lease) = state.open_lease(*id)?;
+                let from = engine.shelf().get(lease.bundle)?.sources.get(&lease.source)?;
+                Some(which(open.task.and_then(|task| state.task(task)), lease, from))
+            };
+            state.effects().map(|(id, _)| id).filter(|id| ends(id) == Some(true)).collect::<Vec<_>>()
         });
         for effect in asked.await.unwrap_or_default() {
             let stop = Stop { node: Node::Lease(effect), why: Why::Ended, by: Actor::System, at: None };

@@ -132,6 +132,7 @@ impl Accounts {
                 && error.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             return Err(NotConnected::Refused(if plain { error } else { "something else".to_owned() }));
         }
+        client.able(&server).map_err(NotConnected::Server)?;
         let code = back.code.ok_or_else(|| NotConnected::Refused("no code".to_owned()))?;
         let mut form = vec![
             ("grant_type", "authorization_code"),
@@ -142,9 +143,16 @@ impl Accounts {
         form.extend(place.at.resource.as_deref().map(|resource| ("resource", resource)));
         let granted = client.tokens(&server, &form, None).await;
         let granted = granted.map_err(|refused| NotConnected::Refused(NotIssued::from(refused).to_string()))?;
-        let refresh = granted.refresh.as_ref().ok_or(NotConnected::NoRefresh)?;
+        let Some(refresh) = granted.refresh.as_ref() else {
+            let _ = client.revoke(&server, &granted.access, "access_token").await;
+            return Err(NotConnected::NoRefresh);
+        };
         // This token is not used. Where one is taken back at the end of each task, it shows what else goes with it.
-        client.goes_alone(&server, &granted.access, refresh).await.map_err(NotConnected::Server)?;
+        if let Err(why) = client.goes_alone(&server, &granted.access, refresh).await {
+            // What nobody will use is not left there.
+            let _ = client.revoke(&server, refresh, "refresh_token").await;
+            return Err(NotConnected::Server(why));
+        }
         let holder = holder(source, bearer);
         let _turn = self.turn(&holder).await;
         let kept = Kept::new(&place.at, bearer.generation, (refresh, granted.scope.clone()), means.clock.now());

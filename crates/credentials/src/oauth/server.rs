@@ -375,14 +375,11 @@ fn granted(members: &Members, asked: Option<&[String]>, now: Millis) -> Option<G
         good.then(|| Secret::from(token))
     };
     let access = token("access_token")?;
-    let until = match members.get("expires_in") {
-        None => None,
-        Some(Value::Number(number)) => {
-            let seconds = number.to_i64().filter(|seconds| *seconds > 0)?;
-            Some(now.plus(seconds.checked_mul(1_000)?))
-        }
-        Some(_) => return None,
-    };
+    let seconds = members.get("expires_in").map(|said| match said {
+        Value::Number(number) => number.to_i64().filter(|seconds| *seconds > 0)?.checked_mul(1_000),
+        _ => None,
+    });
+    let until = seconds.flatten().map(|ms| now.plus(ms));
     // What it does not say is as it was asked for.
     let scope: BTreeSet<String> = match text(members, "scope") {
         Some(scope) => scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
@@ -391,6 +388,7 @@ fn granted(members: &Members, asked: Option<&[String]>, now: Millis) -> Option<G
     let bearer = text(members, "token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("Bearer"));
     let more = asked.and_then(|asked| scope.iter().find(|scope| !asked.contains(scope)));
     let wrong = match (bearer, more) {
+        _ if seconds == Some(None) => Some("the server says of its token no time that it lives (expires_in)".to_owned()),
         (false, _) => Some("the server gave a token that is no bearer token (token_type)".to_owned()),
         (true, Some(more)) => {
             let more: String = more.chars().take(SCOPE_SHOWN_MAX).collect();

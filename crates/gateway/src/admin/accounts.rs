@@ -70,14 +70,17 @@ pub(super) async fn finish(State(admin): Shared, who: Who, Json(ask): Json<Finis
         crate::sign_in::Back::of(query).ok_or_else(|| Failure::malformed("the address can be read in two ways"))?;
     let back = Back { code: back.code, state: back.state, iss: back.iss, error: back.error };
     let (means, bearer, return_to) = (admin.leases.means().clone(), person.bearer(), return_to(&admin));
-    let source = ask.source.clone();
-    // Goes on to its end whoever stops waiting: what the server gave is kept.
+    let (source, user) = (ask.source.clone(), person.user.clone());
+    let by = Actor::Person { user: person.user.clone(), how: person.how };
+    // Goes on to its end whoever stops waiting: what the server gave is kept, and on the record.
     let finishing = tokio::spawn(async move {
         let of = (&source, &place);
-        means.accounts.finish(of, &bearer, (back, &ask.ticket), &return_to, &means).await
+        let scope = means.accounts.finish(of, &bearer, (back, &ask.ticket), &return_to, &means).await;
+        let scope = scope.map_err(|error| failure(&source, &error))?;
+        changed(&admin, by, (&source, &user), true).await?;
+        Ok::<_, Failure>(scope)
     });
-    let scope = finishing.await.map_err(|_| Failure::unavailable())?.map_err(|error| failure(&ask.source, &error))?;
-    record(&admin, &who, (&ask.source, &person.user), true).await?;
+    let scope = finishing.await.map_err(|_| Failure::unavailable())??;
     Ok(Json(json!({ "source": ask.source, "user": person.user, "scope": scope, "connected": true })))
 }
 
@@ -96,25 +99,29 @@ pub(super) async fn disconnect(
     Query(whose): Query<Whose>,
 ) -> Answer {
     let source: Name = Failure::parsed(&source)?;
-    let user = match whose.user {
+    let (user, by) = match (who.person(&admin, whose.user.clone()).await, whose.user) {
+        (Ok(Person { user, how, .. }), _) => (user.clone(), Actor::Person { user, how }),
         // Somebody who left cannot do it themselves.
-        Some(user) if who.user().as_ref() != Some(&user) => {
+        (Err(_), Some(user)) => {
             who.may(&admin, Deed::Secrets, format!("account:{user}")).await?;
-            user
+            (user, who.by.clone())
         }
-        named => who.person(&admin, named).await?.user,
+        (Err(nobody), None) => return Err(nobody),
     };
     let (means, place) = (admin.leases.means().clone(), place(&admin, &source).ok());
     let holder = Holder { source: source.clone(), user: user.clone() };
-    let done = tokio::spawn(async move { account::disconnect(&holder, place.as_ref(), &means).await });
-    let done = done.await.map_err(|_| Failure::unavailable())?;
-    let (there, taken_back) = done.map_err(|error| vault_failure(&error))?;
-    if !there {
-        let message = format!("{user} has connected no account for {source}.");
-        let remedy = "List them: `portreeve account list`.";
-        return Err(Failure::new(StatusCode::NOT_FOUND, "account_unknown", message, remedy));
-    }
-    record(&admin, &who, (&source, &user), false).await?;
+    let done = tokio::spawn(async move {
+        let done = account::disconnect(&holder, place.as_ref(), &means).await;
+        let (there, taken_back) = done.map_err(|error| vault_failure(&error))?;
+        if !there {
+            let message = format!("{} has connected no account for {}.", holder.user, holder.source);
+            let remedy = "List them: `portreeve account list`.";
+            return Err(Failure::new(StatusCode::NOT_FOUND, "account_unknown", message, remedy));
+        }
+        changed(&admin, by, (&holder.source, &holder.user), false).await?;
+        Ok(taken_back)
+    });
+    let taken_back = done.await.map_err(|_| Failure::unavailable())??;
     Ok(Json(json!({ "source": source, "user": user, "connected": false, "taken_back": taken_back })))
 }
 
@@ -136,8 +143,10 @@ fn place(admin: &Admin, source: &Name) -> Result<Account, Failure> {
     })
 }
 
-async fn record(admin: &Admin, who: &Who, (source, user): (&Name, &Name), connected: bool) -> Result<(), Failure> {
-    let change = AccountChange { by: who.by.clone(), source: source.clone(), user: user.clone(), connected };
+/// What was had with the account before ends, and it is on the record who changed it
+async fn changed(admin: &Admin, by: Actor, (source, user): (&Name, &Name), connected: bool) -> Result<(), Failure> {
+    admin.leases.parted(source, user).await;
+    let change = AccountChange { by, source: source.clone(), user: user.clone(), connected };
     match admin.door.submit(Request::Account(change)).await {
         Reply::Recorded => Ok(()),
         Reply::Refused(reasons) => Err(Failure::refused(&reasons)),

@@ -73,10 +73,13 @@ pub(super) async fn set(State(admin): Shared, who: Who, Path(name): Path<String>
     let (vault, now) = (Arc::clone(admin.leases.vault()), admin.clock.now());
     let overlap = (ask.overlap_ms > 0).then(|| now.plus(ask.overlap_ms));
     let of = name.clone();
-    let listed = apart(move || vault.set(&of, &ask.value, (now, overlap), ask.twin)).await?;
-    record(&admin, &who, name.clone(), Some(listed.version)).await?;
-    admin.leases.exchanged(&name).await;
-    Ok(Json(json!(listed)))
+    // Goes on to its end whoever stops waiting: what was changed is on the record.
+    let setting = tokio::spawn(async move {
+        let listed = apart(move || vault.set(&of, &ask.value, (now, overlap), ask.twin)).await?;
+        changed(&admin, &who, name, Some(listed.version)).await?;
+        Ok(Json(json!(listed)))
+    });
+    setting.await.map_err(|_| Failure::unavailable())?
 }
 
 /// Takes a secret out of the vault
@@ -84,15 +87,19 @@ pub(super) async fn remove(State(admin): Shared, who: Who, Path(name): Path<Stri
     let name: Name = Failure::parsed(&name)?;
     who.may(&admin, Deed::Secrets, format!("secret:{name}")).await?;
     let (vault, of) = (Arc::clone(admin.leases.vault()), name.clone());
-    if !apart(move || vault.remove(&of)).await? {
-        return Err(failure(vault::Error::Missing(name)));
-    }
-    record(&admin, &who, name.clone(), None).await?;
-    admin.leases.exchanged(&name).await;
-    Ok(Json(json!({ "name": name, "removed": true })))
+    let removing = tokio::spawn(async move {
+        if !apart(move || vault.remove(&of)).await? {
+            return Err(failure(vault::Error::Missing(name)));
+        }
+        changed(&admin, &who, name.clone(), None).await?;
+        Ok(Json(json!({ "name": name, "removed": true })))
+    });
+    removing.await.map_err(|_| Failure::unavailable())?
 }
 
-async fn record(admin: &Admin, who: &Who, name: Name, version: Option<u32>) -> Result<(), Failure> {
+/// What was put in as it was before ends, and it is on the record who changed it
+async fn changed(admin: &Admin, who: &Who, name: Name, version: Option<u32>) -> Result<(), Failure> {
+    admin.leases.exchanged(&name).await;
     let change = SecretChange { by: who.by.clone(), name, version };
     match admin.door.submit(Request::Secret(change)).await {
         Reply::Recorded => Ok(()),

@@ -160,6 +160,7 @@ fn a_task_works_with_the_account_of_whom_it_is_for_over_restarts_until_that_is_b
     let gone = place.run(&["--json", "account", "disconnect", "calendar"]).good().json();
     assert_eq!(gone["taken_back"], true, "{gone}");
     assert!(provider.control("steal", &[("token", &latest)]).contains("invalid_grant"));
+    assert_eq!(task.word("cal", "act", "v"), "credential_unavailable", "who had a token of it calls with it no more");
     assert_eq!(running.open("work").word("cal", "act", "v"), "credential_unavailable");
     assert_eq!(place.run(&["--json", "account", "list"]).good().json()["accounts"], json!([]));
     let again = place.run(&["--json", "account", "disconnect", "calendar"]);
