@@ -145,7 +145,10 @@ impl Source for Command {
             "task": wanted.task.to_string(),
         });
         let held = self.vault.issuing(&wanted.name).map_err(|error| NotIssued::Refused(error.to_string()))?;
-        match self.ask(question, Some(held)).await? {
+        let answer = self.ask(question, Some(held)).await?;
+        // It has said what it did: what it left running does not do it any more.
+        self.vault.issued(&wanted.name).map_err(|error| NotIssued::Unknown(error.to_string()))?;
+        match answer {
             Answer::Issued { fields, handle, until, keep } => {
                 Ok(Issued { fields, handle, until: until.map(Millis), keep })
             }

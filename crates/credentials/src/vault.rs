@@ -302,6 +302,14 @@ impl Vault {
         Ok(self.folder.lock(&format!("{lease}{ISSUING}"))?)
     }
 
+    /// Whoever was asked for a lease has said what came of it
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn issued(&self, lease: &LeaseName) -> Result<(), Error> {
+        Ok(self.folder.remove(&format!("{lease}{ISSUING}"))?)
+    }
+
     /// Whether somebody who was asked for a lease, and died or was left alone, may still issue it
     ///
     /// # Errors

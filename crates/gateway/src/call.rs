@@ -351,7 +351,7 @@ impl Calls {
                     }
                 }
                 Do::Prepare(wants) => {
-                    alone.only = wants.only;
+                    alone.wants(wants.only);
                     let (ready, happened) = self.prepare((life.call(), wants), client, entered).await;
                     link = ready;
                     happened

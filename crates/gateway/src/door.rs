@@ -445,7 +445,7 @@ impl Keeper {
     /// Whether something may be owed because of a request
     fn matters(&self, request: &Request) -> bool {
         match request {
-            Request::Stop(_) | Request::Change(_) => true,
+            Request::Stop(_) | Request::Change(_) | Request::Pause(_) => true,
             Request::Settle(Settle { effect, end, .. }) => {
                 let child_started = matches!(end, End::Done { process: Some(_), .. });
                 child_started || self.engine.state().is_waited_for(*effect, self.clock.now())

@@ -80,6 +80,8 @@ pub struct Counted {
 pub struct Credential {
     /// The effect that it is
     pub lease: EffectId,
+    /// The one call that it is for, if it is for no other
+    only: Option<EffectId>,
     fresh_until: Millis,
     fields: Fields,
     over: AtomicBool,
@@ -253,7 +255,7 @@ impl Leases {
     }
 
     /// The credential that a run has already
-    async fn known(&self, run: RunId, key: &LeaseKey) -> Option<Arc<Credential>> {
+    pub async fn known(&self, run: RunId, key: &LeaseKey) -> Option<Arc<Credential>> {
         let (key, now) = (key.clone(), self.clock.now());
         let config = self.wanted(&key.0)?.config;
         let known = self.door.ask(move |engine| {
@@ -286,8 +288,8 @@ impl Leases {
             Ok(Issued { fields, handle, until, .. }) => {
                 let (lease, over) = (effect, AtomicBool::new(false));
                 let counts = until.map_or(leasing.until, |until| leasing.until.min(until));
-                let fresh_until = fresh_until(leasing.now, counts, leasing.bound);
-                let held = Arc::new(Credential { lease, fresh_until, fields, over });
+                let fresh_until = fresh_until(leasing.now, counts, (leasing.bound, leasing.only));
+                let held = Arc::new(Credential { lease, only: leasing.only, fresh_until, fields, over });
                 self.count(|counted| counted.issued += 1);
                 // Known before it is on the record, so that whoever takes it back finds what to try it with.
                 self.live().insert(effect, Arc::clone(&held));
@@ -301,6 +303,7 @@ impl Leases {
             }
             Err(NotIssued::Refused(why)) => {
                 settle(End::NotSent { why: why.clone() }).await;
+                self.forget(effect);
                 Err(self.unavailable(&leasing.source, &why))
             }
             Err(NotIssued::Unknown(why)) => {
@@ -332,6 +335,26 @@ impl Leases {
         self.count(|counted| counted.failed += 1);
         tracing::warn!(%source, why, "no credential was issued");
         Unready::Refused(vec![Reason::new(Word::CredentialUnavailable, format!("credentials:{source}"))])
+    }
+
+    /// Begins nothing with a credential any more, as it is to be taken back
+    pub fn ends(&self, effect: EffectId) {
+        if let Some(live) = self.live().get(&effect) {
+            live.over.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends what was issued for one call alone, once that is over
+    pub fn spent(&self, call: EffectId) {
+        let spent: Vec<EffectId> = {
+            let live = self.live();
+            live.values().filter(|live| live.only == Some(call)).map(|live| live.lease).collect()
+        };
+        for effect in spent {
+            self.ends(effect);
+            let stop = Stop { node: Node::Lease(effect), why: Why::Ended, by: Actor::System, at: None };
+            self.door.later(Request::Stop(stop));
+        }
     }
 
     /// Takes a credential back, once; says whether it is to be tried again, and after how long
@@ -490,6 +513,8 @@ impl Leases {
         for (source, from) in sources {
             let back_end = portreeve_credentials::open(&source, &from.back_end, &self.means);
             let prefix = portreeve_credentials::name::prefix(self.origin);
+            // Those that are known before it is asked; what ends meanwhile is no orphan.
+            let Some(known) = self.known_leases().await else { return };
             let names = match back_end.sweep(&prefix).await {
                 Ok(names) => names,
                 Err(why) => {
@@ -499,7 +524,7 @@ impl Leases {
             };
             let ours = names.iter().filter_map(|name| LeaseName::read(self.origin, name));
             for name in ours {
-                let Some(lease) = name.lease() else { continue };
+                let Some(lease) = name.lease().filter(|lease| !known.contains(lease)) else { continue };
                 let unknown =
                     self.door.ask(move |engine| !engine.in_doubt() && engine.state().open_lease(lease).is_none());
                 if unknown.await != Some(true) {
@@ -515,6 +540,16 @@ impl Leases {
                 }
             }
         }
+    }
+
+    /// The leases that the record knows as out; nothing while it is in doubt
+    async fn known_leases(&self) -> Option<HashSet<EffectId>> {
+        let known = self.door.ask(move |engine| {
+            let state = engine.state();
+            let known = state.effects().map(|(id, _)| id).filter(|id| state.open_lease(*id).is_some()).collect();
+            (!engine.in_doubt()).then_some(known)
+        });
+        known.await.flatten()
     }
 
     /// Whether the record does not know a lease as out; before it is admitted, it has no name at its back end

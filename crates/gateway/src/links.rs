@@ -36,7 +36,7 @@ use portreeve_upstream::{
     link::{self, Link, Offer},
 };
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -62,6 +62,8 @@ pub struct Links {
     closing: Mutex<HashMap<EffectId, Vec<Ready>>>,
     children: Mutex<HashMap<EffectId, Arc<Child>>>,
     endpoints: Mutex<HashMap<String, Arc<Http>>>,
+    /// Calls that have something made for them alone, as long as somebody waits for them
+    waited_for: Mutex<HashSet<EffectId>>,
     /// How many links were made
     made: watch::Sender<u64>,
 }
@@ -142,8 +144,15 @@ impl Ready {
 pub struct Alone<'a> {
     links: &'a Links,
     run: RunId,
-    /// The call, once something is made for it
-    pub only: Option<EffectId>,
+    only: Option<EffectId>,
+}
+
+impl Alone<'_> {
+    /// Something is made for this call alone, if it is for one
+    pub fn wants(&mut self, only: Option<EffectId>) {
+        self.only = only;
+        self.links.waited_for().extend(only);
+    }
 }
 
 impl Drop for Alone<'_> {
@@ -196,6 +205,7 @@ impl Links {
             closing: Mutex::default(),
             children: Mutex::default(),
             endpoints: Mutex::default(),
+            waited_for: Mutex::default(),
             made: watch::Sender::new(0),
         }
     }
@@ -229,7 +239,9 @@ impl Links {
         let connector = self.connector(name)?;
         let slot = self.slot(Key::new(run, (name, &connector), can, wants))?;
         let mut made = slot.making.lock().await;
-        if let Some(linked) = slot.ready(&connector, self.clock.now()) {
+        if let Some(linked) = slot.ready(&connector, self.clock.now())
+            && self.counts(run, (name, wants), linked.lease).await
+        {
             return Ok(linked);
         }
         let with = match connector.credentials.clone() {
@@ -282,8 +294,20 @@ impl Links {
             }
             return Err(Unready::Unreachable("its credential ended meanwhile; try again".to_owned()));
         }
+        // Nor is it kept for a call that nobody waits for any more.
+        if let Some(call) = wants.only.filter(|call| !self.waited_for().contains(call)) {
+            self.spent(run, call);
+            return Err(Unready::Unreachable("the call is over".to_owned()));
+        }
         self.made.send_modify(|made| *made += 1);
         Ok(linked)
+    }
+
+    /// Whether a call can begin with what a link was made with: one that is over stays for those that were begun before
+    async fn counts(&self, run: RunId, (name, wants): (&Name, Wants), lease: Option<EffectId>) -> bool {
+        let Some(lease) = lease else { return true };
+        let known = self.leases.known(run, &(name.clone(), wants.class, wants.only)).await;
+        known.is_some_and(|known| known.lease == lease)
     }
 
     /// The same for who only looks at what there is
@@ -316,18 +340,13 @@ impl Links {
 
     /// Lets go of what was made for one call, once that is over
     fn spent(&self, run: RunId, call: EffectId) {
+        // In this order: whoever still makes something for it sees this, or is seen below.
+        self.waited_for().remove(&call);
+        self.leases.spent(call);
         self.leasing().retain(|(of, (.., only)), _| *of != run || *only != Some(call));
         let gone = self.gone_from(|key| key.run == run && key.only == Some(call));
+        // A process ends with the credential that it was started with.
         for ready in gone {
-            // Its process ends with the credential that it was started with.
-            if let Some(lease) = ready.lease() {
-                self.door.later(Request::Stop(Stop {
-                    node: Node::Lease(lease),
-                    why: Why::Ended,
-                    by: Actor::System,
-                    at: None,
-                }));
-            }
             tokio::spawn(async move { ready.link.end().await });
         }
     }
@@ -641,6 +660,10 @@ impl Links {
 
     fn leasing(&self) -> std::sync::MutexGuard<'_, Turns> {
         self.leasing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waited_for(&self) -> std::sync::MutexGuard<'_, HashSet<EffectId>> {
+        self.waited_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn closing(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, Vec<Ready>>> {

@@ -176,7 +176,7 @@ impl Polls {
         });
         let wants = wants.await.flatten().unwrap_or(Wants { class: Class::Read, only: None });
         let mut alone = self.links.alone(run);
-        alone.only = wants.only;
+        alone.wants(wants.only);
         let needs = Needs::Poll(Poll { effect, run, of: of.effect, method: method.as_str().to_owned(), lease: None });
         let prepared = self.links.prepare(run, (&of.connector, client.can), (wants, needs)).await;
         let Linked { link, lease } = match prepared {

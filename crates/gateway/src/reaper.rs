@@ -60,6 +60,8 @@ pub async fn run(
                 if !reaping.lock().unwrap_or_else(PoisonError::into_inner).insert(effect) {
                     continue;
                 }
+                // In this order: whoever lays a link aside meanwhile sees the one or is seen by the other.
+                leases.ends(effect);
                 links.unleash(effect);
                 let (door, leases, reaping) = (door.clone(), Arc::clone(&leases), Arc::clone(&reaping));
                 tokio::spawn(async move {

@@ -153,7 +153,7 @@ impl State {
             bundle: admitted.bundle,
             revocation: facts.revocation,
             until: facts.until,
-            fresh_until: fresh_until(admitted.now, facts.until, facts.bound),
+            fresh_until: fresh_until(admitted.now, facts.until, (facts.bound, facts.only)),
             bound: facts.bound,
             since: admitted.now,
             only: facts.only,
@@ -178,7 +178,7 @@ impl State {
                 // One that ends earlier than was asked for counts no longer than that.
                 let (before, after) = (lease.until, until.map_or(lease.until, |until| lease.until.min(until)));
                 lease.until = after;
-                lease.fresh_until = fresh_until(lease.since, after, lease.bound);
+                lease.fresh_until = fresh_until(lease.since, after, (lease.bound, lease.only));
                 if self.lease_deadlines.remove(&(before, id)) {
                     self.lease_deadlines.insert((after, id));
                 }
@@ -190,7 +190,10 @@ impl State {
                 return false;
             }
             End::Lease(LeaseEnd::Left { until }) => {
-                lease.left = true;
+                // The one call that it was for is over: it stands in the way of no other one.
+                let first = !std::mem::replace(&mut lease.left, true) && lease.only.is_some();
+                let task = task.filter(|_| first).and_then(|task| self.tasks.get_mut(&task));
+                task.into_iter().for_each(|task| task.leased = task.leased.saturating_sub(1));
                 let passing = [Some(lease.until), lease.usable_until.replace(*until)];
                 for at in passing.into_iter().flatten() {
                     self.lease_deadlines.remove(&(at, id));
@@ -203,9 +206,10 @@ impl State {
             End::Done { .. } | End::Pending { .. } => return false,
         }
         let passing = [Some(lease.until), lease.usable_until];
+        let counted = !(lease.left && lease.only.is_some());
         let task = task.and_then(|task| self.tasks.get_mut(&task));
         if let Some(task) = task {
-            task.leased = task.leased.saturating_sub(1);
+            task.leased = task.leased.saturating_sub(u32::from(counted));
             task.leases.retain(|_, of| *of != id);
         }
         for at in passing.into_iter().flatten() {
@@ -237,8 +241,9 @@ impl State {
 /// Until when calls begin with a credential of this time: where another one could last until `bound`, not with one that
 /// is about to end
 #[must_use]
-pub fn fresh_until(since: Millis, until: Millis, bound: Millis) -> Millis {
-    if until >= bound {
+pub fn fresh_until(since: Millis, until: Millis, (bound, only): (Millis, Option<EffectId>)) -> Millis {
+    // After the one call that it is for nobody needs it.
+    if until >= bound || only.is_some() {
         return until;
     }
     let reserve = (until.since(since) / RESERVE_SHARE).clamp(0, RESERVE_MS_MAX);

@@ -388,7 +388,9 @@ fn granted(members: &Members, asked: Option<&[String]>, now: Millis) -> Option<G
     let bearer = text(members, "token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("Bearer"));
     let more = asked.and_then(|asked| scope.iter().find(|scope| !asked.contains(scope)));
     let wrong = match (bearer, more) {
-        _ if seconds == Some(None) => Some("the server says of its token no time that it lives (expires_in)".to_owned()),
+        _ if seconds == Some(None) => {
+            Some("the server says of its token no time that it lives (expires_in)".to_owned())
+        }
         (false, _) => Some("the server gave a token that is no bearer token (token_type)".to_owned()),
         (true, Some(more)) => {
             let more: String = more.chars().take(SCOPE_SHOWN_MAX).collect();

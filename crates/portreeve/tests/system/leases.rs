@@ -10,6 +10,7 @@ use crate::support::{
 use serde_json::{Value, json};
 use std::{
     fs,
+    io::Write as _,
     os::unix::fs::{FileExt as _, PermissionsExt as _},
     path::Path,
 };
@@ -516,6 +517,57 @@ fn one_that_is_about_to_end_is_replaced_and_what_was_begun_with_it_goes_on() {
             });
         }
     }
+}
+
+#[test]
+fn one_that_ends_while_a_call_goes_on_with_it_keeps_no_other_call_waiting() {
+    let gate = Gate::default();
+    let shop = Upstream::http(&["act"], until_opened(&gate));
+    let source =
+        "owner = \"tests\"\n[static]\nsecret = \"shop\"\nclasses = [\"read\", \"write\"]\nrotate_by = 2099-01-01\n";
+    let place = house(&shop, source, "headers = { Authorization = \"Bearer {secret}\" }");
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    place.run_with(&["secret", "set", "shop"], SECRET).good();
+    place.run(&["connector", "accept", "shop", "--yes"]).good();
+    let task = serve.open("work");
+    let slow = {
+        let task = task.clone();
+        std::thread::spawn(move || task.word("shop", "act", "slow"))
+    };
+    until("it is under way", || shop.values().contains(&"slow".to_owned()));
+    place.run_with(&["secret", "set", "shop"], "sk-live-the-next-one").good();
+    assert_eq!(task.word("shop", "act", "v"), "ok");
+    assert_eq!(shop.calls().last().unwrap().header("authorization"), Some("Bearer sk-live-the-next-one"));
+    gate.open();
+    assert_eq!(slow.join().unwrap(), "ok", "nobody took its connection away");
+}
+
+#[test]
+fn what_was_issued_for_a_call_that_never_left_is_taken_back() {
+    let shop = Upstream::http(&["act"], good);
+    let place = with_program(&shop);
+    place.purpose("work", &[("shop", &shop)], "credentials = \"call\"", "");
+    let serve = place.serve(&["shop"]);
+    until("what looked is taken back", || leases(&serve).is_empty());
+    let task = serve.open("work");
+    shop.close_door();
+    assert_eq!(task.word("shop", "act", "v"), "connector_unreachable");
+    until("nobody has anything of it", || ledger(&place).is_empty() && leases(&serve).is_empty());
+    shop.open_door();
+    // Whoever goes away while it is being issued has nothing issued for them either.
+    place.write("hangs", "");
+    let asked = place.read("asked").matches("issue").count();
+    let message = call();
+    let mut stream = std::net::TcpStream::connect(serve.address).unwrap();
+    let headers = [("host", serve.address.to_string()), ("authorization", format!("Bearer {}", task.token))];
+    let head: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let kinds = "content-type: application/json\r\naccept: application/json, text/event-stream\r\n";
+    let text = format!("POST /mcp/shop HTTP/1.1\r\n{head}{kinds}content-length: {}\r\n\r\n{message}", message.len());
+    stream.write_all(text.as_bytes()).unwrap();
+    until("it is asked for", || place.read("asked").matches("issue").count() > asked);
+    drop(stream);
+    fs::remove_file(place.path().join("hangs")).unwrap();
+    until("nobody has anything of it", || ledger(&place).is_empty() && leases(&serve).is_empty());
 }
 
 #[test]
