@@ -206,6 +206,10 @@ words! {
         "The task has no value by which its credentials would be narrowed."
         "The source in `credentials/` narrows what it issues by a parameter that the purpose of this task does not have, or that is no plain text or number."
         "Open a task under a purpose that has this parameter.";
+    CredentialOutlives "credential_outlives" Final "parameter_violation"
+        "The credential that it needs would outlive the task."
+        "The back end of its source issues for no less time than it says, and cannot take back what it issued; the task, or what its class rests on, ends before."
+        "Open a task that lasts longer, or have the connector use a source that can take back.";
     OutOfOrder "out_of_order" Standing "out_of_authority"
         "Another step of the purpose has to succeed first."
         "The entry of the purpose says `after`, and that step has not succeeded in this task yet."
@@ -374,10 +378,6 @@ words! {
         "The answer of an outside decision point cannot be understood."
         "A decision point of `extra/` answered with something that is neither yes nor no."
         "Its owner has to mend it; then try again.";
-    CredentialOutlives "credential_outlives" Final "parameter_violation"
-        "The credential that it needs would outlive the task."
-        "The back end of its source issues for no less time than it says, and cannot take back what it issued; the task, or what its class rests on, ends before."
-        "Open a task that lasts longer, or have the connector use a source that can take back.";
     TooManyLeases "too_many_leases" Later "quota_exceeded"
         "Too many credentials of this task are not taken back yet."
         "A task may have 32 credentials that are live or could not be taken back; a back end that does not answer adds up."

@@ -39,6 +39,7 @@ pages! {
     above_ceiling
     class_not_open
     credential_class
+    credential_outlives
     credential_scope
     out_of_order
     count_spent
