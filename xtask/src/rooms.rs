@@ -57,8 +57,8 @@ const ROOMS: &[Room] = &[
     Room { name: LOG, uses: &[CORE], tests_use: &[], never: &["tokio", "hyper", "cedar-policy"] },
     Room { name: MCP, uses: &[CORE], tests_use: &[], never: &["tokio", "hyper", "rusqlite", "cedar-policy"] },
     Room { name: IDENTITY, uses: &[CORE], tests_use: &[], never: &["rusqlite", "cedar-policy"] },
-    Room { name: CREDENTIALS, uses: &[CORE, IDENTITY, UPSTREAM], tests_use: &[], never: &["rusqlite", "cedar-policy"] },
     Room { name: UPSTREAM, uses: &[CORE, MCP], tests_use: &[], never: &["rusqlite", "cedar-policy"] },
+    Room { name: CREDENTIALS, uses: &[CORE, IDENTITY, UPSTREAM], tests_use: &[], never: &["rusqlite", "cedar-policy"] },
     Room {
         name: GATEWAY,
         uses: &[CORE, RULES, LOG, MCP, IDENTITY, CREDENTIALS, UPSTREAM],
