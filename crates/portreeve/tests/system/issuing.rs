@@ -259,7 +259,7 @@ fn a_task_has_a_certificate_for_each_class_and_hosts_know_which_are_revoked() {
         ),
     );
     let put = format!(
-        "source = \"hosts\"\nenv = {{ STORE = \"{port} {}\", SSH_AS = \"{{principals}}\" }}\n\
+        "source = \"hosts\"\nenv = {{ STORE = \"{{principals}} {port} {}\" }}\n\
          files = {{ SSH_KEY = \"{{private_key}}\", SSH_CERT = \"{{certificate}}\" }}",
         user().unwrap()
     );

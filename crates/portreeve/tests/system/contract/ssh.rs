@@ -1,13 +1,16 @@
 //! The contract at a real SSH server.
 
-use super::{Subject, held, holds, minutes, source, wanted};
-use crate::support::{sshd::Sshd, until};
+use super::{Subject, held, holds, means, minutes, of, source, vault, wanted};
+use crate::support::{
+    sshd::{Sshd, keygen},
+    until,
+};
 use portreeve_core::{event::Evidence, policy::Class, time::Millis};
 use portreeve_credentials::{
     secret::Fields,
     source::{Held, NotIssued, Withdrawn},
 };
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 use tokio::runtime::Runtime;
 
 fn file(list: Option<&Path>) -> String {
@@ -127,5 +130,28 @@ fn a_list_says_what_is_revoked_and_is_never_replaced_by_an_empty_one() {
     for revoked in [&one, &other, &third] {
         assert!(!host.lets_in(&fields(revoked)));
     }
-    assert_eq!(third.until.map(|until| until > Millis(0)), Some(true));
+}
+
+#[test]
+fn what_another_authority_signed_is_revoked_as_its_own() {
+    let test = "what_another_authority_signed_is_revoked_as_its_own";
+    let Some(host) = Sshd::start(test, "ed25519") else { return };
+    let runtime = Runtime::new().unwrap();
+    let (folder, vault) = vault(&[("ca", &host.authority())]);
+    let source = of(&file(Some(&host.list())), &means(Arc::clone(&vault)));
+    let asked = wanted(1, Class::Read, &[("tenant", "eu")]);
+    let known = held(&asked.name, runtime.block_on(source.issue(&asked)).unwrap());
+    let fields = known.fields.clone().unwrap();
+    assert!(host.lets_in(&fields));
+    keygen(folder.path(), &["-q", "-t", "ed25519", "-N", "", "-f", "next"]).unwrap();
+    let next = fs::read_to_string(folder.path().join("next")).unwrap();
+    vault.set(&"ca".parse().unwrap(), &next.trim().into(), (Millis(1), None), false).unwrap();
+    // The list has both, each under who signed it.
+    let other = wanted(1, Class::Read, &[("tenant", "eu")]);
+    let other = held(&other.name, runtime.block_on(source.issue(&other)).unwrap());
+    assert!(matches!(runtime.block_on(source.withdraw(&other)), Ok(Withdrawn::Gone(_))));
+    assert!(host.lets_in(&fields), "the same number of somebody else");
+    let known = Held { fields: None, ..known };
+    assert!(matches!(runtime.block_on(source.withdraw(&known)), Ok(Withdrawn::Gone(_))));
+    assert!(!host.lets_in(&fields));
 }

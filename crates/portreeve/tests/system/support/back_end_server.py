@@ -97,7 +97,7 @@ class Ssh:
         def file(name):
             return os.environ[name].replace("/self/", f"/{os.getpid()}/")
 
-        port, user = store.split(" ")
+        _, port, user = store.split(" ")
         options = ["BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "StrictHostKeyChecking=no"]
         options += ["UserKnownHostsFile=/dev/null", "LogLevel=ERROR", f"CertificateFile={file('SSH_CERT')}"]
         self.command = ["ssh", "-F", "none", "-T", "-p", port, "-i", file("SSH_KEY")]
