@@ -603,6 +603,7 @@ class Audit:
         legs = what.get("continues") if kind == "call" else None
         begun = self.effects.get(legs, {}).get("under", set()) if legs is not None else None
         entry = {"hold": admitted.get("hold"), "first": legs is None, "end": None, "elevated": [], "under": set()}
+        entry["lease"] = kind == "lease"
         self.effects[effect] = entry
         if task is not None and (task not in self.tasks or self.ended(task)):
             self.find("effect", "its task is not there", effect=effect)
@@ -785,7 +786,11 @@ class Audit:
             return self.find("settled", "it was never admitted", effect=effect)
         if entry["end"]:
             return self.find("settled", "it had ended before", effect=effect)
-        entry["end"], end = only(settled["end"])
+        way, end = only(settled["end"])
+        if entry["lease"] and (way == "unknown" or way == "lease" and only(end)[0] in ("issued", "left")):
+            # A credential goes on until it is known to be of no use.
+            return None
+        entry["end"] = way
         if entry["end"] == "not_sent":
             for grant in entry["elevated"]:
                 self.grants[grant]["used"] -= 1

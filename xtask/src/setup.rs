@@ -8,6 +8,8 @@ mod heavy;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -24,6 +26,7 @@ pub(crate) struct Setup {
 
 /// Installs what is missing
 pub(crate) fn run() -> anyhow::Result<Setup> {
+    BEGUN.get_or_init(Instant::now);
     let interop = shell::target()?.join("interop");
     fs::create_dir_all(&interop).with_context(|| format!("could not create {}", interop.display()))?;
     system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM, &SOFTHSM, &POSTGRES, &REDIS, &MARIADB, &SSHD]);
@@ -47,10 +50,23 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     part("Java SDK", java(&interop.join("java")));
     part("Open Policy Agent", opa(&interop.join("opa")));
     part("SPIRE", heavy::spire(&interop.join("spire")));
-    part("Kubernetes", heavy::kubernetes(&interop.join("kubernetes")));
-    part("Vault", heavy::vault(&interop.join("vault")));
     part("Keycloak", heavy::keycloak(&interop.join("keycloak")));
+    part("Vault", heavy::vault(&interop.join("vault")));
+    part("Kubernetes", heavy::kubernetes(&interop.join("kubernetes")));
     Ok(Setup { interop, missing })
+}
+
+/// When setting up began
+static BEGUN: OnceLock<Instant> = OnceLock::new();
+/// How long setting up goes on with what takes minutes to build: the tests still have to run
+const BUILDING: Duration = Duration::from_secs(25 * 60);
+
+/// Fails once so much time was spent that nothing more is built from its sources in this run
+fn time_to_build() -> anyhow::Result<()> {
+    let spent = BEGUN.get_or_init(Instant::now).elapsed();
+    let minutes = spent.as_secs() / 60;
+    ensure!(spent < BUILDING, "setting up took {minutes} minutes already; `cargo xtask setup` goes on with it");
+    Ok(())
 }
 
 /// Installs nginx, with which the bench compares, if it can be had

@@ -17,6 +17,7 @@ use portreeve_identity::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     os::fd::OwnedFd,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -34,6 +35,8 @@ pub struct Vault {
     prints: hmac::Key,
     // One writer at a time; held while files are written, never across an await.
     writing: Mutex<()>,
+    /// How often each was taken out
+    used: Mutex<BTreeMap<Name, u64>>,
 }
 
 /// Why the vault does not do what was asked
@@ -75,6 +78,8 @@ pub struct Listed {
     pub before_until: Option<Millis>,
     /// The secret of another name that is the same, if somebody accepted that
     pub twin: Option<Name>,
+    /// How often it was taken out for a back end since this process began
+    pub used: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -140,7 +145,7 @@ impl Vault {
             }
         };
         let prints = hmac::Key::new(hmac::HMAC_SHA256, &prints);
-        Ok(Self { folder, tenant, sealer, prints, writing: Mutex::new(()) })
+        Ok(Self { folder, tenant, sealer, prints, writing: Mutex::new(()), used: Mutex::default() })
     }
 
     /// Puts a secret there, or another one in its place; the one before it is still tried until `overlap`
@@ -179,7 +184,7 @@ impl Vault {
         versions.truncate(VERSIONS_MAX);
         let record = Record { versions, twin };
         self.write(name, &record)?;
-        listed(name, &record, now).ok_or_else(|| Error::Missing(name.clone()))
+        self.listed(name, &record, now).ok_or_else(|| Error::Missing(name.clone()))
     }
 
     /// A secret
@@ -189,6 +194,7 @@ impl Vault {
     pub fn get(&self, name: &Name) -> Result<Secret, Error> {
         let record = self.record(name)?.ok_or_else(|| Error::Missing(name.clone()))?;
         let current = record.versions.first().ok_or_else(|| Error::Missing(name.clone()))?;
+        self.count(name);
         self.unsealed(name.as_str(), current)
     }
 
@@ -199,6 +205,7 @@ impl Vault {
     pub fn all(&self, name: &Name, now: Millis) -> Result<Vec<Secret>, Error> {
         let record = self.record(name)?.ok_or_else(|| Error::Missing(name.clone()))?;
         let counts = |version: &&Sealed| version.until.is_none_or(|until| now < until);
+        self.count(name);
         record.versions.iter().filter(counts).map(|version| self.unsealed(name.as_str(), version)).collect()
     }
 
@@ -225,7 +232,7 @@ impl Vault {
         names.sort();
         let mut all = Vec::new();
         for name in names {
-            all.extend(self.record(&name)?.and_then(|record| listed(&name, &record, now)));
+            all.extend(self.record(&name)?.and_then(|record| self.listed(&name, &record, now)));
         }
         Ok(all)
     }
@@ -351,6 +358,20 @@ impl Vault {
         Ok(all)
     }
 
+    fn listed(&self, name: &Name, record: &Record, now: Millis) -> Option<Listed> {
+        let current = record.versions.first()?;
+        let before_until = record.versions.get(1).and_then(|version| version.until).filter(|until| now < *until);
+        let (version, made, twin) = (current.n, current.made, record.twin.clone());
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or_default();
+        Some(Listed { name: name.clone(), version, made, before_until, twin, used })
+    }
+
+    fn count(&self, name: &Name) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = used.entry(name.clone()).or_default();
+        *used = used.saturating_add(1);
+    }
+
     /// Seals every key with the current master key, so that the one before it can go; what no master key opens is left
     /// as it is, and told to whoever asks for it
     ///
@@ -455,13 +476,6 @@ impl Vault {
         let text = serde_json::to_vec(record).map_err(|_| Error::System)?;
         Ok(self.folder.put(&format!("{name}{SECRET}"), &text)?)
     }
-}
-
-fn listed(name: &Name, record: &Record, now: Millis) -> Option<Listed> {
-    let current = record.versions.first()?;
-    let before = record.versions.get(1).and_then(|version| version.until).filter(|until| now < *until);
-    let (version, made) = (current.n, current.made);
-    Some(Listed { name: name.clone(), version, made, before_until: before, twin: record.twin.clone() })
 }
 
 fn random() -> Result<Zeroizing<[u8; 32]>, Error> {

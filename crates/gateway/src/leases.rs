@@ -7,7 +7,7 @@
 use crate::{catalogue::Catalogue, door::Door, links::Unready};
 use portreeve_core::{
     engine::{Permit, Reply},
-    event::{Actor, End, LeaseEnd},
+    event::{Actor, End, Evidence, LeaseEnd},
     hash::Hash,
     judge::Leasing,
     names::{EffectId, Name, RunId},
@@ -26,6 +26,7 @@ use portreeve_credentials::{
     vault::Vault,
 };
 use portreeve_upstream::{child::Given, clock::SteadyClock, http::Put, latch::Latches};
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
@@ -52,6 +53,26 @@ pub struct Leases {
     coming: Mutex<HashSet<EffectId>>,
     /// How often taking one back was tried in vain
     tries: Mutex<HashMap<EffectId, u32>>,
+    counted: Mutex<Counted>,
+}
+
+/// What became of credentials since this process began
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Counted {
+    /// Issued
+    pub issued: u64,
+    /// Asked for, and not issued, or nobody knows
+    pub failed: u64,
+    /// Known to be of no use
+    pub withdrawn: u64,
+    /// Of those, tried and refused, or looked for and not there
+    pub verified: u64,
+    /// Such as cannot be taken back, and pass by themselves
+    pub left: u64,
+    /// Attempts to take one back that were in vain
+    pub resisted: u64,
+    /// Taken back although the record did not know them
+    pub orphaned: u64,
 }
 
 /// A credential of a task
@@ -149,6 +170,8 @@ impl Drop for Coming<'_> {
     }
 }
 
+/// How often back ends are looked through for what nobody knows of
+const SWEEP_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How long after the first attempt in vain the second one comes; each further one twice as long after
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long at most
@@ -164,8 +187,8 @@ impl Leases {
         means: Means,
         origin: Hash,
     ) -> Arc<Self> {
-        let (live, coming, tries) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { door, latches, clock, catalogue, means, origin, live, coming, tries })
+        let (live, coming, tries, counted) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { door, latches, clock, catalogue, means, origin, live, coming, tries, counted })
     }
 
     /// The vault
@@ -265,6 +288,7 @@ impl Leases {
                 let counts = until.map_or(leasing.until, |until| leasing.until.min(until));
                 let fresh_until = fresh_until(leasing.now, counts, leasing.bound);
                 let held = Arc::new(Credential { lease, fresh_until, fields, over });
+                self.count(|counted| counted.issued += 1);
                 // Known before it is on the record, so that whoever takes it back finds what to try it with.
                 self.live().insert(effect, Arc::clone(&held));
                 match settle(End::Lease(LeaseEnd::Issued { until, handle })).await {
@@ -305,6 +329,7 @@ impl Leases {
 
     /// What an agent is told: that there is none, and from where; what the back end says is for the record
     fn unavailable(&self, source: &Name, why: &str) -> Unready {
+        self.count(|counted| counted.failed += 1);
         tracing::warn!(%source, why, "no credential was issued");
         Unready::Refused(vec![Reason::new(Word::CredentialUnavailable, format!("credentials:{source}"))])
     }
@@ -356,8 +381,19 @@ impl Leases {
             Ok(Withdrawn::Left(until)) => LeaseEnd::Left { until },
             Err(why) => return Some(self.resisted(effect, why)),
         };
+        let (left, verified) = match &end {
+            LeaseEnd::Withdrawn { evidence } => {
+                (0, matches!(evidence, Evidence::Refused { .. } | Evidence::Absent { .. }))
+            }
+            _ => (1, false),
+        };
         match self.door.submit(Request::Settle(Settle::new(effect, End::Lease(end)))).await {
             Reply::Recorded => {
+                self.count(|counted| {
+                    counted.left += left;
+                    counted.withdrawn += 1 - left;
+                    counted.verified += u64::from(verified);
+                });
                 self.forget(effect);
                 None
             }
@@ -401,6 +437,7 @@ impl Leases {
 
     /// Tells that a back end did not take something back, the first time and then ever more rarely
     fn resisted(&self, lease: EffectId, why: String) -> Duration {
+        self.count(|counted| counted.resisted += 1);
         let tries = {
             let mut tries = self.tries();
             let tries = tries.entry(lease).or_default();
@@ -414,8 +451,18 @@ impl Leases {
         AGAIN.saturating_mul(1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX)).min(AGAIN_MAX)
     }
 
+    /// Looks for orphans at once, and from time to time: what a back end made late is found without a restart
+    pub async fn keep_swept(&self) {
+        let mut turns = tokio::time::interval(SWEEP_EVERY);
+        turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            self.sweep().await;
+        }
+    }
+
     /// Names of ours that a back end knows and the record does not: taken back
-    pub async fn sweep(&self) {
+    async fn sweep(&self) {
         // What a crash kept from being forgotten.
         for name in self.means.vault.keeps().unwrap_or_default() {
             if let Some(lease) = LeaseName::read(self.origin, &name).and_then(|name| name.lease())
@@ -446,6 +493,7 @@ impl Leases {
                 let held = Held { name: name.clone(), handle: None, until: None, keep: None, fields: None };
                 match back_end.withdraw(&held).await {
                     Ok(_) => {
+                        self.count(|counted| counted.orphaned += 1);
                         tracing::warn!(%source, %name, "a credential that the record does not know was taken back")
                     }
                     Err(why) => tracing::error!(%source, %name, why, "an orphan could not be taken back"),
@@ -458,6 +506,16 @@ impl Leases {
     async fn is_unknown(&self, lease: EffectId) -> bool {
         let unknown = self.door.ask(move |engine| !engine.in_doubt() && engine.state().open_lease(lease).is_none());
         unknown.await == Some(true)
+    }
+
+    /// What became of credentials since this process began
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Counted)) {
+        change(&mut self.counted.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn live(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, Arc<Credential>>> {

@@ -361,7 +361,7 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     );
     tokio::spawn(reaping);
     let sweeping = Arc::clone(&leases);
-    tokio::spawn(async move { sweeping.sweep().await });
+    tokio::spawn(async move { sweeping.keep_swept().await });
     let mut listening = vec![
         tokio::spawn(listen::tcp(listener, plain, room)),
         tokio::spawn(teller.run(settings.data.clone())),

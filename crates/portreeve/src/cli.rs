@@ -132,6 +132,14 @@ pub(crate) enum Command {
         /// Where the shop keeps its refunds
         #[arg(long)]
         books: Option<PathBuf>,
+        /// The ledger of the shop's keys; without it, the shop wants none
+        #[arg(long)]
+        keys: Option<PathBuf>,
+    },
+    #[command(name = "__demo-keys", hide = true)]
+    DemoKeys {
+        /// The ledger of the shop's keys
+        ledger: PathBuf,
     },
     #[command(name = "__bench-subject", hide = true)]
     BenchSubject {

@@ -90,7 +90,10 @@ pub(crate) async fn run(cli: Cli) -> Result<u8, Failure> {
                 }
             }
         }
-        Command::DemoServer { which, books } => Ok(demo::serve(*which, books.clone()).await.map(|()| 0)?),
+        Command::DemoServer { which, books, keys } => {
+            Ok(demo::serve(*which, books.clone(), keys.as_deref()).await.map(|()| 0)?)
+        }
+        Command::DemoKeys { ledger } => Ok(demo::keep(ledger).map(|()| 0)?),
         Command::BenchSubject { upstream } => bench_subject::run(upstream).await,
     }
 }
@@ -125,6 +128,7 @@ fn works_elsewhere(command: &Command) -> bool {
         | Command::Sim(_)
         | Command::Keeper(_)
         | Command::DemoServer { .. }
+        | Command::DemoKeys { .. }
         | Command::BenchSubject { .. } => true,
         _ => false,
     }

@@ -22,7 +22,7 @@ mod worlds;
 pub use pure::{Pure, written};
 pub use stage::{Asked, Refusal, Saw, Stage, TakenBack};
 pub use transcript::{Line, Transcript};
-pub use worlds::{DEMO_POLICY, World, world};
+pub use worlds::{Answers, DEMO_POLICY, Key, World, world};
 
 use portreeve_core::value::Value;
 use serde::Deserialize;
@@ -93,6 +93,11 @@ pub enum Action {
         /// Its name in this scenario
         task: String,
     },
+    /// Somebody looks which credentials of a task its servers still know
+    Keys {
+        /// Its name in this scenario
+        task: String,
+    },
     /// The record is verified; only where there is one on disk
     Verify,
     /// Somebody changes the record behind Portreeve's back; only where there is one on disk
@@ -116,8 +121,8 @@ pub struct Opening {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Expect {
-    /// A word: `open`, `ok`, `failed`, `held`, `approved`, `declined`, `stopped`, `undone`, `unknown_tool`, or that of
-    /// a reason
+    /// A word: `open`, `ok`, `failed`, `held`, `approved`, `declined`, `stopped`, `undone`, `unknown_tool`, `none` or
+    /// `live` of keys, or that of a reason
     Word(String),
     /// The names of the listed tools
     Names(Vec<String>),
@@ -179,6 +184,7 @@ impl Scenario {
                 Action::Answer { yes, by, why } => stage.answer(by, *yes, why),
                 Action::Stop { task } => stage.stop(task),
                 Action::Undo { task } => stage.undo(task),
+                Action::Keys { task } => stage.keys(task),
                 Action::Verify => stage.verify(),
                 Action::Tamper => stage.tamper(),
             };
@@ -227,6 +233,7 @@ struct StepFile {
     deny: Option<AnswerFile>,
     stop: Option<StopFile>,
     undo: Option<StopFile>,
+    keys: Option<StopFile>,
     verify: Option<Nothing>,
     tamper: Option<Nothing>,
 }
@@ -295,6 +302,7 @@ impl StepFile {
         actions.extend(self.approve.map(|answer| answer.read(true)));
         actions.extend(self.deny.map(|answer| answer.read(false)));
         actions.extend(self.undo.map(|undo| Action::Undo { task: undo.task }));
+        actions.extend(self.keys.map(|keys| Action::Keys { task: keys.task }));
         actions.extend(self.stop.map(|stop| Action::Stop { task: stop.task }));
         actions.extend(self.verify.map(|_| Action::Verify));
         actions.extend(self.tamper.map(|_| Action::Tamper));

@@ -15,6 +15,7 @@ pub(super) fn spire(link: &Path) -> anyhow::Result<()> {
     let installed =
         || PROGRAMS.iter().all(|program| shell::succeeds(&mut shell::command(folder.join(program), &["--version"])));
     if !installed() {
+        super::time_to_build()?;
         println!("building SPIRE {SPIRE}, which takes ten minutes and more");
         ensure!(shell::succeeds(&mut shell::command("cc", &["--version"])), "its server's store needs a C compiler");
         // In its own module, whose go.sum says what each of its parts has to be.
@@ -46,6 +47,7 @@ pub(super) fn vault(link: &Path) -> anyhow::Result<()> {
         said.is_ok_and(|text| text.starts_with(&format!("Vault v{VAULT},")))
     };
     if !installed() {
+        super::time_to_build()?;
         println!("building Vault {VAULT}, which takes six minutes and more");
         let (module, sdk) = (folder.join("module"), folder.join("sdk"));
         super::with_go(&folder, |go| {
@@ -88,6 +90,7 @@ pub(super) fn kubernetes(link: &Path) -> anyhow::Result<()> {
         runs("kube-apiserver") && runs("etcd")
     };
     if !installed() {
+        super::time_to_build()?;
         println!("building the API server of Kubernetes {KUBERNETES}, which takes six minutes and more");
         let module = folder.join("module");
         fs::remove_dir_all(&module).ok();

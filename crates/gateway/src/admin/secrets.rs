@@ -45,7 +45,7 @@ pub(super) async fn list(State(admin): Shared, who: Who) -> Answer {
     let view = |one: &vault::Listed| {
         json!({
             "name": one.name, "version": one.version, "made": one.made, "before_until": one.before_until,
-            "twin": one.twin, "sources": used(&one.name), "standing": standing(&one.name),
+            "twin": one.twin, "used": one.used, "sources": used(&one.name), "standing": standing(&one.name),
         })
     };
     Ok(Json(json!({ "secrets": listed.iter().map(view).collect::<Vec<_>>() })))
@@ -196,7 +196,7 @@ pub(super) async fn leases(State(admin): Shared, who: Who) -> Answer {
         found.map(view).collect::<Vec<_>>()
     });
     let leases = asked.await.ok_or_else(Failure::unavailable)?;
-    Ok(Json(json!({ "leases": leases })))
+    Ok(Json(json!({ "leases": leases, "counted": admin.leases.counted() })))
 }
 
 fn in_words(stands: Leased) -> &'static str {

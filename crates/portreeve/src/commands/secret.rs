@@ -109,11 +109,12 @@ fn listed(answer: &Value) {
             text(secret, "name"),
             text(secret, "version"),
             time(secret, "made"),
+            text(secret, "used"),
             text(secret, "sources"),
             if flags.is_empty() { "-".to_owned() } else { flags.join("; ") },
         ]
     };
-    output::table(&["NAME", "VERSION", "SINCE", "SOURCES", "NOTE"], &rows(answer, "secrets", row));
+    output::table(&["NAME", "VERSION", "SINCE", "USED", "SOURCES", "NOTE"], &rows(answer, "secrets", row));
 }
 
 pub(crate) async fn leases(cli: &Cli, lease: &Lease) -> Result<u8, Failure> {
@@ -134,6 +135,18 @@ pub(crate) async fn leases(cli: &Cli, lease: &Lease) -> Result<u8, Failure> {
             let head =
                 ["LEASE", "TASK", "CONNECTOR", "CLASS", "SOURCE", "STATE", "UNTIL", "USABLE UNTIL", "REVOCATION"];
             output::table(&head, &rows(&answer, "leases", row));
+            let count =
+                |of: &str| answer.pointer(&format!("/counted/{of}")).and_then(Value::as_u64).unwrap_or_default();
+            output::line(&format!(
+                "since it began: {} issued, {} not, {} taken back ({} verified), {} left to pass, {} attempts in vain, {} orphans",
+                count("issued"),
+                count("failed"),
+                count("withdrawn"),
+                count("verified"),
+                count("left"),
+                count("resisted"),
+                count("orphaned"),
+            ));
             output::tip("take one back now: portreeve kill LEASE; what became of it: portreeve audit show fx_...");
         }
         Lease::Sources => {

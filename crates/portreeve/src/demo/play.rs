@@ -1,6 +1,9 @@
 //! The demo: a scenario played on the real thing, with the built-in servers behind it.
 
-use super::serve_mail;
+use super::{
+    keys::{LEDGER, Ledger},
+    serve_mail,
+};
 use crate::{
     cli::Demo,
     client::{self, Client, exchange},
@@ -99,6 +102,8 @@ struct Theatre {
     serving: Serving,
     address: std::net::SocketAddr,
     tasks: BTreeMap<String, Opened>,
+    /// The keys that the shop knows
+    ledger: Ledger,
     next_id: u64,
     /// The code of the question that was put last
     asked: Option<String>,
@@ -124,10 +129,12 @@ impl Theatre {
             }
         });
         let program = std::env::current_exe()?.display().to_string();
+        let keys = folder.join(LEDGER);
         for (path, text) in portreeve_sim::scenario::DEMO_POLICY {
             let text = text
                 .replace("\"me\"", &json!(account).to_string())
                 .replace("\"portreeve\"", &json!(program).to_string())
+                .replace(&format!("\"{LEDGER}\"]"), &format!("{}]", json!(keys.display().to_string())))
                 .replace("http://127.0.0.1:1/mcp", &mail_url);
             let path = folder.join("policy").join(path);
             fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
@@ -141,8 +148,8 @@ impl Theatre {
         for connector in ["shop", "mail"] {
             client.accept_all(connector).await?;
         }
-        let tasks = BTreeMap::new();
-        Ok(Self { folder, data, client, serving, address, tasks, next_id: 1, asked: None, tampered: None })
+        let (tasks, ledger) = (BTreeMap::new(), Ledger::at(&keys));
+        Ok(Self { folder, data, client, serving, address, tasks, ledger, next_id: 1, asked: None, tampered: None })
     }
 
     async fn close(self) {
@@ -303,7 +310,10 @@ impl Stage for Theatre {
                 let says = says.split(&format!(" {remedy}")).next().unwrap_or(says).to_owned();
                 Saw::Refused(Refusal { word, says, remedy })
             }
-            (None, Some(true)) => Saw::Failed,
+            (None, Some(true)) => {
+                let told = answer.pointer("/result/content/0/text").and_then(Json::as_str).unwrap_or_default();
+                Saw::Failed(told.to_owned())
+            }
             (None, _) if answer.get("result").is_some() => Saw::Ok,
             (None, _) => Saw::Said("error".to_owned()),
         }
@@ -335,6 +345,14 @@ impl Stage for Theatre {
         match wait(self.client.ask(Method::POST, "/v1/stop", Some(&json!({ "node": task })))) {
             Ok(_) => Saw::Stopped,
             Err(failure) => failed(&failure),
+        }
+    }
+
+    fn keys(&mut self, task: &str) -> Saw {
+        let Some(opened) = self.tasks.get(task) else { return Saw::Unsupported };
+        match self.ledger.of_task(&opened.task) {
+            Ok(classes) => Saw::Keys(classes.iter().map(ToString::to_string).collect()),
+            Err(error) => failed(&error.into()),
         }
     }
 

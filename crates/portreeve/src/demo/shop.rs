@@ -1,8 +1,9 @@
 //! The demo's shop: a few orders, refunds, and a customer list worth stealing
 //!
-//! Start reading at the tools. Money is counted in cents and crosses the wire as a JSON number.
+//! Start reading at the tools. Where the shop wants a key, it looks at it at the moment of each operation. Money is counted in cents and crosses the wire as a JSON number.
 
 mod money;
+mod search;
 mod stock;
 
 use std::{path::PathBuf, sync::Arc};
@@ -17,13 +18,17 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
 use self::money::{Amount, Cents};
+use self::search::Statement;
 use self::stock::{Order, Stock};
+use super::keys::{Deed, Ledger, Pass};
 
 /// Serves one client over standard input and output, until it closes them
 ///
-/// With `books` the refunds are kept in that file, so that every process of the shop knows them.
-pub(crate) async fn serve_shop(books: Option<PathBuf>) -> anyhow::Result<()> {
-    serve(rmcp::transport::stdio(), Shop { books, ..Shop::default() }).await
+/// With `books` the refunds are kept in that file, so that every process of the shop knows them. With a `ledger` nothing
+/// is done but what the key in the environment is for.
+pub(super) async fn serve_shop(books: Option<PathBuf>, ledger: Option<Ledger>) -> anyhow::Result<()> {
+    let keys = ledger.map(|ledger| (ledger, std::env::var("SHOP_KEY").ok()));
+    serve(rmcp::transport::stdio(), Shop { books, keys, ..Shop::default() }).await
 }
 
 async fn serve<T, E, A>(transport: T, shop: Shop) -> anyhow::Result<()>
@@ -46,9 +51,16 @@ where
 struct Shop {
     stock: Arc<Mutex<Stock>>,
     books: Option<PathBuf>,
+    /// The ledger, and the key that this process was given
+    keys: Option<(Ledger, Option<String>)>,
 }
 
 impl Shop {
+    /// How the key of this process stands now
+    fn pass(&self) -> Result<Pass, String> {
+        self.keys.as_ref().map_or_else(|| Ok(Pass::everything()), |(ledger, key)| ledger.pass(key.as_deref()))
+    }
+
     /// The state, as the books have it by now
     async fn stock(&self) -> Result<MutexGuard<'_, Stock>, String> {
         let mut stock = self.stock.lock().await;
@@ -70,8 +82,34 @@ impl Shop {
     )]
     async fn get_order(&self, Parameters(arguments): Parameters<GetOrder>) -> Result<Json<OrderView>, String> {
         let stock = self.stock().await?;
-        let order = stock.order(&arguments.id)?;
-        Ok(Json(OrderView { refunded: stock.refunded(&order.id), order: order.clone() }))
+        self.pass()?.may(Deed::Look, Some(&arguments.id))?;
+        Ok(Json(view(&stock, stock.order(&arguments.id)?)))
+    }
+
+    #[tool(
+        description = "Find orders by words that stand in them: a number, a customer, an item, paid or due.",
+        annotations(title = "Find orders", read_only_hint = true, open_world_hint = false)
+    )]
+    async fn find_orders(&self, Parameters(arguments): Parameters<FindOrders>) -> Result<Json<Found>, String> {
+        let mut stock = self.stock().await?;
+        let mut orders = Vec::new();
+        for statement in Statement::all(&arguments.query)? {
+            let pass = self.pass()?;
+            match statement {
+                Statement::Find(words) => {
+                    pass.is_for(Deed::Look)?;
+                    let found = stock.orders().filter(|order| search::has(order, &words));
+                    let shown = found.filter(|order| pass.may(Deed::Look, Some(&order.id)).is_ok());
+                    orders.extend(shown.map(|order| view(&stock, order)));
+                }
+                Statement::Refund(order, amount) => {
+                    pass.may(Deed::Change, Some(&order))?;
+                    stock.refund(&order, amount, "")?;
+                    self.keep(&stock)?;
+                }
+            }
+        }
+        Ok(Json(Found { orders }))
     }
 
     #[tool(
@@ -88,6 +126,7 @@ impl Shop {
     async fn refund(&self, Parameters(arguments): Parameters<MakeRefund>) -> Result<Json<Refunded>, String> {
         let amount = arguments.amount.cents()?;
         let mut stock = self.stock().await?;
+        self.pass()?.may(Deed::Change, Some(&arguments.id))?;
         let refund = stock.refund(&arguments.id, amount, &arguments.note)?;
         self.keep(&stock)?;
         Ok(Json(Refunded { refund, order: arguments.id, amount }))
@@ -105,6 +144,7 @@ impl Shop {
     )]
     async fn cancel_refund(&self, Parameters(arguments): Parameters<CancelRefund>) -> Result<Json<Cancelled>, String> {
         let mut stock = self.stock().await?;
+        self.pass()?.may(Deed::Change, stock.order_of(&arguments.refund))?;
         let (order, amount) = stock.cancel(&arguments.refund)?;
         self.keep(&stock)?;
         Ok(Json(Cancelled { refund: arguments.refund, order, amount, cancelled: true }))
@@ -114,14 +154,15 @@ impl Shop {
         description = "Export the whole customer list: names, e-mail addresses and order numbers.",
         annotations(title = "Export customers", open_world_hint = false)
     )]
-    async fn export_customers(&self, Parameters(_): Parameters<ExportCustomers>) -> Json<CustomerList> {
+    async fn export_customers(&self, Parameters(_): Parameters<ExportCustomers>) -> Result<Json<CustomerList>, String> {
+        self.pass()?.may(Deed::Export, None)?;
         let stock = self.stock.lock().await;
         let customers = stock
             .customers()
             .into_iter()
             .map(|(customer, orders)| CustomerEntry { name: customer.name, email: customer.email, orders })
             .collect();
-        Json(CustomerList { customers })
+        Ok(Json(CustomerList { customers }))
     }
 }
 
@@ -136,6 +177,13 @@ impl ServerHandler for Shop {}
 struct GetOrder {
     /// Order number, such as ord_1001
     id: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FindOrders {
+    /// Words, such as `paid lamp`
+    query: String,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -168,6 +216,16 @@ struct OrderView {
     order: Order,
     /// What was paid back so far
     refunded: Cents,
+}
+
+fn view(stock: &Stock, order: &Order) -> OrderView {
+    OrderView { refunded: stock.refunded(&order.id), order: order.clone() }
+}
+
+/// What `find_orders` answers
+#[derive(Debug, Serialize, JsonSchema)]
+struct Found {
+    orders: Vec<OrderView>,
 }
 
 /// What `refund` answers

@@ -61,7 +61,10 @@ fn the_demo_is_the_same_as_data() {
     let steps = fs::read_to_string(SCENARIO).unwrap().matches("[[step]]").count();
     assert_eq!(lines.len(), steps);
 
-    let data = Path::new(shown["folder"].as_str().unwrap()).join(".portreeve").display().to_string();
+    let folder = Path::new(shown["folder"].as_str().unwrap());
+    assert_eq!(fs::read_dir(folder.join("shop-keys")).unwrap().count(), 0, "no key outlives the demo");
+
+    let data = folder.join(".portreeve").display().to_string();
     let verified = place.json(&["--data", &data, "audit", "verify"]);
     assert_eq!(verified["ok"], true);
     if let Some(read) = recounted(Path::new(&data)) {

@@ -238,6 +238,8 @@ fn a_credential_lives_as_long_as_its_task_and_is_the_tasks_own() {
     assert_eq!(ledger(&place).len(), 1);
     place.run(&["task", "stop", &other.id]).good();
     until("nothing is left", || ledger(&place).is_empty() && leases(&serve).is_empty());
+    let counted = serve.admin("GET", "/v1/leases", &Value::Null).1["counted"].clone();
+    assert_eq!((&counted["issued"], &counted["withdrawn"], &counted["verified"]), (&json!(5), &json!(5), &json!(5)));
     let ends = ends(&place);
     assert!(ends.iter().all(|(_, ends)| *ends == ["issued", "withdrawn"]), "{ends:?}");
     assert_eq!(ends.len(), 5, "one that showed, one that accepted, and three of tasks");
@@ -595,6 +597,7 @@ fn no_agent_has_a_credential_in_its_memory() {
     let shop = Upstream::http(&["act"], good);
     let place = with_program(&shop);
     let serve = place.serve(&["shop"]);
+    until("what looked is taken back", || leases(&serve).is_empty());
     let params = json!({ "name": "act", "arguments": { "value": "what-the-agent-says" } });
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
     let agent = format!(

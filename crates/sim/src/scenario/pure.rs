@@ -1,11 +1,13 @@
 //! A scenario on the pure core: no process, no network, no disk.
 
-use super::{Asked, Opening, Saw, Stage, TakenBack, World};
+use super::{Asked, Key, Opening, Saw, Stage, TakenBack, World};
 use crate::disk::Disk;
 use portreeve_core::{
+    due::Owed,
     engine::{Boot, Bundles, Engine, Reply, Snapshots},
-    event::{Actor, ChosenBy, End, Event, How, LeaseEnd, Record, Signed, decode},
+    event::{Actor, ChosenBy, End, Event, Evidence, Given, How, LeaseEnd, Record, Signed, decode},
     hash::Hash,
+    judge::Wants,
     life::{Answer, Do, Happened, Life},
     log::{Head, Log as _},
     names::{BootId, EffectId, GrantId, HoldId, MemoryId, Name, RunId, TaskId, Tool},
@@ -30,6 +32,8 @@ pub struct Pure {
     engine: Engine<Disk, Only, Only>,
     world: World,
     tasks: BTreeMap<String, (TaskId, RunId)>,
+    /// What the servers know: the credentials that were issued and not taken back
+    keys: BTreeMap<EffectId, Key>,
     ids: u64,
     now: i64,
     /// The question that was put last
@@ -45,7 +49,8 @@ impl Pure {
         let only = Only(Arc::clone(&world.bundle));
         let clock = Clock::at(START);
         let engine = Engine::boot(Disk::default(), only.clone(), only, BootId(1), "pure", clock)?;
-        let mut stage = Self { engine, world, tasks: BTreeMap::new(), ids: 1, now: START, asked: None };
+        let mut stage =
+            Self { engine, world, tasks: BTreeMap::new(), keys: BTreeMap::new(), ids: 1, now: START, asked: None };
         let bundle = ChangeWhat::Bundle { bundle: Arc::clone(&stage.world.bundle), blob: Vec::new() };
         stage.turn(Request::Change(Change { by: OWNER, what: bundle }));
         for connector in stage.world.bundle.connectors.keys().cloned().collect::<Vec<_>>() {
@@ -88,12 +93,13 @@ impl Pure {
                 Do::Consult(_) => return Saw::Unsupported,
                 Do::Read(_) => return Saw::Unsupported,
                 Do::Wait(_) => Happened::Waited,
-                Do::Prepare(_) => self.prepare(life.call()),
+                Do::Prepare(wants) => self.prepare(life.call(), wants),
                 Do::Forward(permit) => {
-                    let answer = (self.world.answers)(&tool, &arguments);
-                    let ok = answer.is_some();
-                    saw = if ok { Saw::Ok } else { Saw::Failed };
-                    let answer = answer.unwrap_or(Value::Null);
+                    let key = permit.lease().and_then(|lease| self.keys.get(&lease));
+                    let answer = (self.world.answers)(&tool, &arguments, key);
+                    let ok = answer.is_ok();
+                    let (answer, now) = answer.map_or_else(|says| (Value::Null, Saw::Failed(says)), |it| (it, Saw::Ok));
+                    saw = now;
                     let field = |source: &Source| {
                         let values = source.field.select_in(&answer).values.into_iter().flatten().cloned().collect();
                         (source.clone(), values)
@@ -127,22 +133,39 @@ impl Pure {
     }
 
     /// Makes what a call needs first: a credential, where its connector wants one
-    fn prepare(&mut self, call: &Call) -> Happened {
-        let connector = call.tool.connector.clone();
-        let current = self.engine.shelf().current(self.engine.state());
-        if current.and_then(|bundle| bundle.connectors.get(&connector)?.credentials.as_ref()).is_none() {
-            return Happened::Prepared(None);
+    fn prepare(&mut self, call: &Call, wants: Wants) -> Happened {
+        let (connector, state) = (call.tool.connector.clone(), self.engine.state());
+        let current = self.engine.shelf().current(state);
+        let wanted = current.and_then(|bundle| bundle.connectors.get(&connector)?.credentials.as_ref());
+        let Some(wanted) = wanted else { return Happened::Prepared(None) };
+        let key = (connector.clone(), wants.class, wants.only);
+        let has = state.task_of(call.run).and_then(|task| state.lease(task, &key, wanted.config, Millis(self.now)));
+        if has.is_some() {
+            return Happened::Prepared(has);
         }
         let effect = EffectId(self.id());
         let lease = Lease { effect, connector, needs: Needs::Call(Box::new(call.clone())) };
         match self.turn(Request::Lease(Box::new(lease))) {
-            Reply::Leased(..) => {
+            Reply::Leased(_, leasing) => {
+                let key = Key { task: leasing.task, class: leasing.class, scope: leasing.scope };
+                self.keys.insert(effect, key);
                 let end = End::Lease(LeaseEnd::Issued { until: None, handle: None });
                 self.turn(Request::Settle(Settle::new(effect, end)));
                 Happened::Prepared(Some(effect))
             }
             Reply::Refused(reasons) => Happened::Refused(reasons),
             _ => Happened::NotPrepared("no credential".to_owned()),
+        }
+    }
+
+    /// The servers take out what is owed
+    fn take_out(&mut self) {
+        for owed in self.engine.due(self.clock()) {
+            if let Owed::Withdraw { effect, .. } = owed {
+                self.keys.remove(&effect);
+                let evidence = Evidence::Absent { says: "no such key".to_owned() };
+                self.turn(Request::Settle(Settle::new(effect, End::Lease(LeaseEnd::Withdrawn { evidence }))));
+            }
         }
     }
 
@@ -271,6 +294,7 @@ impl Stage for Pure {
         let plan = Plan::read(of, &records, |_| Some(Arc::clone(&bundle)), |_| false);
         let steps = plan.steps();
         let (task, run) = (TaskId(self.id()), RunId(self.id()));
+        let value = |(name, given): (&Name, &Given)| Some((name.clone(), (given.value.value()?, given.by)));
         let open = Open {
             task,
             run,
@@ -279,7 +303,7 @@ impl Stage for Pure {
             agent: began.agent,
             user: began.user,
             purpose: began.purpose,
-            parameters: BTreeMap::new(),
+            parameters: began.parameters.iter().filter_map(value).collect(),
             objective: None,
             parent: None,
             undoes: Some(Undo { of, steps: steps.clone() }),
@@ -298,6 +322,7 @@ impl Stage for Pure {
             }
         }
         self.turn(Request::Stop(Stop { node: Node::Task(task), why: Why::Ended, by: OWNER, at: None }));
+        self.take_out();
         let taken = |deed: &Deed| {
             let (by, why) = match &deed.back {
                 Back::Call { tool, arguments } => (Some(written(tool, arguments)), None),
@@ -313,8 +338,19 @@ impl Stage for Pure {
         let stop = Stop { node: Node::Task(task), why: Why::Killed, by: OWNER, at: None };
         match self.turn(Request::Stop(stop)) {
             Reply::Refused(reasons) => Saw::refused(&reasons),
-            _ => Saw::Stopped,
+            _ => {
+                self.take_out();
+                Saw::Stopped
+            }
         }
+    }
+
+    fn keys(&mut self, task: &str) -> Saw {
+        let Some((task, _)) = self.tasks.get(task) else { return Saw::Unsupported };
+        let mut classes: Vec<_> =
+            self.keys.values().filter(|key| key.task == Some(*task)).map(|key| key.class).collect();
+        classes.sort();
+        Saw::Keys(classes.iter().map(ToString::to_string).collect())
     }
 }
 

@@ -27,6 +27,9 @@ pub trait Stage {
     /// Stops a task
     fn stop(&mut self, task: &str) -> Saw;
 
+    /// Looks which credentials of a task its servers know
+    fn keys(&mut self, task: &str) -> Saw;
+
     /// Verifies the record
     fn verify(&mut self) -> Saw {
         Saw::Unsupported
@@ -48,8 +51,8 @@ pub enum Saw {
     Listed(Vec<String>),
     /// The connector did it
     Ok,
-    /// The connector says that it failed
-    Failed,
+    /// The connector says that it failed, in these words
+    Failed(String),
     /// No such tool; the same answer for a hidden one
     UnknownTool,
     /// People are asked
@@ -58,6 +61,8 @@ pub enum Saw {
     Stopped,
     /// What could be taken back is
     Undone(Vec<TakenBack>),
+    /// Servers know credentials of these classes, or none
+    Keys(Vec<String>),
     /// It may not happen
     Refused(Refusal),
     /// Something else, in one word: `verified`, `tampered`
@@ -117,11 +122,13 @@ impl Saw {
             Self::Open => "open",
             Self::Listed(_) => "listed",
             Self::Ok => "ok",
-            Self::Failed => "failed",
+            Self::Failed(_) => "failed",
             Self::UnknownTool => "unknown_tool",
             Self::Held(_) => "held",
             Self::Stopped => "stopped",
             Self::Undone(_) => "undone",
+            Self::Keys(classes) if classes.is_empty() => "none",
+            Self::Keys(_) => "live",
             Self::Refused(refusal) => &refusal.word,
             Self::Said(word) => word,
             Self::Unsupported => "unsupported",

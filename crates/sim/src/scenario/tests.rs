@@ -29,6 +29,9 @@ fn the_refund_holds_on_the_pure_core() {
         "not_approver",
         "approved",
         "undone",
+        "failed",
+        "none",
+        "live",
     ] {
         assert!(words.contains(word), "the demo does not show {word}");
     }

@@ -80,6 +80,8 @@ impl fmt::Display for Line {
                     }
                 }
             }
+            Saw::Failed(says) => writeln!(f, "    -> failed: {says}")?,
+            Saw::Keys(classes) if !classes.is_empty() => writeln!(f, "    -> live: {}", classes.join(", "))?,
             saw => writeln!(f, "    -> {}", saw.word())?,
         }
         match self.met {
@@ -110,6 +112,7 @@ impl fmt::Display for Action {
             }
             Self::Stop { task } => write!(f, "stop {task}"),
             Self::Undo { task } => write!(f, "undo {task}"),
+            Self::Keys { task } => write!(f, "keys of {task}"),
             Self::Verify => f.write_str("verify the record"),
             Self::Tamper => f.write_str("tamper with the record"),
         }

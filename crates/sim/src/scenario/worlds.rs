@@ -1,6 +1,10 @@
 //! Policies and servers that scenarios name.
 
-use portreeve_core::{names::Tool, policy::Bundle, value::Value};
+use portreeve_core::{
+    names::{Name, TaskId, Tool},
+    policy::{Bundle, Class},
+    value::Value,
+};
 use portreeve_rules::Files;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,8 +15,22 @@ pub struct World {
     pub bundle: Arc<Bundle>,
     /// Every tool that the servers offer
     pub tools: Vec<Tool>,
-    /// What a call answers; nothing if it fails
-    pub answers: fn(&Tool, &BTreeMap<String, Value>) -> Option<Value>,
+    /// What its servers answer
+    pub answers: Answers,
+}
+
+/// What a call answers that was made with this key; or what it says where it fails
+pub type Answers = fn(&Tool, &BTreeMap<String, Value>, Option<&Key>) -> Result<Value, String>;
+
+/// A credential, as the servers of a world know it
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// For which task
+    pub task: Option<TaskId>,
+    /// For what
+    pub class: Class,
+    /// What it is narrowed to
+    pub scope: BTreeMap<Name, String>,
 }
 
 macro_rules! demo_policy {
@@ -28,6 +46,7 @@ demo_policy! {
     "agents/support-bot.toml"
     "connectors/mail.toml"
     "connectors/shop.toml"
+    "credentials/shop-keys.toml"
     "purposes/monthly-report.toml"
     "purposes/refund-order.toml"
     "rules/mail.cedar"
@@ -54,10 +73,29 @@ fn demo() -> Option<World> {
     Some(World { tools: tools.collect(), bundle, answers })
 }
 
-/// Orders that are known are found; the first refund is `re_1`
-fn answers(tool: &Tool, arguments: &BTreeMap<String, Value>) -> Option<Value> {
-    let id = arguments.get("id").and_then(Value::as_str);
+/// Orders that are known are found; the first refund is `re_1`. The shop does what a key is for
+fn answers(tool: &Tool, arguments: &BTreeMap<String, Value>, key: Option<&Key>) -> Result<Value, String> {
+    let text = |name: &str| arguments.get(name).and_then(Value::as_str);
+    let id = text("id");
+    if tool.connector.as_str() == "shop" {
+        let key = key.ok_or("The shop wants a key.")?;
+        // A search that has a second statement does what that says.
+        let hidden = text("query").is_some_and(|query| query.contains("; refund "));
+        let needs = match tool.name.as_str() {
+            "refund" | "cancel_refund" => Class::Write,
+            "export_customers" => Class::Escalate,
+            _ if hidden => Class::Write,
+            _ => Class::Read,
+        };
+        if needs != Class::Read && needs != key.class {
+            return Err(format!("A key for `{}` cannot do this.", key.class));
+        }
+        let of = key.scope.values().next().ok_or("The shop knows no such key.")?;
+        if id.is_some_and(|id| id != of) {
+            return Err(format!("This key is for {of} only."));
+        }
+    }
     let known = id.is_none_or(|id| id.starts_with("ord_100") || id.starts_with("msg_"));
     let made = (tool.name.as_str() == "refund").then(|| ("refund".to_owned(), Value::String("re_1".to_owned())));
-    known.then(|| Value::Object(made.into_iter().collect()))
+    known.then(|| Value::Object(made.into_iter().collect())).ok_or_else(|| "There is nothing of this id.".to_owned())
 }

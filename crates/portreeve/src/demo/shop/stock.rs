@@ -72,6 +72,11 @@ impl Stock {
         self.orders.get(id).ok_or_else(|| format!("There is no order {id}."))
     }
 
+    /// All orders, by number
+    pub(super) fn orders(&self) -> impl Iterator<Item = &Order> {
+        self.orders.values()
+    }
+
     /// What was paid back of an order
     pub(super) fn refunded(&self, order: &str) -> Cents {
         self.refunds
@@ -116,12 +121,14 @@ impl Stock {
         std::fs::write(books, text).map_err(|error| unreadable(&error))
     }
 
+    /// The order that this refund paid back
+    pub(super) fn order_of(&self, refund: &str) -> Option<&str> {
+        index(refund).and_then(|index| self.refunds.get(index)).map(|refund| refund.order.as_str())
+    }
+
     /// Takes a refund back, and answers with its order and amount
     pub(super) fn cancel(&mut self, refund: &str) -> Result<(String, Cents), String> {
-        let found = refund
-            .strip_prefix("re_")
-            .and_then(|number| number.parse::<usize>().ok())
-            .and_then(|number| number.checked_sub(1))
+        let found = index(refund)
             .and_then(|index| self.refunds.get_mut(index))
             .ok_or_else(|| format!("There is no refund {refund}."))?;
         if found.cancelled {
@@ -140,6 +147,11 @@ impl Stock {
         }
         customers.into_values().collect()
     }
+}
+
+/// Where a refund of this id stands
+fn index(refund: &str) -> Option<usize> {
+    refund.strip_prefix("re_")?.parse::<usize>().ok()?.checked_sub(1)
 }
 
 fn unreadable(error: &dyn Display) -> String {

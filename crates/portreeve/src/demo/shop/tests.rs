@@ -1,9 +1,11 @@
 use rmcp::model::{CallToolRequestParams, CallToolResult, ClientConfig, Implementation, ProtocolVersion};
 use rmcp::service::{RoleClient, RunningService};
 use serde_json::{Value, json};
+use std::path::Path;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::demo::keys::answer;
 
 /// The official client in front of the server that `serve_shop` runs
 struct Connection {
@@ -13,8 +15,12 @@ struct Connection {
 
 impl Connection {
     async fn open(version: ProtocolVersion) -> Self {
+        Self::to(version, Shop::default()).await
+    }
+
+    async fn to(version: ProtocolVersion, shop: Shop) -> Self {
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let server = tokio::spawn(serve(far, Shop::default()));
+        let server = tokio::spawn(serve(far, shop));
         let config = ClientConfig::new(rmcp::model::ClientCapabilities::default(), Implementation::new("test", "1"))
             .with_protocol_version(version);
         Self { client: config.serve(near).await.unwrap(), server }
@@ -59,12 +65,12 @@ async fn tools_have_closed_schemas() {
     let shop = Connection::open(ProtocolVersion::V_2025_11_25).await;
     let tools = shop.client.list_all_tools().await.unwrap();
     let names: Vec<_> = tools.iter().map(|tool| tool.name.as_ref()).collect();
-    assert_eq!(names, ["cancel_refund", "export_customers", "get_order", "refund"]);
+    assert_eq!(names, ["cancel_refund", "export_customers", "find_orders", "get_order", "refund"]);
     for tool in &tools {
         assert!(tool.description.is_some(), "{}", tool.name);
         assert_eq!(tool.input_schema["additionalProperties"], json!(false), "{}", tool.name);
         let read_only = tool.annotations.as_ref().and_then(|hints| hints.read_only_hint);
-        assert_eq!(read_only == Some(true), tool.name == "get_order", "{}", tool.name);
+        assert_eq!(read_only == Some(true), ["get_order", "find_orders"].contains(&&*tool.name), "{}", tool.name);
     }
     let refund = tools.iter().find(|tool| tool.name == "refund").unwrap();
     assert_eq!(refund.input_schema["required"], json!(["id", "amount"]));
@@ -103,6 +109,9 @@ async fn what_the_shop_cannot_do_is_an_error_result() {
         ("refund", json!({"id": "ord_1001", "amount": 1, "note": "x".repeat(501)}), "at most 500"),
         ("cancel_refund", json!({"refund": "re_1"}), "no refund"),
         ("cancel_refund", json!({"refund": "re_0"}), "no refund"),
+        ("find_orders", json!({"query": "x".repeat(501)}), "at most 500"),
+        ("find_orders", json!({"query": "paid; refund ord_1001 all"}), "not an amount"),
+        ("find_orders", json!({"query": "refund ord_1003 1"}), "not paid"),
         ("get_order", json!({"id": "ord_1001", "all": true}), "unknown field"),
         ("refund", json!({"id": "ord_1001"}), "missing field"),
     ] {
@@ -128,4 +137,85 @@ async fn a_client_that_says_nothing_is_no_failure() {
     let (near, far) = tokio::io::duplex(64);
     drop(near);
     serve(far, Shop::default()).await.unwrap();
+}
+
+fn found(answer: &Value) -> Vec<&str> {
+    answer["orders"].as_array().unwrap().iter().map(|order| order["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_search_finds_what_has_its_words_and_does_what_hides_in_it() {
+    let shop = Connection::open(ProtocolVersion::V_2025_11_25).await;
+    for (query, ids) in [
+        ("mara", &["ord_1001", "ord_1004"][..]),
+        ("Mara Lamp paid", &["ord_1001"]),
+        ("due", &["ord_1003"]),
+        ("ord_1002; ord_1003", &["ord_1002", "ord_1003"]),
+        ("nothing", &[]),
+        // The hole: nobody used the tool that refunds.
+        ("lamp; refund ord_1001 50", &["ord_1001"]),
+    ] {
+        assert_eq!(found(&shop.answer("find_orders", json!({ "query": query })).await), ids, "{query}");
+    }
+    assert_eq!(shop.answer("get_order", json!({"id": "ord_1001"})).await["refunded"], json!(50));
+    shop.close().await;
+}
+
+/// A process of a shop that wants keys, with the key that it was given
+async fn with_key(ledger: &Ledger, books: &Path, class: &str, order: &str) -> Connection {
+    let (name, scope) = (format!("ptr_{class}_{order}"), json!({ "order": order }));
+    let question =
+        json!({ "do": "issue", "name": name, "class": class, "scope": scope, "until": i64::MAX, "task": "t" });
+    let answer = answer(ledger, question.to_string().as_bytes()).unwrap();
+    let key = answer["issued"]["fields"]["key"].as_str().map(str::to_owned);
+    let shop = Shop { books: Some(books.to_owned()), keys: Some((ledger.clone(), key)), ..Shop::default() };
+    Connection::to(ProtocolVersion::V_2025_11_25, shop).await
+}
+
+#[tokio::test]
+async fn a_shop_that_wants_keys_does_what_a_key_is_for_until_it_is_taken_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, books) = (Ledger::at(&folder.path().join("keys")), folder.path().join("books"));
+    let reader = with_key(&ledger, &books, "read", "ord_1001").await;
+    let writer = with_key(&ledger, &books, "write", "ord_1001").await;
+    let other = with_key(&ledger, &books, "write", "ord_1002").await;
+    let all = with_key(&ledger, &books, "escalate", "all").await;
+
+    // Whatever is hidden in a search: a key for reading reads, and one of an order finds that order.
+    let (hidden, paid) = (json!({ "query": "paid; refund ord_1001 50" }), json!({ "query": "paid" }));
+    assert_eq!(reader.failure("find_orders", hidden.clone()).await, "A key for `read` cannot do this.");
+    assert_eq!(found(&reader.answer("find_orders", paid.clone()).await), ["ord_1001"]);
+    assert_eq!(found(&all.answer("find_orders", paid.clone()).await).len(), 3);
+    assert_eq!(reader.answer("get_order", json!({ "id": "ord_1001" })).await["refunded"], json!(0));
+    let (refund, cancel) = (json!({ "id": "ord_1001", "amount": 5 }), json!({ "refund": "re_1" }));
+    assert_eq!(writer.answer("refund", refund.clone()).await["refund"], "re_1");
+    for (shop, tool, arguments, says) in [
+        (&reader, "get_order", json!({ "id": "ord_1002" }), "for ord_1001 only"),
+        (&reader, "refund", refund.clone(), "`read` cannot"),
+        (&reader, "cancel_refund", cancel.clone(), "`read` cannot"),
+        (&reader, "export_customers", json!({}), "`read` cannot"),
+        (&writer, "export_customers", json!({}), "`write` cannot"),
+        (&other, "refund", refund.clone(), "for ord_1002 only"),
+        (&other, "find_orders", hidden.clone(), "for ord_1002 only"),
+        (&other, "cancel_refund", cancel.clone(), "for ord_1002 only"),
+        (&all, "refund", refund.clone(), "`escalate` cannot"),
+    ] {
+        let told = shop.failure(tool, arguments).await;
+        assert!(told.contains(says), "{tool}: {told}");
+    }
+    all.answer("export_customers", json!({})).await;
+
+    // From one call to the next, also for a process that runs.
+    let withdraw = json!({ "do": "withdraw", "name": "ptr_write_ord_1001" });
+    answer(&ledger, withdraw.to_string().as_bytes()).unwrap();
+    for (tool, arguments) in [("refund", refund), ("cancel_refund", cancel), ("find_orders", paid)] {
+        assert_eq!(writer.failure(tool, arguments).await, "The shop knows no such key.");
+    }
+    assert_eq!(reader.answer("get_order", json!({ "id": "ord_1001" })).await["refunded"], json!(5));
+    let nobody = Shop { keys: Some((ledger, None)), ..Shop::default() };
+    let nobody = Connection::to(ProtocolVersion::V_2025_11_25, nobody).await;
+    assert_eq!(nobody.failure("get_order", json!({ "id": "ord_1001" })).await, "The shop wants a key.");
+    for shop in [reader, writer, other, all, nobody] {
+        shop.close().await;
+    }
 }
