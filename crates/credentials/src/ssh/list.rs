@@ -202,6 +202,15 @@ mod tests {
         let listed = List::revoke(&path, b"ca", (1, full)).unwrap();
         assert_eq!(List::revoke(&path, b"ca", (1, full)).unwrap(), listed, "a second time changes nothing");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+
+        // Who may read it, and a link to it, stay as they are.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        rustix::fs::chmod(&path, rustix::fs::Mode::from_raw_mode(0o604)).unwrap();
+        assert!(List::revoke(&link, b"ca", (2, full)).unwrap().has(b"ca", 1));
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(List::load(&path).unwrap().has(b"ca", 2));
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o604);
     }
 
     #[test]
