@@ -29,7 +29,7 @@ pub(crate) fn run() -> anyhow::Result<Setup> {
     BEGUN.get_or_init(Instant::now);
     let interop = shell::target()?.join("interop");
     fs::create_dir_all(&interop).with_context(|| format!("could not create {}", interop.display()))?;
-    system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM, &SOFTHSM, &POSTGRES, &REDIS, &MARIADB]);
+    system_packages(&[&NODE, &NPM, &PYTHON, &VENV, &CHROMIUM, &SOFTHSM, &POSTGRES, &REDIS, &MARIADB, &SSHD]);
 
     let mut missing = Vec::new();
     let mut part = |name: &'static str, result: anyhow::Result<()>| match result {
@@ -96,6 +96,9 @@ const POSTGRES: Program =
 const REDIS: Program = Program { probe: &["redis-server", "--version"], package: "redis-server" };
 const MARIADB: Program =
     Program { probe: &["sh", "-c", "/usr/sbin/mariadbd --version || mariadbd --version"], package: "mariadb-server" };
+/// Hosts that believe certificates of users
+const SSHD: Program =
+    Program { probe: &["sh", "-c", "test -x /usr/sbin/sshd && command -v ssh ssh-keygen"], package: "openssh-server" };
 const NGINX: Program = Program { probe: &["/usr/sbin/nginx", "-v"], package: "nginx-light" };
 
 impl Program {

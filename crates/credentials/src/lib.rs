@@ -20,6 +20,7 @@ pub mod postgres;
 pub mod redis;
 pub mod secret;
 pub mod source;
+pub mod ssh;
 mod stream;
 pub mod vault;
 pub mod web;
@@ -46,6 +47,7 @@ pub fn open(name: &Name, back_end: &BackEnd, means: &Means) -> Arc<dyn Source> {
         BackEnd::Kubernetes(of) => Arc::new(kubernetes::Kubernetes::new(of.clone(), vault)),
         BackEnd::Aws(of) => Arc::new(aws::Aws::new(of.clone(), vault)),
         BackEnd::GitHub(of) => Arc::new(github::GitHub::new(of.clone(), vault)),
+        BackEnd::Ssh(of) => Arc::new(ssh::Ssh::new(of.clone(), vault)),
         BackEnd::OpenBao(of) => Arc::new(openbao::OpenBao::new(of.clone(), vault)),
     }
 }

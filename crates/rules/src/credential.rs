@@ -16,6 +16,7 @@ mod put;
 mod redis;
 mod scopes;
 mod shared;
+mod ssh;
 
 pub(crate) use put::credentials;
 
@@ -49,7 +50,7 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 13] = [
+const KINDS: [(&str, Read); 14] = [
     ("static", fixed::read),
     ("command", command::read),
     ("postgres", postgres::read),
@@ -63,6 +64,7 @@ const KINDS: [(&str, Read); 13] = [
     ("kubernetes", kubernetes::read),
     ("github", github::read),
     ("aws", aws::read),
+    ("ssh", ssh::read),
 ];
 
 const TTL_MS_MAX: i64 = 24 * 60 * 60 * 1_000;

@@ -19,7 +19,7 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use portreeve_core::{event::Process, hash::Hash};
 use portreeve_mcp::{can::Can, version::Version};
 use rustix::{
-    fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
+    fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create},
     process::{Pid, Signal, kill_process, kill_process_group},
 };
 use std::{
@@ -125,6 +125,8 @@ fn in_memory(text: &str) -> io::Result<OwnedFd> {
     let mut file = File::from(memfd_create("credential", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
     file.write_all(text.as_bytes())?;
     file.rewind()?;
+    // Nobody but its owner, who alone may have a key for `ssh`.
+    fchmod(&file, Mode::RUSR)?;
     fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
     Ok(file.into())
 }

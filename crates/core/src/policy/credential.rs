@@ -10,6 +10,7 @@ mod nats;
 mod oauth;
 mod openbao;
 mod redis;
+mod ssh;
 mod template;
 
 pub use aws::{Aws, AwsAllow, AwsRole};
@@ -22,6 +23,7 @@ pub use nats::{Nats, Revoking, Subjects};
 pub use oauth::{Account, ClientShows, Oauth, OauthClient, OauthGrant};
 pub use openbao::{BaoAsk, BaoSignIn, OpenBao};
 pub use redis::Redis;
+pub use ssh::{Ssh, SshExtension, SshList, SshRights};
 pub use template::Template;
 
 use super::Class;

@@ -11,6 +11,7 @@ mod nats;
 mod oauth;
 mod openbao;
 mod redis;
+mod ssh;
 
 use crate::support::postgres::Postgres;
 use futures_util::future::join_all;

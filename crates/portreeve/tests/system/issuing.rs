@@ -7,6 +7,7 @@ use crate::support::{
     nats::{Nats, PYTHON},
     place::{Place, Serve, Task},
     redis::Redis,
+    sshd::{Sshd, keygen, user},
     tls::{Authority, pem},
     until,
 };
@@ -241,6 +242,64 @@ fn a_task_has_a_user_of_mariadb_for_each_class_and_nothing_is_left_of_them() {
     let evidence = evidence(&place);
     let refused = |one: &Value| one.pointer("/refused/says").is_some_and(|says| says.to_string().contains("1045"));
     assert!(evidence.iter().all(refused), "{evidence:?}");
+}
+
+#[test]
+fn a_task_has_a_certificate_for_each_class_and_hosts_know_which_are_revoked() {
+    let test = "a_task_has_a_certificate_for_each_class_and_hosts_know_which_are_revoked";
+    let Some(host) = Sshd::start(test, "ed25519") else { return };
+    let (place, list, port) = (Place::new(), host.list().display().to_string(), host.port());
+    place.write(
+        "policy/credentials/hosts.toml",
+        &format!(
+            "owner = \"ops@example.com\"\nttl = \"10m\"\n[scope]\ntenant = \"tenant\"\n[probe]\ntenant = \"template\"\n\
+             [ssh]\nca = \"hosts-ca\"\nkrl = \"{list}\"\nwithin = \"1s\"\n\
+             [ssh.read]\nprincipals = [\"reports-{{tenant}}\"]\nforce_command = \"echo report\"\n\
+             [ssh.write]\nprincipals = [\"reports-{{tenant}}\"]\n"
+        ),
+    );
+    let put = format!(
+        "source = \"hosts\"\nenv = {{ STORE = \"{{principals}} {port} {}\" }}\n\
+         files = {{ SSH_KEY = \"{{private_key}}\", SSH_CERT = \"{{certificate}}\" }}",
+        user().unwrap()
+    );
+    connector(&place, ("look", "read"), ("python3", "ssh"), &put);
+    connector(&place, ("change", "write"), ("python3", "ssh"), &put);
+    purpose(&place, &["look", "change"]);
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    place.run_with(&["secret", "set", "hosts-ca"], &host.authority()).good();
+    for connector in ["look", "change"] {
+        place.run(&["connector", "accept", connector, "--yes"]).good();
+    }
+    let sources = place.run(&["lease", "sources"]).good().out;
+    assert!(sources.contains("eventual (within 1 s)") && sources.contains("reached"), "{sources}");
+    let (one, other) = (open(&serve, "eu"), open(&serve, "us"));
+    assert!(said(&one, "look", "rm -rf nothing").contains("report"), "whatever was asked for");
+    assert!(said(&one, "change", "echo as asked").contains("as asked"));
+    assert!(said(&other, "change", "echo as asked").contains("Permission denied"), "another tenant's");
+    let third = open(&serve, "eu");
+    assert!(said(&third, "change", "echo again").contains("again"));
+    serve.stop(&one.id);
+    until("its two are taken back", || evidence(&place).len() >= 4);
+    assert!(said(&third, "change", "echo untouched").contains("untouched"));
+
+    // A list that is gone takes nothing back, and no host lets anybody in: that is told, and tried again.
+    let away = host.list().with_extension("away");
+    std::fs::rename(host.list(), &away).unwrap();
+    serve.stop(&other.id);
+    let tail = || place.run(&["audit", "tail", "-n", "1000"]).good().out;
+    until("it is told", || tail().contains("is not taken back yet (tried 1x)"));
+    assert!(said(&third, "look", "x").contains("credential_unavailable"));
+    assert!(said(&third, "change", "echo x").contains("Permission denied"));
+    std::fs::rename(&away, host.list()).unwrap();
+    serve.stop(&third.id);
+    until("all are", || evidence(&place).len() >= 6);
+    let evidence = evidence(&place);
+    let refused = |one: &Value| one.pointer("/refused/says").is_some_and(|says| says.to_string().contains("REVOKED"));
+    assert!(evidence.iter().all(refused), "{evidence:?}");
+    let shown = keygen(std::path::Path::new("/"), &["-Q", "-l", "-f", &list]).unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert_eq!(shown.lines().filter(|line| line.starts_with("serial: ")).count(), evidence.len(), "{shown}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod redis;
 pub(crate) mod spire;
+pub(crate) mod sshd;
 pub(crate) mod tls;
 pub(crate) mod upstream;
 

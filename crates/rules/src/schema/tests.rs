@@ -158,13 +158,15 @@ fn the_keys_are_those_that_the_readers_know() {
         ("credential", "[kubernetes]", "/properties/kubernetes/properties"),
         ("credential", "[github]", "/properties/github/properties"),
         ("credential", "[aws]", "/properties/aws/properties"),
+        ("credential", "[ssh]", "/properties/ssh/properties"),
         ("credential", "a statement", "/$defs/aws_role/properties/allow/items/properties"),
         // What a class has depends on the back end.
         (
             "credential",
             "a class",
             "/$defs/grants/properties /$defs/rules/properties /$defs/subjects/properties /$defs/bao_ask/properties \
-             /$defs/account/properties /$defs/permissions/properties /$defs/aws_role/properties",
+             /$defs/account/properties /$defs/permissions/properties /$defs/aws_role/properties \
+             /$defs/certificate/properties",
         ),
         ("credential", "a class of tokens", "/$defs/scopes/properties"),
         ("profile", "the file", "/properties"),
