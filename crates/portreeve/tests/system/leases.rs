@@ -337,6 +337,7 @@ fn what_is_issued_after_its_asker_died_is_taken_back_too() {
     let shop = Upstream::http(&["act"], good);
     let place = with_program(&shop);
     let serve = place.serve(&["shop"]);
+    until("what looked is taken back", || ledger(&place).is_empty() && leases(&serve).is_empty());
     let task = serve.open("work");
     place.write("asked", "");
     place.write("late", "");
