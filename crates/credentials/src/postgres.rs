@@ -66,7 +66,8 @@ const GRANTED: &str = "SET LOCAL search_path = \"$user\", public";
 
 /// One at a time grants or takes away at a server: PostgreSQL refuses the second of two that change what is granted on the
 /// same thing. No lock of the server's does that, because everybody there could hold it.
-static ALONE: LazyLock<Mutex<BTreeMap<(String, u16), Arc<Alone>>>> = LazyLock::new(Mutex::default);
+static ALONE: LazyLock<Mutex<BTreeMap<Address, Arc<Alone>>>> = LazyLock::new(Mutex::default);
+type Address = (String, u16);
 type Alone = tokio::sync::Mutex<()>;
 
 /// Why something did not come about
