@@ -40,6 +40,8 @@ pub struct Aws {
 /// Seconds that a session lives at least, and at most: what every role allows
 const SHORTEST: i64 = 900;
 const LONGEST: i64 = 3_600;
+/// How far AWS's clock may be behind this one: a session that has passed here may count there
+const SLACK_MS: i64 = 15 * 60 * 1_000;
 /// Characters of a session's policy
 const POLICY_MAX: usize = 2_048;
 /// How long a session is tried that was denied, and how often
@@ -210,7 +212,7 @@ impl Aws {
         if !said.is_good() {
             return Err(said.says("the role does not say what it denies"));
         }
-        let now = now().0.div_euclid(1_000);
+        let now = now().0.saturating_sub(SLACK_MS).div_euclid(1_000);
         let over = |policy: &&str| {
             let until = policy.strip_prefix(DENIED).and_then(|rest| rest.split_once('.')?.1.parse::<i64>().ok());
             until.is_some_and(|until| until < now)
@@ -276,7 +278,7 @@ impl Source for Aws {
     async fn withdraw(&self, held: &Held) -> Result<Withdrawn, String> {
         let longest = || now().plus(LONGEST.saturating_mul(1_000));
         let until = held.until.unwrap_or_else(longest);
-        if until < now() {
+        if until.plus(SLACK_MS) < now() {
             return Ok(Withdrawn::Gone(Evidence::Expired));
         }
         let before = match &held.fields {
@@ -332,6 +334,8 @@ fn policy(role: &AwsRole, scope: &BTreeMap<Name, String>) -> Result<String, Stri
         let resources = resources.collect::<Result<Vec<_>, _>>()?;
         statements.push(json!({ "Effect": "Allow", "Action": allow.actions, "Resource": resources }));
     }
+    // What it is tried with; the role has to allow that, too.
+    statements.push(json!({ "Effect": "Allow", "Action": format!("iam:{TRIED}"), "Resource": "*" }));
     let text = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
     if text.len() > POLICY_MAX {
         return Err(format!("the session's policy is longer than {POLICY_MAX} characters"));
@@ -383,6 +387,11 @@ mod tests {
         let filled = |tenant: &str| policy(&role, &[("tenant".parse().unwrap(), tenant.to_owned())].into());
         let text: Value = serde_json::from_str(&filled("eu-42").unwrap()).unwrap();
         assert_eq!(text["Statement"][0]["Resource"], json!(["arn:aws:s3:::orders/eu-42/*"]));
+        assert_eq!(
+            text["Statement"][1],
+            json!({ "Effect": "Allow", "Action": "iam:ListAccountAliases", "Resource": "*" })
+        );
+        assert_eq!(text["Statement"].as_array().unwrap().len(), 2);
         for bad in ["", "*", "a*", "?", "${aws:username}", "a/b", "..", "a\"]", "a\\u002a", "a,b"] {
             assert!(filled(bad).is_err(), "{bad}");
         }

@@ -145,11 +145,11 @@ impl Kubernetes {
             uid.map(|uid| json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "uid": uid } }));
         let said = session.look(Method::DELETE, &path, only).await?;
         // A conflict: what has the name now is not what was made, which is looked at next.
-        if !said.0.is_success() && said.0 != StatusCode::NOT_FOUND && said.0 != StatusCode::CONFLICT {
+        if !said.0.is_success() && !is_gone(&said) && said.0 != StatusCode::CONFLICT {
             return Err(says("its Secret could not be removed", &said));
         }
         match session.look(Method::GET, &path, None).await? {
-            (StatusCode::NOT_FOUND, _) => Ok(()),
+            said if is_gone(&said) => Ok(()),
             (StatusCode::OK, body) if uid.is_some_and(|uid| at(&body, "/metadata/uid") != uid) => Ok(()),
             (StatusCode::OK, _) => Err("its Secret is still there".to_owned()),
             said => Err(says("its Secret could not be looked for", &said)),
@@ -258,6 +258,15 @@ impl Source for Kubernetes {
     }
 }
 
+/// Whether the API server says that there is no such Secret; anybody in between may know no such address
+fn is_gone((status, body): &Said) -> bool {
+    let says = |place: &str, what: &str| at(body, place) == what;
+    *status == StatusCode::NOT_FOUND
+        && says("/kind", "Status")
+        && says("/reason", "NotFound")
+        && says("/details/kind", "secrets")
+}
+
 /// The name of a lease as the cluster has it, where names have no underscore (RFC 1123)
 fn outside(name: &str) -> String {
     name.replace('_', "-")
@@ -296,6 +305,19 @@ mod tests {
         let name = "ptr_9f0c21d4_00000000075bcd15";
         assert_eq!(outside(name), "ptr-9f0c21d4-00000000075bcd15");
         assert_eq!(inside(&outside(name)), name);
+    }
+
+    #[test]
+    fn only_what_the_api_server_says_of_a_secret_is_gone() {
+        let gone = json!({ "kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404,
+            "details": { "name": "ptr-1", "kind": "secrets" } });
+        assert!(is_gone(&(StatusCode::NOT_FOUND, gone.clone())));
+        assert!(!is_gone(&(StatusCode::OK, gone.clone())) && !is_gone(&(StatusCode::NOT_FOUND, Value::Null)));
+        for (place, other) in [("/kind", "Secret"), ("/reason", "Forbidden"), ("/details/kind", "namespaces")] {
+            let mut said = gone.clone();
+            *said.pointer_mut(place).unwrap() = other.into();
+            assert!(!is_gone(&(StatusCode::NOT_FOUND, said)), "{place}");
+        }
     }
 
     #[test]

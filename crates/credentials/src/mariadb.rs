@@ -42,6 +42,9 @@ const DENIED: u16 = 1045;
 /// What it says where a session is ended that is gone already
 const NO_SESSION: u16 = 1094;
 
+/// Where Portreeve's own user would take somebody for gone whose sessions it is not shown
+const BLIND: &str = "Portreeve's own user is not shown the sessions of others: GRANT PROCESS ON *.* TO it";
+
 /// Why something did not come about
 enum Trouble {
     /// The server refused what was asked; nothing was changed
@@ -140,6 +143,7 @@ impl MariaDb {
         let name = held.name.as_str();
         let user = quoted(name);
         let mut admin = self.admin().await.map_err(Trouble::Unknown)?;
+        admin.sees_everybody().await?;
         admin.run(&format!("ALTER USER IF EXISTS {user} ACCOUNT LOCK")).await?;
         admin.end_sessions(name).await?;
         admin.run(&format!("DROP USER IF EXISTS {user}")).await?;
@@ -165,6 +169,12 @@ struct Session(Conn);
 impl Session {
     async fn run(&mut self, statement: &str) -> Result<(), Trouble> {
         bounded(self.0.query_drop(statement)).await
+    }
+
+    /// Whether the sessions of others are shown, and not silently left out
+    async fn sees_everybody(&mut self) -> Result<(), Trouble> {
+        let grants: Vec<String> = bounded(self.0.query("SHOW GRANTS")).await?;
+        if grants.iter().any(|grant| shows_everybody(grant)) { Ok(()) } else { Err(Trouble::Unknown(BLIND.to_owned())) }
     }
 
     /// Users whose names begin so
@@ -238,7 +248,9 @@ impl Source for MariaDb {
     }
 
     async fn check(&self) -> Result<(), String> {
-        self.sweep("").await.map(drop)
+        let mut admin = self.admin().await?;
+        admin.sees_everybody().await.map_err(Trouble::into_text)?;
+        admin.users("").await.map(drop).map_err(Trouble::into_text)
     }
 }
 
@@ -246,6 +258,12 @@ impl Source for MariaDb {
 async fn bounded<T>(statement: impl Future<Output = Result<T, Error>>) -> Result<T, Trouble> {
     let silent = |_| Trouble::Unknown("the server does not answer".to_owned());
     Ok(timeout(STATEMENT, statement).await.map_err(silent)??)
+}
+
+/// Whether somebody with this grant, as the server writes it, is shown the sessions of others
+fn shows_everybody(grant: &str) -> bool {
+    let given = grant.strip_prefix("GRANT ").and_then(|rest| Some(rest.split_once(" ON *.* TO ")?.0));
+    given.is_some_and(|given| given.split(", ").any(|one| matches!(one, "PROCESS" | "ALL PRIVILEGES")))
 }
 
 /// A user, from anywhere; names of leases have nothing that would have to be escaped
@@ -281,12 +299,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_one_name_and_a_password_is_hashed_as_the_server_does() {
+    fn a_value_is_one_name_and_what_the_server_says_is_read_as_it_means_it() {
         assert_eq!(identifier("shop_eu", true).as_deref(), Some("`shop\\_eu`"));
         assert_eq!(identifier("shop_eu", false).as_deref(), Some("`shop_eu`"));
         assert_eq!(identifier("a`b", false).as_deref(), Some("`a``b`"));
         for bad in ["", "a%", "a\\_b", "a.b", "a/b", "a\n", "a "] {
             assert_eq!(identifier(bad, true), None, "{bad:?}");
+        }
+        for (grant, shows) in [
+            ("GRANT CREATE USER, PROCESS ON *.* TO `p`@`%` IDENTIFIED BY PASSWORD '*24'", true),
+            ("GRANT ALL PRIVILEGES ON *.* TO `p`@`%` WITH GRANT OPTION", true),
+            ("GRANT CREATE USER ON *.* TO `PROCESS`@`%`", false),
+            ("GRANT ALL PRIVILEGES ON `shop`.* TO `p`@`%`", false),
+            ("GRANT `PROCESS` TO `p`@`%`", false),
+        ] {
+            assert_eq!(shows_everybody(grant), shows, "{grant}");
         }
         // As `SELECT PASSWORD('password')` says it.
         assert_eq!(hash("password"), "*2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19");

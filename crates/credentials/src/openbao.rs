@@ -79,7 +79,7 @@ impl Session {
                 let keys = body.pointer("/data/keys").and_then(Value::as_array).into_iter().flatten();
                 Ok(keys.filter_map(Value::as_str).map(str::to_owned).collect())
             }
-            (StatusCode::NOT_FOUND, _) => Ok(Vec::new()),
+            said if is_gone(&said) => Ok(Vec::new()),
             said => Err(says("the server did not list", &said)),
         }
     }
@@ -113,6 +113,22 @@ impl Session {
             }
             said if is_gone(&said) => Ok(None),
             said => Err(says("a lease could not be looked at", &said)),
+        }
+    }
+
+    /// Ends what an engine gave, and the token that it was given, and looks that both are gone
+    async fn end_both(&self, accessor: &str, lease: &str) -> Result<(), String> {
+        let said = self.post("/v1/sys/leases/revoke", json!({ "lease_id": lease, "sync": true })).await?;
+        if !said.0.is_success() && !is_gone(&said) {
+            return Err(says("the engine's lease could not be ended", &said));
+        }
+        self.end(accessor).await?;
+        if self.token(accessor).await?.is_some() {
+            return Err("its token is still there".to_owned());
+        }
+        match self.lease(lease).await? {
+            None => Ok(()),
+            Some(_) => Err("the engine's lease is still there".to_owned()),
         }
     }
 
@@ -263,7 +279,15 @@ impl OpenBao {
         let (fields, lives) = (fields(at(&said, "/data")), at(&said, "/lease_duration").as_i64().unwrap_or_default());
         if made.lease.is_empty() || lives <= 0 {
             let why = format!("{path} gives what has no lease: nothing would be taken back");
-            return Err(self.undo(session, &made, why).await);
+            // Something was given. That it is gone is known only of what has a lease that can be ended and looked for.
+            if made.lease.is_empty() {
+                drop(session.end(&made.accessor).await);
+                return Err(NotIssued::Unknown(why));
+            }
+            return Err(match session.end_both(&made.accessor, &made.lease).await {
+                Ok(()) => NotIssued::Refused(why),
+                Err(also) => NotIssued::Unknown(format!("{why}; {also}")),
+            });
         }
         let until = now().plus(lives.saturating_mul(1_000)).min(token_until);
         Ok(Issued { fields, handle: Some(format!("{} {}", made.accessor, made.lease)), until: Some(until), keep: None })
@@ -273,19 +297,7 @@ impl OpenBao {
     async fn unmake(&self, session: &Session, held: &Held) -> Result<(), String> {
         let known = held.handle.as_deref().and_then(|handle| handle.split_once(' '));
         if let Some((accessor, lease)) = known {
-            let asked = json!({ "lease_id": lease, "sync": true });
-            let said = session.post("/v1/sys/leases/revoke", asked).await?;
-            if !said.0.is_success() && !is_gone(&said) {
-                return Err(says("the engine's lease could not be ended", &said));
-            }
-            session.end(accessor).await?;
-            if session.token(accessor).await?.is_some() {
-                return Err("its token is still there".to_owned());
-            }
-            return match session.lease(lease).await? {
-                None => Ok(()),
-                Some(_) => Err("the engine's lease is still there".to_owned()),
-            };
+            return session.end_both(accessor, lease).await;
         }
         for (_, accessor) in session.ours(|name| name == held.name.as_str()).await? {
             session.end(&accessor).await?;
@@ -405,13 +417,15 @@ fn is_part(value: &str) -> bool {
     !value.is_empty() && !value.starts_with('.') && value.chars().all(good)
 }
 
-/// Whether the server says that there is no such token or lease; that Portreeve may not look is something else
+/// Whether the server says that there is no such token, lease or list. That Portreeve may not look is something else, and so is
+/// what anybody in between says who knows no such address
 fn is_gone((status, body): &Said) -> bool {
     let told = |error: &Value| {
         error.as_str().is_some_and(|text| text.contains("invalid accessor") || text.contains("invalid lease"))
     };
-    *status == StatusCode::NOT_FOUND
-        || (status.is_client_error() && at(body, "/errors").as_array().is_some_and(|all| all.iter().any(told)))
+    let nothing = |all: &Vec<Value>| all.is_empty() && *status == StatusCode::NOT_FOUND;
+    let errors = at(body, "/errors").as_array().filter(|_| status.is_client_error());
+    errors.is_some_and(|all| nothing(all) || all.iter().any(told))
 }
 
 /// What the server refuses was not done; of all else that is not known
@@ -422,4 +436,33 @@ fn not_made(why: String, status: StatusCode) -> NotIssued {
 fn says(what: &str, (status, body): &Said) -> String {
     let errors: Vec<&str> = at(body, "/errors").as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     format!("{what}: {}", web::line(&format!("{} {}", status.as_u16(), errors.join("; "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_server_itself_says_is_gone() {
+        let said = |status: u16, body: Value| (StatusCode::from_u16(status).unwrap(), body);
+        for gone in [
+            said(404, json!({ "errors": [] })),
+            said(400, json!({ "errors": ["invalid lease"] })),
+            said(403, json!({ "errors": ["1 error occurred:\n\t* invalid accessor\n"] })),
+        ] {
+            assert!(is_gone(&gone), "{gone:?}");
+        }
+        for other in [
+            said(404, Value::Null),
+            said(404, json!({})),
+            said(404, json!({ "errors": "none" })),
+            said(404, json!({ "message": "no Route matched with those values" })),
+            said(404, json!({ "errors": ["no handler for route \"sys/leases/lookup\". route entry not found."] })),
+            said(403, json!({ "errors": ["permission denied"] })),
+            said(400, json!({ "errors": [] })),
+            said(503, json!({ "errors": ["invalid lease"] })),
+        ] {
+            assert!(!is_gone(&other), "{other:?}");
+        }
+    }
 }

@@ -38,6 +38,21 @@ const LOOK: Duration = Duration::from_millis(10);
 const NOBODY: [&str; 1] = ["-@admin"];
 /// What no user of the class read is left with
 const NO_READER: [&str; 3] = ["-@write", "-publish", "-spublish"];
+/// What reaches keys, functions or servers of everybody, whichever keys a user has; only who may escalate is left with it
+const EVERYBODYS: [&str; 8] = [
+    "-flushall",
+    "-flushdb",
+    "-swapdb",
+    "-migrate",
+    "-function|flush",
+    "-function|delete",
+    "-function|load",
+    "-function|restore",
+];
+/// What shows the names of all keys; nobody is left with it who has some keys only
+const NAMES: [&str; 3] = ["-keys", "-scan", "-randomkey"];
+/// What a server says of a rule with a command that it does not have; the rule stands in quotes before it
+const NO_COMMAND: &str = "Unknown command or category name";
 
 /// Why something did not come about
 enum Trouble {
@@ -103,25 +118,25 @@ impl Redis {
     }
 
     /// What the user is made with
-    fn making(&self, wanted: &Wanted, password: &Secret) -> Result<Cmd, String> {
+    fn making(&self, wanted: &Wanted, password: &Secret) -> Result<Making, String> {
         let rules = self.of.rules.get(&wanted.class).ok_or_else(|| format!("nothing is given to {}", wanted.class))?;
         let mut escaped = BTreeMap::new();
         for (name, value) in &wanted.scope {
             escaped.insert(name.as_str(), literal(value).ok_or_else(|| format!("no key can hold what {name} is"))?);
         }
-        let mut making = cmd("ACL");
-        making.arg("SETUSER").arg(wanted.name.as_str()).arg("reset").arg("on");
-        making.arg(format!("#{}", hex(digest(&SHA256, password.expose().as_bytes()).as_ref())));
+        // A server may be set to begin users with all channels.
+        let mut given = ["reset", "resetchannels", "on"].map(str::to_owned).to_vec();
+        given.push(format!("#{}", hex(digest(&SHA256, password.expose().as_bytes()).as_ref())));
         for rule in rules {
             let template = Template::read(rule).map_err(|error| error.to_string())?;
             let filled = template.fill(|field| escaped.get(field).map(String::as_str));
-            making.arg(filled.map_err(|field| format!("nothing says what {{{field}}} is"))?);
+            given.push(filled.map_err(|field| format!("nothing says what {{{field}}} is"))?);
         }
-        let reads: &[&str] = if wanted.class == Class::Read { &NO_READER } else { &[] };
-        for never in NOBODY.iter().chain(reads) {
-            making.arg(never);
-        }
-        Ok(making)
+        let mut taken = NOBODY.to_vec();
+        taken.extend(NO_READER.iter().filter(|_| wanted.class == Class::Read));
+        taken.extend(EVERYBODYS.iter().filter(|_| wanted.class != Class::Escalate));
+        taken.extend(NAMES.iter().filter(|_| !rules.iter().any(|rule| is_every_key(rule))));
+        Ok(Making { given, taken })
     }
 
     /// Takes the user away, which may have been done before
@@ -149,6 +164,29 @@ impl Redis {
                 Ok(Evidence::Absent { says: format!("{was}, and no connection of it") })
             }
         }
+    }
+}
+
+/// What a user is made with; what comes last counts
+struct Making {
+    given: Vec<String>,
+    taken: Vec<&'static str>,
+}
+
+impl Making {
+    fn command(&self, name: &str) -> Cmd {
+        let mut command = cmd("ACL").clone();
+        command.arg("SETUSER").arg(name).arg(&self.given).arg(&self.taken);
+        command
+    }
+
+    /// Without what a server refused to take away because it has no such command; whether that was it
+    fn shorten(&mut self, why: &str) -> bool {
+        let before = self.taken.len();
+        if why.contains(NO_COMMAND) {
+            self.taken.retain(|rule| !why.contains(&format!("'{rule}'")));
+        }
+        self.taken.len() < before
     }
 }
 
@@ -197,7 +235,7 @@ impl Source for Redis {
     async fn issue(&self, wanted: &Wanted) -> Result<Issued, NotIssued> {
         let refused = NotIssued::Refused;
         let password = Secret::random().ok_or_else(|| refused("the system has no randomness".to_owned()))?;
-        let making = self.making(wanted, &password).map_err(refused)?;
+        let mut making = self.making(wanted, &password).map_err(refused)?;
         let mut admin = self.admin().await.map_err(refused)?;
         // Making one changes one that is there. Nobody else makes users of this name, so that looking before is enough.
         match admin.knows(wanted.name.as_str()).await {
@@ -205,10 +243,14 @@ impl Source for Redis {
             Ok(true) => return Err(refused("there is a user of this name already".to_owned())),
             Err(trouble) => return Err(refused(trouble.into_text())),
         }
-        match admin.ask::<()>(&making).await {
-            Ok(()) => {}
-            Err(Trouble::Refused(why)) => return Err(refused(why)),
-            Err(Trouble::Unknown(why)) => return Err(NotIssued::Unknown(why)),
+        // All of the rules, or none of them, are taken.
+        loop {
+            match admin.ask::<()>(&making.command(wanted.name.as_str())).await {
+                Ok(()) => break,
+                Err(Trouble::Refused(why)) if making.shorten(&why) => {}
+                Err(Trouble::Refused(why)) => return Err(refused(why)),
+                Err(Trouble::Unknown(why)) => return Err(NotIssued::Unknown(why)),
+            }
         }
         let field = |name: &str, value: &str| (name.to_owned(), Secret::from(value));
         let fields = Fields::from([
@@ -233,6 +275,15 @@ impl Source for Redis {
     async fn check(&self) -> Result<(), String> {
         self.sweep("").await.map(drop)
     }
+}
+
+/// Whether a rule gives every key, be it only to read
+fn is_every_key(rule: &str) -> bool {
+    ["~", "%R~", "%RW~", "%WR~"].iter().any(|kind| {
+        let keys = rule.get(..kind.len()).filter(|start| start.eq_ignore_ascii_case(kind));
+        keys.and_then(|_| rule.get(kind.len()..))
+            .is_some_and(|keys| !keys.is_empty() && keys.bytes().all(|key| key == b'*'))
+    })
 }
 
 /// A text as the part of a pattern that is that text alone; nothing if no pattern can hold it
@@ -261,6 +312,30 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_has_no_such_command_is_asked_without_it() {
+        let of = || Making { given: vec!["on".to_owned()], taken: vec!["-@admin", "-function|flush"] };
+        let mut making = of();
+        assert!(
+            making.shorten(
+                "ERR Error in ACL SETUSER modifier '-function|flush': Unknown command or category name in ACL"
+            )
+        );
+        assert_eq!(making.taken, ["-@admin"]);
+        for other in
+            ["ERR Error in ACL SETUSER modifier '+x': Unknown command or category name in ACL", "NOPERM '-@admin'"]
+        {
+            let mut making = of();
+            assert!(!making.shorten(other) && making.taken.len() == 2, "{other}");
+        }
+    }
+
+    #[test]
+    fn names_of_all_keys_are_for_who_has_all_keys() {
+        assert!(["~*", "%R~*", "%RW~**"].iter().all(|rule| is_every_key(rule)));
+        assert!(!["~", "~eu:*", "%W~*", "&*", "+*"].iter().any(|rule| is_every_key(rule)));
+    }
 
     #[test]
     fn a_value_is_no_pattern() {

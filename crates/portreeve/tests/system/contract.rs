@@ -10,10 +10,10 @@ pub(crate) mod mariadb;
 mod nats;
 mod oauth;
 mod openbao;
+mod postgres;
 mod redis;
 mod ssh;
 
-use crate::support::postgres::Postgres;
 use futures_util::future::join_all;
 use portreeve_core::{
     event::Evidence,
@@ -209,34 +209,4 @@ fn refuses(runtime: &Runtime, (_vault, source): &(TempDir, Arc<dyn Source>), sub
 /// A port of this machine at which nobody listens
 pub(crate) fn nobody() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
-#[test]
-fn postgres_holds_to_it() {
-    let Some(database) = Postgres::start() else {
-        println!("SKIPPED: postgres_holds_to_it: PostgreSQL is missing");
-        return;
-    };
-    database.ask("postgres", "CREATE ROLE portreeve LOGIN CREATEROLE PASSWORD 'portreeve-of-the-test'").unwrap();
-    database.ask("postgres", "CREATE SCHEMA shop AUTHORIZATION portreeve").unwrap();
-    let file = |port: u16| {
-        format!(
-            "owner = \"dba@example.com\"\n[scope]\nschema = \"tenant\"\n[probe]\nschema = \"shop\"\n\
-             [postgres]\nhost = \"127.0.0.1\"\nport = {port}\ndatabase = \"postgres\"\ntls = false\nadmin = \"admin\"\n\
-             [postgres.read]\ngrant = [\"USAGE ON SCHEMA {{schema}}\"]\n"
-        )
-    };
-    let lets_in = |fields: &Fields| {
-        let who = (fields["user"].expose(), fields["password"].expose());
-        database.ask_as(who, "postgres", "SELECT 1").is_ok()
-    };
-    holds(&Subject {
-        file: file(database.port()),
-        nobody: Some(file(nobody())),
-        secrets: &[("admin", "portreeve:portreeve-of-the-test")],
-        scope: &[("schema", "shop")],
-        lets_in: &lets_in,
-        lists: true,
-        unique: true,
-    });
 }

@@ -124,12 +124,18 @@ fn bounded(grant: &str, class: Class, dialect: &Dialect) -> Result<(), (String, 
         return Err(("a grant is what stands between GRANT and TO, and nothing else".to_owned(), "take the rest out"));
     }
     // `ALL TABLES IN SCHEMA` names tables, `ALL` at the beginning gives everything.
+    let on = words().any(|word| is(word, &["ON"]));
+    // What is granted without `ON` are roles, whose names are the same in quotes.
+    let named: Vec<&str> = grant.split(dialect.quote).skip(1).step_by(2).filter(|_| !on).collect();
+    if !on && dialect.changing_roles.is_some() && grant.contains('{') {
+        let message = "a role is not what a task says it is".to_owned();
+        return Err((message, "name the role, or say on what something is granted"));
+    }
     let everything = words().next().filter(|word| is(word, &["ALL"]));
     let more = |word: &&str| is(word, dialect.more);
-    if let Some(word) = everything.or_else(|| words().find(more)) {
+    if let Some(word) = everything.or_else(|| words().chain(named.iter().copied()).find(more)) {
         return Err((format!("`{word}` gives more than a class"), "name what the class needs"));
     }
-    let on = words().any(|word| is(word, &["ON"]));
     if dialect.changing_roles.is_none() {
         // `db.*` is all of a database; an asterisk without a dot before it is every database.
         let everywhere =
@@ -141,7 +147,7 @@ fn bounded(grant: &str, class: Class, dialect: &Dialect) -> Result<(), (String, 
     }
     let roles = dialect.changing_roles.unwrap_or_default();
     let changes = |word: &&str| is(word, if on { dialect.changes } else { roles });
-    match words().take_while(|word| !is(word, &["ON"])).find(changes).filter(|_| class == Class::Read) {
+    match words().take_while(|word| !is(word, &["ON"])).chain(named).find(changes).filter(|_| class == Class::Read) {
         Some(word) => {
             let message = format!("`{word}` lets a role of the class read change something");
             Err((message, "grant it to the class write"))

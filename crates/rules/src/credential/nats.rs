@@ -127,8 +127,10 @@ fn bounded(
             ["$JS", "API", "STREAM", "INFO" | "NAMES" | "LIST", ..] | ["$JS", "API", "STREAM", "MSG", "GET", ..] => {
                 false
             }
-            ["$JS", "API", "CONSUMER", "CREATE" | "INFO" | "NAMES" | "LIST" | "MSG", ..] => false,
-            ["$JS", "API", "DIRECT" | "INFO", ..] | ["$JS", "ACK", ..] => false,
+            // Making a consumer keeps messages or takes them away, and so does saying that one was dealt with.
+            ["$JS", "API", "CONSUMER", "INFO" | "NAMES" | "LIST", ..]
+            | ["$JS", "API", "CONSUMER", "MSG", "NEXT", ..]
+            | ["$JS", "API", "DIRECT" | "INFO", ..] => false,
             ["$JS", ..] => true,
             _ => false,
         };

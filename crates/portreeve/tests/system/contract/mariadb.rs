@@ -117,3 +117,46 @@ fn a_user_of_mariadb_has_what_its_class_is_granted_and_half_of_one_lets_nobody_i
     let (_, refused) = issue(4, Class::Read, "a`.*, b");
     assert!(refused.is_err(), "{refused:?}");
 }
+
+#[test]
+fn a_mariadb_that_does_not_show_sessions_is_no_evidence_that_there_are_none() {
+    let test = "a_mariadb_that_does_not_show_sessions_is_no_evidence_that_there_are_none";
+    let Some(database) = MariaDb::start() else {
+        println!("SKIPPED: {test}: MariaDB is missing");
+        return;
+    };
+    prepare(&database);
+    let runtime = Runtime::new().unwrap();
+    let (_vault, source) = source(&file(database.port()), SECRETS);
+    runtime.block_on(source.check()).unwrap();
+    let wanted = wanted(1, Class::Read, &[("shop", "shop_eu")]);
+    let issued = runtime.block_on(source.issue(&wanted)).unwrap();
+    let all = held(&wanted.name, issued.clone());
+    database.ask("REVOKE PROCESS ON *.* FROM portreeve@'%'").unwrap();
+    let (sender, ended) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let sleeps = database.ask_as(who(&issued.fields), "shop_eu", "SELECT SLEEP(60)");
+            sender.send(sleeps).unwrap();
+        });
+        crate::support::until("it sleeps", || database.sessions() == 1);
+        let gone = runtime.block_on(source.withdraw(&all));
+        let checked = runtime.block_on(source.check());
+        let (there, open) = (database.users(), database.sessions());
+        // By way of a role that it always has, too; and then what is open is ended.
+        for statement in [
+            "CREATE ROLE watcher",
+            "GRANT PROCESS ON *.* TO watcher",
+            "GRANT watcher TO portreeve@'%'",
+            "SET DEFAULT ROLE watcher FOR portreeve@'%'",
+        ] {
+            database.ask(statement).unwrap();
+        }
+        let then = runtime.block_on(source.withdraw(&all));
+        assert!(matches!(&gone, Err(why) if why.contains("PROCESS")), "{gone:?}");
+        assert!(matches!(&checked, Err(why) if why.contains("PROCESS")), "{checked:?}");
+        assert_eq!((there, open), (vec![wanted.name.to_string()], 1), "nothing was begun");
+        assert!(matches!(then, Ok(Withdrawn::Gone(Evidence::Refused { .. }))), "{then:?}");
+        assert!(ended.recv().unwrap().is_err());
+    });
+}

@@ -118,6 +118,24 @@ fn openbao_gives_no_more_than_was_asked_for() {
     runtime.block_on(source.withdraw(&held(&ask.name, issued))).unwrap();
 }
 
+/// What has no lease cannot be ended, so that nobody says it was
+#[test]
+fn openbao_that_gave_something_without_a_lease_may_have_given_something() {
+    let test = "openbao_that_gave_something_without_a_lease_may_have_given_something";
+    let Some((_database, bao)) = both(test) else { return };
+    bao.good("sys/mounts/kept", &json!({ "type": "kv" }));
+    bao.good("kept/orders-reader", &json!({ "password": "kept-of-the-test" }));
+    let reads = r#"path "kept/orders-reader" { capabilities = ["read"] }"#;
+    bao.good("sys/policies/acl/orders-reader", &json!({ "policy": reads }));
+    let runtime = Runtime::new().unwrap();
+    let file = file(bao.port(), APP_ROLE).replace("database/creds/", "kept/");
+    let (_vault, source) = source(&file, &[("bao", &bao.app_role())]);
+    let before = bao.tokens();
+    let issued = runtime.block_on(source.issue(&wanted(11, Class::Read, SCOPE)));
+    assert!(matches!(&issued, Err(NotIssued::Unknown(why)) if why.contains("has no lease")), "{issued:?}");
+    assert_eq!(bao.tokens(), before, "its token is gone all the same");
+}
+
 /// The server ends a token at once, and what it was given later: as long as that is still there, nothing was taken back
 #[test]
 fn openbao_has_taken_back_only_once_the_database_has() {

@@ -99,3 +99,65 @@ fn a_user_of_redis_has_what_its_class_is_given_and_no_key_of_others() {
     assert!(matches!(&refused, Err(NotIssued::Refused(why)) if why.contains("already")), "{refused:?}");
     assert!(redis.session((name.as_str(), "theirs")).is_ok());
 }
+
+#[test]
+fn a_user_of_redis_reaches_nothing_that_no_pattern_of_keys_narrows() {
+    let Some(redis) = Redis::start() else {
+        println!("SKIPPED: a_user_of_redis_reaches_nothing_that_no_pattern_of_keys_narrows: Redis is missing");
+        return;
+    };
+    // Many servers still begin users with all channels, as version 6 did.
+    redis.ask("CONFIG SET acl-pubsub-default allchannels").unwrap();
+    let with = |read: &str, write: &str, escalate: &str| {
+        let port = redis.port();
+        format!(
+            "owner = \"ops@example.com\"\n[scope]\ntenant = \"tenant\"\n[probe]\ntenant = \"template\"\n\
+             [redis]\nhost = \"127.0.0.1\"\nport = {port}\ntls = false\nadmin = \"admin\"\n\
+             [redis.read]\nrules = [{read}]\n[redis.write]\nrules = [{write}]\n[redis.escalate]\nrules = [{escalate}]\n"
+        )
+    };
+    let runtime = Runtime::new().unwrap();
+    let session = |file: &str, lease, class| {
+        let (_vault, source) = source(file, SECRETS);
+        let issued = runtime.block_on(source.issue(&wanted(lease, class, &[("tenant", "eu")]))).unwrap();
+        redis.session(who(&issued.fields)).unwrap()
+    };
+    let narrow = with(
+        r#""%R~{tenant}:*", "+@read", "+@pubsub""#,
+        r#""~{tenant}:*", "+@read", "+@write", "+@keyspace""#,
+        r#""~{tenant}:*", "+flushdb""#,
+    );
+    let wide = with(r#""%R~*", "+@read""#, r#""~*", "+@write""#, r#""~*", "+flushdb""#);
+    let refused = |session: &mut crate::support::redis::Session, commands: &[&str]| {
+        for command in commands {
+            let answer = session.ask(command);
+            assert!(matches!(&answer, Err(why) if why.starts_with("NOPERM")), "{command}: {answer:?}");
+        }
+    };
+    redis.ask("SET eu:1 x").unwrap();
+    redis.ask("SET us:1 x").unwrap();
+    let names = ["KEYS *", "SCAN 0", "RANDOMKEY"];
+    let mut reader = session(&narrow, 10, Class::Read);
+    refused(&mut reader, &names);
+    refused(&mut reader, &["SUBSCRIBE news"]);
+    assert_eq!(reader.ask("GET eu:1").unwrap(), ["x"]);
+    let all = [
+        "FLUSHALL",
+        "FLUSHDB",
+        "SWAPDB 0 1",
+        "MIGRATE 127.0.0.1 1 eu:1 0 10",
+        "FUNCTION FLUSH",
+        "FUNCTION DELETE x",
+        "FUNCTION LOAD x",
+        "FUNCTION RESTORE x",
+    ];
+    let mut writer = session(&narrow, 11, Class::Write);
+    refused(&mut writer, &all);
+    refused(&mut writer, &names);
+    writer.ask("SET eu:2 x").unwrap();
+    // Who has all keys sees their names, and who may escalate empties what the policy says.
+    assert_eq!(session(&wide, 12, Class::Read).ask("KEYS us:*").unwrap(), ["us:1"]);
+    refused(&mut session(&wide, 13, Class::Write), &all);
+    session(&wide, 14, Class::Escalate).ask("FLUSHDB").unwrap();
+    assert_eq!(redis.ask("DBSIZE").unwrap(), ["0"]);
+}
