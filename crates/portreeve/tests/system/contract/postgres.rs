@@ -64,11 +64,12 @@ fn postgres_holds_to_it() {
 fn nothing_that_somebody_put_into_a_postgres_runs_as_portreeve() {
     let Some(database) = database("nothing_that_somebody_put_into_a_postgres_runs_as_portreeve") else { return };
     for statement in [
+        "CREATE DATABASE other",
         "CREATE TABLE public.ran (what text)",
         "GRANT INSERT ON public.ran TO PUBLIC",
         "CREATE FUNCTION public.pg_advisory_xact_lock(integer) RETURNS void LANGUAGE plpgsql AS \
          $$BEGIN INSERT INTO public.ran VALUES ('lock'); END$$",
-        "CREATE FUNCTION public.is(oid, regclass) RETURNS boolean LANGUAGE plpgsql AS \
+        "CREATE FUNCTION public.is(oid, regclass) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS \
          $$BEGIN INSERT INTO public.ran VALUES ('is'); RETURN $1 = $2::oid; END$$",
         "CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = public.is)",
         // A grant's own names are looked for where everybody's are.
@@ -88,6 +89,9 @@ fn nothing_that_somebody_put_into_a_postgres_runs_as_portreeve() {
     let wanted = wanted(1, Class::Write, SCOPE);
     let issued = issue(&runtime, &*source, &wanted);
     database.ask_as(who(&issued.fields), "postgres", "SELECT id FROM public.orders").unwrap();
+    // What it has in other databases is looked for by the statement that the operator above is in.
+    let owns = format!("CREATE TABLE kept (id int); ALTER TABLE kept OWNER TO \"{}\"", wanted.name);
+    database.ask("other", &owns).unwrap();
     withdraw(&runtime, &*source, &wanted, issued);
     assert_eq!((ran(), database.roles()), (Vec::new(), Vec::new()));
 }
