@@ -264,8 +264,18 @@ impl OpenBao {
         let body = Some(Value::Object(with)).filter(|_| !ask.with.is_empty());
         let method = if body.is_some() { Method::POST } else { Method::GET };
         let whole = format!("/v1/{path}");
-        let asked = session.api.ask(Some(("x-vault-token", token.expose())), (method, &whole), body.as_ref());
+        let wrap = ask.wrap_ms.map(|ms| format!("{}s", ms.saturating_add(999).div_euclid(1_000)));
+        let headers = [Some(("x-vault-token", token.expose())), wrap.as_deref().map(|ttl| ("x-vault-wrap-ttl", ttl))];
+        let asked = session.api.ask(headers.into_iter().flatten(), (method, &whole), body.as_ref());
         let said = match asked.await {
+            Ok((StatusCode::OK, body)) if wrap.is_some() => match unwrapped(&session.api, &path, &body).await {
+                Ok(body) => body,
+                Err(why) => {
+                    // Whoever opened it has what the engine gave: it ends with the token, and that is looked at.
+                    drop(session.end(&made.accessor).await);
+                    return Err(NotIssued::Unknown(why));
+                }
+            },
             Ok((StatusCode::OK, body)) => body,
             // What it was given goes with the token; whether that is done is looked at when it is taken back.
             Ok(said) if !said.0.is_client_error() => {
@@ -398,6 +408,23 @@ impl Source for OpenBao {
             Some((path, what)) => Err(format!("Portreeve's own policy does not give it `{what}` on {path}")),
             None => Ok(()),
         }
+    }
+}
+
+/// What was wrapped, which its token opens once: if somebody else did, that is noticed
+async fn unwrapped(api: &Api, path: &str, body: &Value) -> Result<Value, String> {
+    let (token, made_at) = (at(body, "/wrap_info/token").as_str(), at(body, "/wrap_info/creation_path").as_str());
+    let (Some(token), Some(made_at)) = (token, made_at) else {
+        return Err(format!("{path} was asked for a wrapped answer, and gave another one"));
+    };
+    // Another wrapped answer may have been put in its place.
+    if made_at != path && !made_at.ends_with(&format!("/{path}")) {
+        return Err(format!("what came wrapped was not made by {path}"));
+    }
+    let opened = api.ask([("x-vault-token", token)], (Method::POST, "/v1/sys/wrapping/unwrap"), None).await;
+    match opened.map_err(|error| error.to_string())? {
+        (StatusCode::OK, body) => Ok(body),
+        said => Err(says("what came wrapped cannot be opened, or somebody else has opened it", &said)),
     }
 }
 

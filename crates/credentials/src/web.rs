@@ -62,13 +62,13 @@ pub struct Api {
 pub type Said = (StatusCode, Value);
 
 impl Api {
-    /// Asks something as somebody: `who` is the name of a header and its value
+    /// Asks something as somebody: `who` are headers and their values
     ///
     /// # Errors
     /// As with [`send`]; whatever status was answered is an answer.
-    pub async fn ask(
-        &self,
-        who: Option<(&str, &str)>,
+    pub async fn ask<'w>(
+        &'w self,
+        who: impl IntoIterator<Item = (&'w str, &'w str)>,
         (method, path): (Method, &str),
         body: Option<&Value>,
     ) -> Result<Said, NotIssued> {

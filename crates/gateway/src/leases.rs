@@ -25,7 +25,7 @@ use portreeve_credentials::{
     source::{Held, Issued, NotIssued, Wanted, Withdrawn},
     vault::Vault,
 };
-use portreeve_upstream::{child::Given, clock::SteadyClock, http::Put, latch::Latches};
+use portreeve_upstream::{clock::SteadyClock, given::Given, http::Put, latch::Latches};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

@@ -7,10 +7,12 @@
 //! what a step says, and reports what happened.
 
 pub mod admin;
+mod ahead;
 pub mod asks;
 mod bells;
 pub mod call;
 pub mod catalogue;
+pub mod children;
 pub mod client;
 pub mod dispatch;
 pub mod door;

@@ -5,15 +5,13 @@
 
 use crate::{
     catalogue::Catalogue,
+    children::{Children, For},
     door::Door,
-    fence::{Fence, Peer},
     leases::{Credential, Leases},
-    settings::Settings,
     terms::{Peers, Toward},
 };
 use portreeve_core::{
-    engine::Reply,
-    event::{Actor, End},
+    event::Actor,
     hash::Hash,
     judge::Wants,
     names::{EffectId, Name, RunId, ToolName},
@@ -22,22 +20,19 @@ use portreeve_core::{
     operation::Operation,
     policy::{Class, Connector, Credentials, Reach},
     reason::Reason,
-    request::{Needs, Probed, Request, Saw, Settle, Start, Stop},
+    request::{Needs, Probed, Request, Saw, Stop},
     state::LeaseKey,
     time::Millis,
 };
 use portreeve_mcp::can::Can;
 use portreeve_rules::Definition;
 use portreeve_upstream::{
-    child::{Child, Given, Launch},
     clock::SteadyClock,
     http::Http,
-    latch::Latches,
     link::{self, Link, Offer},
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::watch;
@@ -46,13 +41,10 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Links {
     door: Door,
-    latches: Arc<Latches>,
     clock: SteadyClock,
     catalogue: Arc<Catalogue>,
-    fence: Arc<Fence>,
     leases: Arc<Leases>,
-    /// The program that keeps children, and the folder in which they run
-    launch: (PathBuf, PathBuf),
+    children: Arc<Children>,
     peers: Arc<Peers>,
     // Each held only for a look-up, never across an await.
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
@@ -60,7 +52,6 @@ pub struct Links {
     leasing: Mutex<Turns>,
     /// By their lease: those that nothing begins on any more, while calls on them go on
     closing: Mutex<HashMap<EffectId, Vec<Ready>>>,
-    children: Mutex<HashMap<EffectId, Arc<Child>>>,
     endpoints: Mutex<HashMap<String, Arc<Http>>>,
     /// Calls that have something made for them alone, as long as somebody waits for them
     waited_for: Mutex<HashSet<EffectId>>,
@@ -183,27 +174,20 @@ impl Links {
     /// No links yet
     #[must_use]
     pub fn new(
-        door: Door,
-        latches: Arc<Latches>,
-        clock: SteadyClock,
+        (door, clock): (Door, SteadyClock),
         catalogue: Arc<Catalogue>,
-        (fence, leases, peers): (Arc<Fence>, Arc<Leases>, Arc<Peers>),
-        settings: &Settings,
+        (children, leases, peers): (Arc<Children>, Arc<Leases>, Arc<Peers>),
     ) -> Self {
-        let folder = settings.policy.parent().unwrap_or(&settings.data).to_owned();
         Self {
             door,
-            latches,
             clock,
             catalogue,
-            fence,
             leases,
+            children,
             leasing: Mutex::default(),
-            launch: (settings.keeper.clone(), folder),
             peers,
             slots: Mutex::default(),
             closing: Mutex::default(),
-            children: Mutex::default(),
             endpoints: Mutex::default(),
             waited_for: Mutex::default(),
             made: watch::Sender::new(0),
@@ -280,7 +264,7 @@ impl Links {
                     return Err(Unready::Unreachable("it keeps ending; wait a minute".to_owned()));
                 }
                 made.push_back((now, lease));
-                self.make((run, can), name, connector.reach, with).await?
+                self.make((run, can), name, (connector.reach, connector.ahead), with).await?
             }
         };
         self.saw(name, Some(&offer), ready.link.identity()).await;
@@ -398,7 +382,7 @@ impl Links {
     async fn leave(&self, ready: Ready) {
         ready.link.end().await;
         if let Some(child) = ready.child {
-            self.reaped(child, Why::Gone).await;
+            self.children.reaped(child, Why::Gone).await;
         }
     }
 
@@ -432,7 +416,7 @@ impl Links {
         self: &Arc<Self>,
         (run, can): (RunId, Can),
         name: &Name,
-        reach: Reach,
+        (reach, ahead): (Reach, u8),
         with: Option<(Arc<Credential>, Credentials)>,
     ) -> Result<(Ready, Offer), Unready> {
         let can = self.told(run, name, can).await;
@@ -451,70 +435,17 @@ impl Links {
             Reach::Stdio { command, env } => {
                 let given =
                     with.as_ref().map(|(with, credentials)| with.given(credentials)).transpose().map_err(unfit)?;
-                let launch = self.launch(command, env, given.unwrap_or_default());
+                let launch = self.children.launch(command, env, given.unwrap_or_default());
+                let identity = launch.identity().await.map_err(|error| unfit(error.to_string()))?;
+                // A program that is not the accepted one is refused before it is started.
+                self.saw(name, None, identity.clone()).await;
                 let lease = with.as_ref().map(|(with, _)| with.lease);
-                let (link, child, offer) = self.start((run, can), (name, lease), launch).await?;
+                let of = For { run, can, connector: name, lease, ahead };
+                let (link, child, offer) = self.children.start(of, (launch, identity)).await?;
                 (link, Some(child), offer)
             }
         };
         Ok((Ready { link: Arc::new(link), reach, child, with, listed: self.clock.now() }, offer))
-    }
-
-    /// Starts a child: an effect, admitted before and settled after
-    async fn start(
-        self: &Arc<Self>,
-        (run, can): (RunId, Can),
-        (connector, lease): (&Name, Option<EffectId>),
-        launch: Launch,
-    ) -> Result<(Link, EffectId, Offer), Unready> {
-        let effect = EffectId(crate::tasks::draw().map_err(Unready::Unreachable)?);
-        let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
-        // A program that is not the accepted one is refused before it is started.
-        self.saw(connector, None, identity.clone()).await;
-        let start = Start { effect, run, connector: connector.clone(), lease };
-        let permit = match self.door.submit(Request::Start(start)).await {
-            Reply::Permit(permit) => permit,
-            Reply::Refused(reasons) => return Err(Unready::Refused(reasons)),
-            _ => return Err(Unready::Unreachable("the door gave another answer".to_owned())),
-        };
-        let started = match self.latches.pass(permit).enter(self.clock.now()) {
-            // Known to the reaper before the latch is left: a stop that waits for it will find the child.
-            Ok(_inside) => Child::start(&launch, identity, self.clock)
-                .inspect(|child| self.keep(effect, child))
-                .map_err(|error| error.to_string()),
-            Err(closed) => Err(closed.to_string()),
-        };
-        let child = match started {
-            Ok(child) => child,
-            Err(why) => {
-                let end = End::NotSent { why: why.clone() };
-                self.door.later(Request::Settle(Settle::new(effect, end)));
-                return Err(Unready::Unreachable(why));
-            }
-        };
-        let process = Some(child.process().clone());
-        let end = End::Done { ok: true, bytes: 0, result: None, returned: BTreeMap::new(), process };
-        self.door.later(Request::Settle(Settle::new(effect, end)));
-        match Link::over_child(child, can).await {
-            Ok((link, offer)) => Ok((link, effect, offer)),
-            Err(unready) => {
-                self.reaped(effect, Why::Gone).await;
-                Err(Unready::Unreachable(unready.to_string()))
-            }
-        }
-    }
-
-    /// Knows a child from now on, until it is gone, by whatever cause
-    fn keep(self: &Arc<Self>, effect: EffectId, child: &Arc<Child>) {
-        self.children().insert(effect, Arc::clone(child));
-        if let Some(process) = Peer::recorded(child.process()) {
-            self.fence.add_connector(process);
-        }
-        let (links, child) = (Arc::clone(self), Arc::clone(child));
-        tokio::spawn(async move {
-            child.gone().await;
-            links.reaped(effect, Why::Gone).await;
-        });
     }
 
     /// Asks a connector what it offers, outside of any task; goes on to its end whoever stops waiting
@@ -562,16 +493,7 @@ impl Links {
             Reach::Stdio { command, env } => {
                 let given = with.map(|(with, credentials)| with.given(credentials)).transpose();
                 let given = given.map_err(Unready::Unreachable)?.unwrap_or_default();
-                let launch = self.launch(command, env, given);
-                let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
-                let child = Child::start(&launch, identity.clone(), self.clock)
-                    .map_err(|error| Unready::Unreachable(error.to_string()))?;
-                let process = Peer::recorded(child.process());
-                process.into_iter().for_each(|process| self.fence.add_connector(process));
-                let opened = Link::over_child(Arc::clone(&child), Can::NONE).await;
-                child.end().await;
-                process.into_iter().for_each(|process| self.fence.remove_connector(process));
-                (opened.map_err(unreachable)?.1, identity)
+                self.children.look(self.children.launch(command, env, given)).await?
             }
         };
         self.door.later(Request::Probed(Probed { reach: reach.to_string(), tools: offer.items.len() }));
@@ -587,25 +509,6 @@ impl Links {
         self.door.submit(Request::Saw(Saw { connector: connector.clone(), tools, identity })).await;
     }
 
-    /// Ends a child that is known here and records that it is gone; false if it is not known
-    pub async fn reaped(&self, effect: EffectId, why: Why) -> bool {
-        let child = self.children().get(&effect).cloned();
-        let Some(child) = child else { return false };
-        child.end().await;
-        if self.children().remove(&effect).is_some() {
-            Peer::recorded(child.process()).into_iter().for_each(|process| self.fence.remove_connector(process));
-            self.gone(effect, why).await;
-        }
-        true
-    }
-
-    /// Records that a child is gone
-    pub async fn gone(&self, effect: EffectId, why: Why) {
-        let stop = Stop { node: Node::Child(effect), why, by: Actor::System, at: None };
-        self.door.submit(Request::Stop(stop)).await;
-        crate::reaper::void(&self.latches, Node::Child(effect));
-    }
-
     /// Lets go of the links of a run that is over
     pub fn forget(&self, run: RunId) {
         self.leasing().retain(|(of, _), _| *of != run);
@@ -614,14 +517,6 @@ impl Links {
             if ready.child.is_none() {
                 tokio::spawn(async move { ready.link.end().await });
             }
-        }
-    }
-
-    /// Ends every child, when the process ends
-    pub async fn end_all(&self) {
-        let effects: Vec<EffectId> = self.children().keys().copied().collect();
-        for effect in effects {
-            self.reaped(effect, Why::Restarted).await;
         }
     }
 
@@ -649,11 +544,6 @@ impl Links {
         Ok(http)
     }
 
-    fn launch(&self, command: &[String], env: &BTreeMap<String, String>, given: Given) -> Launch {
-        let (keeper, folder) = self.launch.clone();
-        Launch { keeper, command: command.to_vec(), env: env.clone(), folder, expected: None, given }
-    }
-
     fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -668,10 +558,6 @@ impl Links {
 
     fn closing(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, Vec<Ready>>> {
         self.closing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn children(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, Arc<Child>>> {
-        self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

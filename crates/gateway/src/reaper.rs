@@ -1,6 +1,7 @@
 //! Does what is owed to the world: stops waiting for calls, ends children, lets go of ended runs.
 
 use crate::{
+    children::Children,
     door::{Door, Notice},
     leases::Leases,
     links::Links,
@@ -28,7 +29,7 @@ pub async fn run(
     mut notices: mpsc::UnboundedReceiver<Notice>,
     door: Door,
     latches: Arc<Latches>,
-    (links, leases): (Arc<Links>, Arc<Leases>),
+    (links, children, leases): (Arc<Links>, Arc<Children>, Arc<Leases>),
     (under_way, tasks): (Arc<UnderWay>, Arc<Tasks>),
     (streams, sessions): (Arc<Streams>, Arc<Sessions>),
 ) {
@@ -80,9 +81,10 @@ pub async fn run(
                 if !reaping.lock().unwrap_or_else(PoisonError::into_inner).insert(effect) {
                     continue;
                 }
-                let (door, links, reaping) = (door.clone(), Arc::clone(&links), Arc::clone(&reaping));
+                let (door, children, reaping) = (door.clone(), Arc::clone(&children), Arc::clone(&reaping));
                 tokio::spawn(async move {
-                    let reaped = links.reaped(effect, why).await || left_behind(&links, effect, process, why).await;
+                    let reaped =
+                        children.reaped(effect, why).await || left_behind(&children, effect, process, why).await;
                     reaping.lock().unwrap_or_else(PoisonError::into_inner).remove(&effect);
                     if !reaped {
                         tokio::time::sleep(AGAIN).await;
@@ -111,7 +113,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const KEEPER: Duration = Duration::from_secs(2);
 
 /// Ends a child that is not known to this life of the process, and says whether that is recorded
-async fn left_behind(links: &Links, effect: EffectId, process: Option<Process>, why: Why) -> bool {
+async fn left_behind(children: &Children, effect: EffectId, process: Option<Process>, why: Why) -> bool {
     let gone = match &process {
         Some(process) => end_recorded(process).await,
         // Its start was never settled: if it started at all, its keeper ends it.
@@ -123,7 +125,7 @@ async fn left_behind(links: &Links, effect: EffectId, process: Option<Process>, 
         None => false,
     };
     if gone {
-        links.gone(effect, why).await;
+        children.gone(effect, why).await;
     }
     gone
 }

@@ -5,6 +5,7 @@ use crate::{
     asks::Asks,
     call::{Calls, away::Away},
     catalogue::Catalogue,
+    children::Children,
     dispatch::Dispatch,
     door::Door,
     elevating::Elevating,
@@ -138,7 +139,7 @@ pub struct Serving {
     /// Where people work
     pub office: Arc<Office>,
     door: Door,
-    links: Arc<Links>,
+    children: Arc<Children>,
     leases: Arc<Leases>,
     under_way: Arc<UnderWay>,
     tasks: Arc<Tasks>,
@@ -212,13 +213,13 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     let issuers = Issuers::new(clock, Arc::clone(&workload), authority.clone(), kept);
     let issuers = Arc::new(issuers);
     let peers = Peers { issuers: Arc::clone(&issuers), workload, clock };
+    let children =
+        Children::new(door.clone(), Arc::clone(&latches), clock, (Arc::clone(&fence), &catalogue), &settings);
+    let children = Arc::new(children);
     let links = Arc::new(Links::new(
-        door.clone(),
-        Arc::clone(&latches),
-        clock,
+        (door.clone(), clock),
         Arc::clone(&catalogue),
-        (Arc::clone(&fence), Arc::clone(&leases), Arc::new(peers)),
-        &settings,
+        (Arc::clone(&children), Arc::clone(&leases), Arc::new(peers)),
     ));
     let sealer = Arc::clone(&found.sealer);
     let (answers, telling, signing) = (Arc::clone(&found.answer), Arc::clone(&found.webhook), Arc::clone(&found.token));
@@ -355,7 +356,7 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         noticed,
         door.clone(),
         latches,
-        (Arc::clone(&links), Arc::clone(&leases)),
+        (Arc::clone(&links), Arc::clone(&children), Arc::clone(&leases)),
         working,
         (streams, sessions),
     );
@@ -380,7 +381,7 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         observing,
         office,
         door,
-        links,
+        children,
         leases,
         under_way,
         tasks,
@@ -505,7 +506,7 @@ impl Serving {
         }
         let _ = std::fs::remove_file(admin_socket(&self.data));
         self.under_way.end(ENDING).await;
-        self.links.end_all().await;
+        self.children.end_all().await;
         // What cannot be taken back in time is at the next start.
         let _ = tokio::time::timeout(ENDING, self.leases.end_all()).await;
         self.door.close();

@@ -17,7 +17,7 @@ use crate::{
 };
 use portreeve_core::{
     names::{Name, ToolName},
-    policy::{Connector, Profile, Reach, Tier},
+    policy::{Connector, Credentials, Profile, Reach, Tier},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +41,7 @@ pub(crate) fn connector(
 ) -> Option<Connector> {
     same_name(&mut table, doc, file);
     let reach = reach(doc, &mut table, ground.issuers);
+    let ahead = table.take("ahead");
     let timeout_ms =
         table.take("timeout").map_or(Some(TIMEOUT_MS), |cell| doc.duration(cell, TIMEOUT_MS_MAX, "timeout = \"30s\""));
     let named = table.take("profile");
@@ -56,6 +57,8 @@ pub(crate) fn connector(
     let credentials = table.take("credentials").map_or(Some(None), |cell| {
         credential::credentials(doc, cell, reach.as_ref(), (ground.sources, ground.before)).map(Some)
     });
+    let put = credentials.as_ref().and_then(Option::as_ref);
+    let ahead = ahead.map_or(Some(0), |cell| self::ahead(doc, cell, reach.as_ref(), put));
     table.later(&["identity", "isolation", "results", "digest"]);
     table.finish();
     let (shared, own, tier) = (shared?, own?, tier?);
@@ -76,6 +79,7 @@ pub(crate) fn connector(
     let toolsets = sources.toolsets(doc, &written?, &tools, pins);
     Some(Connector {
         reach: reach?,
+        ahead: ahead?,
         timeout_ms: timeout_ms?,
         tools,
         toolsets: toolsets?,
@@ -83,6 +87,29 @@ pub(crate) fn connector(
         tier,
         credentials: credentials?,
     })
+}
+
+/// Processes that wait for a task: they have no credential yet, and so none that a process has from its start
+fn ahead(doc: &Document<'_>, cell: &Cell<'_>, reach: Option<&Reach>, put: Option<&Credentials>) -> Option<u8> {
+    const EXAMPLE: &str = "ahead = 1";
+    let count = doc.count(cell, EXAMPLE)?;
+    let Some(count) = u8::try_from(count).ok().filter(|count| *count <= AHEAD_MAX) else {
+        doc.error(&cell.span(), format!("expected at most {AHEAD_MAX} processes"), format!("for example: {EXAMPLE}"));
+        return None;
+    };
+    let trouble = match reach? {
+        Reach::Http { .. } => Some(("a server behind a url is not started by us", "take `ahead` out")),
+        Reach::Stdio { .. } if put.is_some_and(|put| !put.env.is_empty()) => Some((
+            "a process that waits for a task has no credential yet, and its environment is what it was at its start",
+            "put the credential into `files`, if the server reads it there when it needs it, or take `ahead` out",
+        )),
+        Reach::Stdio { .. } => None,
+    };
+    if let Some((message, remedy)) = trouble {
+        doc.error(&cell.span(), message, remedy);
+        return None;
+    }
+    Some(count)
 }
 
 /// What the profile says, or something stricter; what no profile says is standard
@@ -228,6 +255,7 @@ impl<'s> Sources<'s> {
 }
 
 const SPIFFE: &str = "spiffe = \"spiffe://example.org/tools/shop\"";
+const AHEAD_MAX: u8 = 8;
 const TIMEOUT_MS: i64 = 60_000;
 const TIMEOUT_MS_MAX: i64 = 3_600_000;
 

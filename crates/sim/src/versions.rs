@@ -141,6 +141,7 @@ impl Version {
                 name,
                 Connector {
                     reach,
+                    ahead: 0,
                     timeout_ms: TIMEOUT_MS,
                     tools,
                     toolsets: BTreeMap::new(),

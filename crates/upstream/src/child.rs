@@ -5,6 +5,7 @@
 
 use crate::{
     clock::SteadyClock,
+    given::{Files, Given},
     http::Failure,
     identity::{self, Identity, Mismatch},
     keeper::{Stat, descendants, machine_boot},
@@ -18,29 +19,16 @@ use bytes::Bytes;
 use command_fds::{CommandFdExt as _, FdMapping};
 use portreeve_core::{event::Process, hash::Hash};
 use portreeve_mcp::{can::Can, version::Version};
-use rustix::{
-    fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create},
-    process::{Pid, Signal, kill_process, kill_process_group},
-};
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{self, Seek as _, Write as _},
-    os::fd::OwnedFd,
-    path::PathBuf,
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{ChildStdin, Command},
     sync::{mpsc, oneshot, watch},
 };
-use zeroize::Zeroizing;
 
 /// How to start a child
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
     /// The program that keeps it, called with `__keeper`
     pub keeper: PathBuf,
@@ -54,21 +42,6 @@ pub struct Launch {
     pub expected: Option<Hash>,
     /// What it is given and nobody else is to read
     pub given: Given,
-}
-
-/// A credential for a child
-#[derive(Clone, Default)]
-pub struct Given {
-    /// Variables of its environment
-    pub env: BTreeMap<String, Zeroizing<String>>,
-    /// Files in memory that only it can read, by the variable that holds their path
-    pub files: BTreeMap<String, Zeroizing<String>>,
-}
-
-impl std::fmt::Debug for Given {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Given(..)")
-    }
 }
 
 /// Why a program cannot be started
@@ -120,18 +93,7 @@ impl Out {
     }
 }
 
-/// A file that exists in memory only, under no name
-fn in_memory(text: &str) -> io::Result<OwnedFd> {
-    let mut file = File::from(memfd_create("credential", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
-    file.write_all(text.as_bytes())?;
-    file.rewind()?;
-    // Nobody but its owner, who alone may have a key for `ssh`.
-    fchmod(&file, Mode::RUSR)?;
-    fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
-    Ok(file.into())
-}
-
-/// The number of the first such file in the child: above those that shells and their scripts take
+/// The number of the first file in memory in the child: above those that shells and their scripts take
 const FIRST_FILE: i32 = 100;
 /// Messages that may wait for a child to read
 const OUT_MAX: usize = 64;
@@ -152,9 +114,30 @@ impl Child {
     /// # Errors
     /// It cannot be started.
     pub fn start(launch: &Launch, identity: Identity, clock: SteadyClock) -> io::Result<Arc<Self>> {
+        let files = Files::new(launch.given.files.keys())?;
+        let handed = files.handed()?;
+        // They are whole before anybody can read them.
+        files.fill(&launch.given)?;
+        Self::start_with(launch, handed, identity, clock)
+    }
+
+    /// The same, with files that are empty until they are [filled](Files::fill)
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_blank(launch: &Launch, identity: Identity, clock: SteadyClock) -> io::Result<(Arc<Self>, Files)> {
+        let files = Files::new(launch.given.files.keys())?;
+        let child = Self::start_with(launch, files.handed()?, identity, clock)?;
+        Ok((child, files))
+    }
+
+    fn start_with(
+        launch: &Launch,
+        files: Vec<(String, OwnedFd)>,
+        identity: Identity,
+        clock: SteadyClock,
+    ) -> io::Result<Arc<Self>> {
         let ours = ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
-        let files = launch.given.files.iter().map(|(name, text)| Ok((name, in_memory(text)?)));
-        let files = files.collect::<io::Result<Vec<_>>>()?;
         let mut keeper = Command::new(&launch.keeper);
         keeper
             .args(["__keeper", "--parent", &std::process::id().to_string(), "--"])

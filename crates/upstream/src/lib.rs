@@ -12,6 +12,7 @@ pub mod child;
 pub mod clock;
 pub mod event;
 pub mod fetch;
+pub mod given;
 pub mod http;
 pub mod identity;
 pub mod keeper;

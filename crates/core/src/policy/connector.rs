@@ -16,6 +16,8 @@ use std::{
 pub struct Connector {
     /// How to reach it
     pub reach: Reach,
+    /// Processes that wait for a task to take them, where it is reached as one
+    pub ahead: u8,
     /// Milliseconds that one of its calls may take
     pub timeout_ms: i64,
     /// Profiles of its tools

@@ -73,7 +73,7 @@ fn house(upstream: &Upstream, source: &str, put: &str) -> Place {
     place
 }
 
-fn with_program(upstream: &Upstream) -> Place {
+pub(crate) fn with_program(upstream: &Upstream) -> Place {
     let put = "headers = { Authorization = \"Bearer {token}\" }";
     let place = house(upstream, "", put);
     place.write("back-end", BACK_END);
@@ -87,7 +87,7 @@ fn with_program(upstream: &Upstream) -> Place {
     place
 }
 
-fn ledger(place: &Place) -> Vec<String> {
+pub(crate) fn ledger(place: &Place) -> Vec<String> {
     let entries = fs::read_dir(place.path().join("ledger"));
     let names = entries.into_iter().flatten().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.collect()
@@ -483,7 +483,7 @@ fn one_that_is_about_to_end_is_replaced_and_what_was_begun_with_it_goes_on() {
         gate.shut();
         let place = with_program(&shop);
         let source = place.read("policy/credentials/shop-key.toml");
-        place.write("policy/credentials/shop-key.toml", &format!("ttl = \"1s\"\n{source}"));
+        place.write("policy/credentials/shop-key.toml", &format!("ttl = \"3s\"\n{source}"));
         if !shop.reach().starts_with("url") {
             place.connector(
                 "shop",

@@ -15,6 +15,7 @@
 mod acceptance;
 mod accounts;
 mod agents;
+mod ahead;
 mod approvals;
 mod author;
 mod checklist;

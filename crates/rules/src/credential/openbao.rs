@@ -14,6 +14,8 @@ const POLICIES: &str = "policies = [\"orders-reader\"]";
 /// Policies of one class, and parameters
 const POLICIES_MAX: usize = 16;
 const WITH_MAX: usize = 16;
+/// An answer is opened as soon as it comes: what could be opened for longer serves somebody else
+const WRAP_MS_MAX: i64 = 300_000;
 
 pub(super) fn read(doc: &Document<'_>, cell: &Cell<'_>, around: &Around<'_>) -> Option<BackEnd> {
     let mut table = doc.table(cell, "[openbao]", URL)?;
@@ -132,8 +134,10 @@ fn ask(doc: &Document<'_>, mut table: Table<'_, '_>, around: &Around<'_>) -> Opt
         }
         whole.then_some(with)
     });
+    let wrap_ms =
+        table.take("wrap").map_or(Some(None), |cell| doc.duration(cell, WRAP_MS_MAX, "wrap = \"30s\"").map(Some));
     table.finish();
-    Some(BaoAsk { path: path?, policies: policies?, with: with? })
+    Some(BaoAsk { path: path?, policies: policies?, with: with?, wrap_ms: wrap_ms? })
 }
 
 /// A path inside of the server: a mount, a namespace

@@ -241,6 +241,10 @@ fn connector(
         let verdict = if new.tier > old.tier { Verdict::Narrower } else { Verdict::Wider };
         changes.push(&place, verdict, format!("its tier is {}, was {}", new.tier.as_str(), old.tier.as_str()));
     }
+    if old.ahead != new.ahead {
+        let message = format!("{} processes wait for a task, were {}", new.ahead, old.ahead);
+        changes.push(&place, Verdict::Same, message);
+    }
     if old.timeout_ms != new.timeout_ms {
         changes.push(&place, Verdict::Same, format!("a call may take {} ms, was {}", new.timeout_ms, old.timeout_ms));
     }

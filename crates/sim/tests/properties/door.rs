@@ -278,7 +278,16 @@ fn limited(entries: &[Entry], rules: &[usize], calls: Option<u32>, bytes: Bytes)
         let tier = Tier::default();
         (
             name(connector),
-            Connector { reach, timeout_ms: 1_000, tools, toolsets, environment: None, tier, credentials: None },
+            Connector {
+                reach,
+                ahead: 0,
+                timeout_ms: 1_000,
+                tools,
+                toolsets,
+                environment: None,
+                tier,
+                credentials: None,
+            },
         )
     };
     let purpose = Purpose::new(

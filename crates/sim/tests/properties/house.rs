@@ -188,6 +188,7 @@ impl Policy {
         let tools = TOOLS.iter().map(|tool| (tool.parse().unwrap(), profile(tool))).collect();
         let shop = Connector {
             reach: Reach::Http { url: "http://test".to_owned(), spiffe: None, svid: false },
+            ahead: 0,
             timeout_ms: 1_000,
             tools,
             toolsets: BTreeMap::new(),

@@ -1,9 +1,10 @@
 //! Servers that say what a test tells them.
 
 use crate::{
-    child::{Child, Given, Launch},
+    child::{Child, Launch},
     clock::SteadyClock,
     event::Event,
+    given::Given,
     http::{Failure, Http},
     latch::{Latches, Pass},
     link::{Called, Link, Offer, STREAM_BYTES_MAX, Sending, Unready, Whole},

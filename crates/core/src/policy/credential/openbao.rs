@@ -55,6 +55,8 @@ pub struct BaoAsk {
     pub policies: BTreeSet<String>,
     /// Parameters, with which it is written instead of read; none: it is read
     pub with: BTreeMap<String, Template>,
+    /// The answer comes wrapped, and may be opened once within these milliseconds
+    pub wrap_ms: Option<i64>,
 }
 
 impl Says for OpenBao {

@@ -17,6 +17,10 @@ use portreeve_credentials::{
     source::{Held, NotIssued, Withdrawn},
 };
 use serde_json::{Value, json};
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+};
 use tokio::runtime::Runtime;
 
 fn both(test: &str) -> Option<(Postgres, Bao)> {
@@ -116,6 +120,74 @@ fn openbao_gives_no_more_than_was_asked_for() {
     let most = ask.until.plus(2_000);
     assert!(issued.until.is_some_and(|until| until <= most), "{issued:?}");
     runtime.block_on(source.withdraw(&held(&ask.name, issued))).unwrap();
+}
+
+/// Passes everything on to the server and back, and opens what comes wrapped before its receiver can
+fn opener(to: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let server = TcpStream::connect(("127.0.0.1", to)).unwrap();
+            let (mut asking, mut asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || drop(std::io::copy(&mut asking, &mut asked)));
+            std::thread::spawn(move || opens(server, client, to));
+        }
+    });
+    port
+}
+
+fn opens(mut server: TcpStream, mut client: TcpStream, to: u16) {
+    let mut piece = [0; 64 << 10];
+    while let Ok(read @ 1..) = server.read(&mut piece) {
+        let text = String::from_utf8_lossy(&piece[..read]);
+        let token = text.split_once("\"wrap_info\":{\"token\":\"").and_then(|(_, rest)| rest.split('"').next());
+        if let Some(token) = token {
+            let mut other = TcpStream::connect(("127.0.0.1", to)).unwrap();
+            let ask = format!(
+                "POST /v1/sys/wrapping/unwrap HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {token}\r\nContent-Length: 0\r\n\
+                 Connection: close\r\n\r\n"
+            );
+            other.write_all(ask.as_bytes()).unwrap();
+            let mut answer = String::new();
+            other.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+        if client.write_all(&piece[..read]).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn openbao_wraps_its_answers_and_who_opens_one_first_is_noticed() {
+    let Some((database, bao)) = both("openbao_wraps_its_answers_and_who_opens_one_first_is_noticed") else { return };
+    let runtime = Runtime::new().unwrap();
+    let wants = r#"path "database/creds/orders-reader" { capabilities = ["read"] min_wrapping_ttl = "1s" }"#;
+    bao.good("sys/policies/acl/orders-reader", &json!({ "policy": wants }));
+    let secrets = [("bao", bao.app_role())];
+    let secrets: Vec<(&str, &str)> = secrets.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let with = |port: u16, wrap: &str| source(&(file(port, APP_ROLE) + wrap), &secrets);
+    let (_vault, plain) = with(bao.port(), "");
+    let issued = runtime.block_on(plain.issue(&wanted(12, Class::Read, SCOPE)));
+    assert!(matches!(&issued, Err(NotIssued::Refused(why)) if why.contains("403")), "it wants to wrap: {issued:?}");
+
+    let (_vault, wrapped) = with(bao.port(), "wrap = \"30s\"\n");
+    let ask = wanted(13, Class::Read, SCOPE);
+    let issued = runtime.block_on(wrapped.issue(&ask)).unwrap();
+    assert!(lets_in(&database, &issued.fields));
+    let taken = runtime.block_on(wrapped.withdraw(&held(&ask.name, issued.clone())));
+    assert!(matches!(taken, Ok(Withdrawn::Gone(_))), "{taken:?}");
+    assert!(!lets_in(&database, &issued.fields));
+
+    let (_vault, opened) = with(opener(bao.port()), "wrap = \"30s\"\n");
+    let ask = wanted(14, Class::Read, SCOPE);
+    let issued = runtime.block_on(opened.issue(&ask));
+    let noticed = |why: &str| why.contains("somebody else has opened it");
+    assert!(matches!(&issued, Err(NotIssued::Unknown(why)) if noticed(why)), "{issued:?}");
+    let by_name = Held { name: ask.name, handle: None, until: None, keep: None, fields: None };
+    assert!(matches!(runtime.block_on(opened.withdraw(&by_name)), Ok(Withdrawn::Gone(_))));
+    assert_eq!(roles(&database), Vec::<String>::new(), "whoever opened it has nothing");
 }
 
 /// What has no lease cannot be ended, so that nobody says it was

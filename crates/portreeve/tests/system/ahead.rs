@@ -1,0 +1,94 @@
+//! Processes that wait for a task: whoever takes one is the only one that ever has it, and none has a credential before.
+
+use crate::{
+    leases::{ledger, with_program},
+    support::{
+        place::Place,
+        process::Watched,
+        until,
+        upstream::{Received, Upstream, Wire},
+    },
+};
+use std::fs;
+
+fn good(_: &Received, _: &mut Wire) -> bool {
+    false
+}
+
+/// What a process has in its file in memory now
+fn file_of(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/fd/100")).unwrap()
+}
+
+/// The processes that were ever started, in the order of their starts
+fn started(shop: &Upstream) -> Vec<u32> {
+    shop.children().iter().map(|pids| pids[0]).collect()
+}
+
+fn waiting(shop: &Upstream, before: usize, count: usize) -> Vec<u32> {
+    until("as many wait as the connector says", || started(shop).len() == before + count);
+    started(shop).split_off(before)
+}
+
+#[test]
+fn a_task_takes_a_process_that_waits_and_nobody_else_ever_has_it() {
+    let shop = Upstream::stdio(&["act"], good);
+    let place = with_program(&shop);
+    let more = "ahead = 2\n[credentials]\nsource = \"shop-key\"\nfiles = { SHOP_FILE = \"{token}\" }\n";
+    place.connector("shop", &shop, more);
+    let serve = place.serve(&["shop"]);
+    let looked = started(&shop).len();
+    let (one, other) = (serve.open("work"), serve.open("work"));
+    assert_eq!(one.word("shop", "act", "v"), "ok");
+    let [first] = ledger(&place).try_into().unwrap();
+    let [serving, ready @ ..]: [u32; 3] = waiting(&shop, looked, 3).try_into().unwrap();
+    assert_eq!(file_of(serving), format!("tok-{first}"));
+    assert_eq!(ready.map(file_of), ["", ""], "who waits has no credential");
+
+    assert_eq!(other.word("shop", "act", "v"), "ok");
+    let second = ledger(&place).into_iter().find(|name| *name != first).unwrap();
+    let (taken, left): (Vec<u32>, Vec<u32>) = ready.into_iter().partition(|pid| !file_of(*pid).is_empty());
+    let ([taken], [_]) = (<[u32; 1]>::try_from(taken).unwrap(), <[u32; 1]>::try_from(left).unwrap());
+    assert_eq!(file_of(taken), format!("tok-{second}"));
+    waiting(&shop, looked, 4);
+    // It is on the record as started for its task, and ends with that like any other.
+    let watched = Watched::of(taken).unwrap();
+    serve.stop(&other.id);
+    assert!(watched.ends(), "a process outlives its task");
+    assert_eq!(one.word("shop", "act", "v"), "ok", "the other task keeps its own");
+
+    // A program that is not the one that waits any more, and then a policy without any.
+    let all = |pids: Vec<u32>| pids.into_iter().filter_map(Watched::of).collect::<Vec<_>>();
+    let idle = all(started(&shop).into_iter().filter(|pid| *pid != serving).collect());
+    assert_eq!(idle.iter().filter(|process| !process.is_over()).count(), 2);
+    place.connector("shop", &shop, &more.replace("ahead = 2\n", ""));
+    place.run(&["policy", "apply"]).good();
+    assert!(idle.iter().all(Watched::ends), "what the policy has no place for is ended");
+    let before = started(&shop).len();
+    assert_eq!(serve.open("work").word("shop", "act", "v"), "ok");
+    assert_eq!(started(&shop).len(), before + 1, "and a task has its own started then");
+}
+
+#[test]
+fn what_waits_is_not_taken_once_it_is_over_and_goes_with_portreeve() {
+    let shop = Upstream::stdio(&["act"], good);
+    let place = Place::with(&[("shop", &shop)], "", "");
+    place.connector("shop", &shop, "ahead = 1\n");
+    let serve = place.serve(&["shop"]);
+    let looked = started(&shop).len();
+    assert_eq!(serve.open("work").word("shop", "act", "v"), "ok");
+    let [_, idle] = waiting(&shop, looked, 2).try_into().unwrap();
+    let watched = Watched::of(idle).unwrap();
+    watched.signal(rustix::process::Signal::KILL);
+    assert!(watched.ends());
+    assert_eq!(serve.open("work").word("shop", "act", "v"), "ok", "a new one is started instead");
+    let last = *waiting(&shop, looked, 4).last().unwrap();
+    let watched = Watched::of(last).unwrap();
+    serve.kill();
+    assert!(watched.ends(), "a process outlives who started it");
+    let serve = crate::support::place::Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    assert_eq!(serve.open("work").word("shop", "act", "v"), "ok");
+    let watched = Watched::of(*waiting(&shop, looked, 6).last().unwrap()).unwrap();
+    serve.terminate();
+    assert!(watched.ends());
+}
