@@ -224,7 +224,7 @@ impl Undos {
     }
 
     async fn find(&self, of: TaskId, skip: &BTreeSet<EffectId>) -> Result<Found, Refusal> {
-        let past = Past::of(self.data.clone(), of).await.map_err(Refusal::Unreadable)?;
+        let mut past = Past::of(self.data.clone(), of).await.map_err(Refusal::Unreadable)?;
         let began = past.records.iter().find_map(|record| match &record.event {
             Event::Began(began) if began.task == of => Some(began.clone()),
             _ => None,
@@ -233,8 +233,13 @@ impl Undos {
         if let Some(undoes) = &began.undoes {
             return Err(Refusal::IsUndo(undoes.of));
         }
-        let takings = takings(&past.records);
+        let mut takings = takings(&past.records);
         let living = self.living(takings.iter().map(|taking| taking.task).chain([of]).collect()).await?;
+        // One that ended after its record was read has done more than stands there, and must not be done once more.
+        if takings.iter().any(|taking| taking.over.is_none() && !living.contains(&taking.task)) {
+            past = Past::of(self.data.clone(), of).await.map_err(Refusal::Unreadable)?;
+            takings = self::takings(&past.records);
+        }
         let bundle = |digest: Hash| past.bundles.get(&digest).cloned();
         let mut plan = Plan::read(of, &past.records, bundle, |task| living.contains(&task));
         plan.skip(skip).map_err(Refusal::NoSuchCall)?;
