@@ -290,7 +290,7 @@ impl Inner {
         self.room.end_listeners("the server ended the session");
         self.room.mark_changed();
         sessions.replace(&session);
-        listen::unsolicited(http, sessions, &self.room, &self.hello, self.can);
+        listen::unsolicited(http, sessions, &self.room, &self.hello, self.can).await;
         Ok(session)
     }
 }

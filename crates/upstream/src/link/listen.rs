@@ -26,7 +26,7 @@ use portreeve_mcp::{
     params::ListenFilter,
     version::{Era, Version},
 };
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot},
     task::AbortHandle,
@@ -121,7 +121,7 @@ impl Link {
             }
             carrier => {
                 if let Carrier::Http { http, sessions } = carrier {
-                    unsolicited_for(http, sessions, &inner.room);
+                    drop(unsolicited_for(http, sessions, &inner.room));
                 }
                 let mut until = Until::Unsubscribed(Arc::clone(inner), Vec::new());
                 // Who holds the withdrawal of the first one is told truly whether anything left.
@@ -216,28 +216,45 @@ fn tells(hello: &Hello, of: &str, what: &str) -> bool {
     capabilities.get(of).and_then(|of| of.get(what)).and_then(Json::as_bool) == Some(true)
 }
 
+/// How long a stream on which questions may come gets to open before anything is called
+const OPENS: Duration = Duration::from_millis(250);
+
 /// Reads what a legacy connector says unasked, if it has said that there may be anything
-pub(super) fn unsolicited(http: &Arc<Http>, sessions: &Sessions, room: &Arc<Room>, hello: &Hello, can: Can) {
+///
+/// Returns once that stream is open, where questions may come on it: servers ask there, too, and throw away what they would ask
+/// a client that does not listen yet. One that takes its time is not waited for.
+pub(super) async fn unsolicited(http: &Arc<Http>, sessions: &Sessions, room: &Arc<Room>, hello: &Hello, can: Can) {
     let lists = ["tools", "prompts", "resources"].iter().any(|of| tells(hello, of, "listChanged"));
     if lists || can != Can::NONE || tells(hello, "resources", "subscribe") || hello.offers("logging") {
-        unsolicited_for(http, sessions, room);
+        let opening = unsolicited_for(http, sessions, room);
+        if can != Can::NONE {
+            let _ = tokio::time::timeout(OPENS, opening).await;
+        }
     }
 }
 
-fn unsolicited_for(http: &Arc<Http>, sessions: &Sessions, room: &Arc<Room>) {
+/// What is returned is over once the stream is open, or will not be soon
+fn unsolicited_for(http: &Arc<Http>, sessions: &Sessions, room: &Arc<Room>) -> oneshot::Receiver<Infallible> {
+    let (opening, opened) = oneshot::channel();
     let session = sessions.now();
-    if sessions.is_streaming_of(&session) {
-        return;
+    if !sessions.is_streaming_of(&session) {
+        let (http, room, of) = (Arc::clone(http), Arc::clone(room), Arc::clone(&session));
+        let reading = tokio::spawn(async move { read_unsolicited(&http, &of, &room, opening).await });
+        sessions.keep(Some((session, reading.abort_handle())));
     }
-    let (http, room, of) = (Arc::clone(http), Arc::clone(room), Arc::clone(&session));
-    let reading = tokio::spawn(async move { read_unsolicited(&http, &of, &room).await });
-    sessions.keep(Some((session, reading.abort_handle())));
+    opened
 }
 
 /// How often in a row opening the stream may fail
 const FAILED_MAX: u32 = 5;
 
-async fn read_unsolicited(http: &Arc<Http>, session: &Arc<Session>, room: &Arc<Room>) {
+async fn read_unsolicited(
+    http: &Arc<Http>,
+    session: &Arc<Session>,
+    room: &Arc<Room>,
+    opening: oneshot::Sender<Infallible>,
+) {
+    let mut opening = Some(opening);
     let back = Back::Http { http: Arc::clone(http), session: Arc::clone(session) };
     let mut events = Events::new(session.version.unwrap_or(Version::LATEST_LEGACY));
     let mut failed = 0;
@@ -246,7 +263,9 @@ async fn read_unsolicited(http: &Arc<Http>, session: &Arc<Session>, room: &Arc<R
         let last = events.last.as_deref().and_then(|last| HeaderValue::from_str(last).ok());
         headers.extend(last.map(|last| (LAST_EVENT, last)));
         let gate = Gate::new(None, http.clock());
-        match http.begin(Verb::GET, headers, Vec::new(), &gate).await {
+        let began = http.begin(Verb::GET, headers, Vec::new(), &gate).await;
+        drop(opening.take());
+        match began {
             Ok(exchange) if exchange.status == StatusCode::OK && exchange.is_stream() => {
                 let before = events.count;
                 events.read(exchange, room, &back).await;

@@ -59,11 +59,11 @@ impl Link {
         room.settle(hello.version, can);
         let carrier = Carrier::Http { http: Arc::clone(http), sessions: Sessions::new(session) };
         let link = Self::new(carrier, hello, can, room);
-        let Inner { carrier: Carrier::Http { http, sessions }, room, hello, .. } = &*link.inner else {
+        let inner = Arc::clone(&link.inner);
+        let Inner { carrier: Carrier::Http { http, sessions }, room, hello, .. } = &*inner else {
             return Err(not_heard("it is no HTTP connector".to_owned()));
         };
-        listen::unsolicited(http, sessions, room, hello, can);
-        link.ready().await
+        tokio::join!(link.ready(), listen::unsolicited(http, sessions, room, hello, can)).0
     }
 
     /// Opens a link with a child, for a client that can do `can`

@@ -10,6 +10,7 @@ use crate::{
 use portreeve_core::node::Node;
 use portreeve_mcp::{can::Can, method::Notice, params::ListenFilter};
 use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 fn filter(uris: &[&str]) -> ListenFilter {
@@ -185,6 +186,32 @@ async fn item_91_a_legacy_connector_is_told_of_each_resource_and_speaks_on_the_s
     drop(link);
     events.closed().await;
     server.next("DELETE", "").await.status(204, "");
+}
+
+#[tokio::test]
+async fn a_legacy_connector_that_may_ask_is_called_only_once_it_can() {
+    let (mut server, http) = Server::new().await;
+    let mut opening = std::pin::pin!(Link::over_http(Arc::clone(&http), Can::FORM));
+    let stream = async {
+        server.open_legacy("2025-11-25", Some("s-1"), json!({})).await;
+        server.next("GET", "").await
+    };
+    let got = tokio::select! {
+        got = stream => got,
+        _ = &mut opening => panic!("it is ready before anybody hears what it asks"),
+    };
+    let soon = Duration::from_millis(20);
+    assert!(tokio::time::timeout(soon, &mut opening).await.is_err(), "nobody hears yet what it asks");
+    let _events = got.events().await;
+    opening.await.unwrap();
+    // One that keeps the stream waiting keeps no call waiting.
+    let (mut server, http) = Server::new().await;
+    let script = async {
+        server.open_legacy("2025-11-25", Some("s-1"), json!({})).await;
+        server.next("GET", "").await
+    };
+    let (ready, _unanswered) = open(&http, Can::FORM, script).await;
+    ready.unwrap();
 }
 
 #[tokio::test]
