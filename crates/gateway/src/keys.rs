@@ -24,7 +24,7 @@ use portreeve_core::{
 use portreeve_credentials::vault::Vault;
 use portreeve_identity::{
     key::{self, PublicKey, folder::Folder, source::Given},
-    keyring::{Keeper, NotRotated, Prepared, Ring, Sources, overlap_ms},
+    keyring::{Keeper, Keys, NotRotated, Prepared, Ring, Sources, overlap_ms},
     seal::Sealer,
 };
 use portreeve_upstream::clock::SteadyClock;
@@ -46,14 +46,9 @@ pub(crate) struct Found {
     pub(crate) upstream: Arc<Ring>,
     master: Arc<Ring>,
     pub(crate) sealer: Arc<Sealer>,
+    /// Whether something may be sealed with a master key that will not open it for ever
+    pub(crate) has_other_master: bool,
     keeper: Keeper,
-}
-
-impl Found {
-    /// Whether something may still be sealed with a master key that will not open it for ever
-    pub(crate) fn has_earlier_master(&self, now: Millis) -> bool {
-        self.master.keys().secrets(now).count() > 1
-    }
 }
 
 /// Why there are no keys
@@ -107,10 +102,14 @@ pub(crate) fn find(
     let (token, answer, webhook) = (ring(KeyUse::Token)?, ring(KeyUse::Answer)?, ring(KeyUse::Webhook)?);
     let (master, upstream) = (ring(KeyUse::Master)?, ring(KeyUse::Upstream)?);
     let sealer = Arc::new(Sealer::new(master.keys().current()).ok_or(Error::Seal)?);
-    if !sealer.turn(&master.keys(), now) {
+    // A change that was cut off before it was on the record may have sealed something with its key.
+    let unrecorded = keeper.unrecorded(KeyUse::Master)?;
+    let masters = unrecorded.map_or_else(|| (*master.keys()).clone(), |key| master.keys().opening(&key));
+    if !sealer.turn(&masters, now) {
         return Err(Error::Seal);
     }
-    Ok(Found { token, answer, webhook, upstream, master, sealer, keeper })
+    let has_other_master = masters.secrets(now).count() > 1;
+    Ok(Found { token, answer, webhook, upstream, master, sealer, has_other_master, keeper })
 }
 
 /// The keys while they are used
@@ -229,6 +228,12 @@ impl KeyRoom {
         let before = Arc::clone(&keys);
         let prepared = self.keeping(move |keeper| keeper.prepare(of, &before, until)).await?;
         let Prepared { key, change } = prepared.map_err(|error| not_rotated(&error))?;
+        let key = Arc::new(key);
+        if of == KeyUse::Master {
+            // What the vault has is sealed with the new key before the one before it opens nothing any more: in whichever
+            // moment this is cut off, the next start has both keys, or the new one alone and nothing of the other.
+            self.reseal(&keys.turned(Arc::clone(&key), now.plus(overlap_ms(of)))).await?;
+        }
         // Answers that are signed already are recorded first; further ones are signed with the new key.
         let _none_between = match of {
             KeyUse::Answer => Some(self.answering.write().await),
@@ -237,26 +242,21 @@ impl KeyRoom {
         let what = ChangeWhat::Key(change);
         match self.door.submit(Request::Change(Change { by, what })).await {
             Reply::Recorded => {}
-            Reply::Refused(reasons) => return Err(Failure::refused(&reasons)),
-            _ => return Err(Failure::unavailable()),
+            other => {
+                if of == KeyUse::Master {
+                    // It stays with the key that the record has.
+                    self.reseal(&keys.opening(&key)).await?;
+                }
+                return Err(match other {
+                    Reply::Refused(reasons) => Failure::refused(&reasons),
+                    _ => Failure::unavailable(),
+                });
+            }
         }
-        let key = Arc::new(key);
-        let turned = keys.turned(Arc::clone(&key), until).pruned(now);
+        let turned = keys.turned(key, until).pruned(now);
         ring.turn(turned.clone());
-        if of == KeyUse::Master {
-            // What the vault has is sealed with the new key before the one before it opens nothing any more.
-            let both = keys.turned(key, now.plus(overlap_ms(of)));
-            if !self.sealer.turn(&both, now) {
-                return Err(unusable("nothing follows from the new master key"));
-            }
-            let vault = Arc::clone(&self.vault);
-            let resealed = tokio::task::spawn_blocking(move || vault.reseal()).await;
-            resealed.map_err(|_| Failure::unavailable())?.map_err(|error| {
-                unusable(&format!("the vault could not be sealed with the new master key: {error}"))
-            })?;
-            if !self.sealer.turn(&turned, now) {
-                return Err(unusable("nothing follows from the new master key"));
-            }
+        if of == KeyUse::Master && !self.sealer.turn(&turned, now) {
+            return Err(unusable("nothing follows from the new master key"));
         }
         drop(_none_between);
         let after = self.keeping(move |keeper| {
@@ -274,6 +274,18 @@ impl KeyRoom {
         tracing::info!(key = %of, at_once, "a key was exchanged");
         self.turned.notify_one();
         Ok(())
+    }
+
+    /// Seals the vault with the current one of these master keys, and opens with all of them
+    async fn reseal(&self, keys: &Keys) -> Result<(), Failure> {
+        if !self.sealer.turn(keys, self.clock.now()) {
+            return Err(unusable("nothing follows from the new master key"));
+        }
+        let vault = Arc::clone(&self.vault);
+        let resealed = tokio::task::spawn_blocking(move || vault.reseal()).await;
+        resealed
+            .map_err(|_| Failure::unavailable())?
+            .map_err(|error| unusable(&format!("the vault could not be sealed with the new master key: {error}")))
     }
 
     /// Lets go of earlier keys when their time is over

@@ -4,7 +4,7 @@
 //! what it gave in memory, and says what came of it. What is taken back is tried again until the back end shows that it is
 //! of no use, ever more rarely, and told.
 
-use crate::{catalogue::Catalogue, door::Door, links::Unready};
+use crate::{catalogue::Catalogue, door::Door, links::Unready, turns::Turns};
 use portreeve_core::{
     engine::{Permit, Reply},
     event::{Actor, End, Evidence, LeaseEnd},
@@ -54,6 +54,7 @@ pub struct Leases {
     /// How often taking one back was tried in vain
     tries: Mutex<HashMap<EffectId, u32>>,
     counted: Mutex<Counted>,
+    turns: Turns,
 }
 
 /// What became of credentials since this process began
@@ -190,7 +191,8 @@ impl Leases {
         origin: Hash,
     ) -> Arc<Self> {
         let (live, coming, tries, counted) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { door, latches, clock, catalogue, means, origin, live, coming, tries, counted })
+        let turns = Turns::default();
+        Arc::new(Self { door, latches, clock, catalogue, means, origin, live, coming, tries, counted, turns })
     }
 
     /// The vault
@@ -232,6 +234,15 @@ impl Leases {
         let (leases, (connector, class, _)) = (Arc::clone(self), key.clone());
         // In a task of its own: what is admitted is issued, or known not to be, whoever waits for it.
         let issuing = tokio::spawn(async move {
+            // Before it is admitted: what waits for its turn has not begun.
+            let source = leases.wanted(&connector).map(|of| of.source);
+            let _turn = match &source {
+                Some(source) => {
+                    let turn = leases.turns.to_issue(source).await;
+                    Some(turn.ok_or_else(|| leases.unavailable(source, "too many wait for it"))?)
+                }
+                None => None,
+            };
             let mut coming = Coming::new(&leases, effect);
             let lease = Lease { effect, connector: connector.clone(), needs };
             let (permit, leasing) = match leases.door.submit(Request::Lease(Box::new(lease))).await {
@@ -367,6 +378,7 @@ impl Leases {
         if let Some(live) = &live {
             live.over.store(true, Ordering::Relaxed);
         }
+        let _one = self.turns.with(effect).await;
         let asked = self.door.ask(move |engine| {
             let state = engine.state();
             let found = state.open_lease(effect).map(|(open, lease)| {
@@ -390,6 +402,10 @@ impl Leases {
             }
         }
         let name = LeaseName::new(self.origin, effect);
+        let _turn = match &from {
+            Some((source, _)) => self.turns.to_withdraw(source).await,
+            None => None,
+        };
         let done = match (from, self.means.vault.kept(&name)) {
             (Some((source, from)), Ok(keep)) => {
                 let fields = live.map(|live| live.fields.clone());
@@ -428,6 +444,7 @@ impl Leases {
     fn forget(&self, effect: EffectId) {
         self.live().remove(&effect);
         self.tries().remove(&effect);
+        self.turns.forget(effect);
         let name = LeaseName::new(self.origin, effect);
         if let Err(error) = self.means.vault.forget(&name) {
             tracing::warn!(%name, %error, "what a lease was taken back with could not be removed");

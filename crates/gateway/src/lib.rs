@@ -55,6 +55,7 @@ pub mod teller;
 pub mod terms;
 pub mod tls;
 pub mod trace;
+mod turns;
 pub mod under_way;
 pub mod undo;
 pub mod using;

@@ -200,8 +200,8 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
     let fence = Arc::new(Fence::default());
     let vault = Vault::open(&settings.data.join("vault"), origin.to_string(), Arc::clone(&found.sealer));
     let vault = Arc::new(vault.map_err(|error| Error::System(error.to_string()))?);
-    if found.has_earlier_master(clock.now()) {
-        // Another one took over at this start, or a change was cut off before all was sealed anew.
+    if found.has_other_master {
+        // Another one took over at this start, or a change was cut off in its middle.
         vault.reseal().map_err(|error| Error::System(error.to_string()))?;
     }
     let kept = (door.clone(), Arc::clone(&latches));

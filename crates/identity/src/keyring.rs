@@ -6,7 +6,8 @@
 //! record names, or the next one waiting to take its place.
 //!
 //! In the folder, `NAME.key` is the current key and `NAME.next.key` the one after it. Where earlier keys have to open or
-//! sign for a while, they are kept as `NAME.THUMBPRINT.key` until their time is over.
+//! sign for a while, they are kept as `NAME.THUMBPRINT.key` until their time is over. What lives longer than a master key is sealed
+//! with the next one before the record names it; until it does, both open it.
 
 use crate::{
     base64url,
@@ -87,6 +88,16 @@ impl Keys {
         earlier.push(before);
         earlier.iter_mut().for_each(|earlier| earlier.until = earlier.until.min(until));
         Self { name: key.public_key().thumbprint(), current: key, next: None, earlier }
+    }
+
+    /// The same, for who opens what was sealed: with this key as well, which is not the current one yet
+    #[must_use]
+    pub fn opening(&self, key: &Arc<SigningKey>) -> Self {
+        let (public, secret) = (key.public_key(), Some(Arc::clone(key)));
+        let other = Earlier { key: public, name: public.thumbprint(), until: Millis(i64::MAX), secret };
+        let mut keys = self.clone();
+        keys.earlier.push(other);
+        keys
     }
 
     /// The key that signs
@@ -385,6 +396,17 @@ impl Keeper {
         Ok(Prepared { key, change })
     }
 
+    /// The key that a change was prepared with which is not on the record: something may be sealed with it
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn unrecorded(&self, of: KeyUse) -> Result<Option<Arc<SigningKey>>, Error> {
+        if is_told(of) || !keeps_secret(of) || *self.source(of) != Source::File {
+            return Ok(None);
+        }
+        Ok(self.folder.load(&next_file(of))?.map(Arc::new))
+    }
+
     /// The change is on the record: moves the files, and makes the key after the new one
     ///
     /// # Errors
@@ -408,7 +430,8 @@ impl Keeper {
         wanted.retain(|_| keeps_secret(of));
         if is_file {
             wanted.push(file(of));
-            wanted.extend(keys.next.map(|_| next_file(of)));
+            // One that is not on the record yet may have sealed something.
+            wanted.extend((keys.next.is_some() || keeps_secret(of)).then(|| next_file(of)));
         }
         for name in self.folder.names()? {
             let ours = name.strip_prefix(of.as_str()).is_some_and(|rest| rest.starts_with('.'));

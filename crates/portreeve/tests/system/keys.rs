@@ -170,6 +170,30 @@ fn keys_are_exchanged_under_load_and_no_call_is_refused() {
     }
 }
 
+/// Exchanges a key again and again, as long as somebody answers; and how often that was begun
+pub(crate) fn rotating(place: &Place, name: &'static str, now: bool) -> (Arc<AtomicUsize>, thread::JoinHandle<()>) {
+    let (path, running) = (place.data(), Arc::new(AtomicUsize::new(0)));
+    let begun = Arc::clone(&running);
+    let rotating = thread::spawn(move || {
+        loop {
+            let Ok(mut stream) = std::os::unix::net::UnixStream::connect(path.join("admin.sock")) else {
+                return;
+            };
+            begun.fetch_add(1, Ordering::SeqCst);
+            let ask = request(
+                "POST",
+                &format!("/v1/keys/{name}/rotate"),
+                &[("host", "p"), ("content-type", "application/json")],
+                json!({ "now": now }).to_string().as_bytes(),
+            );
+            if stream.write_all(&ask).is_err() || stream.read_to_end(&mut Vec::new()).is_err() {
+                return;
+            }
+        }
+    });
+    (running, rotating)
+}
+
 #[test]
 fn a_rotation_that_is_killed_leaves_the_old_key_or_the_new_one() {
     let (place, _shop) = house();
@@ -179,29 +203,7 @@ fn a_rotation_that_is_killed_leaves_the_old_key_or_the_new_one() {
         let task = serve.open("work");
         let name = NAMES[round as usize % 5];
         let before = current(&place, name);
-        let running = Arc::new(AtomicUsize::new(0));
-        let path = place.data();
-        let rotating = {
-            let running = Arc::clone(&running);
-            thread::spawn(move || {
-                // As long as somebody answers.
-                loop {
-                    let Ok(mut stream) = std::os::unix::net::UnixStream::connect(path.join("admin.sock")) else {
-                        return;
-                    };
-                    running.fetch_add(1, Ordering::SeqCst);
-                    let ask = request(
-                        "POST",
-                        &format!("/v1/keys/{name}/rotate"),
-                        &[("host", "p"), ("content-type", "application/json")],
-                        br#"{"now":false}"#,
-                    );
-                    if stream.write_all(&ask).is_err() || stream.read_to_end(&mut Vec::new()).is_err() {
-                        return;
-                    }
-                }
-            })
-        };
+        let (running, rotating) = rotating(&place, name, false);
         crate::support::until("a rotation has begun", || running.load(Ordering::SeqCst) > (round as usize / 4) + 1);
         for _ in 0..round * 200 {
             std::hint::spin_loop();

@@ -13,6 +13,7 @@ use std::{
     io::Write as _,
     os::unix::fs::{FileExt as _, PermissionsExt as _},
     path::Path,
+    sync::atomic::Ordering,
 };
 
 fn good(_: &Received, _: &mut Wire) -> bool {
@@ -24,12 +25,21 @@ const SECRET: &str = "sk-live-0123456789-never-shown";
 /// A back end: a program that keeps a ledger of what it issued and not taken back, in the folder of the test
 ///
 /// Files tell it what to do: `refuses`, `breaks` (ends without an answer), `hangs` (until the file is gone; `late`: before
-/// anything is issued), `stays` (takes nothing back).
+/// anything is issued), `stays` (takes nothing back), `lingers` (takes its time).
 const BACK_END: &str = r#"#!/usr/bin/env python3
-import json, os, sys, time
+import atexit, json, os, sys, time
 home = os.environ["HOME"]
 ask = json.load(sys.stdin)
 there = lambda name: os.path.exists(os.path.join(home, name))
+running = os.path.join(home, "running-" + ask["do"])
+os.makedirs(running, exist_ok=True)
+own = os.path.join(running, str(os.getpid()))
+open(own, "w").close()
+atexit.register(os.remove, own)
+with open(os.path.join(home, "at-once"), "a") as at_once:
+    at_once.write(str(len(os.listdir(running))) + "\n")
+if there("lingers"):
+    time.sleep(0.3)
 ledger = os.path.join(home, "ledger")
 os.makedirs(ledger, exist_ok=True)
 def say(answer):
@@ -194,6 +204,27 @@ fn another_master_key_opens_what_the_vault_has() {
         assert!(doctor.contains(what), "{what}: {doctor}");
     }
     drop(serve);
+}
+
+#[test]
+fn a_master_key_that_is_given_up_at_once_takes_no_secret_with_it_whenever_it_is_killed() {
+    let shop = Upstream::http(&["act"], good);
+    let source = "owner = \"tests\"\n[static]\nsecret = \"shop\"\nclasses = [\"read\", \"write\"]\n";
+    let place = house(&shop, source, "headers = { Authorization = \"Bearer {secret}\" }");
+    let mut serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    place.run_with(&["secret", "set", "shop"], SECRET).good();
+    place.run(&["connector", "accept", "shop", "--yes"]).good();
+    for round in 0..20_usize {
+        let (begun, rotating) = crate::keys::rotating(&place, "master", true);
+        until("a rotation has begun", || begun.load(Ordering::SeqCst) > round % 3 + 1);
+        for _ in 0..round * 4_000 {
+            std::hint::spin_loop();
+        }
+        serve.kill();
+        rotating.join().unwrap();
+        serve = Serve::start(&place).unwrap_or_else(|ran| panic!("round {round}: it does not start again: {ran:?}"));
+        assert_eq!(serve.open("work").word("shop", "act", "v"), "ok", "round {round}");
+    }
 }
 
 #[test]
@@ -415,6 +446,31 @@ fn a_process_gets_its_credential_by_its_environment_or_a_file_that_only_it_has()
     assert!(watched.ends(), "the process outlives its credential");
     until("it is taken back", || ledger(&place).is_empty());
     assert_eq!(task.word("shop", "act", "v"), "ok", "the next call gets another process and another credential");
+}
+
+#[test]
+fn a_back_end_is_asked_for_a_few_at_once_however_many_want_one_or_end() {
+    let shop = Upstream::http(&["act"], good);
+    let place = with_program(&shop);
+    let serve = place.serve(&["shop"]);
+    until("what looked is taken back", || leases(&serve).is_empty());
+    place.write("lingers", "");
+    let tasks: Vec<Task> = (0..24).map(|_| serve.open("work")).collect();
+    let calling: Vec<_> = tasks
+        .iter()
+        .map(|task| {
+            let task = task.clone();
+            std::thread::spawn(move || task.word("shop", "act", "v"))
+        })
+        .collect();
+    assert!(calling.into_iter().all(|call| call.join().unwrap() == "ok"));
+    assert_eq!(ledger(&place).len(), 24);
+    place.run(&["kill", "all"]).good();
+    until("all are taken back", || ledger(&place).is_empty() && leases(&serve).is_empty());
+    let most = place.read("at-once").lines().filter_map(|line| line.parse::<u32>().ok()).max();
+    assert!((2..=8).contains(&most.unwrap()), "{most:?}");
+    let counted = serve.admin("GET", "/v1/leases", &Value::Null).1["counted"].clone();
+    assert_eq!((counted["resisted"].as_u64(), counted["failed"].as_u64()), (Some(0), Some(0)), "{counted}");
 }
 
 /// Holds back the call with the value `slow` until it is let go on
