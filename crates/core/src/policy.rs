@@ -14,9 +14,9 @@ mod trust;
 pub use connector::{Class, Connector, Member, Reach, Tier, Toolset};
 pub use credential::{
     Account, Aws, AwsAllow, AwsRole, BackEnd, BaoAsk, BaoSignIn, ClientShows, ClusterSignIn, CommandBackEnd,
-    CredentialSource, Credentials, GitHub, GitHubLevel, Kubernetes, MariaDb, Minted, MintedFormat, Nats, Oauth,
-    OauthClient, OauthGrant, OpenBao, Postgres, Redis, Revocation, Revoking, Says, Ssh, SshExtension, SshList,
-    SshRights, StaticSecret, Subjects, Template,
+    CredentialSource, Credentials, GitHub, GitHubLevel, Google, GoogleAccount, GoogleBucket, Kubernetes, MariaDb,
+    Minted, MintedFormat, Nats, Oauth, OauthClient, OauthGrant, OpenBao, Postgres, Redis, Revocation, Revoking, Says,
+    Ssh, SshExtension, SshList, SshRights, StaticSecret, Subjects, Template,
 };
 pub use issuer::{Attribute, AttributeKind, Bootstrap, BundleSource, Client, Issuer, People, Vouches};
 pub use person::{Ask, Quorum, Receiver, SignIn, User};

@@ -8,6 +8,7 @@ pub mod aws;
 pub mod command;
 pub mod fixed;
 pub mod github;
+pub mod google;
 pub mod kubernetes;
 pub mod mariadb;
 pub mod means;
@@ -47,6 +48,7 @@ pub fn open(name: &Name, back_end: &BackEnd, means: &Means) -> Arc<dyn Source> {
         BackEnd::Kubernetes(of) => Arc::new(kubernetes::Kubernetes::new(of.clone(), vault)),
         BackEnd::Aws(of) => Arc::new(aws::Aws::new(of.clone(), vault)),
         BackEnd::GitHub(of) => Arc::new(github::GitHub::new(of.clone(), vault)),
+        BackEnd::Google(of) => Arc::new(google::Google::new(of.clone(), means.clone())),
         BackEnd::Ssh(of) => Arc::new(ssh::Ssh::new(of.clone(), vault)),
         BackEnd::OpenBao(of) => Arc::new(openbao::OpenBao::new(of.clone(), vault)),
     }

@@ -1,8 +1,13 @@
 //! Requests to back ends that are spoken to over HTTP.
 
-use crate::source::NotIssued;
+use crate::{secret::Secret, source::NotIssued};
 use http::{Method, StatusCode};
-use portreeve_core::{names::Name, policy::Template};
+use portreeve_core::{
+    json::{Limits, scan},
+    names::Name,
+    policy::Template,
+    value,
+};
 use portreeve_upstream::{
     fetch::{self, Answer, Hosts, NotFetched, Sent},
     http::{Terms, trusting},
@@ -21,6 +26,10 @@ const WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a file that something is signed in with, or believed by
 const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// What an answer may hold that is read in one way only
+const LIMITS: Limits = Limits { bytes_max: ANSWER_BYTES_MAX, depth_max: 8, nodes_max: 5_000 };
+/// Bytes of one token
+const TOKEN_BYTES_MAX: usize = 16 << 10;
 /// Characters of what a back end says that are told on
 const SAYS_MAX: usize = 300;
 
@@ -122,6 +131,40 @@ pub fn file(path: &str) -> Result<Zeroizing<String>, String> {
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(unread)?);
     let text = Zeroizing::new(text.trim().to_owned());
     if text.is_empty() { Err(format!("{path} is empty")) } else { Ok(text) }
+}
+
+/// A token of whoever this machine says that Portreeve is: a JWT in a file
+///
+/// # Errors
+/// The file cannot be read, or has something else.
+pub fn jwt(path: &str) -> Result<Zeroizing<String>, String> {
+    let text = file(path)?;
+    let good = |part: &str| part.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_');
+    let whole = text.split('.').count() == 3 && text.split('.').all(|part| !part.is_empty() && good(part));
+    if whole && text.len() <= TOKEN_BYTES_MAX { Ok(text) } else { Err(format!("{path} has no signed JWT in it")) }
+}
+
+/// The members of an answer
+pub(crate) type Members = BTreeMap<String, value::Value>;
+
+/// The members of an answer that is read in one way only
+pub(crate) fn members(body: &[u8]) -> Option<Members> {
+    match scan(body, &LIMITS).ok()?.to_value() {
+        Ok(value::Value::Object(members)) => Some(members),
+        _ => None,
+    }
+}
+
+/// A member that is a text
+pub(crate) fn text<'m>(members: &'m Members, name: &str) -> Option<&'m str> {
+    members.get(name).and_then(value::Value::as_str)
+}
+
+/// A member that is a token, as it goes into a header
+pub(crate) fn token(members: &Members, name: &str) -> Option<Secret> {
+    let token = text(members, name)?;
+    let good = (1..=TOKEN_BYTES_MAX).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
+    good.then(|| Secret::from(token))
 }
 
 /// What a back end says, as one line that is not too long to be read

@@ -4,6 +4,7 @@ mod aws;
 mod command;
 mod fixed;
 mod github;
+mod google;
 mod grant;
 mod kubernetes;
 mod mariadb;
@@ -50,7 +51,7 @@ struct Around<'a> {
 type Read = fn(&Document<'_>, &Cell<'_>, &Around<'_>) -> Option<BackEnd>;
 
 /// The kinds of back ends, as their tables are called
-const KINDS: [(&str, Read); 14] = [
+const KINDS: [(&str, Read); 15] = [
     ("static", fixed::read),
     ("command", command::read),
     ("postgres", postgres::read),
@@ -64,6 +65,7 @@ const KINDS: [(&str, Read); 14] = [
     ("kubernetes", kubernetes::read),
     ("github", github::read),
     ("aws", aws::read),
+    ("google", google::read),
     ("ssh", ssh::read),
 ];
 

@@ -3,6 +3,7 @@
 mod aws;
 mod back_end;
 mod github;
+mod google;
 mod kubernetes;
 mod mariadb;
 mod minted;
@@ -16,6 +17,7 @@ mod template;
 pub use aws::{Aws, AwsAllow, AwsRole};
 pub use back_end::{BackEnd, CommandBackEnd, Postgres, Says, StaticSecret};
 pub use github::{GitHub, GitHubLevel};
+pub use google::{Google, GoogleAccount, GoogleBucket};
 pub use kubernetes::{ClusterSignIn, Kubernetes};
 pub use mariadb::MariaDb;
 pub use minted::{Minted, MintedFormat};

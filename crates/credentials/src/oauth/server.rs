@@ -4,12 +4,11 @@ use crate::{
     means::Means,
     secret::Secret,
     source::{Held, NotIssued, Withdrawn},
-    web,
+    web::{self, Members, members, text, token},
 };
 use http::{Method, StatusCode};
 use portreeve_core::{
     event::Evidence,
-    json::{Limits, scan},
     policy::{ClientShows, OauthClient, Revocation},
     time::Millis,
     value::Value,
@@ -32,18 +31,12 @@ use zeroize::Zeroizing;
 #[derive(Debug, Default)]
 pub struct Servers(Mutex<BTreeMap<String, (Millis, Arc<Server>)>>);
 
-/// What the document of a server and its answers may hold
-const LIMITS: Limits = Limits { bytes_max: 256 << 10, depth_max: 8, nodes_max: 5_000 };
 /// For how long the document is kept, in milliseconds
 const KEPT_MS: i64 = 10 * 60 * 1_000;
 /// How long a token may live whose answer never came, as far as anybody knows, in milliseconds
 const UNKNOWN_MS: i64 = 60 * 60 * 1_000;
 /// Characters of a scope that nobody asked for, as it is told
 const SCOPE_SHOWN_MAX: usize = 64;
-/// Bytes of one token
-const TOKEN_BYTES_MAX: usize = 16 << 10;
-
-type Members = BTreeMap<String, Value>;
 
 /// We, as a client of an authorization server
 #[derive(Clone, Copy)]
@@ -163,6 +156,10 @@ impl Client<'_> {
     fn shows(&self, server: &Server) -> Result<Vec<Shows>, String> {
         let client_id = &self.at.client_id;
         let id = || ("client_id", Zeroizing::new(client_id.clone()));
+        let asserts = |assertion: Zeroizing<String>| {
+            let kind = ("client_assertion_type", Zeroizing::new(ASSERTION_TYPE.to_owned()));
+            vec![Shows { authorization: None, form: vec![id(), kind, ("client_assertion", assertion)] }]
+        };
         Ok(match &self.at.shows {
             ClientShows::Nothing => vec![Shows { authorization: None, form: vec![id()] }],
             ClientShows::Secret(name) => {
@@ -179,10 +176,9 @@ impl Client<'_> {
             }
             ClientShows::Key => {
                 let signed = self.means.minter.client(client_id, &self.at.issuer, self.now());
-                let signed = Zeroizing::new(signed.ok_or("the key `upstream` does not sign")?);
-                let kind = ("client_assertion_type", Zeroizing::new(ASSERTION_TYPE.to_owned()));
-                vec![Shows { authorization: None, form: vec![id(), kind, ("client_assertion", signed)] }]
+                asserts(Zeroizing::new(signed.ok_or("the key `upstream` does not sign")?))
             }
+            ClientShows::File(path) => asserts(web::jwt(path)?),
         })
     }
 
@@ -345,6 +341,8 @@ impl Client<'_> {
     pub(crate) async fn check(&self) -> Result<(), String> {
         let server = self.discover().await?;
         self.able(&server)?;
+        // Also where there is nothing to ask it.
+        self.shows(&server)?;
         // A token that nobody ever had: the answer says whether it lets us ask.
         let token = nonce().map(Secret::new).ok_or("the system has no randomness")?;
         if server.introspection.is_some() {
@@ -369,12 +367,7 @@ pub(crate) fn kept(granted: &Granted, refresh: bool) -> Secret {
 
 /// What a good answer of a token endpoint gives (RFC 6749, 5.1); nothing if it is none
 fn granted(members: &Members, asked: Option<&[String]>, now: Millis) -> Option<Granted> {
-    let token = |name: &str| {
-        let token = text(members, name)?;
-        let good = (1..=TOKEN_BYTES_MAX).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
-        good.then(|| Secret::from(token))
-    };
-    let access = token("access_token")?;
+    let access = token(members, "access_token")?;
     let seconds = members.get("expires_in").map(|said| match said {
         Value::Number(number) => number.to_i64().filter(|seconds| *seconds > 0)?.checked_mul(1_000),
         _ => None,
@@ -398,19 +391,7 @@ fn granted(members: &Members, asked: Option<&[String]>, now: Millis) -> Option<G
         }
         (true, None) => None,
     };
-    Some(Granted { access, refresh: token("refresh_token"), until, wrong, scope })
-}
-
-/// The members of an answer that is read in one way only
-fn members(body: &[u8]) -> Option<Members> {
-    match scan(body, &LIMITS).ok()?.to_value() {
-        Ok(Value::Object(members)) => Some(members),
-        _ => None,
-    }
-}
-
-fn text<'m>(members: &'m Members, name: &str) -> Option<&'m str> {
-    members.get(name).and_then(Value::as_str)
+    Some(Granted { access, refresh: token(members, "refresh_token"), until, wrong, scope })
 }
 
 fn word_of(members: &Members, status: StatusCode) -> String {

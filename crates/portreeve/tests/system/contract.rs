@@ -5,6 +5,7 @@
 mod account;
 mod aws;
 mod github;
+mod google;
 mod kubernetes;
 pub(crate) mod mariadb;
 mod nats;

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod fixture;
 pub(crate) mod front;
 pub(crate) mod github;
+pub(crate) mod google;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod mariadb;

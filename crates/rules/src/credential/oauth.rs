@@ -3,7 +3,7 @@
 use super::{
     Around, TTL_MS_MAX,
     scopes::{plain, scopes},
-    shared::secret,
+    shared::{path, secret},
 };
 use crate::{
     document::{Cell, Document, Table},
@@ -39,7 +39,11 @@ pub(super) fn read(doc: &Document<'_>, cell: &Cell<'_>, around: &Around<'_>) -> 
     let (at, grant) = (at?, grant?);
     if at.shows == ClientShows::Nothing {
         let message = "nothing says how Portreeve shows that it is this client";
-        doc.error(&span, message, "add secret = \"NAME\", a secret of the vault, or key = true");
+        doc.error(
+            &span,
+            message,
+            "add secret = \"NAME\", a secret of the vault, or key = true, or jwt_file = \"/...\"",
+        );
         return None;
     }
     Some(BackEnd::Oauth(Oauth { at, grant }))
@@ -62,6 +66,7 @@ fn client(
     around: &Around<'_>,
 ) -> Option<OauthClient> {
     const REVOCATION: &str = "\"immediate\"; or a time such as \"30s\", \"expiry only\"";
+    const JWT_FILE: &str = "jwt_file = \"/var/run/secrets/azure/tokens/azure-identity-token\"";
     const RESOURCE: &str = "\"https://orders.example.com\"";
     let issuer = table.need("issuer", ISSUER).and_then(|cell| address(doc, cell, "issuer", ISSUER));
     let client_id =
@@ -71,6 +76,8 @@ fn client(
     let key = key_at.map_or(Some(false), |cell| doc.truth(cell, "key = true"));
     let secret_at = table.take("secret");
     let secret = secret_at.map_or(Some(None), |cell| secret(doc, cell, around).map(Some));
+    let file_at = table.take("jwt_file");
+    let file = file_at.map_or(Some(None), |cell| path(doc, cell, JWT_FILE).map(Some));
     let resource = table.take("resource").map_or(Some(None), |cell| address(doc, cell, "resource", RESOURCE).map(Some));
     let revocation = table.need("revocation", REVOCATION).and_then(|cell| {
         let shown = format!("revocation = {REVOCATION}");
@@ -81,14 +88,16 @@ fn client(
         }
     });
     let scopes = scopes(doc, table, kind, around, templates);
-    if let (Some(cell), Some(true)) = (secret_at, key) {
-        doc.error(&cell.span(), "it shows either a secret or a key", "take one of them out");
+    let shown: Vec<_> = [secret_at, key_at.filter(|_| key == Some(true)), file_at].into_iter().flatten().collect();
+    if let [cell, _, ..] = shown.as_slice() {
+        doc.error(&cell.span(), "it shows either a secret, a key or a file", "take all but one of them out");
         return None;
     }
-    let shows = match (secret?, key?) {
-        (Some(secret), _) => ClientShows::Secret(secret),
-        (None, true) => ClientShows::Key,
-        (None, false) => ClientShows::Nothing,
+    let shows = match (secret?, key?, file?) {
+        (Some(secret), ..) => ClientShows::Secret(secret),
+        (None, _, Some(file)) => ClientShows::File(file),
+        (None, true, None) => ClientShows::Key,
+        (None, false, None) => ClientShows::Nothing,
     };
     let (issuer, client_id, resource, revocation) = (issuer?, client_id?, resource?, revocation?);
     let private = private?;

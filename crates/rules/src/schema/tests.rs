@@ -158,15 +158,17 @@ fn the_keys_are_those_that_the_readers_know() {
         ("credential", "[kubernetes]", "/properties/kubernetes/properties"),
         ("credential", "[github]", "/properties/github/properties"),
         ("credential", "[aws]", "/properties/aws/properties"),
+        ("credential", "[google]", "/properties/google/properties"),
         ("credential", "[ssh]", "/properties/ssh/properties"),
         ("credential", "a statement", "/$defs/aws_role/properties/allow/items/properties"),
+        ("credential", "a bucket", "/$defs/google_account/properties/boundary/items/properties"),
         // What a class has depends on the back end.
         (
             "credential",
             "a class",
             "/$defs/grants/properties /$defs/rules/properties /$defs/subjects/properties /$defs/bao_ask/properties \
              /$defs/account/properties /$defs/permissions/properties /$defs/aws_role/properties \
-             /$defs/certificate/properties",
+             /$defs/certificate/properties /$defs/google_account/properties",
         ),
         ("credential", "a class of tokens", "/$defs/scopes/properties"),
         ("profile", "the file", "/properties"),

@@ -1,6 +1,6 @@
 //! The systems that issue credentials, and what each of them says of itself.
 
-use super::{Account, Aws, GitHub, Kubernetes, MariaDb, Minted, Nats, Oauth, OpenBao, Redis, Revocation, Ssh};
+use super::{Account, Aws, GitHub, Google, Kubernetes, MariaDb, Minted, Nats, Oauth, OpenBao, Redis, Revocation, Ssh};
 use crate::{names::Name, policy::Class, time::Millis};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,6 +36,8 @@ pub enum BackEnd {
     GitHub(GitHub),
     /// AWS: a session of a role, with a policy of its own
     Aws(Aws),
+    /// Google Cloud: a token of a service account
+    Google(Google),
     /// SSH: a certificate of a user for each lease
     Ssh(Ssh),
 }
@@ -58,6 +60,7 @@ impl BackEnd {
             Self::Kubernetes(of) => of,
             Self::GitHub(of) => of,
             Self::Aws(of) => of,
+            Self::Google(of) => of,
             Self::Ssh(of) => of,
         }
     }

@@ -32,6 +32,9 @@ pub enum ClientShows {
     Secret(Name),
     /// By what the key `upstream` signs (`private_key_jwt`)
     Key,
+    /// By a token of whoever Portreeve is where it runs, which lies in a file and is read anew each time: its issuer is
+    /// believed there (RFC 7523, 2.2)
+    File(String),
 }
 
 /// An authorization server that issues tokens to Portreeve, on its own word
@@ -79,7 +82,7 @@ impl OauthClient {
     fn secrets(&self) -> Vec<&Name> {
         match &self.shows {
             ClientShows::Secret(secret) => vec![secret],
-            ClientShows::Nothing | ClientShows::Key => Vec::new(),
+            ClientShows::Nothing | ClientShows::Key | ClientShows::File(_) => Vec::new(),
         }
     }
 }

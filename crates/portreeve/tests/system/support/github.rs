@@ -1,15 +1,13 @@
 //! What GitHub answers to a GitHub App, as its documentation has it: no GitHub can be had for a test.
 
-use super::http::{self, Response};
+use super::http::{self, Response, header};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
 };
 
 /// The app, and its installation
@@ -61,14 +59,11 @@ impl GitHub {
         let key = format!("-----BEGIN RSA PRIVATE KEY-----\n{text}\n-----END RSA PRIVATE KEY-----\n");
         let public = aws_lc_rs::signature::KeyPair::public_key(&pair);
         let believed = DecodingKey::from_rsa_der(public.as_ref());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
         let state: Arc<Mutex<State>> = Arc::default();
         let shared = Arc::clone(&state);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let _ = serve(stream, &believed, &shared);
-            }
+        let port = http::serve(move |head, body| {
+            let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+            answer(head, &body, &believed, &mut shared.lock().unwrap_or_else(PoisonError::into_inner))
         });
         Self { port, key, state }
     }
@@ -109,32 +104,6 @@ impl GitHub {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn serve(mut stream: TcpStream, believed: &DecodingKey, state: &Mutex<State>) -> Option<()> {
-    let mut bytes = Vec::new();
-    let (head, body) = loop {
-        let mut some = [0_u8; 4096];
-        let count = stream.read(&mut some).ok().filter(|count| *count > 0)?;
-        bytes.extend_from_slice(&some[..count]);
-        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-        let length = header(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        if bytes.len() >= end + 4 + length {
-            break (head, bytes[end + 4..end + 4 + length].to_vec());
-        }
-    };
-    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let answer = answer(&head, &body, believed, &mut state.lock().unwrap_or_else(PoisonError::into_inner))?;
-    let text = if answer.body.is_empty() { String::new() } else { String::from_utf8(answer.body).unwrap() };
-    let head = format!("HTTP/1.1 {} .\r\ncontent-type: application/json\r\nconnection: close\r\n", answer.status);
-    let length = if answer.status == 204 { String::new() } else { format!("content-length: {}\r\n", text.len()) };
-    write!(stream, "{head}{length}\r\n{text}").ok()
-}
-
-fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
-    let lines = head.split("\r\n").filter_map(|line| line.split_once(':'));
-    lines.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
 fn says(status: u16, body: &Value) -> Option<Response> {

@@ -4,7 +4,7 @@ use super::PATIENCE;
 use serde_json::Value;
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
     time::Duration,
 };
@@ -109,6 +109,45 @@ pub(crate) fn try_exchange(mut stream: impl Bounded, bytes: &[u8]) -> Option<Res
     drop(stream);
     drop(writing.join());
     read(&answer)
+}
+
+/// Serves one request after the other, each on a connection of its own: what is answered to head and body, and nothing if
+/// it is broken off; the port
+pub(crate) fn serve(mut answer: impl FnMut(&str, &[u8]) -> Option<Response> + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = serve_one(stream, &mut answer);
+        }
+    });
+    port
+}
+
+fn serve_one(mut stream: TcpStream, answer: &mut impl FnMut(&str, &[u8]) -> Option<Response>) -> Option<()> {
+    let mut bytes = Vec::new();
+    let (head, body) = loop {
+        let mut some = [0_u8; 4096];
+        let count = stream.read(&mut some).ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(&some[..count]);
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let length = header(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        if bytes.len() >= end + 4 + length {
+            break (head, bytes[end + 4..end + 4 + length].to_vec());
+        }
+    };
+    let answer = answer(&head, &body)?;
+    let text = if answer.body.is_empty() { String::new() } else { String::from_utf8(answer.body).unwrap() };
+    let head = format!("HTTP/1.1 {} .\r\ncontent-type: application/json\r\nconnection: close\r\n", answer.status);
+    let length = if answer.status == 204 { String::new() } else { format!("content-length: {}\r\n", text.len()) };
+    write!(stream, "{head}{length}\r\n{text}").ok()
+}
+
+/// A header of a request's head
+pub(crate) fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+    let lines = head.split("\r\n").filter_map(|line| line.split_once(':'));
+    lines.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
 /// An answer, if it is whole
