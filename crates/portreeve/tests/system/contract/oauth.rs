@@ -243,6 +243,66 @@ fn what_cannot_be_taken_back_is_left_until_its_own_end() {
     until_refused(&source);
 }
 
+#[test]
+fn a_server_that_believes_who_portreeve_is_where_it_runs_needs_no_secret() {
+    // As Microsoft documents it: its document where OpenID Connect has it, and no way to take back or to ask.
+    let (entra, tenant) = (Issuer::with(&[]), "/11111111-2222-3333-4444-555555555555");
+    let name = format!("{}{tenant}/v2.0", entra.name);
+    let token = format!("{tenant}/oauth2/v2.0/token");
+    let shows = json!(["client_secret_post", "private_key_jwt", "client_secret_basic"]);
+    let said = json!({
+        "issuer": name, "token_endpoint": format!("{}{token}", entra.name),
+        "token_endpoint_auth_methods_supported": shows,
+    });
+    entra.serves(&format!("{tenant}/v2.0/.well-known/openid-configuration"), said);
+    let given =
+        json!({ "token_type": "Bearer", "expires_in": 3_599, "ext_expires_in": 3_599, "access_token": "eyJ0.e.s" });
+    entra.serves(&token, given);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("azure-identity-token");
+    let write = |text: &str| std::fs::write(&path, text).unwrap();
+    write("header.claims-1.signature\n");
+    let text = format!(
+        "owner = \"tests\"\n[oauth]\nissuer = \"{name}\"\nprivate = true\nclient_id = \"app\"\njwt_file = \"{}\"\n\
+         revocation = \"expiry only\"\n[oauth.read]\nscope = [\"https://graph.example/.default\"]\n",
+        path.display()
+    );
+    let (_vault, source) = source(&text, &[]);
+    let check = || Runtime::new().unwrap().block_on(source.check());
+    check().unwrap();
+    let ask = wanted(1, Class::Read, &[]);
+    let issued = issue(&source, &ask).unwrap();
+    let form = |assertion: &str| {
+        let of = [
+            ("grant_type", "client_credentials"),
+            ("client_id", "app"),
+            ("scope", "https://graph.example/.default"),
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", assertion),
+        ];
+        of.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    assert_eq!(entra.forms(&token), [form("header.claims-1.signature")]);
+    // The server decides how long it lives: longer than the task, which is told.
+    let until = issued.until.unwrap();
+    assert!(until > ask.until.plus(30 * 60_000), "{until:?}");
+    assert_eq!(withdraw(&source, &super::held(&ask.name, issued)), Ok(Withdrawn::Left(until)));
+    // What is in the file is read anew, and what is no token is shown to nobody.
+    write("header.claims-2.signature");
+    assert!(issue(&source, &wanted(2, Class::Read, &[])).is_ok());
+    assert_eq!(entra.forms(&token).last(), Some(&form("header.claims-2.signature")));
+    for text in ["", "a secret of somebody", "header.claims"] {
+        write(text);
+        let issued = issue(&source, &wanted(3, Class::Read, &[]));
+        assert!(matches!(&issued, Err(NotIssued::Refused(why)) if !why.contains("secret of")), "{issued:?}");
+        assert!(check().is_err(), "{text}");
+    }
+    assert_eq!(entra.asked(&token), 2);
+    write("header.claims-3.signature");
+    entra.refuses(&token, 401);
+    assert!(matches!(issue(&source, &wanted(4, Class::Read, &[])), Err(NotIssued::Refused(_))));
+}
+
 fn until_refused(source: &Arc<dyn Source>) {
     until("it says no", || matches!(issue(source, &wanted(5, Class::Read, EU)), Err(NotIssued::Refused(_))));
 }
