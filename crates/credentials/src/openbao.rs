@@ -268,7 +268,7 @@ impl OpenBao {
         let headers = [Some(("x-vault-token", token.expose())), wrap.as_deref().map(|ttl| ("x-vault-wrap-ttl", ttl))];
         let asked = session.api.ask(headers.into_iter().flatten(), (method, &whole), body.as_ref());
         let said = match asked.await {
-            Ok((StatusCode::OK, body)) if wrap.is_some() => match unwrapped(&session.api, &path, &body).await {
+            Ok((StatusCode::OK, body)) if wrap.is_some() => match self.unwrapped(&session.api, &path, &body).await {
                 Ok(body) => body,
                 Err(why) => {
                     // Whoever opened it has what the engine gave: it ends with the token, and that is looked at.
@@ -301,6 +301,30 @@ impl OpenBao {
         }
         let until = now().plus(lives.saturating_mul(1_000)).min(token_until);
         Ok(Issued { fields, handle: Some(format!("{} {}", made.accessor, made.lease)), until: Some(until), keep: None })
+    }
+
+    /// What was wrapped, which its token opens once: if somebody else did, that is noticed
+    async fn unwrapped(&self, api: &Api, path: &str, body: &Value) -> Result<Value, String> {
+        let token = at(body, "/wrap_info/token").as_str();
+        let token = token.ok_or_else(|| format!("{path} was asked for a wrapped answer, and gave another one"))?;
+        let opened_before =
+            |said: &Said| says("what came wrapped cannot be opened, or somebody else has opened it", said);
+        // Whoever opens an answer can wrap it again. By what it was made, the server says, and not who brings it.
+        let asked = json!({ "token": token });
+        let looked = api.ask([], (Method::POST, "/v1/sys/wrapping/lookup"), Some(&asked)).await;
+        let made_by = match looked.map_err(|error| error.to_string())? {
+            (StatusCode::OK, body) => at(&body, "/data/creation_path").as_str().unwrap_or_default().to_owned(),
+            said => return Err(opened_before(&said)),
+        };
+        let within = self.of.namespace.as_ref().map(|namespace| format!("{namespace}/{path}"));
+        if made_by != path && Some(&made_by) != within.as_ref() {
+            return Err(format!("what came wrapped was not made by {path}: somebody else has opened it"));
+        }
+        let opened = api.ask([("x-vault-token", token)], (Method::POST, "/v1/sys/wrapping/unwrap"), None).await;
+        match opened.map_err(|error| error.to_string())? {
+            (StatusCode::OK, body) => Ok(body),
+            said => Err(opened_before(&said)),
+        }
     }
 
     /// Ends what is known of a lease, and looks that nothing is left
@@ -408,23 +432,6 @@ impl Source for OpenBao {
             Some((path, what)) => Err(format!("Portreeve's own policy does not give it `{what}` on {path}")),
             None => Ok(()),
         }
-    }
-}
-
-/// What was wrapped, which its token opens once: if somebody else did, that is noticed
-async fn unwrapped(api: &Api, path: &str, body: &Value) -> Result<Value, String> {
-    let (token, made_at) = (at(body, "/wrap_info/token").as_str(), at(body, "/wrap_info/creation_path").as_str());
-    let (Some(token), Some(made_at)) = (token, made_at) else {
-        return Err(format!("{path} was asked for a wrapped answer, and gave another one"));
-    };
-    // Another wrapped answer may have been put in its place.
-    if made_at != path && !made_at.ends_with(&format!("/{path}")) {
-        return Err(format!("what came wrapped was not made by {path}"));
-    }
-    let opened = api.ask([("x-vault-token", token)], (Method::POST, "/v1/sys/wrapping/unwrap"), None).await;
-    match opened.map_err(|error| error.to_string())? {
-        (StatusCode::OK, body) => Ok(body),
-        said => Err(says("what came wrapped cannot be opened, or somebody else has opened it", &said)),
     }
 }
 

@@ -4,7 +4,11 @@
 //! has it: it ends with that run like any other, and another waits instead. They are started only after the program was
 //! let through for a run, which is when it is known that it is the accepted one.
 
-use crate::fence::{Fence, Peer};
+use crate::{
+    catalogue::Catalogue,
+    fence::{Fence, Peer},
+};
+use futures_util::future::join_all;
 use portreeve_core::{
     names::Name,
     offer::Identity,
@@ -24,6 +28,7 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Ahead {
     clock: SteadyClock,
+    catalogue: Arc<Catalogue>,
     fence: Arc<Fence>,
     // Held only for a look-up, never across an await.
     waiting: Mutex<HashMap<Name, Vec<Waiting>>>,
@@ -46,6 +51,13 @@ impl Waiting {
 
     /// Ends it, without waiting for that
     fn leave(self) {
+        if self.child.is_gone() {
+            let program = self.launch.command.first();
+            tracing::warn!(
+                program,
+                "a process that waited for a task has ended by itself: take `ahead` out if it always does"
+            );
+        }
         tokio::spawn(async move { self.child.end().await });
     }
 }
@@ -53,44 +65,60 @@ impl Waiting {
 impl Ahead {
     /// None waits yet
     #[must_use]
-    pub(crate) fn new(clock: SteadyClock, fence: Arc<Fence>) -> Self {
-        Self { clock, fence, waiting: Mutex::default(), starting: tokio::sync::Mutex::default() }
+    pub(crate) fn new(clock: SteadyClock, catalogue: Arc<Catalogue>, fence: Arc<Fence>) -> Self {
+        Self { clock, catalogue, fence, waiting: Mutex::default(), starting: tokio::sync::Mutex::default() }
     }
 
     /// A process that would be started just like this, with the credential in its files now
-    #[must_use]
-    pub(crate) fn take(&self, connector: &Name, launch: &Launch, identity: &Identity) -> Option<Arc<Child>> {
-        let blank = blank(launch)?;
+    ///
+    /// # Errors
+    /// One could not be given it, and is ended.
+    pub(crate) fn take(
+        &self,
+        connector: &Name,
+        launch: &Launch,
+        identity: &Identity,
+    ) -> Result<Option<Arc<Child>>, String> {
+        let Some(blank) = blank(launch) else { return Ok(None) };
         loop {
-            let waiting = self.waiting().get_mut(connector)?.pop()?;
+            let Some(waiting) = self.waiting().get_mut(connector).and_then(Vec::pop) else { return Ok(None) };
             if !waiting.fits(&blank, identity) {
                 waiting.leave();
                 continue;
             }
             let Waiting { child, files, .. } = waiting;
-            match files.fill(&launch.given) {
-                Ok(()) => return Some(child),
-                Err(error) => {
-                    tracing::warn!(%connector, %error, "a process that waited cannot be given its credential");
-                    tokio::spawn(async move { child.end().await });
-                }
+            if let Err(error) = files.fill(&launch.given) {
+                tokio::spawn(async move { child.end().await });
+                return Err(format!("a process that waited cannot be given its credential: {error}"));
             }
+            return Ok(Some(child));
         }
     }
 
-    /// Starts as many as are to wait for the next runs
+    /// Starts as many as are to wait for the next runs; `launch` has nothing in its files
     pub(crate) async fn fill(&self, connector: &Name, (launch, identity): (&Launch, &Identity), count: u8) {
-        let Some(launch) = blank(launch) else { return };
         let over = self.starting.lock().await;
-        while !*over && self.fitting(connector, &launch, identity) < usize::from(count) {
-            match Child::start_blank(&launch, identity.clone(), self.clock) {
-                Ok((child, files)) => self.wait(connector, Waiting { launch: launch.clone(), child, files }),
+        // As many as are missing now, and no more: one that does not live is not started again and again.
+        for _ in self.fitting(connector, launch, identity)..usize::from(count) {
+            if *over {
+                return;
+            }
+            let (child, files) = match Child::start_blank(launch, identity.clone(), self.clock) {
+                Ok(started) => started,
                 Err(error) => {
                     tracing::warn!(%connector, %error, "no process could be started ahead");
                     return;
                 }
+            };
+            // The program may have been exchanged since it was looked at.
+            if launch.identity().await.ok().as_ref() != Some(identity) {
+                child.end().await;
+                return;
             }
+            self.wait(connector, Waiting { launch: launch.clone(), child, files });
         }
+        // So may the policy.
+        self.keep(self.catalogue.view().bundle.as_deref());
     }
 
     /// How many wait that fit; those that do not are ended
@@ -125,10 +153,20 @@ impl Ahead {
             };
             connector.is_some_and(|connector| connector.ahead > 0 && same(&connector.reach))
         };
+        self.leave(|name, one| !has_place(name, one));
+    }
+
+    /// Ends those of a connector that was stopped, or of all: what comes after that is served by what was started after it
+    pub(crate) fn stopped(&self, connector: Option<&Name>) {
+        self.leave(|name, _| connector.is_none_or(|connector| connector == name));
+    }
+
+    fn leave(&self, which: impl Fn(&Name, &Waiting) -> bool) {
         for (name, waiting) in self.waiting().iter_mut() {
-            let (kept, other) = std::mem::take(waiting).into_iter().partition(|one| has_place(name, one));
+            let (other, kept): (Vec<Waiting>, _) =
+                std::mem::take(waiting).into_iter().partition(|one| which(name, one));
             *waiting = kept;
-            Vec::into_iter(other).for_each(Waiting::leave);
+            other.into_iter().for_each(Waiting::leave);
         }
     }
 
@@ -136,9 +174,7 @@ impl Ahead {
     pub(crate) async fn end_all(&self) {
         *self.starting.lock().await = true;
         let all: Vec<Waiting> = self.waiting().drain().flat_map(|(_, waiting)| waiting).collect();
-        for one in all {
-            one.child.end().await;
-        }
+        join_all(all.iter().map(|one| one.child.end())).await;
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<Name, Vec<Waiting>>> {
@@ -147,6 +183,6 @@ impl Ahead {
 }
 
 /// How it is started before anybody has a credential for it; not where that stands in its environment
-fn blank(launch: &Launch) -> Option<Launch> {
+pub(crate) fn blank(launch: &Launch) -> Option<Launch> {
     Some(Launch { given: launch.given.blank()?, ..launch.clone() })
 }

@@ -1,13 +1,14 @@
 //! Connectors that are processes of ours: each an effect that is admitted before and settled after, and serves one run.
 
 use crate::{
-    ahead::Ahead,
+    ahead::{Ahead, blank},
     catalogue::Catalogue,
     door::Door,
     fence::{Fence, Peer},
     links::Unready,
     settings::Settings,
 };
+use futures_util::future::join_all;
 use portreeve_core::{
     engine::Reply,
     event::{Actor, End},
@@ -70,7 +71,7 @@ impl Children {
         settings: &Settings,
     ) -> Self {
         let folder = settings.policy.parent().unwrap_or(&settings.data).to_owned();
-        let ahead = Arc::new(Ahead::new(clock, Arc::clone(&fence)));
+        let ahead = Arc::new(Ahead::new(clock, Arc::clone(catalogue), Arc::clone(&fence)));
         let (mut changes, waiting) = (catalogue.changes(), Arc::downgrade(&ahead));
         let catalogue = Arc::clone(catalogue);
         tokio::spawn(async move {
@@ -104,8 +105,10 @@ impl Children {
             let (child, effect, waited) = self.begin(&of, (&launch, &identity), may_have_waited).await?;
             match Link::over_child(child, of.can).await {
                 Ok((link, offer)) => {
-                    let (ahead, connector, count) = (Arc::clone(&self.ahead), of.connector.clone(), of.ahead);
-                    tokio::spawn(async move { ahead.fill(&connector, (&launch, &identity), count).await });
+                    if let Some(launch) = blank(&launch).filter(|_| of.ahead > 0) {
+                        let (ahead, connector, count) = (Arc::clone(&self.ahead), of.connector.clone(), of.ahead);
+                        tokio::spawn(async move { ahead.fill(&connector, (&launch, &identity), count).await });
+                    }
                     return Ok((link, effect, offer));
                 }
                 Err(unready) => {
@@ -137,13 +140,17 @@ impl Children {
         let started = match self.latches.pass(permit).enter(self.clock.now()) {
             // Known to the reaper before the latch is left: a stop that waits for it will find the child.
             Ok(_inside) => {
-                let waited = may_have_waited.then(|| self.ahead.take(of.connector, launch, identity)).flatten();
-                let has_waited = waited.is_some();
-                waited
-                    .map_or_else(|| Child::start(launch, identity.clone(), self.clock), Ok)
-                    .inspect(|child| self.keep(effect, child))
-                    .map(|child| (child, has_waited))
-                    .map_err(|error| error.to_string())
+                let waited = match may_have_waited {
+                    true => self.ahead.take(of.connector, launch, identity),
+                    false => Ok(None),
+                };
+                let started = waited.and_then(|waited| match waited {
+                    Some(child) => Ok((child, true)),
+                    None => Child::start(launch, identity.clone(), self.clock)
+                        .map(|child| (child, false))
+                        .map_err(|error| error.to_string()),
+                });
+                started.inspect(|(child, _)| self.keep(effect, child))
             }
             Err(closed) => Err(closed.to_string()),
         };
@@ -211,13 +218,16 @@ impl Children {
         crate::reaper::void(&self.latches, Node::Child(effect));
     }
 
+    /// Ends what waits, as its connector was stopped, or everything was
+    pub fn stopped(&self, connector: Option<&Name>) {
+        self.ahead.stopped(connector);
+    }
+
     /// Ends every child, when the process ends
     pub async fn end_all(&self) {
-        self.ahead.end_all().await;
         let effects: Vec<EffectId> = self.known().keys().copied().collect();
-        for effect in effects {
-            self.reaped(effect, Why::Restarted).await;
-        }
+        let reaped = join_all(effects.into_iter().map(|effect| self.reaped(effect, Why::Restarted)));
+        tokio::join!(self.ahead.end_all(), reaped);
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<EffectId, Arc<Child>>> {

@@ -23,7 +23,7 @@ use portreeve_core::{
 };
 use portreeve_credentials::vault::Vault;
 use portreeve_identity::{
-    key::{self, PublicKey, folder::Folder, source::Given},
+    key::{self, PublicKey, SigningKey, folder::Folder, source::Given},
     keyring::{Keeper, Keys, NotRotated, Prepared, Ring, Sources, overlap_ms},
     seal::Sealer,
 };
@@ -49,6 +49,13 @@ pub(crate) struct Found {
     /// Whether something may be sealed with a master key that will not open it for ever
     pub(crate) has_other_master: bool,
     keeper: Keeper,
+}
+
+impl Found {
+    /// Removes master keys that do not count any more: after all was sealed with the one that does
+    pub(crate) fn tidy_masters(&self) -> Result<(), Error> {
+        Ok(self.keeper.tidy(KeyUse::Master, &self.master.keys())?)
+    }
 }
 
 /// Why there are no keys
@@ -96,7 +103,10 @@ pub(crate) fn find(
     }
     let mut ring = |of: KeyUse| -> Result<Arc<Ring>, Error> {
         let keys = rings.remove(&of).ok_or(Error::Record)?;
-        keeper.tidy(of, &keys)?;
+        // What is left of master keys opens the vault first.
+        if of != KeyUse::Master {
+            keeper.tidy(of, &keys)?;
+        }
         Ok(Ring::new(keys))
     };
     let (token, answer, webhook) = (ring(KeyUse::Token)?, ring(KeyUse::Answer)?, ring(KeyUse::Webhook)?);
@@ -232,7 +242,11 @@ impl KeyRoom {
         if of == KeyUse::Master {
             // What the vault has is sealed with the new key before the one before it opens nothing any more: in whichever
             // moment this is cut off, the next start has both keys, or the new one alone and nothing of the other.
-            self.reseal(&keys.turned(Arc::clone(&key), now.plus(overlap_ms(of)))).await?;
+            let resealed = self.reseal(&keys.turned(Arc::clone(&key), now.plus(overlap_ms(of)))).await;
+            if resealed.is_err() {
+                self.opens_with(&keys, &key);
+            }
+            resealed?;
         }
         // Answers that are signed already are recorded first; further ones are signed with the new key.
         let _none_between = match of {
@@ -244,8 +258,8 @@ impl KeyRoom {
             Reply::Recorded => {}
             other => {
                 if of == KeyUse::Master {
-                    // It stays with the key that the record has.
-                    self.reseal(&keys.opening(&key)).await?;
+                    // Whether the record has it may not be known. What is sealed with it opens either way, at the next start too.
+                    self.opens_with(&keys, &key);
                 }
                 return Err(match other {
                     Reply::Refused(reasons) => Failure::refused(&reasons),
@@ -288,6 +302,13 @@ impl KeyRoom {
             .map_err(|error| unusable(&format!("the vault could not be sealed with the new master key: {error}")))
     }
 
+    /// Seals with the current one of these master keys, and opens with this one as well
+    fn opens_with(&self, keys: &Keys, key: &Arc<SigningKey>) {
+        if !self.sealer.turn(&keys.opening(key), self.clock.now()) {
+            tracing::error!("the master key does not sign; what it seals cannot be opened after the next start");
+        }
+    }
+
     /// Lets go of earlier keys when their time is over
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
@@ -307,7 +328,12 @@ impl KeyRoom {
                 }
                 let keys = ring.keys().pruned(now);
                 ring.turn(keys.clone());
-                if of == KeyUse::Master && !self.sealer.turn(&keys, now) {
+                let unrecorded = match of {
+                    KeyUse::Master => self.keeping(move |keeper| keeper.unrecorded(of)).await.ok().and_then(Result::ok),
+                    _ => None,
+                };
+                let opening = unrecorded.flatten().map(|key| keys.opening(&key));
+                if of == KeyUse::Master && !self.sealer.turn(opening.as_ref().unwrap_or(&keys), now) {
                     tracing::warn!(
                         "the master key does not sign; what was sealed under the one before is still opened"
                     );

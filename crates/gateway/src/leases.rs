@@ -238,7 +238,7 @@ impl Leases {
             let source = leases.wanted(&connector).map(|of| of.source);
             let _turn = match &source {
                 Some(source) => {
-                    let turn = leases.turns.to_issue(source).await;
+                    let turn = leases.turns.to_issue(source, run).await;
                     Some(turn.ok_or_else(|| leases.unavailable(source, "too many wait for it"))?)
                 }
                 None => None,
@@ -402,8 +402,9 @@ impl Leases {
             }
         }
         let name = LeaseName::new(self.origin, effect);
+        let again = self.tries().contains_key(&effect);
         let _turn = match &from {
-            Some((source, _)) => self.turns.to_withdraw(source).await,
+            Some((source, _)) => self.turns.to_withdraw(source, again).await,
             None => None,
         };
         let done = match (from, self.means.vault.kept(&name)) {

@@ -41,6 +41,11 @@ pub async fn run(
                 under_way.look_again();
                 streams.look_again();
                 streams.look_at_lives();
+                match &node {
+                    Node::Connector(name) => children.stopped(Some(name)),
+                    Node::Tenant => children.stopped(None),
+                    _ => {}
+                }
                 // These never live again; the others may, and their latches follow the registry.
                 if matches!(node, Node::Grant(_) | Node::Hold(_)) {
                     void(&latches, node);

@@ -204,6 +204,7 @@ pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Rout
         // Another one took over at this start, or a change was cut off in its middle.
         vault.reseal().map_err(|error| Error::System(error.to_string()))?;
     }
+    found.tidy_masters().map_err(|error| Error::System(error.to_string()))?;
     let kept = (door.clone(), Arc::clone(&latches));
     let bases = sites.bases().map(str::to_owned).collect();
     let minter = Arc::new(Minter::new(sites.name().to_owned(), bases, Arc::clone(&found.upstream)));

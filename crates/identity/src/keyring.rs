@@ -334,7 +334,7 @@ impl Keeper {
         // The record names the next key: the rotation was recorded, and did not come to move files.
         if let Some(next) = self.folder.load(&next_file(of))?.filter(is_recorded) {
             if current.is_some() {
-                self.keep(of)?;
+                self.keep(of, &file(of))?;
             }
             self.folder.rename(&next_file(of), &file(of))?;
             return Ok(next);
@@ -359,18 +359,21 @@ impl Keeper {
         let kept = self.folder.load(&kept_file(of, &key.thumbprint())).ok().flatten();
         // Its place while it was the current one, if another source has been configured since.
         let left = || self.folder.load(&file(of)).ok().flatten();
+        // Or before it got there.
+        let next = || self.folder.load(&next_file(of)).ok().flatten();
         let given = || self.given.load(self.before.get(&of)?).ok();
         let is = |found: &SigningKey| found.public_key() == key;
-        kept.filter(is).or_else(|| left().filter(is)).or_else(|| given().filter(is))
+        let found = kept.filter(is).or_else(|| left().filter(is)).or_else(|| next().filter(is));
+        found.or_else(|| given().filter(is))
     }
 
-    /// Keeps the current file's key under the name of an earlier one, where earlier ones are needed
-    fn keep(&self, of: KeyUse) -> Result<(), Error> {
+    /// Keeps a file's key under the name of an earlier one, where earlier ones are needed
+    fn keep(&self, of: KeyUse, in_file: &str) -> Result<(), Error> {
         if !keeps_secret(of) {
             return Ok(());
         }
-        match self.folder.load(&file(of))? {
-            Some(key) => self.folder.link(&file(of), &kept_file(of, &key.public_key().thumbprint())),
+        match self.folder.load(in_file)? {
+            Some(key) => self.folder.link(in_file, &kept_file(of, &key.public_key().thumbprint())),
             None => Ok(()),
         }
     }
@@ -386,7 +389,7 @@ impl Keeper {
             return Err(NotRotated::Elsewhere { of, from: source.to_string() });
         }
         let key = self.folder.load_or_make(&next_file(of)).map_err(failed)?;
-        self.keep(of).map_err(failed)?;
+        self.keep(of, &file(of)).map_err(failed)?;
         let public = key.public_key().to_string();
         let vouched = vouch(&self.tenant, of, keys.current(), &public).map_err(|source| {
             failed(Error::Unsigned { name: of.as_str(), from: self.source(of).to_string(), source })
@@ -401,9 +404,6 @@ impl Keeper {
     /// # Errors
     /// [`Error`]
     pub fn unrecorded(&self, of: KeyUse) -> Result<Option<Arc<SigningKey>>, Error> {
-        if is_told(of) || !keeps_secret(of) || *self.source(of) != Source::File {
-            return Ok(None);
-        }
         Ok(self.folder.load(&next_file(of))?.map(Arc::new))
     }
 
@@ -424,14 +424,15 @@ impl Keeper {
         let is_file = *self.source(of) == Source::File;
         let mut wanted: Vec<String> = keys.earlier.iter().map(|earlier| kept_file(of, &earlier.name)).collect();
         if !is_file && keeps_secret(of) {
-            // The file's key is an earlier one now that another source has been configured.
-            self.keep(of)?;
+            // Their keys are earlier ones now that another source has been configured.
+            self.keep(of, &file(of))?;
+            self.keep(of, &next_file(of))?;
         }
         wanted.retain(|_| keeps_secret(of));
         if is_file {
             wanted.push(file(of));
             // One that is not on the record yet may have sealed something.
-            wanted.extend((keys.next.is_some() || keeps_secret(of)).then(|| next_file(of)));
+            wanted.extend((keys.next.is_some() || of == KeyUse::Master).then(|| next_file(of)));
         }
         for name in self.folder.names()? {
             let ours = name.strip_prefix(of.as_str()).is_some_and(|rest| rest.starts_with('.'));

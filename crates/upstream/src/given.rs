@@ -57,15 +57,19 @@ impl Files {
     /// Writes them, once and for all
     ///
     /// # Errors
-    /// Something is not given, or a file cannot be written: a child that has them is of no use.
+    /// Something is not given, or a file cannot be written or sealed: a child that has them is of no use, and they are
+    /// empty again as far as that can be.
     pub fn fill(self, given: &Given) -> io::Result<()> {
-        for (name, file) in self.0 {
-            let text = given.files.get(&name).ok_or_else(|| io::Error::other("a file is not given"))?;
+        let filled = self.0.iter().try_for_each(|(name, file)| {
+            let text = given.files.get(name).ok_or_else(|| io::Error::other("a file is not given"))?;
             // Whoever has the file open already reads from its beginning; what it wrote itself does not count.
             file.set_len(0)?;
             file.write_all_at(text.as_bytes(), 0)?;
-            fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+            Ok(fcntl_add_seals(file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?)
+        });
+        if filled.is_err() {
+            self.0.values().for_each(|file| drop(file.set_len(0)));
         }
-        Ok(())
+        filled
     }
 }

@@ -92,6 +92,30 @@ fn files(path: &Path) -> Vec<String> {
     names
 }
 
+/// What is sealed with a key that is not in its place yet opens, wherever the next one comes from
+#[test]
+fn a_master_key_on_its_way_is_found_also_once_another_source_was_configured() {
+    for reached in [Reached::Prepared, Reached::Recorded] {
+        let mut house = House::new();
+        let (keys, _) = house.start(KeyUse::Master).unwrap();
+        let new = house.rotate(KeyUse::Master, &keys, true, reached);
+        house.given.insert("ELSEWHERE".to_owned(), text(&SigningKey::make().unwrap()));
+        house.sources.current.insert(KeyUse::Master, Source::Env("ELSEWHERE".to_owned()));
+        let keeper = house.keeper();
+        let loaded = keeper.load(KeyUse::Master, house.state.keys(KeyUse::Master), house.now).unwrap();
+        let unrecorded = keeper.unrecorded(KeyUse::Master).unwrap().unwrap();
+        let opens = loaded.keys.opening(&unrecorded);
+        let opens: Vec<String> = opens.secrets(house.now).map(|key| key.public_key().to_string()).collect();
+        assert!(opens.contains(&new), "{reached:?}: {opens:?}");
+        // What was recorded counts on as an earlier one.
+        keeper.tidy(KeyUse::Master, &loaded.keys).unwrap();
+        house.record(loaded.change.unwrap());
+        let (keys, _) = house.start(KeyUse::Master).unwrap();
+        let counts: Vec<String> = keys.secrets(house.now).map(|key| key.public_key().to_string()).collect();
+        assert_eq!(counts.contains(&new), reached == Reached::Recorded, "{counts:?}");
+    }
+}
+
 #[test]
 fn the_first_start_makes_keys_and_the_next_finds_them() {
     for of in KeyUse::ALL {
@@ -138,8 +162,9 @@ proptest! {
                 let secret = keys.secrets(now).any(|secret| secret.public_key() == key);
                 prop_assert_eq!(secret, counts && (keeps_secret(of) || *until == Millis(i64::MAX)));
             }
-            // Nothing lies about that is of no use any more.
-            let secrets = keys.secrets(now).count() + usize::from(is_told(of));
+            // Nothing lies about that is of no use any more; a master key that was prepared is the next one's.
+            let prepared = of == KeyUse::Master && files(&house.path()).contains(&next_file(of));
+            let secrets = keys.secrets(now).count() + usize::from(is_told(of) || prepared);
             prop_assert_eq!(files(&house.path()).len(), secrets, "{:?}", files(&house.path()));
         }
     }

@@ -57,7 +57,25 @@ fn a_task_takes_a_process_that_waits_and_nobody_else_ever_has_it() {
     assert!(watched.ends(), "a process outlives its task");
     assert_eq!(one.word("shop", "act", "v"), "ok", "the other task keeps its own");
 
-    // A program that is not the one that waits any more, and then a policy without any.
+    // Whoever stops the connector wants nothing to go on there, nor to be served by what was started before.
+    let all = |pids: Vec<u32>| pids.into_iter().filter_map(Watched::of).collect::<Vec<_>>();
+    let idle = all(started(&shop).into_iter().filter(|pid| *pid != serving && *pid != taken).collect());
+    assert_eq!(idle.iter().filter(|process| !process.is_over()).count(), 2);
+    place.run(&["connector", "show", "shop"]).good();
+    serve.stop("connector:shop");
+    assert!(idle.iter().all(Watched::ends), "what waits is ended with its connector");
+}
+
+#[test]
+fn what_waits_has_its_place_in_the_policy_of_now() {
+    let shop = Upstream::stdio(&["act"], good);
+    let place = with_program(&shop);
+    let more = "ahead = 2\n[credentials]\nsource = \"shop-key\"\nfiles = { SHOP_FILE = \"{token}\" }\n";
+    place.connector("shop", &shop, more);
+    let serve = place.serve(&["shop"]);
+    let looked = started(&shop).len();
+    assert_eq!(serve.open("work").word("shop", "act", "v"), "ok");
+    let serving = waiting(&shop, looked, 3)[0];
     let all = |pids: Vec<u32>| pids.into_iter().filter_map(Watched::of).collect::<Vec<_>>();
     let idle = all(started(&shop).into_iter().filter(|pid| *pid != serving).collect());
     assert_eq!(idle.iter().filter(|process| !process.is_over()).count(), 2);
@@ -67,6 +85,27 @@ fn a_task_takes_a_process_that_waits_and_nobody_else_ever_has_it() {
     let before = started(&shop).len();
     assert_eq!(serve.open("work").word("shop", "act", "v"), "ok");
     assert_eq!(started(&shop).len(), before + 1, "and a task has its own started then");
+}
+
+#[test]
+fn what_cannot_wait_is_started_no_more_often_than_tasks_come() {
+    // It ends at once where its file is empty, as it reads that when it starts.
+    let before = "[ -z \"$SHOP_FILE\" ] || [ -s \"$SHOP_FILE\" ] || { echo \"$$\" >&3; exit 1; }";
+    let shop = Upstream::stdio_with(&["act"], before, "kill $(jobs -p)", good);
+    let place = with_program(&shop);
+    let more = "ahead = 8\n[credentials]\nsource = \"shop-key\"\nfiles = { SHOP_FILE = \"{token}\" }\n";
+    place.connector("shop", &shop, more);
+    let serve = place.serve(&["shop"]);
+    let looked = started(&shop).len();
+    for tasks in 1..=2 {
+        let task = serve.open("work");
+        assert_eq!(task.word("shop", "act", "v"), "ok", "nobody suffers from what could not wait");
+        until("all were tried", || started(&shop).len() >= looked + tasks * 9);
+        assert_eq!(started(&shop).len(), looked + tasks * 9);
+    }
+    let began = std::time::Instant::now();
+    serve.terminate();
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "it ends all the same");
 }
 
 #[test]

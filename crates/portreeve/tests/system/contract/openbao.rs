@@ -3,7 +3,7 @@
 use super::{Subject, held, holds, nobody, source, wanted};
 use crate::interop::interop;
 use crate::support::{
-    bao::{Bao, NEEDS},
+    bao::{Bao, NEEDS, ROOT},
     issuer::{Signer, now},
     place::{Place, Serve},
     postgres::Postgres,
@@ -122,8 +122,8 @@ fn openbao_gives_no_more_than_was_asked_for() {
     runtime.block_on(source.withdraw(&held(&ask.name, issued))).unwrap();
 }
 
-/// Passes everything on to the server and back, and opens what comes wrapped before its receiver can
-fn opener(to: u16) -> u16 {
+/// Passes everything on to the server and back, and opens what comes wrapped before its receiver can; it may wrap it again
+fn opener(to: u16, again: bool) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -131,32 +131,52 @@ fn opener(to: u16) -> u16 {
             let server = TcpStream::connect(("127.0.0.1", to)).unwrap();
             let (mut asking, mut asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             std::thread::spawn(move || drop(std::io::copy(&mut asking, &mut asked)));
-            std::thread::spawn(move || opens(server, client, to));
+            std::thread::spawn(move || opens(server, client, to, again));
         }
     });
     port
 }
 
-fn opens(mut server: TcpStream, mut client: TcpStream, to: u16) {
+fn opens(mut server: TcpStream, mut client: TcpStream, to: u16, again: bool) {
     let mut piece = [0; 64 << 10];
     while let Ok(read @ 1..) = server.read(&mut piece) {
-        let text = String::from_utf8_lossy(&piece[..read]);
-        let token = text.split_once("\"wrap_info\":{\"token\":\"").and_then(|(_, rest)| rest.split('"').next());
+        let mut text = String::from_utf8_lossy(&piece[..read]).into_owned();
+        let token = token_of(&text).map(str::to_owned);
         if let Some(token) = token {
-            let mut other = TcpStream::connect(("127.0.0.1", to)).unwrap();
-            let ask = format!(
-                "POST /v1/sys/wrapping/unwrap HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {token}\r\nContent-Length: 0\r\n\
-                 Connection: close\r\n\r\n"
-            );
-            other.write_all(ask.as_bytes()).unwrap();
-            let mut answer = String::new();
-            other.read_to_string(&mut answer).unwrap();
-            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            let opened = asked(to, "unwrap", &format!("X-Vault-Token: {token}"), "");
+            if again {
+                let data = serde_json::from_str::<Value>(&opened).unwrap()["data"].to_string();
+                let headers = format!("X-Vault-Token: {ROOT}\r\nX-Vault-Wrap-TTL: 30s");
+                let wrapped = asked(to, "wrap", &headers, &data);
+                // It still says that it was made by the path that was asked.
+                let before = text.split_once("\r\n\r\n").unwrap().1.len();
+                text = text.replace(&token, token_of(&wrapped).unwrap());
+                let after = text.split_once("\r\n\r\n").unwrap().1.len();
+                text = text.replace(&format!("Content-Length: {before}"), &format!("Content-Length: {after}"));
+            }
         }
-        if client.write_all(&piece[..read]).is_err() {
+        if client.write_all(text.as_bytes()).is_err() {
             return;
         }
     }
+}
+
+fn token_of(text: &str) -> Option<&str> {
+    text.split_once("\"wrap_info\":{\"token\":\"").and_then(|(_, rest)| rest.split('"').next())
+}
+
+/// The body of an answer about what is wrapped
+fn asked(port: u16, what: &str, headers: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let ask = format!(
+        "POST /v1/sys/wrapping/{what} HTTP/1.1\r\nHost: x\r\n{headers}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(ask.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
 #[test]
@@ -180,13 +200,15 @@ fn openbao_wraps_its_answers_and_who_opens_one_first_is_noticed() {
     assert!(matches!(taken, Ok(Withdrawn::Gone(_))), "{taken:?}");
     assert!(!lets_in(&database, &issued.fields));
 
-    let (_vault, opened) = with(opener(bao.port()), "wrap = \"30s\"\n");
-    let ask = wanted(14, Class::Read, SCOPE);
-    let issued = runtime.block_on(opened.issue(&ask));
-    let noticed = |why: &str| why.contains("somebody else has opened it");
-    assert!(matches!(&issued, Err(NotIssued::Unknown(why)) if noticed(why)), "{issued:?}");
-    let by_name = Held { name: ask.name, handle: None, until: None, keep: None, fields: None };
-    assert!(matches!(runtime.block_on(opened.withdraw(&by_name)), Ok(Withdrawn::Gone(_))));
+    for again in [false, true] {
+        let (_vault, opened) = with(opener(bao.port(), again), "wrap = \"30s\"\n");
+        let ask = wanted(14 + u64::from(again), Class::Read, SCOPE);
+        let issued = runtime.block_on(opened.issue(&ask));
+        let noticed = |why: &str| why.contains("somebody else has opened it");
+        assert!(matches!(&issued, Err(NotIssued::Unknown(why)) if noticed(why)), "{again}: {issued:?}");
+        let by_name = Held { name: ask.name, handle: None, until: None, keep: None, fields: None };
+        assert!(matches!(runtime.block_on(opened.withdraw(&by_name)), Ok(Withdrawn::Gone(_))));
+    }
     assert_eq!(roles(&database), Vec::<String>::new(), "whoever opened it has nothing");
 }
 

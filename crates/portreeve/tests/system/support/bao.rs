@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// What of the folder of foreign programs it needs
 pub(crate) const NEEDS: [&str; 1] = ["vault/vault"];
 /// Who may do everything there
-const ROOT: &str = "root-of-the-test";
+pub(crate) const ROOT: &str = "root-of-the-test";
 /// What Portreeve's own account there may do, as docs/credentials/openbao.md has it
 const OWN: &str = r#"
 path "auth/token/create/portreeve"    { capabilities = ["create", "update"] }
