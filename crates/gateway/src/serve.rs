@@ -160,6 +160,8 @@ pub fn admin_socket(data: &std::path::Path) -> PathBuf {
 /// [`Error`]
 pub async fn serve(settings: Settings, pages: impl Fn(Arc<Office>, bool) -> Router) -> Result<Serving, Error> {
     let folder = |source| Error::Folder { path: settings.data.clone(), source };
+    // Before there is any key in memory; what is started from here on is bound by it as well.
+    dump_nothing();
     let clock = SteadyClock::start();
     let options = portreeve_log::Options { bytes_max: settings.log_bytes_max, reserve_bytes: LOG_RESERVE_BYTES };
     let log = Sqlite::open(&settings.data, options).map_err(Error::Log)?;
@@ -422,6 +424,16 @@ fn console(address: SocketAddr) -> String {
     match address.ip() {
         ip if ip.is_loopback() || ip.is_unspecified() => format!("http://localhost:{}", address.port()),
         _ => format!("http://{address}"),
+    }
+}
+
+/// No memory is written to a disk, nor told to a program that collects crashes: credentials are in it
+///
+/// A limit of one byte is one that no dump fits into, and that the kernel heeds for such programs as well (core(5)).
+fn dump_nothing() {
+    let one = Rlimit { current: Some(1), maximum: Some(1) };
+    if let Err(error) = setrlimit(Resource::Core, one) {
+        tracing::warn!(%error, "a crash may write credentials to a core dump");
     }
 }
 

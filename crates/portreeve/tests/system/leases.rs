@@ -440,6 +440,12 @@ fn a_process_gets_its_credential_by_its_environment_or_a_file_that_only_it_has()
     assert_eq!(place.read("seen").trim(), format!("env=tok-{name} file=token=tok-{name}"));
     // With the credential goes the process that holds it.
     let children = shop.children().pop().unwrap();
+    for pid in [serve.pid(), children[0]] {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        let words: Vec<&str> = core.split_whitespace().collect();
+        assert_eq!(words[4..6], ["1", "1"], "a crash would dump what is in memory: {core}");
+    }
     let watched = crate::support::process::Watched::of(children[0]).unwrap();
     let [lease] = leases(&serve).try_into().unwrap();
     place.run(&["kill", lease["node"].as_str().unwrap()]).good();
