@@ -4,10 +4,7 @@
 //! has it: it ends with that run like any other, and another waits instead. They are started only after the program was
 //! let through for a run, which is when it is known that it is the accepted one.
 
-use crate::{
-    catalogue::Catalogue,
-    fence::{Fence, Peer},
-};
+use crate::{catalogue::Catalogue, fence::Fence};
 use futures_util::future::join_all;
 use portreeve_core::{
     names::Name,
@@ -133,12 +130,11 @@ impl Ahead {
 
     fn wait(&self, connector: &Name, waiting: Waiting) {
         // A call from below it is none of the owner's, from its first moment on.
-        let process = Peer::recorded(waiting.child.process());
-        process.into_iter().for_each(|process| self.fence.add_connector(process));
+        self.fence.add_connector(waiting.child.process());
         let (fence, child) = (Arc::clone(&self.fence), Arc::clone(&waiting.child));
         tokio::spawn(async move {
             child.gone().await;
-            process.into_iter().for_each(|process| fence.remove_connector(process));
+            fence.remove_connector(child.process());
         });
         self.waiting().entry(connector.clone()).or_default().push(waiting);
     }

@@ -4,7 +4,7 @@ use crate::{
     ahead::{Ahead, blank},
     catalogue::Catalogue,
     door::Door,
-    fence::{Fence, Peer},
+    fence::Fence,
     links::Unready,
     settings::Settings,
 };
@@ -177,11 +177,10 @@ impl Children {
         let identity = launch.identity().await.map_err(|error| Unready::Unreachable(error.to_string()))?;
         let child = Child::start(&launch, identity.clone(), self.clock)
             .map_err(|error| Unready::Unreachable(error.to_string()))?;
-        let process = Peer::recorded(child.process());
-        process.into_iter().for_each(|process| self.fence.add_connector(process));
+        self.fence.add_connector(child.process());
         let opened = Link::over_child(Arc::clone(&child), Can::NONE).await;
         child.end().await;
-        process.into_iter().for_each(|process| self.fence.remove_connector(process));
+        self.fence.remove_connector(child.process());
         let (_, offer) = opened.map_err(|unready| Unready::Unreachable(unready.to_string()))?;
         Ok((offer, identity))
     }
@@ -189,9 +188,7 @@ impl Children {
     /// Knows a child from now on, until it is gone, by whatever cause
     fn keep(self: &Arc<Self>, effect: EffectId, child: &Arc<Child>) {
         self.known().insert(effect, Arc::clone(child));
-        if let Some(process) = Peer::recorded(child.process()) {
-            self.fence.add_connector(process);
-        }
+        self.fence.add_connector(child.process());
         let (children, child) = (Arc::clone(self), Arc::clone(child));
         tokio::spawn(async move {
             child.gone().await;
@@ -205,7 +202,7 @@ impl Children {
         let Some(child) = child else { return false };
         child.end().await;
         if self.known().remove(&effect).is_some() {
-            Peer::recorded(child.process()).into_iter().for_each(|process| self.fence.remove_connector(process));
+            self.fence.remove_connector(child.process());
             self.gone(effect, why).await;
         }
         true

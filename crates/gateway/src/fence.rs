@@ -77,13 +77,15 @@ impl Fence {
     }
 
     /// A process keeps a connector's child
-    pub fn add_connector(&self, process: Peer) {
-        self.known().connectors.insert(process);
+    pub fn add_connector(&self, process: &Process) {
+        self.known().connectors.extend(Peer::recorded(process));
     }
 
     /// A connector's child is gone
-    pub fn remove_connector(&self, process: Peer) {
-        self.known().connectors.remove(&process);
+    pub fn remove_connector(&self, process: &Process) {
+        if let Some(process) = Peer::recorded(process) {
+            self.known().connectors.remove(&process);
+        }
     }
 
     /// Whether a process is the owner's: below no agent, no connector and not below ourselves
@@ -183,7 +185,7 @@ mod tests {
         assert!(fence.is_of_run(RunId(1), peer));
         assert!(!fence.is_of_run(RunId(2), peer));
         assert!(!fence.is_of_run(RunId(1), here()), "a process is not below itself");
-        fence.add_connector(peer);
+        fence.known().connectors.insert(peer);
         assert!(!fence.is_of_run(RunId(1), peer), "a connector is no agent");
         child.kill().unwrap();
         child.wait().unwrap();

@@ -328,15 +328,14 @@ impl KeyRoom {
                 }
                 let keys = ring.keys().pruned(now);
                 ring.turn(keys.clone());
-                let unrecorded = match of {
-                    KeyUse::Master => self.keeping(move |keeper| keeper.unrecorded(of)).await.ok().and_then(Result::ok),
-                    _ => None,
-                };
-                let opening = unrecorded.flatten().map(|key| keys.opening(&key));
-                if of == KeyUse::Master && !self.sealer.turn(opening.as_ref().unwrap_or(&keys), now) {
-                    tracing::warn!(
-                        "the master key does not sign; what was sealed under the one before is still opened"
-                    );
+                if of == KeyUse::Master {
+                    let unrecorded = self.keeping(move |keeper| keeper.unrecorded(of)).await.ok().and_then(Result::ok);
+                    let masters = unrecorded.flatten().map_or_else(|| keys.clone(), |key| keys.opening(&key));
+                    if !self.sealer.turn(&masters, now) {
+                        tracing::warn!(
+                            "the master key does not sign; what was sealed under the one before is still opened"
+                        );
+                    }
                 }
                 match self.keeping(move |keeper| keeper.tidy(of, &keys)).await {
                     Ok(Ok(())) => tracing::info!(key = %of, "an earlier key counts no more"),

@@ -374,10 +374,8 @@ impl Leases {
             // A late answer is taken back, and never used: once it is there.
             return Some(AGAIN);
         }
+        self.ends(effect);
         let live = self.live().get(&effect).cloned();
-        if let Some(live) = &live {
-            live.over.store(true, Ordering::Relaxed);
-        }
         let _one = self.turns.with(effect).await;
         let asked = self.door.ask(move |engine| {
             let state = engine.state();
@@ -543,9 +541,7 @@ impl Leases {
             let ours = names.iter().filter_map(|name| LeaseName::read(self.origin, name));
             for name in ours {
                 let Some(lease) = name.lease().filter(|lease| !known.contains(lease)) else { continue };
-                let unknown =
-                    self.door.ask(move |engine| !engine.in_doubt() && engine.state().open_lease(lease).is_none());
-                if unknown.await != Some(true) {
+                if !self.is_unknown(lease).await {
                     continue;
                 }
                 let held = Held { name: name.clone(), handle: None, until: None, keep: None, fields: None };

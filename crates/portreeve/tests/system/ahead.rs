@@ -3,7 +3,7 @@
 use crate::{
     leases::{ledger, with_program},
     support::{
-        place::Place,
+        place::{Place, Serve},
         process::Watched,
         until,
         upstream::{Received, Upstream, Wire},
@@ -13,6 +13,18 @@ use std::fs;
 
 fn good(_: &Received, _: &mut Wire) -> bool {
     false
+}
+
+/// Two processes of the connector wait, which reads its credential in a file
+const TWO: &str = "ahead = 2\n[credentials]\nsource = \"shop-key\"\nfiles = { SHOP_FILE = \"{token}\" }\n";
+
+/// A place whose connector says this, and how many were started to look at it
+fn served(shop: &Upstream, more: &str) -> (Place, Serve, usize) {
+    let place = with_program(shop);
+    place.connector("shop", shop, more);
+    let serve = place.serve(&["shop"]);
+    let looked = started(shop).len();
+    (place, serve, looked)
 }
 
 /// What a process has in its file in memory now
@@ -33,11 +45,7 @@ fn waiting(shop: &Upstream, before: usize, count: usize) -> Vec<u32> {
 #[test]
 fn a_task_takes_a_process_that_waits_and_nobody_else_ever_has_it() {
     let shop = Upstream::stdio(&["act"], good);
-    let place = with_program(&shop);
-    let more = "ahead = 2\n[credentials]\nsource = \"shop-key\"\nfiles = { SHOP_FILE = \"{token}\" }\n";
-    place.connector("shop", &shop, more);
-    let serve = place.serve(&["shop"]);
-    let looked = started(&shop).len();
+    let (place, serve, looked) = served(&shop, TWO);
     let (one, other) = (serve.open("work"), serve.open("work"));
     assert_eq!(one.word("shop", "act", "v"), "ok");
     let [first] = ledger(&place).try_into().unwrap();
@@ -69,17 +77,13 @@ fn a_task_takes_a_process_that_waits_and_nobody_else_ever_has_it() {
 #[test]
 fn what_waits_has_its_place_in_the_policy_of_now() {
     let shop = Upstream::stdio(&["act"], good);
-    let place = with_program(&shop);
-    let more = "ahead = 2\n[credentials]\nsource = \"shop-key\"\nfiles = { SHOP_FILE = \"{token}\" }\n";
-    place.connector("shop", &shop, more);
-    let serve = place.serve(&["shop"]);
-    let looked = started(&shop).len();
+    let (place, serve, looked) = served(&shop, TWO);
     assert_eq!(serve.open("work").word("shop", "act", "v"), "ok");
     let serving = waiting(&shop, looked, 3)[0];
     let all = |pids: Vec<u32>| pids.into_iter().filter_map(Watched::of).collect::<Vec<_>>();
     let idle = all(started(&shop).into_iter().filter(|pid| *pid != serving).collect());
     assert_eq!(idle.iter().filter(|process| !process.is_over()).count(), 2);
-    place.connector("shop", &shop, &more.replace("ahead = 2\n", ""));
+    place.connector("shop", &shop, &TWO.replace("ahead = 2\n", ""));
     place.run(&["policy", "apply"]).good();
     assert!(idle.iter().all(Watched::ends), "what the policy has no place for is ended");
     let before = started(&shop).len();
@@ -92,11 +96,7 @@ fn what_cannot_wait_is_started_no_more_often_than_tasks_come() {
     // It ends at once where its file is empty, as it reads that when it starts.
     let before = "[ -z \"$SHOP_FILE\" ] || [ -s \"$SHOP_FILE\" ] || { echo \"$$\" >&3; exit 1; }";
     let shop = Upstream::stdio_with(&["act"], before, "kill $(jobs -p)", good);
-    let place = with_program(&shop);
-    let more = "ahead = 8\n[credentials]\nsource = \"shop-key\"\nfiles = { SHOP_FILE = \"{token}\" }\n";
-    place.connector("shop", &shop, more);
-    let serve = place.serve(&["shop"]);
-    let looked = started(&shop).len();
+    let (_place, serve, looked) = served(&shop, &TWO.replace("ahead = 2", "ahead = 8"));
     for tasks in 1..=2 {
         let task = serve.open("work");
         assert_eq!(task.word("shop", "act", "v"), "ok", "nobody suffers from what could not wait");
@@ -125,7 +125,7 @@ fn what_waits_is_not_taken_once_it_is_over_and_goes_with_portreeve() {
     let watched = Watched::of(last).unwrap();
     serve.kill();
     assert!(watched.ends(), "a process outlives who started it");
-    let serve = crate::support::place::Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
+    let serve = Serve::start(&place).unwrap_or_else(|ran| panic!("{ran:?}"));
     assert_eq!(serve.open("work").word("shop", "act", "v"), "ok");
     let watched = Watched::of(*waiting(&shop, looked, 6).last().unwrap()).unwrap();
     serve.terminate();
