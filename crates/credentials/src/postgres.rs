@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 use tls::Tls;
-use tokio::time::error::Elapsed;
+use tokio::{sync::OwnedMutexGuard, time::error::Elapsed};
 use tokio_postgres::{Client, Config, Error, NoTls, error::SqlState};
 
 /// A server that roles are made at
@@ -168,24 +168,19 @@ impl Postgres {
     }
 
     /// Who changes what is granted at this server does so alone
-    fn alone(&self) -> Arc<Alone> {
-        let mut all = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry((self.of.host.clone(), self.of.port)).or_default())
+    async fn alone(&self) -> OwnedMutexGuard<()> {
+        let alone = {
+            let mut all = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry((self.of.host.clone(), self.of.port)).or_default())
+        };
+        alone.lock_owned().await
     }
 
     /// Makes the role, or nothing; what is not committed is undone by the server, whatever becomes of us
     async fn make(&self, admin: &Client, statements: &[String]) -> Result<(), NotIssued> {
-        let alone = self.alone();
-        let _one = alone.lock().await;
-        let mut made = begin(admin, statements).await;
-        for pause in PAUSES {
-            if !is_late(&made) {
-                break;
-            }
-            tokio::time::sleep(pause).await;
-            made = begin(admin, statements).await;
-        }
-        match made {
+        // Until it is committed.
+        let _alone = self.alone().await;
+        match unless_late(|| begin(admin, statements)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(NotIssued::Refused(source(&error))),
             Err(_) => return Err(NotIssued::Refused("the server does not answer".to_owned())),
@@ -199,18 +194,8 @@ impl Postgres {
 
     /// Takes away what a role has in a database, or nothing: statements that are sent together are one transaction
     async fn disown(&self, admin: &Client, statements: &str) -> Result<(), String> {
-        let alone = self.alone();
-        let _one = alone.lock().await;
-        let once = || tokio::time::timeout(STATEMENT, admin.batch_execute(statements));
-        let mut done = once().await;
-        for pause in PAUSES {
-            if !is_late(&done) {
-                break;
-            }
-            tokio::time::sleep(pause).await;
-            done = once().await;
-        }
-        answered(done)
+        let _alone = self.alone().await;
+        answered(unless_late(|| tokio::time::timeout(STATEMENT, admin.batch_execute(statements))).await)
     }
 
     /// Takes the role away, step by step, each of which may have been done before
@@ -363,6 +348,19 @@ async fn begin(admin: &Client, statements: &[String]) -> Done<()> {
         Ok(())
     };
     tokio::time::timeout(STATEMENT, begin).await
+}
+
+/// Tries a change until no other one comes before it, or that is given up
+async fn unless_late<T, F: Future<Output = Done<T>>>(attempt: impl Fn() -> F) -> Done<T> {
+    let mut done = attempt().await;
+    for pause in PAUSES {
+        if !is_late(&done) {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        done = attempt().await;
+    }
+    done
 }
 
 /// Whether another change of the same thing came before this one: another gateway's, which waits for no lock of ours

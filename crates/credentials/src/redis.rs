@@ -175,7 +175,7 @@ struct Making {
 
 impl Making {
     fn command(&self, name: &str) -> Cmd {
-        let mut command = cmd("ACL").clone();
+        let mut command = cmd("ACL");
         command.arg("SETUSER").arg(name).arg(&self.given).arg(&self.taken);
         command
     }
